@@ -1,0 +1,60 @@
+"""qviz: a course on LLM quantization, and the byte-exact quantizers under it.
+
+Names load on first use: ``import qviz`` brings in neither numba nor plotly nor ipywidgets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qviz import errors, figures, formats, gguf, grids, metrics, models, widgets
+    from qviz.formats import Format, QTensor, quantize
+    from qviz.grids.affine import AffineGrid
+    from qviz.models import Model, fetch, load
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Format": "qviz.formats",
+    "QTensor": "qviz.formats",
+    "quantize": "qviz.formats",
+    "AffineGrid": "qviz.grids.affine",
+    "Model": "qviz.models",
+    "fetch": "qviz.models",
+    "load": "qviz.models",
+}
+_ROOMS = ("errors", "figures", "formats", "gguf", "grids", "metrics", "models", "widgets")
+
+__all__ = [
+    "AffineGrid",
+    "Format",
+    "Model",
+    "QTensor",
+    "errors",
+    "fetch",
+    "figures",
+    "formats",
+    "gguf",
+    "grids",
+    "load",
+    "metrics",
+    "models",
+    "quantize",
+    "widgets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"qviz.{name}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'qviz' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,121 @@
+"""Every error that qviz raises on purpose.
+
+::
+
+    QvizError
+    ├── FormatError             about a block format or the array given to it
+    │   ├── UnknownFormatError  no format of that name or type id
+    │   ├── ShapeError          a row is not a whole number of blocks, a buffer has the wrong size
+    │   ├── NonFiniteError      NaN or infinity where a block format needs numbers
+    │   └── NotEncodableError   the format can be read, or only copied, here
+    ├── GridError               an integer grid that cannot exist (bits, group_size, ...)
+    ├── GGUFError               a malformed container: file, offset, what was read, what was expected
+    ├── ModelError              a model cannot be found, fetched or opened
+    │   ├── ModelNotFoundError  not there; says what to run
+    │   └── FetchError          the download failed or its checksum is wrong
+    └── WidgetError             a figure or widget was given something it cannot show
+
+An error names what was wrong, the value, what was expected, and the next step.
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+
+class QvizError(Exception):
+    """Root of the tree: ``except QvizError`` catches whatever qviz refuses."""
+
+
+class FormatError(QvizError, ValueError):
+    """A block format cannot do what was asked."""
+
+
+class UnknownFormatError(FormatError):
+    """No format of that name or ggml type id."""
+
+
+class ShapeError(FormatError):
+    """An array or buffer whose shape does not fit the format."""
+
+
+class NonFiniteError(FormatError):
+    """NaN or infinity in the input of a block format."""
+
+
+class NotEncodableError(FormatError):
+    """The format is known, but not in the direction that was asked for."""
+
+
+class GridError(QvizError, ValueError):
+    """Parameters of an integer grid that do not make sense."""
+
+
+class GGUFError(QvizError):
+    """A container that breaks its own rules.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in words.
+    path : path-like, optional
+        The file.
+    offset : int, optional
+        Byte position in the file where the offending value starts.
+    found, expected : object, optional
+        The value that was read, and what should have been there.
+
+    Examples
+    --------
+    >>> print(GGUFError("bad magic", path="x.gguf", offset=0, found=b"PK", expected=b"GGUF"))
+    x.gguf: bad magic at byte 0: found b'PK', expected b'GGUF'
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | PathLike[str] | None = None,
+        offset: int | None = None,
+        found: object = None,
+        expected: object = None,
+    ) -> None:
+        self.problem, self.offset, self.found, self.expected = problem, offset, found, expected
+        self.path = None if path is None else fspath(path)
+        text = problem if self.path is None else f"{self.path}: {problem}"
+        if offset is not None:
+            text += f" at byte {offset}"
+        details = []
+        if found is not None:
+            details.append(f"found {_short(found)}")
+        if expected is not None:
+            details.append(f"expected {expected if isinstance(expected, str) else _short(expected)}")
+        super().__init__(text + (": " + ", ".join(details) if details else ""))
+
+
+class ModelError(QvizError):
+    """A model cannot be had."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No model of that name or path; the text says what to run."""
+
+    # FileNotFoundError would print only its first argument's errno form.
+    __str__ = Exception.__str__
+
+
+class FetchError(ModelError):
+    """A download failed, was interrupted for good, or has the wrong checksum."""
+
+
+class WidgetError(QvizError, ValueError):
+    """A figure or widget was given something that it cannot show."""
+
+
+def _short(value: object, limit: int = 80) -> str:
+    """`repr`, cut to what fits a line: a hostile file must not write the error's length."""
+    if isinstance(value, str | bytes) and len(value) > limit:
+        value = value[:limit]
+        return repr(value) + "..."
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "..."

@@ -1,0 +1,453 @@
+"""What a block format is, and the tensor that it makes.
+
+A GGML format cuts each row of a tensor into **blocks** of `block_size` weights. Every block becomes the same few
+bytes: small integer **codes** plus what is needed to turn them back into weights. For the formats here that is one
+formula::
+
+    x = scale · code − min
+
+so a format's file has to say only two things: how a block is filled (`quantize_blocks`) and how its bytes come
+apart into codes, scales and mins (`unpack_blocks`). Decoding, figures and matrix products are shared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._memory import empty
+from qviz._numba import f32, kernel
+from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
+
+FloatArray = npt.NDArray[np.float32]
+
+# Weights decoded at a time: codes, scales and mins of a tile stay in the second-level cache.
+_TILE = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class Format:
+    """One GGML block format.
+
+    Parameters
+    ----------
+    name : str
+        As ggml prints it, e.g. ``"Q4_0"``.
+    type_id : int
+        ``enum ggml_type``, the number that a GGUF file stores.
+    block_size : int
+        Weights in a block.
+    dtype : numpy.dtype
+        The packed bytes of one block, field by field.
+    type_size : int
+        Bytes of a block in ggml; checked against ``dtype.itemsize``.
+    source : str
+        Where the layout and the arithmetic come from.
+    quantize_blocks : callable, optional
+        ``(x, blocks) -> int``: fill `blocks` (n,) from float32 `x` (n, block_size). Returns the index of the first
+        block that holds NaN or infinity, or -1.
+    unpack_blocks : callable, optional
+        ``(blocks, codes, scales, mins)``: write int8 `codes` (n_sub, sub_block_size), float32 `scales` and `mins`
+        (n_sub,), sub-blocks in the order of their weights.
+    dequantize_blocks : callable, optional
+        ``(blocks, out)``: for the float formats, which have no codes: float32 `out` (n, block_size).
+    sub_block_size : int, optional
+        Weights that share one scale; the whole block unless given.
+    codes : tuple of int, optional
+        Smallest and largest code.
+
+    Notes
+    -----
+    A format equals its own name: ``tensor.format == "Q4_0"``.
+    """
+
+    name: str
+    type_id: int
+    block_size: int
+    dtype: np.dtype[Any]
+    type_size: int
+    source: str
+    quantize_blocks: Callable[..., int] | None = None
+    unpack_blocks: Callable[..., None] | None = None
+    dequantize_blocks: Callable[..., None] | None = None
+    sub_block_size: int = 0
+    codes: tuple[int, int] | None = None
+    field_notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dtype.itemsize != self.type_size:
+            raise FormatError(f"{self.name}: dtype holds {self.dtype.itemsize} bytes, ggml's block {self.type_size}")
+        if self.sub_block_size == 0:
+            object.__setattr__(self, "sub_block_size", self.block_size)
+        if self.block_size % self.sub_block_size:
+            raise FormatError(f"{self.name}: {self.block_size} weights do not split into {self.sub_block_size}s")
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight, everything in the block counted: 8 · type_size / block_size."""
+        return 8 * self.type_size / self.block_size
+
+    @property
+    def is_float(self) -> bool:
+        """True for F32, F16 and BF16: each weight on its own, no shared scale."""
+        return self.dequantize_blocks is not None
+
+    @property
+    def can_encode(self) -> bool:
+        """True if `quantize` can write this format."""
+        return self.quantize_blocks is not None
+
+    @property
+    def can_decode(self) -> bool:
+        """True if `QTensor.dequantize` can read this format."""
+        return self.unpack_blocks is not None or self.dequantize_blocks is not None
+
+    @cached_property
+    def kernel_dtype(self) -> np.dtype[Any]:
+        """`dtype` with each float16 field as its bits: numba has no float16 on the CPU."""
+        return _half_as_bits(self.dtype)
+
+    def row_size(self, n: int) -> int:
+        """Bytes of a row of `n` weights.
+
+        Raises
+        ------
+        ShapeError
+            If `n` is not a whole number of blocks.
+        """
+        return self.blocks_per_row(n) * self.type_size
+
+    def blocks_per_row(self, n: int) -> int:
+        """Blocks of a row of `n` weights; see `row_size`."""
+        if n <= 0 or n % self.block_size:
+            raise ShapeError(
+                f"row size ({n}) is not a multiple of {self.name} block size ({self.block_size}); "
+                f"choose a format whose blocks divide the row, such as Q8_0 (32) or F16 (1)"
+            )
+        return n // self.block_size
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return self.name == other
+        return self is other
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Format {self.name}: {self.type_size} bytes for {self.block_size} weights, {self.bpw:g} bpw>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Format], tuple[str]]:
+        from qviz.formats import get
+
+        return get, (self.name,)
+
+
+class Unpacked(NamedTuple):
+    """A tensor taken apart: ``scale * code - min`` gives its weights back.
+
+    Attributes
+    ----------
+    codes : int8 array (..., n)
+        The integer stored for each weight.
+    scales, mins : float32 arrays (..., n / sub_block_size)
+        What a sub-block's weights share.
+    """
+
+    codes: npt.NDArray[np.int8]
+    scales: FloatArray
+    mins: FloatArray
+
+
+class QTensor:
+    """A quantized tensor: a format, the blocks, and the shape of the weights.
+
+    Parameters
+    ----------
+    format : Format, str or int
+        The block format.
+    blocks : numpy.ndarray of ``format.dtype``
+        Shape ``(*shape[:-1], shape[-1] // block_size)``. It may be a read-only memory map; nothing here copies it.
+    shape : sequence of int
+        Shape of the weights, rows last (NumPy order: the reverse of what a GGUF file stores).
+
+    Examples
+    --------
+    >>> t = quantize(np.linspace(-1, 1, 64, dtype=np.float32), "Q4_0")
+    >>> t
+    <QTensor Q4_0 (64,): 36 bytes, 4.5 bpw>
+    >>> t.blocks.shape, t.dequantize().dtype
+    ((2,), dtype('float32'))
+    """
+
+    __slots__ = ("blocks", "format", "shape")
+
+    format: Format
+    blocks: npt.NDArray[Any]
+    shape: tuple[int, ...]
+
+    def __init__(self, format: Format | str | int, blocks: npt.NDArray[Any], shape: Sequence[int]) -> None:  # noqa: A002
+        from qviz.formats import get
+
+        self.format = get(format)
+        self.shape = tuple(int(n) for n in shape)
+        if not self.shape:
+            raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
+        expected = (*self.shape[:-1], self.format.blocks_per_row(self.shape[-1]))
+        if blocks.dtype != self.format.dtype:
+            raise ShapeError(f"blocks of {self.format} have dtype {self.format.dtype}, not {blocks.dtype}")
+        if blocks.shape != expected:
+            raise ShapeError(f"{self.format} weights of shape {self.shape} need blocks of shape {expected}, not {blocks.shape}")
+        self.blocks = blocks
+
+    @classmethod
+    def from_bytes(cls, format: Format | str | int, raw: Any, shape: Sequence[int]) -> QTensor:  # noqa: A002
+        """Wrap bytes that are already in a format's layout; nothing is copied.
+
+        Parameters
+        ----------
+        format : Format, str or int
+            The block format of `raw`.
+        raw : bytes-like
+            Exactly as many bytes as `shape` needs.
+        shape : sequence of int
+            Shape of the weights.
+
+        Raises
+        ------
+        ShapeError
+            If `raw` has another length, or a row is not a whole number of blocks.
+
+        Examples
+        --------
+        >>> QTensor.from_bytes("F32", np.float32([1, 2]).tobytes(), (2,)).dequantize().tolist()
+        [1.0, 2.0]
+        """
+        from qviz.formats import get
+
+        fmt, dims = get(format), tuple(int(n) for n in shape)
+        if not dims:
+            raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
+        data = np.frombuffer(memoryview(raw).cast("B") if not isinstance(raw, np.ndarray) else raw.reshape(-1), np.uint8)
+        expected = math.prod(dims[:-1]) * fmt.row_size(dims[-1])
+        if data.nbytes != expected:
+            raise ShapeError(f"{fmt} weights of shape {dims} take {expected} bytes, got {data.nbytes}")
+        return cls(fmt, data.view(fmt.dtype).reshape(*dims[:-1], -1), dims)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks."""
+        return self.blocks.nbytes
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight of the format."""
+        return self.format.bpw
+
+    def tobytes(self) -> bytes:
+        """The blocks as they stand in a file."""
+        return self.blocks.tobytes()
+
+    def rows(self, start: int, stop: int | None = None) -> QTensor:
+        """Rows `start` to `stop` of the first axis, without copying.
+
+        Examples
+        --------
+        >>> quantize(np.ones((8, 32), np.float32), "Q8_0").rows(2, 5).shape
+        (3, 32)
+        """
+        if len(self.shape) < 2:
+            raise ShapeError(f"a tensor of shape {self.shape} is one row; rows() needs two dimensions")
+        part = self.blocks[start:stop]
+        return QTensor(self.format, part, (part.shape[0], *self.shape[1:]))
+
+    def dequantize(self, out: FloatArray | None = None) -> FloatArray:
+        """Turn the blocks back into weights.
+
+        Parameters
+        ----------
+        out : float32 array of the tensor's shape, optional
+            C-contiguous; written in place of a new array.
+
+        Returns
+        -------
+        float32 array of the tensor's shape
+
+        Raises
+        ------
+        NotEncodableError
+            If the format can only be copied here.
+        """
+        fmt = self.format
+        if not fmt.can_decode:
+            raise NotEncodableError(f"{fmt} can be listed and copied, but not decoded here")
+        if out is None:
+            out = empty(self.shape, np.float32)
+        elif out.dtype != np.float32 or out.shape != self.shape or not out.flags.c_contiguous:
+            raise ShapeError(f"out must be a C-contiguous float32 array of shape {self.shape}, got {out.dtype} {out.shape}")
+        blocks = self._kernel_blocks()
+        if fmt.dequantize_blocks is not None:
+            fmt.dequantize_blocks(blocks, out.reshape(-1, fmt.block_size))
+            return out
+        assert fmt.unpack_blocks is not None
+        decode = _decoder(out)
+        flat = out.reshape(-1, fmt.sub_block_size)
+        per_block = fmt.block_size // fmt.sub_block_size
+        step = min(_TILE // fmt.block_size, max(blocks.size, 1))
+        codes, scales, mins = _code_arrays(step * per_block, fmt.sub_block_size)
+        for start in range(0, blocks.size, step):
+            part = blocks[start : start + step]
+            n = part.size * per_block
+            fmt.unpack_blocks(part, codes[:n], scales[:n], mins[:n])
+            decode(codes[:n], scales[:n], mins[:n], flat[start * per_block : start * per_block + n])
+        return out
+
+    def unpack(self) -> Unpacked:
+        """Take the blocks apart into codes, scales and mins.
+
+        Examples
+        --------
+        >>> u = quantize(np.arange(32, dtype=np.float32), "Q8_0").unpack()
+        >>> u.codes[:3].tolist(), u.mins.tolist()
+        ([0, 4, 8], [0.0])
+
+        Raises
+        ------
+        NotEncodableError
+            For F32, F16 and BF16, which store each weight by itself, and for formats that can only be copied.
+        """
+        fmt = self.format
+        if fmt.unpack_blocks is None:
+            raise NotEncodableError(f"{fmt} has no codes and scales to unpack")
+        blocks = self._kernel_blocks()
+        codes, scales, mins = _code_arrays(self.n_weights // fmt.sub_block_size, fmt.sub_block_size)
+        fmt.unpack_blocks(blocks, codes, scales, mins)
+        shared = (*self.shape[:-1], self.shape[-1] // fmt.sub_block_size)
+        return Unpacked(codes.reshape(self.shape), scales.reshape(shared), mins.reshape(shared))
+
+    def _kernel_blocks(self) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(self.blocks).reshape(-1).view(self.format.kernel_dtype)
+
+    def __repr__(self) -> str:
+        return f"<QTensor {self.format} {self.shape}: {self.nbytes} bytes, {self.bpw:g} bpw>"
+
+
+def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray | None = None) -> QTensor:  # noqa: A002
+    """Quantize weights into a GGML format, byte for byte as ``ggml_quantize_chunk`` does.
+
+    Parameters
+    ----------
+    x : array_like (..., n)
+        Weights; rows run along the last axis. Converted to float32.
+    format : Format, str or int
+        The block format; `n` must be a multiple of its block size.
+    imatrix : float32 array (n,), optional
+        Importance of each input column (mean x²). Formats whose encoder takes none ignore it, as ggml does.
+
+    Returns
+    -------
+    QTensor
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in `x` (F32, F16 and BF16 keep them).
+    ShapeError
+        A row is not a whole number of blocks.
+    NotEncodableError
+        The format can be read here but not written.
+
+    Examples
+    --------
+    >>> quantize([[0.5, -1.0] * 16], "Q4_0").dequantize()[0, :2].tolist()
+    [0.5, -1.0]
+    """
+    from qviz.formats import get
+
+    fmt = get(format)
+    if fmt.quantize_blocks is None:
+        raise NotEncodableError(f"{fmt} can be read but not written here")
+    if imatrix is not None:
+        raise NotEncodableError(f"{fmt}: importance matrices are not supported yet; pass imatrix=None")
+    weights = as_float32(x)
+    if weights.ndim == 0:
+        raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
+    per_row = fmt.blocks_per_row(weights.shape[-1])
+    blocks = empty((*weights.shape[:-1], per_row), fmt.dtype)
+    rows = weights.reshape(-1, fmt.block_size)
+    bad = fmt.quantize_blocks(rows, blocks.reshape(-1).view(fmt.kernel_dtype))
+    if bad >= 0:
+        _refuse_non_finite(weights, rows, bad, fmt)
+    return QTensor(fmt, blocks, weights.shape)
+
+
+def as_float32(x: npt.ArrayLike) -> FloatArray:
+    """`x` as a C-contiguous float32 array; no copy if it is one already.
+
+    Raises
+    ------
+    FormatError
+        If `x` does not hold real numbers.
+    """
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise FormatError(f"weights must be an array of numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise FormatError(f"weights must be real numbers, got an array of {array.dtype}")
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is refused as such
+        return np.ascontiguousarray(array, np.float32).reshape(array.shape)
+
+
+def _refuse_non_finite(weights: FloatArray, rows: FloatArray, bad: int, fmt: Format) -> None:
+    where = bad * fmt.block_size + int(np.flatnonzero(~np.isfinite(rows[bad]))[0])
+    index = tuple(int(i) for i in np.unravel_index(where, weights.shape))
+    raise NonFiniteError(
+        f"weight {list(index)} is {weights[index]}; {fmt} blocks share one scale, so every weight must be finite. "
+        f"Replace it first, e.g. with numpy.nan_to_num"
+    )
+
+
+def _half_as_bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.fields is None:
+        base, shape = dtype.subdtype or (dtype, ())
+        return np.dtype(("<u2", shape)) if base == np.dtype("<f2") else dtype
+    assert dtype.names is not None
+    return np.dtype([(name, _half_as_bits(dtype.fields[name][0])) for name in dtype.names])
+
+
+def _code_arrays(n: int, width: int) -> tuple[npt.NDArray[np.int8], FloatArray, FloatArray]:
+    return np.empty((n, width), np.int8), np.empty(n, np.float32), np.empty(n, np.float32)
+
+
+def _decoder(out: FloatArray) -> Callable[..., None]:
+    """Pick the decode loop: large aligned outputs are streamed past the cache."""
+    if out.nbytes >= 1 << 22 and out.ctypes.data % 64 == 0:
+        from qviz._simd import decode_streaming
+
+        return decode_streaming
+    return decode
+
+
+@kernel
+def decode(codes, scales, mins, out):  # type: ignore[no-untyped-def]
+    """The one decode formula, in float32: a product, then a difference, never fused."""
+    n, width = codes.shape
+    for b in range(n):
+        scale, low = scales[b], mins[b]
+        for j in range(width):
+            out[b, j] = f32(codes[b, j]) * scale - low

@@ -1,0 +1,81 @@
+"""Q4_0: 32 weights, one float16 scale, 4-bit codes: 18 bytes, 4.5 bits per weight.
+
+The scale is chosen so that the weight of largest magnitude lands exactly on code −8, the end of the range that has
+one step more. It takes that weight's sign along, so **a scale may be negative**: then codes run downwards.
+
+Bytes::
+
+    d   float16   scale
+    qs  16 × u8   code of weight l in the low four bits of qs[l], of weight l + 16 in the high four, both + 8
+
+Examples
+--------
+Thirty-two weights −16 … 15. The largest magnitude is −16, so d = −16 / −8 = 2 and codes are round(x / 2):
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(-16, 16, dtype=np.float32), "Q4_0")
+>>> float(t.blocks["d"][0]), t.unpack().codes[:5].tolist()
+(2.0, [-8, -7, -7, -6, -6])
+>>> hex(t.blocks["qs"][0, 0])  # weight 0: −8 + 8 = 0, weight 16 (x = 0): 0 + 8 = 8
+'0x80'
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_bits, half_float, i8, i32, kernel, u8
+from qviz.formats._blocks32 import INF_BITS, largest_magnitude_bits, signed_extreme
+from qviz.formats.base import Format
+
+
+@kernel
+def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+    half = x.shape[1] // 2
+    for b in range(blocks.size):
+        row, qs = x[b], blocks[b].qs
+        magnitude = largest_magnitude_bits(row)
+        if magnitude >= INF_BITS:
+            return b
+        d = signed_extreme(row, magnitude) / f32(-8)
+        inverse = f32(1) / d if d != f32(0) else f32(0)
+        blocks[b].d = half_bits(d)
+        if np.isinf(inverse):  # |d| < 2^-128: C's cast of inf and NaN gives 0
+            for j in range(half):
+                qs[j] = u8(0)
+            continue
+        for j in range(half):
+            low = min(i32(row[j] * inverse + f32(8.5)), i32(15))
+            high = min(i32(row[j + half] * inverse + f32(8.5)), i32(15))
+            qs[j] = u8(low | (high << 4))
+    return -1
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    half = codes.shape[1] // 2
+    for b in range(blocks.size):
+        scales[b] = half_float(blocks[b].d)
+        mins[b] = f32(0)
+        qs = blocks[b].qs
+        for j in range(half):
+            codes[b, j] = i8(qs[j] & u8(15)) - i8(8)
+            codes[b, j + half] = i8(qs[j] >> u8(4)) - i8(8)
+
+
+Q4_0 = Format(
+    name="Q4_0",
+    type_id=2,
+    block_size=32,
+    type_size=18,
+    dtype=np.dtype(
+        [
+            ("d", "<f2"),  # scale
+            ("qs", "u1", (16,)),  # codes + 8, two a byte
+        ]
+    ),
+    codes=(-8, 7),
+    quantize_blocks=_quantize,
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: quantize_row_q4_0_ref, dequantize_row_q4_0; ggml-common.h: block_q4_0",
+)
