@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, float_bits, i32, kernel, u32
+from qviz._numba import bits_float, f32, float_bits, i8, i32, kernel, u8, u32
 
 INF_BITS = np.uint32(0x7F800000)
 ABS_MASK = np.uint32(0x7FFFFFFF)
@@ -44,7 +44,7 @@ def smallest_and_largest(row):  # type: ignore[no-untyped-def]
     """
     low, high = i32(0x7FFFFFFF), i32(-0x80000000)
     for j in range(row.size):
-        bits = float_bits(row[j]).view(np.int32)
+        bits = i32(float_bits(row[j]))
         # negative floats order backwards: flip their magnitude bits
         key = i32(bits ^ i32(i32(bits >> i32(31)) & i32(0x7FFFFFFF)))
         low, high = min(low, key), max(high, key)
@@ -59,3 +59,28 @@ def smallest_and_largest(row):  # type: ignore[no-untyped-def]
         if largest == f32(0):
             largest = smallest
     return smallest, largest, finite
+
+
+@kernel
+def pack_five_bits(codes, qh, qs):  # type: ignore[no-untyped-def]
+    """Split 5-bit codes: low nibbles of weights l and l + n/2 into `qs`, fifth bits into the word `qh`."""
+    half = codes.size // 2
+    word = u32(0)
+    for j in range(codes.size):
+        word = u32(word | u32(u32(u32(codes[j]) >> u32(4)) << u32(j)))
+    for j in range(half):
+        qs[j] = u8((codes[j] & i32(15)) | ((codes[j + half] & i32(15)) << i32(4)))
+    for k in range(qh.size):
+        qh[k] = u8(word >> u32(8 * k))
+
+
+@kernel
+def unpack_five_bits(qh, qs, offset, codes):  # type: ignore[no-untyped-def]
+    """The reverse of `pack_five_bits`; `offset` is what the format adds to its codes."""
+    half = codes.size // 2
+    for j in range(half):
+        fifth = u8(u8(u8(qh[j // 8] >> u8(j % 8)) & u8(1)) << u8(4))
+        codes[j] = i8(u8(qs[j] & u8(15)) | fifth) - offset
+        k = j + half
+        fifth = u8(u8(u8(qh[k // 8] >> u8(k % 8)) & u8(1)) << u8(4))
+        codes[k] = i8(u8(qs[j] >> u8(4)) | fifth) - offset

@@ -1,0 +1,44 @@
+"""F32: IEEE 754 single precision, 4 bytes a weight. What models are trained and compared in; kept as it is.
+
+Bytes::
+
+    x  float32   1 sign, 8 exponent, 23 fraction bits
+
+Examples
+--------
+>>> from qviz.formats import quantize
+>>> quantize([1.0, -2.0], "F32").tobytes().hex()
+'0000803f000000c0'
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import kernel
+from qviz.formats.base import Format
+
+
+@kernel
+def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        blocks[b].x = x[b, 0]
+    return -1
+
+
+@kernel
+def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        out[b, 0] = blocks[b].x
+
+
+F32 = Format(
+    name="F32",
+    type_id=0,
+    block_size=1,
+    type_size=4,
+    dtype=np.dtype([("x", "<f4")]),  # the weight
+    quantize_blocks=_quantize,
+    dequantize_blocks=_dequantize,
+    source="IEEE 754 binary32",
+)

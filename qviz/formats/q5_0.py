@@ -1,0 +1,77 @@
+"""Q5_0: 32 weights, one float16 scale, 5-bit codes: 22 bytes, 5.5 bits per weight.
+
+Q4_0 with one bit more. Five bits do not tile a byte, so the fifth bits live apart: `qs` holds the low four of each
+code exactly as Q4_0 does, and bit l of the 32-bit word `qh` is the fifth bit of weight l.
+
+Bytes::
+
+    d   float16   scale; takes the sign that puts the largest weight on code −16
+    qh  4 × u8    a little-endian word: bit l = fifth bit of weight l
+    qs  16 × u8   low four bits, weights l and l + 16 in one byte
+
+Examples
+--------
+Thirty-two weights −16 … 15 are a grid of their own with d = 1: nothing is lost.
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(-16, 16, dtype=np.float32), "Q5_0")
+>>> float(t.blocks["d"][0]), t.dequantize()[[0, 15, 31]].tolist()
+(1.0, [-16.0, -1.0, 15.0])
+>>> [hex(byte) for byte in t.blocks["qh"][0].tolist()]  # codes + 16 reach 16 from weight 16 on
+['0x0', '0x0', '0xff', '0xff']
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_bits, half_float, i8, i32, kernel
+from qviz.formats._blocks32 import INF_BITS, largest_magnitude_bits, pack_five_bits, signed_extreme, unpack_five_bits
+from qviz.formats.base import Format
+
+
+@kernel
+def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+    codes = np.empty(x.shape[1], np.int32)
+    for b in range(blocks.size):
+        row = x[b]
+        magnitude = largest_magnitude_bits(row)
+        if magnitude >= INF_BITS:
+            return b
+        d = signed_extreme(row, magnitude) / f32(-16)
+        inverse = f32(1) / d if d != f32(0) else f32(0)
+        blocks[b].d = half_bits(d)
+        if np.isinf(inverse):  # |d| < 2^-128: C's cast of inf and NaN gives 0
+            codes[:] = i32(0)
+        else:
+            for j in range(row.size):
+                codes[j] = min(i32(row[j] * inverse + f32(16.5)), i32(31))
+        pack_five_bits(codes, blocks[b].qh, blocks[b].qs)
+    return -1
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        scales[b] = half_float(blocks[b].d)
+        mins[b] = f32(0)
+        unpack_five_bits(blocks[b].qh, blocks[b].qs, i8(16), codes[b])
+
+
+Q5_0 = Format(
+    name="Q5_0",
+    type_id=6,
+    block_size=32,
+    type_size=22,
+    dtype=np.dtype(
+        [
+            ("d", "<f2"),  # scale
+            ("qh", "u1", (4,)),  # fifth bits
+            ("qs", "u1", (16,)),  # low four bits of codes + 16
+        ]
+    ),
+    codes=(-16, 15),
+    quantize_blocks=_quantize,
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: quantize_row_q5_0_ref, dequantize_row_q5_0; ggml-common.h: block_q5_0",
+)

@@ -1,0 +1,76 @@
+"""Q5_1: 32 weights, a float16 scale and a float16 minimum, 5-bit codes: 24 bytes, 6 bits per weight.
+
+Q4_1 with one bit more; the fifth bits live apart, as in Q5_0.
+
+Bytes::
+
+    d   float16   scale, never negative
+    m   float16   smallest weight, added
+    qh  4 × u8    a little-endian word: bit l = fifth bit of weight l
+    qs  16 × u8   low four bits, weights l and l + 16 in one byte
+
+Examples
+--------
+Weights 100 … 131 span 31 steps of 1: a perfect fit.
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(100, 132, dtype=np.float32), "Q5_1")
+>>> float(t.blocks["d"][0]), float(t.blocks["m"][0]), t.dequantize()[[0, 31]].tolist()
+(1.0, 100.0, [100.0, 131.0])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_bits, half_float, i8, i32, kernel
+from qviz.formats._blocks32 import pack_five_bits, smallest_and_largest, unpack_five_bits
+from qviz.formats.base import Format
+
+
+@kernel
+def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+    codes = np.empty(x.shape[1], np.int32)
+    for b in range(blocks.size):
+        row = x[b]
+        low, high, finite = smallest_and_largest(row)
+        if not finite:
+            return b
+        d = (high - low) / f32(31)
+        inverse = f32(1) / d if d != f32(0) else f32(0)
+        blocks[b].d = half_bits(d)
+        blocks[b].m = half_bits(low)
+        if np.isinf(inverse) or np.isinf(d):  # C's cast of inf and NaN gives 0
+            inverse = f32(0)
+        for j in range(row.size):
+            codes[j] = i32((row[j] - low) * inverse + f32(0.5))
+        pack_five_bits(codes, blocks[b].qh, blocks[b].qs)
+    return -1
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        scales[b] = half_float(blocks[b].d)
+        mins[b] = -half_float(blocks[b].m)
+        unpack_five_bits(blocks[b].qh, blocks[b].qs, i8(0), codes[b])
+
+
+Q5_1 = Format(
+    name="Q5_1",
+    type_id=7,
+    block_size=32,
+    type_size=24,
+    dtype=np.dtype(
+        [
+            ("d", "<f2"),  # scale
+            ("m", "<f2"),  # smallest weight, added
+            ("qh", "u1", (4,)),  # fifth bits
+            ("qs", "u1", (16,)),  # low four bits of the codes
+        ]
+    ),
+    codes=(0, 31),
+    quantize_blocks=_quantize,
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: quantize_row_q5_1_ref, dequantize_row_q5_1; ggml-common.h: block_q5_1",
+)
