@@ -1,0 +1,431 @@
+"""How far an approximation is from what it stands for.
+
+All sums are float64, whatever the arrays hold. NaN anywhere makes every measure NaN: nothing is skipped.
+Tensors that can be dequantized (`QTensor`, `AffineTensor`) may be passed as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._arrays import real_array
+from qviz._numba import kernel
+from qviz.errors import FormatError, ShapeError
+
+_LANES = 16  # sums side by side: LLVM may not reorder one sum, but it can run sixteen
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that one pass over two arrays tells; see `compare`.
+
+    Attributes
+    ----------
+    n : int
+        Number of weights.
+    signal, error : float
+        Σ x² and Σ (x − x̂)².
+    approximated : float
+        Σ x̂².
+    product : float
+        Σ x·x̂.
+    max_abs_error : float
+        The largest distance between x and x̂.
+    """
+
+    n: int
+    signal: float
+    error: float
+    approximated: float
+    product: float
+    max_abs_error: float
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error."""
+        return self.error / self.n
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error, in the unit of the weights."""
+        return math.sqrt(self.mse)
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal-to-quantization-noise ratio, 10·log₁₀(Σx² / Σ(x − x̂)²), in decibels.
+
+        Infinity where nothing is lost (an all-zero signal too), −infinity where zeros became something else.
+        """
+        if self.error == 0:
+            return math.inf
+        if self.signal == 0:
+            return -math.inf
+        return 10 * (math.log10(self.signal) - math.log10(self.error))
+
+    @property
+    def relative_error(self) -> float:
+        """‖x − x̂‖ / ‖x‖: 0 where nothing is lost, infinity where zeros became something else."""
+        if self.error == 0:
+            return 0.0
+        return math.sqrt(self.error) / math.sqrt(self.signal) if self.signal else math.inf
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between x and x̂: 1 for two zero vectors, 0 if only one of them is zero."""
+        if self.signal == 0 or self.approximated == 0:
+            return 1.0 if self.signal == self.approximated else 0.0
+        cosine = self.product / math.sqrt(self.signal) / math.sqrt(self.approximated)
+        return min(max(cosine, -1.0), 1.0) if not math.isnan(cosine) else cosine
+
+
+def compare(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> Comparison:
+    """Compare two arrays of one shape in a single pass.
+
+    Parameters
+    ----------
+    reference, approximation : array_like or tensor
+        x and x̂. float64 stays float64; everything else is compared as float32.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ, or there is nothing to compare.
+    FormatError
+        Not real numbers.
+
+    Examples
+    --------
+    >>> c = compare([3.0, 4.0], [3.0, 3.0])
+    >>> c.mse, c.max_abs_error, c.relative_error
+    (0.5, 1.0, 0.2)
+    """
+    x, y = _pair(reference, approximation)
+    signal, error, approximated, product, largest = (float(v) for v in _compare(x.reshape(-1), y.reshape(-1)))
+    if math.isnan(error):
+        return Comparison(x.size, math.nan, math.nan, math.nan, math.nan, math.nan)
+    return Comparison(x.size, signal, error, approximated, product, largest)
+
+
+def mse(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """Mean squared error; arguments as in `compare`.
+
+    Examples
+    --------
+    >>> mse([0.0, 2.0], [1.0, 1.0])
+    1.0
+    """
+    return compare(reference, approximation).mse
+
+
+def rmse(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """Root of the mean squared error, in the unit of the weights; arguments as in `compare`.
+
+    Examples
+    --------
+    >>> rmse([0.0, 0.0], [3.0, 3.0])
+    3.0
+    """
+    return compare(reference, approximation).rmse
+
+
+def max_abs_error(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """The largest distance between two weights; arguments as in `compare`.
+
+    Examples
+    --------
+    >>> max_abs_error([1.0, 2.0], [1.25, 1.5])
+    0.5
+    """
+    return compare(reference, approximation).max_abs_error
+
+
+def sqnr_db(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """Signal-to-quantization-noise ratio in decibels; see `compare` and `Comparison.sqnr_db`.
+
+    Each bit more halves the step of a uniform grid, which is worth 20·log₁₀ 2 ≈ 6 dB.
+
+    Examples
+    --------
+    >>> sqnr_db([10.0, 10.0], [9.0, 11.0])
+    20.0
+    """
+    return compare(reference, approximation).sqnr_db
+
+
+def relative_error(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """‖x − x̂‖ / ‖x‖; see `compare` and `Comparison.relative_error`.
+
+    Examples
+    --------
+    >>> relative_error([3.0, 4.0], [3.0, 3.0])
+    0.2
+    """
+    return compare(reference, approximation).relative_error
+
+
+def cosine_similarity(reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """Cosine of the angle between two arrays; see `compare` and `Comparison.cosine`.
+
+    Examples
+    --------
+    >>> cosine_similarity([1.0, 0.0], [2.0, 0.0])
+    1.0
+    """
+    return compare(reference, approximation).cosine
+
+
+def bits_per_weight(nbytes: int, n_weights: int) -> float:
+    """Bits per weight of `n_weights` stored in `nbytes`.
+
+    Raises
+    ------
+    ShapeError
+        There is no weight, or a negative number of bytes.
+
+    Examples
+    --------
+    >>> bits_per_weight(18, 32)  # one block of Q4_0
+    4.5
+    """
+    if n_weights < 1 or nbytes < 0:
+        raise ShapeError(f"bits per weight need n_weights ≥ 1 and nbytes ≥ 0, got {n_weights} and {nbytes}")
+    return 8 * nbytes / n_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Counts in bins of equal width.
+
+    Attributes
+    ----------
+    counts : int64 array (bins,)
+        Bin i holds ``edges[i] <= value < edges[i + 1]``; the last bin its upper edge as well.
+    edges : float64 array (bins + 1,)
+    below, above : int
+        Values outside the edges, which no bin counts.
+    not_a_number : int
+        NaNs, which neither do.
+    """
+
+    counts: npt.NDArray[np.int64]
+    edges: npt.NDArray[np.float64]
+    below: int
+    above: int
+    not_a_number: int
+
+    @property
+    def centers(self) -> npt.NDArray[np.float64]:
+        """The middle of each bin, (bins,)."""
+        return (self.edges[:-1] + self.edges[1:]) / 2
+
+
+def histogram(values: npt.ArrayLike, bins: int = 256, limits: tuple[float, float] | None = None) -> Histogram:
+    """Count values in bins of equal width.
+
+    Parameters
+    ----------
+    values : array_like or tensor
+        Any shape.
+    bins : int
+        Number of bins.
+    limits : (float, float), optional
+        Where the first bin starts and the last one ends. By default the smallest and the largest finite
+        value; if they are the same, half a unit on either side.
+
+    Returns
+    -------
+    Histogram
+
+    Raises
+    ------
+    ShapeError
+        `bins` or `limits` make no sense.
+
+    Examples
+    --------
+    >>> h = histogram([0.0, 0.1, 0.9, 1.0, 7.0], bins=2, limits=(0, 1))
+    >>> h.counts.tolist(), h.above
+    ([2, 2], 1)
+    """
+    x = real_array(values, "values", FormatError, (np.float32, np.float64)).reshape(-1)
+    if limits is None:
+        limits = _finite_range(x)
+    # minus nothing: the same kernel then counts errors without storing them
+    return _histogram(x, np.zeros(0, x.dtype), bins, limits)
+
+
+def error_histogram(
+    reference: npt.ArrayLike,
+    approximation: npt.ArrayLike,
+    bins: int = 256,
+    limit: float | None = None,
+) -> Histogram:
+    """Count the errors x̂ − x in bins of equal width around zero.
+
+    Parameters
+    ----------
+    reference, approximation : array_like or tensor
+        x and x̂, as in `compare`.
+    bins : int
+        Number of bins.
+    limit : float, optional
+        The bins reach from −limit to limit. By default the largest error, or 1 if there is none.
+
+    Returns
+    -------
+    Histogram
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ, or `bins` or `limit` make no sense.
+
+    Examples
+    --------
+    >>> error_histogram([1.0, 2.0, 3.0], [1.5, 2.0, 2.5], bins=3).counts.tolist()
+    [1, 1, 1]
+    """
+    x, y = _pair(reference, approximation)
+    if limit is None:
+        limit = max_abs_error(x, y)
+        limit = limit if 0 < limit < math.inf else 1.0
+    return _histogram(y.reshape(-1), x.reshape(-1), bins, (-limit, limit))
+
+
+def code_histogram(codes: npt.ArrayLike, lowest: int, highest: int) -> npt.NDArray[np.int64]:
+    """Count how often each integer code is used.
+
+    Parameters
+    ----------
+    codes : integer array
+        Any shape.
+    lowest, highest : int
+        The first and the last code to count, e.g. ``grid.qmin, grid.qmax``.
+
+    Returns
+    -------
+    int64 array (highest − lowest + 1,)
+
+    Raises
+    ------
+    ShapeError
+        A code lies outside, or `codes` are not integers.
+
+    Examples
+    --------
+    >>> code_histogram([[-1, 0], [0, 1]], -2, 1).tolist()
+    [0, 1, 2, 1]
+    """
+    array = np.ascontiguousarray(codes)
+    if array.dtype.kind not in "iu":
+        raise ShapeError(f"codes must be integers, got an array of {array.dtype}")
+    if highest < lowest or highest - lowest >= 1 << 24:
+        raise ShapeError(f"codes from {lowest} to {highest} cannot be counted one by one")
+    counts = np.zeros((4, highest - lowest + 1), np.int64)
+    outside = int(_count_codes(array.reshape(-1), lowest, highest, counts))
+    if outside >= 0:
+        raise ShapeError(f"code {array.reshape(-1)[outside]} lies outside {lowest} … {highest}")
+    return np.asarray(counts.sum(axis=0))
+
+
+def _pair(reference: Any, approximation: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    kept = (np.float32, np.float64)
+    x = real_array(reference, "reference", FormatError, kept)
+    y = real_array(approximation, "approximation", FormatError, kept)
+    if x.shape != y.shape or x.size == 0:
+        raise ShapeError(f"two non-empty arrays of the same shape are needed, got {x.shape} and {y.shape}")
+    return x, y
+
+
+def _finite_range(x: npt.NDArray[Any]) -> tuple[float, float]:
+    if x.size == 0:
+        return 0.0, 1.0
+    low, high = float(x.min()), float(x.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        finite = x[np.isfinite(x)]
+        if finite.size == 0:
+            return 0.0, 1.0
+        low, high = float(finite.min()), float(finite.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _histogram(
+    x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: tuple[float, float]
+) -> Histogram:
+    low, high = float(limits[0]), float(limits[1])
+    if not (bins >= 1 and low < high and math.isfinite(high - low)):
+        raise ShapeError(
+            f"a histogram needs bins ≥ 1 and two finite limits in order, "
+            f"got bins={bins}, limits=({low}, {high})"
+        )
+    # four counters, since consecutive values often fall into one bin and would wait for one another
+    counts = np.zeros((4, bins + 3), np.int64)  # after the bins: below, above, NaN
+    _count(x, minus, low, high, counts)
+    total = counts.sum(axis=0)
+    below, above, nans = (int(v) for v in total[bins:])
+    return Histogram(total[:bins], np.linspace(low, high, bins + 1), below, above, nans)
+
+
+@kernel
+def _compare(x, y):  # type: ignore[no-untyped-def]
+    signal, error = np.zeros(_LANES), np.zeros(_LANES)
+    other, product = np.zeros(_LANES), np.zeros(_LANES)
+    largest = np.zeros(_LANES)
+    lanes = signal.size
+    whole = x.size - x.size % lanes
+    for start in range(0, whole, lanes):
+        for k in range(lanes):
+            a, b = np.float64(x[start + k]), np.float64(y[start + k])
+            e = a - b
+            signal[k] += a * a
+            error[k] += e * e
+            other[k] += b * b
+            product[k] += a * b
+            largest[k] = max(largest[k], abs(e))
+    for i in range(whole, x.size):
+        a, b = np.float64(x[i]), np.float64(y[i])
+        e = a - b
+        signal[0] += a * a
+        error[0] += e * e
+        other[0] += b * b
+        product[0] += a * b
+        largest[0] = max(largest[0], abs(e))
+    return signal.sum(), error.sum(), other.sum(), product.sum(), largest.max()
+
+
+@kernel
+def _count(x, minus, low, high, counts):  # type: ignore[no-untyped-def]
+    bins = counts.shape[1] - 3
+    per_unit = bins / (high - low)
+    for i in range(x.size):
+        value = np.float64(x[i])
+        if minus.size > 0:
+            value -= np.float64(minus[i])
+        if value < low:
+            at = bins
+        elif value > high:
+            at = bins + 1
+        elif value == value:  # not NaN
+            at = min(int((value - low) * per_unit), bins - 1)
+        else:
+            at = bins + 2
+        counts[i & 3, at] += 1
+
+
+@kernel
+def _count_codes(codes, lowest, highest, counts):  # type: ignore[no-untyped-def]
+    for i in range(codes.size):
+        code = np.int64(codes[i])
+        if code < lowest or code > highest:
+            return i
+        counts[i & 3, code - lowest] += 1
+    return -1
