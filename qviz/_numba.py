@@ -14,7 +14,9 @@ Two habits that kernels here follow, both measured:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import importlib.util
+import sys
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ class Kernel:
     one another: numba asks a global it meets for ``_numba_type_`` and finds the compiled function behind it.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: FunctionType) -> None:
         functools.update_wrapper(self, function)
         self.py_func = function
 
@@ -55,9 +57,45 @@ class Kernel:
         return self.compiled(*args)
 
 
-def kernel(function: Callable[..., Any]) -> Kernel:
+def kernel(function: Any) -> Kernel:
     """Mark a function for numba; see the module's text for the rules inside."""
     return Kernel(function)
+
+
+def specialise(template: Kernel, name: str, **names: object) -> Kernel:
+    """A kernel whose body is `template`'s, with other functions behind some of its global names.
+
+    Numba cannot cache a kernel that takes a function as an argument. A template reads the function as a global
+    instead; each specialisation is compiled, inlined and cached under its own name.
+
+    Parameters
+    ----------
+    template : Kernel
+    name : str
+        Identifier of the result; part of its cache key.
+    **names : object
+        Globals to replace.
+    """
+    source = template.py_func
+    function = FunctionType(source.__code__, {**source.__globals__, **names}, name)
+    function.__module__, function.__qualname__, function.__doc__ = source.__module__, name, source.__doc__
+    return Kernel(function)
+
+
+def _on_first_use(name: str) -> ModuleType:
+    """The module `name`, imported when one of its attributes is first asked for (a standard library recipe)."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+simd = _on_first_use("qviz._simd")
+"""Explicit vectors for kernels; imports numba, so late."""
 
 
 @kernel
@@ -70,6 +108,12 @@ def float_bits(x):  # type: ignore[no-untyped-def]
 def bits_float(bits):  # type: ignore[no-untyped-def]
     """The float32 with these 32 bits."""
     return u32(bits).view(np.float32)
+
+
+@kernel
+def order_key(bits):  # type: ignore[no-untyped-def]
+    """Bits of a float32, as an int32 -> an int32 that compares as the float does. Its own inverse."""
+    return i32(bits ^ i32(i32(bits >> i32(31)) & i32(0x7FFFFFFF)))
 
 
 @kernel

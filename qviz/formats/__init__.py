@@ -22,8 +22,9 @@ def _collect() -> Mapping[str, Format]:
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
-            for fmt in value if isinstance(value, tuple) else (value,):
-                if not isinstance(fmt, Format) or found.get(fmt.name) is fmt:
+            # type(), not isinstance(): asking a lazily imported module for its class would import it
+            for fmt in value if type(value) is tuple else (value,):
+                if type(fmt) is not Format or found.get(fmt.name) is fmt:
                     continue
                 if twin := next((f for f in found.values() if fmt.name == f.name or fmt.type_id == f.type_id), None):
                     raise ImportError(

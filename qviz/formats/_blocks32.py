@@ -1,86 +1,76 @@
-"""What the 32-weight formats (Q4_0 … Q8_0) share: finding the range of a block.
+"""What the 32-weight formats (Q4_0 … Q8_0) share.
 
-Float comparisons may meet NaN, so LLVM will not vectorise ``if v > best``. The bits of a float compare like
-integers, and integer maxima vectorise: |x| orders as its bits without the sign. Infinity and NaN come out on top,
-which makes refusing them free.
+Their encoders work on `TILE` blocks at a time, in three stages: the range of each block, then the scales of all of
+them side by side (divisions and float16 rounding vectorise across blocks), then the codes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, float_bits, i8, i32, kernel, u8, u32
+from qviz._numba import bits_float, f32, i32, kernel, order_key, simd, u8, u32
 
-INF_BITS = np.uint32(0x7F800000)
-ABS_MASK = np.uint32(0x7FFFFFFF)
-
-
-@kernel
-def largest_magnitude_bits(row):  # type: ignore[no-untyped-def]
-    """Bits of the largest |x| of a row; `INF_BITS` or more if one is not finite."""
-    best = u32(0)
-    for j in range(row.size):
-        best = max(best, u32(float_bits(row[j]) & ABS_MASK))
-    return best
+TILE = 64
 
 
 @kernel
-def signed_extreme(row, magnitude_bits):  # type: ignore[no-untyped-def]
-    """The FIRST weight whose |x| is the largest, with its sign (ties between +a and −a go to the earlier)."""
-    first = i32(2 * row.size)
-    for j in range(row.size):
-        bits = float_bits(row[j])
-        key = i32(i32(2 * j) + i32(bits >> u32(31)))
-        first = min(first, key if u32(bits & ABS_MASK) == magnitude_bits else first)
-    value = bits_float(magnitude_bits)
-    return -value if first & 1 else value
+def ranges(rows, low, high):  # type: ignore[no-untyped-def]
+    """Minimum and maximum of each block, as ggml's loop finds them.
 
-
-@kernel
-def smallest_and_largest(row):  # type: ignore[no-untyped-def]
-    """Minimum and maximum of a row as ggml's loop finds them, and whether all weights are finite.
-
-    ggml keeps the first of equal values, which shows only in the sign of a zero minimum.
+    Returns the index of the first block that holds NaN or infinity, or -1. ggml keeps the first of equal values, which
+    shows only in the sign of a zero minimum.
     """
-    low, high = i32(0x7FFFFFFF), i32(-0x80000000)
+    for b in range(rows.shape[0]):
+        low_key, high_key = simd.smallest_key(rows[b]), simd.largest_key(rows[b])
+        if low_key < i32(-0x7F800000) or high_key >= i32(0x7F800000):
+            return b
+        smallest, largest = bits_float(u32(order_key(low_key))), bits_float(u32(order_key(high_key)))
+        if smallest == f32(0):
+            smallest = _first_of(rows[b], f32(0))
+            if largest == f32(0):
+                largest = smallest
+        low[b], high[b] = smallest, largest
+    return -1
+
+
+@kernel
+def extremes(rows, extreme):  # type: ignore[no-untyped-def]
+    """The FIRST weight of each block whose |x| is the largest, with its sign; returns as `ranges` does."""
+    for b in range(rows.shape[0]):
+        low_key, high_key = simd.smallest_key(rows[b]), simd.largest_key(rows[b])
+        if low_key < i32(-0x7F800000) or high_key >= i32(0x7F800000):
+            return b
+        smallest, largest = bits_float(u32(order_key(low_key))), bits_float(u32(order_key(high_key)))
+        extreme[b] = largest if largest > -smallest else smallest
+        if largest == -smallest:  # +a and -a are both there
+            extreme[b] = _first_of(rows[b], largest)
+    return -1
+
+
+@kernel
+def reciprocal(d):  # type: ignore[no-untyped-def]
+    """1 / d as the encoders need it: 0 for 0, and NaN where 1 / d overflows, since there C's casts give code 0."""
+    inverse = f32(1) / d
+    inverse = f32(np.nan) if np.abs(inverse) == f32(np.inf) else inverse
+    return f32(0) if d == f32(0) else inverse
+
+
+@kernel
+def _first_of(row, magnitude):  # type: ignore[no-untyped-def]
     for j in range(row.size):
-        bits = i32(float_bits(row[j]))
-        # negative floats order backwards: flip their magnitude bits
-        key = i32(bits ^ i32(i32(bits >> i32(31)) & i32(0x7FFFFFFF)))
-        low, high = min(low, key), max(high, key)
-    finite = low > i32(-0x7F800001) and high < i32(0x7F800000)
-    smallest = bits_float(u32(low ^ i32(i32(low >> i32(31)) & i32(0x7FFFFFFF))))
-    largest = bits_float(u32(high ^ i32(i32(high >> i32(31)) & i32(0x7FFFFFFF))))
-    if smallest == f32(0):
-        for j in range(row.size):
-            if row[j] == f32(0):
-                smallest = row[j]
-                break
-        if largest == f32(0):
-            largest = smallest
-    return smallest, largest, finite
+        if np.abs(row[j]) == magnitude:
+            return row[j]
+    return magnitude
 
 
 @kernel
-def pack_five_bits(codes, qh, qs):  # type: ignore[no-untyped-def]
-    """Split 5-bit codes: low nibbles of weights l and l + n/2 into `qs`, fifth bits into the word `qh`."""
-    half = codes.size // 2
-    word = u32(0)
-    for j in range(codes.size):
-        word = u32(word | u32(u32(u32(codes[j]) >> u32(4)) << u32(j)))
-    for j in range(half):
-        qs[j] = u8((codes[j] & i32(15)) | ((codes[j + half] & i32(15)) << i32(4)))
-    for k in range(qh.size):
-        qh[k] = u8(word >> u32(8 * k))
+def read_word(qh):  # type: ignore[no-untyped-def]
+    """Four bytes, little-endian, as one number."""
+    return u32(u32(qh[0]) | u32(u32(qh[1]) << u32(8)) | u32(u32(qh[2]) << u32(16)) | u32(u32(qh[3]) << u32(24)))
 
 
 @kernel
-def unpack_five_bits(qh, qs, offset, codes):  # type: ignore[no-untyped-def]
-    """The reverse of `pack_five_bits`; `offset` is what the format adds to its codes."""
-    half = codes.size // 2
-    for j in range(half):
-        fifth = u8(u8(u8(qh[j // 8] >> u8(j % 8)) & u8(1)) << u8(4))
-        codes[j] = i8(u8(qs[j] & u8(15)) | fifth) - offset
-        k = j + half
-        fifth = u8(u8(u8(qh[k // 8] >> u8(k % 8)) & u8(1)) << u8(4))
-        codes[k] = i8(u8(qs[j] >> u8(4)) | fifth) - offset
+def write_word(qh, word):  # type: ignore[no-untyped-def]
+    """The reverse of `read_word`."""
+    for k in range(4):
+        qh[k] = u8(u32(word >> u32(8 * k)))

@@ -24,7 +24,7 @@ from qviz.formats.base import Format
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        bits = float_bits(x[b, 0])
+        bits = float_bits(x[b])
         rounded = u32(u32(bits + u32(0x7FFF) + u32(u32(bits >> u32(16)) & u32(1))) >> u32(16))
         quiet = u32(u32(bits >> u32(16)) | u32(64))
         blocks[b].x = u16(quiet if u32(bits & u32(0x7FFFFFFF)) > u32(0x7F800000) else rounded)
@@ -34,7 +34,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 @kernel
 def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        out[b, 0] = bits_float(u32(u32(blocks[b].x) << u32(16)))
+        out[b] = bits_float(u32(u32(blocks[b].x) << u32(16)))
 
 
 BF16 = Format(

@@ -25,14 +25,14 @@ from qviz.formats.base import Format
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        blocks[b].x = half_bits(x[b, 0])
+        blocks[b].x = half_bits(x[b])
     return -1
 
 
 @kernel
 def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        out[b, 0] = half_float(blocks[b].x)
+        out[b] = half_float(blocks[b].x)
 
 
 F16 = Format(

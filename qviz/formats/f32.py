@@ -22,14 +22,14 @@ from qviz.formats.base import Format
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        blocks[b].x = x[b, 0]
+        blocks[b].x = x[b]
     return -1
 
 
 @kernel
 def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        out[b, 0] = blocks[b].x
+        out[b] = blocks[b].x
 
 
 F32 = Format(

@@ -24,43 +24,40 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, i32, kernel, u8
-from qviz.formats._blocks32 import INF_BITS, largest_magnitude_bits, signed_extreme
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz.formats._blocks32 import TILE, extremes, reciprocal
 from qviz.formats.base import Format
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
-    half = x.shape[1] // 2
-    for b in range(blocks.size):
-        row, qs = x[b], blocks[b].qs
-        magnitude = largest_magnitude_bits(row)
-        if magnitude >= INF_BITS:
-            return b
-        d = signed_extreme(row, magnitude) / f32(-8)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        blocks[b].d = half_bits(d)
-        if np.isinf(inverse):  # |d| < 2^-128: C's cast of inf and NaN gives 0
-            for j in range(half):
-                qs[j] = u8(0)
-            continue
-        for j in range(half):
-            low = min(i32(row[j] * inverse + f32(8.5)), i32(15))
-            high = min(i32(row[j + half] * inverse + f32(8.5)), i32(15))
-            qs[j] = u8(low | (high << 4))
+    extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
+    codes = np.empty(x.shape[1], np.uint8)
+    for start in range(0, blocks.size, TILE):
+        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+        # range
+        bad = extremes(rows, extreme)
+        if bad >= 0:
+            return start + bad
+        # scale
+        for b in range(part.size):
+            d = extreme[b] / f32(-8)
+            inverse[b] = reciprocal(d)
+            half[b] = half_bits(d)
+        # codes
+        for b in range(part.size):
+            part[b].d = half[b]
+            simd.truncated_codes(rows[b], f32(0), inverse[b], f32(8.5), f32(15), codes)
+            simd.join_nibbles(codes, part[b].qs)
     return -1
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
-    half = codes.shape[1] // 2
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)
-        qs = blocks[b].qs
-        for j in range(half):
-            codes[b, j] = i8(qs[j] & u8(15)) - i8(8)
-            codes[b, j + half] = i8(qs[j] >> u8(4)) - i8(8)
+        simd.split_nibbles(blocks[b].qs, codes[b], i8(8))
 
 
 Q4_0 = Format(

@@ -25,28 +25,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, i32, kernel
-from qviz.formats._blocks32 import INF_BITS, largest_magnitude_bits, pack_five_bits, signed_extreme, unpack_five_bits
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz.formats._blocks32 import TILE, extremes, read_word, reciprocal, write_word
 from qviz.formats.base import Format
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
-    codes = np.empty(x.shape[1], np.int32)
-    for b in range(blocks.size):
-        row = x[b]
-        magnitude = largest_magnitude_bits(row)
-        if magnitude >= INF_BITS:
-            return b
-        d = signed_extreme(row, magnitude) / f32(-16)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        blocks[b].d = half_bits(d)
-        if np.isinf(inverse):  # |d| < 2^-128: C's cast of inf and NaN gives 0
-            codes[:] = i32(0)
-        else:
-            for j in range(row.size):
-                codes[j] = min(i32(row[j] * inverse + f32(16.5)), i32(31))
-        pack_five_bits(codes, blocks[b].qh, blocks[b].qs)
+    extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
+    codes = np.empty(x.shape[1], np.uint8)
+    for start in range(0, blocks.size, TILE):
+        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+        # range
+        bad = extremes(rows, extreme)
+        if bad >= 0:
+            return start + bad
+        # scale
+        for b in range(part.size):
+            d = extreme[b] / f32(-16)
+            inverse[b] = reciprocal(d)
+            half[b] = half_bits(d)
+        # codes
+        for b in range(part.size):
+            part[b].d = half[b]
+            simd.truncated_codes(rows[b], f32(0), inverse[b], f32(16.5), f32(31), codes)
+            write_word(part[b].qh, simd.fifth_bits(codes))
+            simd.join_nibbles(codes, part[b].qs)
     return -1
 
 
@@ -55,7 +59,7 @@ def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)
-        unpack_five_bits(blocks[b].qh, blocks[b].qs, i8(16), codes[b])
+        simd.split_fives(read_word(blocks[b].qh), blocks[b].qs, codes[b], i8(16))
 
 
 Q5_0 = Format(

@@ -23,28 +23,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, i32, kernel
-from qviz.formats._blocks32 import pack_five_bits, smallest_and_largest, unpack_five_bits
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz.formats._blocks32 import TILE, ranges, read_word, reciprocal, write_word
 from qviz.formats.base import Format
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
-    codes = np.empty(x.shape[1], np.int32)
-    for b in range(blocks.size):
-        row = x[b]
-        low, high, finite = smallest_and_largest(row)
-        if not finite:
-            return b
-        d = (high - low) / f32(31)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        blocks[b].d = half_bits(d)
-        blocks[b].m = half_bits(low)
-        if np.isinf(inverse) or np.isinf(d):  # C's cast of inf and NaN gives 0
-            inverse = f32(0)
-        for j in range(row.size):
-            codes[j] = i32((row[j] - low) * inverse + f32(0.5))
-        pack_five_bits(codes, blocks[b].qh, blocks[b].qs)
+    low, high, inverse = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    half_d, half_m = np.empty(TILE, np.uint16), np.empty(TILE, np.uint16)
+    codes = np.empty(x.shape[1], np.uint8)
+    for start in range(0, blocks.size, TILE):
+        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+        # range
+        bad = ranges(rows, low, high)
+        if bad >= 0:
+            return start + bad
+        # scale
+        for b in range(part.size):
+            d = (high[b] - low[b]) / f32(31)
+            inverse[b] = reciprocal(d)
+            half_d[b], half_m[b] = half_bits(d), half_bits(low[b])
+        # codes
+        for b in range(part.size):
+            part[b].d, part[b].m = half_d[b], half_m[b]
+            simd.truncated_codes(rows[b], low[b], inverse[b], f32(0.5), f32(31), codes)
+            write_word(part[b].qh, simd.fifth_bits(codes))
+            simd.join_nibbles(codes, part[b].qs)
     return -1
 
 
@@ -53,7 +58,7 @@ def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = -half_float(blocks[b].m)
-        unpack_five_bits(blocks[b].qh, blocks[b].qs, i8(0), codes[b])
+        simd.split_fives(read_word(blocks[b].qh), blocks[b].qs, codes[b], i8(0))
 
 
 Q5_1 = Format(

@@ -20,31 +20,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, half_bits, half_float, i8, i32, kernel
-from qviz.formats._blocks32 import INF_BITS, largest_magnitude_bits
+from qviz._numba import f32, half_bits, half_float, kernel, simd
+from qviz.formats._blocks32 import TILE, extremes, reciprocal
 from qviz.formats.base import Format
-
-# 0.5 would round 0.49999997 up: adding it is not exact. The float just below 0.5 gives roundf's result everywhere.
-_ALMOST_HALF = np.float32(np.nextafter(np.float32(0.5), np.float32(0)))
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
-    for b in range(blocks.size):
-        row, qs = x[b], blocks[b].qs
-        magnitude = largest_magnitude_bits(row)
-        if magnitude >= INF_BITS:
-            return b
-        d = bits_float(magnitude) / f32(127)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        blocks[b].d = half_bits(d)
-        if np.isinf(inverse):  # d < 2^-128: C's cast of inf and NaN gives 0
-            for j in range(row.size):
-                qs[j] = i8(0)
-            continue
-        for j in range(row.size):
-            v = row[j] * inverse
-            qs[j] = i8(i32(v + np.copysign(_ALMOST_HALF, v)))
+    extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
+    for start in range(0, blocks.size, TILE):
+        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+        # range
+        bad = extremes(rows, extreme)
+        if bad >= 0:
+            return start + bad
+        # scale
+        for b in range(part.size):
+            d = np.abs(extreme[b]) / f32(127)
+            inverse[b] = reciprocal(d)
+            half[b] = half_bits(d)
+        # codes
+        for b in range(part.size):
+            part[b].d = half[b]
+            simd.rounded_codes(rows[b], inverse[b], part[b].qs)
     return -1
 
 
@@ -53,9 +51,7 @@ def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)
-        qs = blocks[b].qs
-        for j in range(codes.shape[1]):
-            codes[b, j] = qs[j]
+        simd.copy32(blocks[b].qs, codes[b])
 
 
 Q8_0 = Format(
