@@ -1,0 +1,27 @@
+"""Figures: pure functions from arrays to what a picture shows.
+
+Each returns a frozen dataclass of plain numbers that a test can look at; drawing them is the widgets'
+business.
+"""
+
+from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
+from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
+from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
+from qviz.figures.numberline import NumberLine, number_line
+
+__all__ = [
+    "BitMap",
+    "BlockLens",
+    "ErrorHistogram",
+    "Histogram",
+    "MatrixImage",
+    "NumberLine",
+    "Window",
+    "bit_map",
+    "block_lens",
+    "error_histogram",
+    "error_image",
+    "histogram",
+    "number_line",
+    "weights_image",
+]

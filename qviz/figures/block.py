@@ -1,0 +1,323 @@
+"""One block under a lens: its bytes, the fields they form, and which bit feeds which weight.
+
+Which bit feeds which weight is written down nowhere. It is found by asking the decoder: flip a bit, decode
+again, see which weights moved. So the picture cannot disagree with the code, and a new format has one at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import WidgetError
+from qviz.formats.base import Format, QTensor
+
+FloatArray = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+# Blocks of random bytes that each bit is flipped in. One would not do: a bit of the scale moves no weight
+# whose code is 0. The chance that a pair of 4-bit code and scale is missed in all of them is 16^-24.
+_TRIALS = 24
+
+_FLOAT_PARTS = {"F16": (1, 5, 10), "BF16": (1, 8, 7), "F32": (1, 8, 23), "F64": (1, 11, 52)}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a block.
+
+    Attributes
+    ----------
+    name : str
+        As in the format's dtype.
+    type : str
+        Of one element, e.g. ``"float16"``.
+    offset : int
+        Bytes from the start of the block.
+    size : int
+        Bytes of an element.
+    count : int
+        Elements.
+    parts : tuple of int
+        For a float: bits of sign, exponent and fraction, highest first; else empty.
+    note : str
+        What it is for, in words.
+    """
+
+    name: str
+    type: str
+    offset: int
+    size: int
+    count: int
+    parts: tuple[int, ...]
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class BitMap:
+    """What each bit of a block does.
+
+    Bit ``8·i + k`` is bit `k` of byte `i`, `k` = 0 the lowest.
+
+    Attributes
+    ----------
+    feeds : bool array (8·type_size, block_size)
+        True where a bit can move a weight.
+    place : int32 array (8·type_size,)
+        What a bit adds to a code when it is set; 0 if it is not part of one.
+    """
+
+    feeds: npt.NDArray[np.bool_]
+    place: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockLens:
+    """One block, as it stands in the file and with some bits flipped.
+
+    Attributes
+    ----------
+    format : str
+    block_size : int
+        Weights in the block.
+    row, column : int
+        Where its first weight stands in the tensor.
+    address : int or None
+        Position of its first byte in the file.
+    fields : tuple of Field
+    raw, original : uint8 arrays (type_size,)
+        The bytes with and without the flips.
+    elements : float64 array (n,)
+        Value of every element of every field, in order.
+    feeds : uint8 array (8·type_size, ceil(block_size / 8))
+        `BitMap.feeds`, eight weights a byte, the first in the lowest bit.
+    place : int32 array (8·type_size,)
+    weights, before : float32 arrays (block_size,)
+        Decoded from `raw` and from `original`; empty if the format cannot be decoded here.
+    codes : int8 array (block_size,)
+    scales, mins : float32 arrays (block_size / sub_block_size,)
+        ``weight = scale · code − min``; empty for formats without codes.
+    """
+
+    format: str
+    block_size: int
+    row: int
+    column: int
+    address: int | None
+    fields: tuple[Field, ...]
+    raw: Bytes
+    original: Bytes
+    elements: npt.NDArray[np.float64]
+    feeds: Bytes
+    place: npt.NDArray[np.int32]
+    weights: FloatArray
+    before: FloatArray
+    codes: npt.NDArray[np.int8]
+    scales: FloatArray
+    mins: FloatArray
+
+    @property
+    def broken(self) -> npt.NDArray[np.bool_]:
+        """Weights that the flips have changed, (block_size,)."""
+        return _differs(self.weights, self.before)
+
+
+def block_lens(
+    tensor: QTensor, index: int, flips: Iterable[tuple[int, int]] = (), address: int | None = None
+) -> BlockLens:
+    """Put one block of a tensor under the lens.
+
+    Parameters
+    ----------
+    tensor : QTensor
+    index : int
+        Which block, counted along the rows.
+    flips : iterable of (byte, bit)
+        Bits to flip; bit 0 is the lowest.
+    address : int, optional
+        Position of the tensor's first byte in its file.
+
+    Returns
+    -------
+    BlockLens
+
+    Raises
+    ------
+    WidgetError
+        No such block, or no such bit in it.
+
+    Examples
+    --------
+    >>> from qviz.formats import quantize
+    >>> t = quantize(np.arange(64, dtype=np.float32), "Q8_0")
+    >>> lens = block_lens(t, 1, flips=[(2, 0)], address=1000)  # byte 2 is the code of weight 0
+    >>> lens.address, lens.broken.nonzero()[0].tolist(), int(lens.codes[0])
+    (1034, [0], 64)
+    """
+    fmt = tensor.format
+    blocks = tensor.blocks.reshape(-1)
+    if not 0 <= index < blocks.size:
+        raise WidgetError(f"no block {index}: the tensor has {blocks.size}, counted from 0")
+    original = np.frombuffer(blocks[index].tobytes(), np.uint8)
+    raw = original.copy()
+    for byte, bit in flips:
+        if not (0 <= byte < fmt.type_size and 0 <= bit < 8):
+            raise WidgetError(
+                f"no bit {bit} of byte {byte}: a {fmt} block has bytes 0 … {fmt.type_size - 1}, bits 0 … 7"
+            )
+        raw[byte] ^= 1 << bit
+    per_row = tensor.blocks.shape[-1]
+    weights = _decode(fmt, np.stack([raw, original]))
+    unpacked = _one_block(fmt, raw).unpack() if fmt.unpack_blocks is not None else None
+    nothing = np.empty(0, np.float32)
+    bits = bit_map(fmt)
+    return BlockLens(
+        fmt.name,
+        fmt.block_size,
+        index // per_row,
+        index % per_row * fmt.block_size,
+        None if address is None else address + index * fmt.type_size,
+        fields(fmt),
+        raw,
+        original,
+        _elements(fmt, raw, weights[0]),
+        np.packbits(bits.feeds, axis=1, bitorder="little"),
+        bits.place,
+        weights[0],
+        weights[1],
+        np.empty(0, np.int8) if unpacked is None else unpacked.codes,
+        nothing if unpacked is None else unpacked.scales,
+        nothing if unpacked is None else unpacked.mins,
+    )
+
+
+@cache
+def bit_map(fmt: Format) -> BitMap:
+    """Find what each bit of a block does, by flipping it and decoding.
+
+    Parameters
+    ----------
+    fmt : Format
+
+    Returns
+    -------
+    BitMap
+        All False and 0 if the format cannot be decoded here.
+
+    Examples
+    --------
+    Q4_0: byte 2 holds the codes of weight 0 (low half) and weight 16 (high half).
+
+    >>> from qviz.formats import get
+    >>> bits = bit_map(get("Q4_0"))
+    >>> [bits.feeds[8 * 2 + k].nonzero()[0].tolist() for k in (0, 3, 4, 7)]
+    [[0], [0], [16], [16]]
+    >>> bits.place[16:24].tolist(), int(bits.feeds[0].sum())  # a bit of the scale feeds all 32
+    ([1, 2, 4, 8, 1, 2, 4, 8], 32)
+    """
+    n_bits = 8 * fmt.type_size
+    feeds = np.zeros((n_bits, fmt.block_size), bool)
+    place = np.zeros(n_bits, np.int32)
+    if not fmt.can_decode:
+        return BitMap(feeds, place)
+    one_each = np.packbits(np.eye(n_bits, dtype=bool), axis=1, bitorder="little")
+    rng = np.random.default_rng(0)
+    for base in rng.integers(0, 256, (_TRIALS, fmt.type_size), np.uint8):
+        feeds |= _differs(_decode(fmt, one_each ^ base), _decode(fmt, base[None]))
+    if fmt.unpack_blocks is not None:
+        set_one = _tensor(fmt, np.concatenate([np.zeros((1, fmt.type_size), np.uint8), one_each])).unpack()
+        moved = set_one.codes[1:].astype(np.int32) - set_one.codes[0]
+        place = moved[np.arange(n_bits), np.abs(moved).argmax(axis=1)]
+    return BitMap(feeds, place)
+
+
+@cache
+def fields(fmt: Format) -> tuple[Field, ...]:
+    """The fields of a format's block.
+
+    Examples
+    --------
+    >>> from qviz.formats import get
+    >>> [(f.name, f.type, f.count, f.note) for f in fields(get("Q4_0"))]
+    [('d', 'float16', 1, 'shared by all 32 weights'), ('qs', 'uint8', 16, '4 bits of each code')]
+    """
+    names = fmt.dtype.names or ()
+    found = []
+    for name in names:
+        dtype, offset = fmt.dtype.fields[name][:2]  # type: ignore[index]
+        base, shape = dtype.subdtype or (dtype, ())
+        if base.names:  # a struct in the struct: show its bytes
+            base, shape = np.dtype("u1"), (dtype.itemsize,)
+        kind = (
+            fmt.name
+            if fmt.name in _FLOAT_PARTS
+            else {"f2": "F16", "f4": "F32", "f8": "F64"}.get(base.str[1:], "")
+        )
+        found.append(
+            Field(
+                name,
+                "bfloat16" if kind == "BF16" else base.name,
+                int(offset),
+                base.itemsize,
+                int(np.prod(shape, dtype=int)),
+                _FLOAT_PARTS.get(kind, ()),
+                fmt.field_notes.get(name) or _note(fmt, offset, dtype.itemsize),
+            )
+        )
+    return tuple(found)
+
+
+def _note(fmt: Format, offset: int, nbytes: int) -> str:
+    """Say what a field does, from what its bits do."""
+    bits = bit_map(fmt)
+    part = slice(8 * offset, 8 * (offset + nbytes))
+    feeds = bits.feeds[part]
+    reach = feeds.sum(axis=1)
+    if not reach.any():
+        return "not decoded here"
+    if fmt.block_size == 1:
+        return "the weight itself"
+    if bits.place[part].any() and reach.max() == 1:
+        each = feeds.sum(axis=0)
+        n = f"{each.min()}" if each.min() == each.max() else f"{each.min()}–{each.max()}"
+        return f"{n} bit{'s' if n != '1' else ''} of each code"
+    if reach.min() == reach.max() == fmt.block_size:
+        return f"shared by all {fmt.block_size} weights"
+    return f"each bit shared by {reach.min()}–{reach.max()} weights".replace(
+        f"{reach.max()}–{reach.max()}", f"{reach.max()}"
+    )
+
+
+def _elements(fmt: Format, raw: Bytes, weights: FloatArray) -> npt.NDArray[np.float64]:
+    if fmt.is_float:  # BF16 is stored as an integer field: its value is the weight's
+        return weights.astype(np.float64)
+    values = []
+    for f in fields(fmt):
+        dtype = np.dtype(f.type).newbyteorder("<")
+        values.append(
+            np.frombuffer(raw[f.offset : f.offset + f.size * f.count].tobytes(), dtype).astype(np.float64)
+        )
+    return np.concatenate(values)
+
+
+def _tensor(fmt: Format, raw: Bytes) -> QTensor:
+    return QTensor(fmt, np.ascontiguousarray(raw).view(fmt.dtype), (len(raw), fmt.block_size))
+
+
+def _one_block(fmt: Format, raw: Bytes) -> QTensor:
+    return QTensor(fmt, raw.view(fmt.dtype), (fmt.block_size,))
+
+
+def _decode(fmt: Format, raw: Bytes) -> FloatArray:
+    """Weights of n blocks, (n, block_size); (n, 0) if the format cannot be decoded here."""
+    return _tensor(fmt, raw).dequantize() if fmt.can_decode else np.empty((len(raw), 0), np.float32)
+
+
+def _differs(a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
+    moved: npt.NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    return moved

@@ -1,0 +1,135 @@
+"""Histograms of a million numbers, fast enough to follow a finger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._numba import f32, i32, kernel
+from qviz.errors import WidgetError
+
+FloatArray = npt.NDArray[np.float32]
+
+BINS = 240
+"""Enough for a curve; every bin is 4 to 5 screen pixels wide."""
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Counts of numbers in equal bins.
+
+    Attributes
+    ----------
+    low, high : float
+        Ends of the axis.
+    counts : int32 array (bins,)
+    outside : int
+        Numbers beyond either end (or NaN), in no bin.
+    """
+
+    low: float
+    high: float
+    counts: npt.NDArray[np.int32]
+    outside: int
+
+    @property
+    def total(self) -> int:
+        """All numbers, also those outside."""
+        return int(self.counts.sum()) + self.outside
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorHistogram:
+    """The rounding errors of all weights, in front of the weights themselves.
+
+    The two stand on one axis, so the picture is noise against signal. It does not move with the bits: as the
+    grid gets finer, the errors shrink.
+
+    Attributes
+    ----------
+    errors, weights : Histogram
+        On the same axis, ``-limit`` to ``limit``.
+    rmse : float
+        Root mean square of the errors.
+    """
+
+    errors: Histogram
+    weights: Histogram
+    rmse: float
+
+
+def histogram(x: FloatArray, low: float, high: float, bins: int = BINS) -> Histogram:
+    """Count numbers in `bins` equal bins from `low` to `high`; the last bin includes `high`.
+
+    Parameters
+    ----------
+    x : float32 array, any shape, C-contiguous
+    low, high : float
+        ``low < high``.
+    bins : int
+
+    Returns
+    -------
+    Histogram
+
+    Examples
+    --------
+    >>> h = histogram(np.float32([-3, -1, -0.5, 0, 0.75, 1]), -1, 1, bins=2)
+    >>> h.counts.tolist(), h.outside
+    ([2, 3], 1)
+    """
+    counts = _bins(low, high, bins)
+    outside = _count(x.reshape(-1), f32(low), f32(high), counts)
+    return Histogram(float(low), float(high), counts, int(outside))
+
+
+def error_histogram(before: FloatArray, after: FloatArray, limit: float, bins: int = BINS) -> Histogram:
+    """`histogram` of ``after - before`` from ``-limit`` to ``limit``, without making the difference.
+
+    Parameters
+    ----------
+    before, after : float32 arrays of one shape, C-contiguous
+    limit : float
+        > 0.
+    bins : int
+
+    Returns
+    -------
+    Histogram
+    """
+    if before.shape != after.shape:
+        raise WidgetError(f"before {before.shape} and after {after.shape} must have one shape")
+    counts = _bins(-limit, limit, bins)
+    outside = _count_errors(before.reshape(-1), after.reshape(-1), f32(limit), counts)
+    return Histogram(-float(limit), float(limit), counts, int(outside))
+
+
+def _bins(low: float, high: float, bins: int) -> npt.NDArray[np.int32]:
+    if not low < high or bins < 1:
+        raise WidgetError(f"a histogram needs low < high and at least one bin, got {low} … {high} in {bins}")
+    return np.zeros(bins, np.int32)
+
+
+@kernel
+def _count(x, low, high, counts):  # type: ignore[no-untyped-def]
+    factor, last, outside = f32(f32(counts.size) / f32(high - low)), counts.size - 1, 0
+    for value in x:
+        if low <= value <= high:
+            counts[min(i32(f32(value - low) * factor), last)] += 1
+        else:
+            outside += 1
+    return outside
+
+
+@kernel
+def _count_errors(before, after, limit, counts):  # type: ignore[no-untyped-def]
+    factor, last, outside = f32(f32(counts.size) / f32(limit + limit)), counts.size - 1, 0
+    for j in range(before.size):
+        error = f32(after[j] - before[j])
+        if abs(error) <= limit:
+            counts[min(i32(f32(error + limit) * factor), last)] += 1
+        else:
+            outside += 1
+    return outside

@@ -1,0 +1,11 @@
+"""Explorers for JupyterLab: controls, state and one update each, drivable without a browser.
+
+Displaying one as the last expression of a cell shows it. Nothing here prints.
+"""
+
+from qviz.widgets.bits import BitsExplorer
+from qviz.widgets.block import BlockExplorer
+from qviz.widgets.tensor import TensorExplorer
+from qviz.widgets.view import View
+
+__all__ = ["BitsExplorer", "BlockExplorer", "TensorExplorer", "View"]

@@ -1,0 +1,259 @@
+"""`TensorExplorer`: a tensor as a picture, before and after a format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets
+import numpy as np
+
+from qviz.errors import QvizError, WidgetError
+from qviz.figures import Window, error_image, weights_image
+from qviz.formats import FORMATS, Format, QTensor, get, quantize
+from qviz.metrics import Comparison, compare
+from qviz.widgets import _text
+from qviz.widgets.base import Explorer
+from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+
+_ZOOMS = (256, 128, 64, 32)
+
+
+class TensorExplorer(Explorer):
+    """Quantize a tensor into any format, and see where its weights move.
+
+    Three pictures of the same part of the tensor: the weights before, after, and how far each moved. The
+    colours of the errors are logarithmic and stay put, so that formats can be compared: one bit more darkens
+    the picture by the same step everywhere.
+
+    Parameters
+    ----------
+    given : QTensor, array_like, or a model
+        The weights; of a model, `tensor` says which.
+    tensor : str, optional
+        Name of a model's tensor; the first one unless given.
+    format : str
+        Name of a format that can be written, e.g. ``"Q4_0"``.
+    name : str, optional
+        What to call weights that come without a name.
+
+    Raises
+    ------
+    WidgetError
+        Not weights, or no such tensor.
+    UnknownFormatError
+        No such format.
+
+    Attributes
+    ----------
+    controls : dict
+        ``format``, ``zoom`` and, for a model, ``tensor``.
+    figure : View
+        ``figure["before"]``, ``figure["after"]`` and ``figure["error"]`` are each a `MatrixImage`.
+
+    Examples
+    --------
+    >>> explorer = TensorExplorer(np.sin(np.arange(512)).reshape(2, 256), format="Q4_0", name="a wave")
+    >>> explorer
+    TensorExplorer(a wave 2 × 256)
+    >>> coarse = explorer.figure["error"].pixels.mean()
+    >>> explorer.controls["format"].value = "Q8_0"
+    >>> bool(explorer.figure["error"].pixels.mean() < coarse)
+    True
+    """
+
+    _layout = "tensor"
+
+    def __init__(
+        self, given: Any, tensor: str | None = None, *, format: str = "Q4_0", name: str | None = None
+    ) -> None:
+        fmt = get(format)
+        if not fmt.can_encode:
+            raise WidgetError(
+                f"{fmt} can be read but not written here; choose one of {', '.join(_encodable())}"
+            )
+        super().__init__(given, tensor, name)
+        self.controls |= {
+            "format": ipywidgets.Dropdown(
+                options=self._format_options(), value=fmt.name, description="Format", layout={"width": "auto"}
+            ),
+            "zoom": ipywidgets.Dropdown(
+                options=[("whole tensor", 0), *((f"{n} × {n} weights", n) for n in _ZOOMS)], value=0,
+                description="Show", layout={"width": "auto"},
+            ),
+        }  # fmt: skip
+        self._arrange(("tensor", "format", "zoom"))
+
+    def _open(self) -> None:
+        super()._open()
+        self.weights = self._source.weights()
+        """float32 array (rows, columns): the weights before."""
+        self.quantized: QTensor | None = None
+        """The weights in the chosen format; None if they do not fit it."""
+        self.after = np.empty_like(self.weights)
+        """float32 array (rows, columns): the weights after."""
+        finite = self.weights if np.isfinite(self.weights).all() else self.weights[np.isfinite(self.weights)]
+        self._rms = float(np.sqrt(np.mean(np.square(finite), dtype=np.float64))) if finite.size else 0.0
+        self._rms = self._rms or 1.0  # all zeros
+        self._centre = (self.weights.shape[0] // 2, self.weights.shape[1] // 2)
+        if "format" in self.controls:
+            control = self.controls["format"]
+            chosen = control.value
+            control.options = self._format_options()
+            control.value = chosen
+
+    def _format_options(self) -> list[tuple[str, str]]:
+        return [(_fits(fmt, self._source.shape[-1]), name) for name, fmt in _encodable().items()]
+
+    @property
+    def window(self) -> Window:
+        """The part of the tensor on show."""
+        rows, columns = self.weights.shape
+        size = self.controls["zoom"].value or max(rows, columns)
+        height, width = min(size, rows), min(size, columns)
+        top, left = (
+            min(max(centre - n // 2, 0), most - n)
+            for centre, n, most in zip(self._centre, (height, width), (rows, columns), strict=True)
+        )
+        return Window(top, left, height, width)
+
+    def zoom_to(self, row: int, column: int, size: int) -> None:
+        """Show `size` × `size` weights around one of them.
+
+        Parameters
+        ----------
+        row, column : int
+        size : int
+            0 (the whole tensor), 256, 128, 64 or 32.
+        """
+        self._centre = (int(row), int(column))
+        if self.controls["zoom"].value != size:
+            self.controls["zoom"].value = size  # updates
+        else:
+            self.update()
+
+    def locate(self, y: int, x: int) -> str:
+        """Say what is under a pixel of the pictures.
+
+        Parameters
+        ----------
+        y, x : int
+            Pixel, counted from the top left.
+
+        Returns
+        -------
+        str
+        """
+        window = self.window
+        height, width = window.pixels
+        if not (0 <= y < height and 0 <= x < width):
+            raise WidgetError(f"no pixel ({y}, {x}) in a picture of {height} × {width}")
+        cell = window.cell(y, x)
+        before, after = cell.of(self.weights), cell.of(self.after)
+        with np.errstate(invalid="ignore"):
+            errors = np.nan_to_num(np.abs(after - before), nan=np.inf)
+        row, column = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
+        was, now = float(before[row, column]), float(after[row, column])
+        row, column = row + cell.top, column + cell.left
+        text = f"row {row}, column {column}: {_text.number(was)} → {_text.number(now)}, "
+        text += f"moved by {_text.number(now - was)}"
+        if errors.size > 1:
+            text += f" (the largest of {errors.size} weights here)"
+        fmt = None if self.quantized is None else self.quantized.format
+        if fmt is not None and fmt.block_size > 1:
+            block = column // fmt.block_size
+            first = block * fmt.block_size
+            text += f" · block {block} of the row, columns {first} … {first + fmt.block_size - 1}"
+        return text
+
+    def _event(self, event: dict[str, Any]) -> None:
+        y, x = int(event["y"]), int(event["x"])
+        if event["event"] == "locate":
+            self.figure.send({"located": self.locate(y, x), "y": y, "x": x})
+        elif event["event"] == "zoom":
+            cell = self.window.cell(y, x)
+            steps = (0, *_ZOOMS)
+            at = steps.index(self.controls["zoom"].value) + (1 if event["into"] else -1)
+            if 0 <= at < len(steps):
+                self.zoom_to(cell.top + cell.rows // 2, cell.left + cell.columns // 2, steps[at])
+
+    def _scene(self) -> Scene:
+        fmt, weights, window = get(self.controls["format"].value), self.weights, self.window
+        limit = 4 * self._rms
+        before = weights_image(weights, limit=limit, window=window)
+        colours = (
+            f"Blue is negative, orange positive; beyond ±{_text.number(limit)} (4 × rms) the colour stays."
+        )
+        panels = {
+            "before": Panel(
+                before, f"Before ({self._source.format_name})", window.pixel_text + ".", label="weights"
+            )
+        }
+        self.quantized = None
+        try:
+            self.quantized = quantize(weights, fmt)
+        except QvizError as error:
+            status = Status("error", f"{error}")
+            return Scene(self._layout, panels, (), str(error), (), (status, *self._source_notes()))
+        after = self.quantized.dequantize(out=self.after)
+        loss = compare(weights, after)
+        block = {"block": fmt.block_size, "left": window.left}
+        panels["before"] = Panel(
+            before, panels["before"].title, colours, label="weights before", options=block
+        )
+        panels["after"] = Panel(
+            weights_image(after, limit=limit, window=window), f"After ({fmt})", window.pixel_text + ".",
+            label="weights after", options=block,
+        )  # fmt: skip
+        panels["error"] = Panel(
+            error_image(weights, after, limit=2 * self._rms, window=window),
+            "How far each weight moved",
+            "Logarithmic: one bit more is the same step darker in every format. Grey did not move.",
+            label="errors",
+            options=block,
+        )
+        return Scene(
+            self._layout,
+            panels,
+            self._readouts(fmt, loss),
+            f"{self.tensor_name} in {fmt}: {fmt.bpw:g} bits per weight, SQNR {_text.decibels(loss.sqnr_db)}, "
+            f"RMSE {_text.number(loss.rmse)}.",
+            (self._table(after),),
+            self._source_notes(),
+        )
+
+    def _readouts(self, fmt: Format, loss: Comparison) -> tuple[Readout, ...]:
+        before, after = self._source.nbytes, fmt.row_size(self._source.shape[-1]) * self._source.rows
+        return (
+            Readout("Bits per weight", f"{fmt.bpw:g}", f"{fmt.type_size} bytes for {fmt.block_size} weights"),
+            Readout(
+                f"Before ({self._source.format_name})", _text.size(before), f"{_text.count(before)} bytes"
+            ),
+            Readout(f"After ({fmt})", _text.size(after), f"{_text.count(after)} bytes"),
+            Readout(
+                "SQNR",
+                _text.decibels(loss.sqnr_db),
+                "signal to quantization noise; one bit is worth about 6 dB",
+            ),
+            Readout("RMSE", _text.number(loss.rmse), "root mean square error of all weights"),
+            Readout("Largest error", _text.number(loss.max_abs_error), "how far the worst weight moved"),
+        )
+
+    def _table(self, after: Any) -> Table:
+        rows = []
+        for name, x in (("before", self.weights), ("after", after), ("error", after - self.weights)):
+            mean, rms = (
+                float(np.mean(x, dtype=np.float64)),
+                float(np.sqrt(np.mean(np.square(x), dtype=np.float64))),
+            )
+            rows.append((name, *(_text.number(float(v)) for v in (x.min(), x.max(), mean, rms))))
+        return Table("All weights", ("", "smallest", "largest", "mean", "rms"), tuple(rows))
+
+
+def _encodable() -> dict[str, Format]:
+    return {name: fmt for name, fmt in FORMATS.items() if fmt.can_encode}
+
+
+def _fits(fmt: Format, columns: int) -> str:
+    if columns % fmt.block_size:
+        return f"{fmt} (no: rows of {columns} are no multiple of {fmt.block_size})"
+    return f"{fmt} ({fmt.bpw:g} bpw)"

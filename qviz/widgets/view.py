@@ -1,0 +1,60 @@
+"""The one picture widget: a canvas that draws what Python computed.
+
+`static/view.js` is a plain ES module, read by the browser as it stands: nothing to build and nothing to
+download.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from qviz.figures import _theme
+from qviz.widgets.scene import Panel, Scene, pack
+
+_STATIC = Path(__file__).parent / "static"
+
+
+class View(anywidget.AnyWidget):
+    """Draws a `Scene`.
+
+    Attributes
+    ----------
+    scene : Scene or None
+        What is on show.
+    frame : bytes
+        The same, as it travels to the browser: one binary trait, one message a move.
+
+    Examples
+    --------
+    >>> View().show(Scene("bits", {}, summary="nothing yet")).scene.summary
+    'nothing yet'
+    """
+
+    _esm = (_STATIC / "view.js").read_text(encoding="utf-8")
+    _css = _theme.css() + (_STATIC / "view.css").read_text(encoding="utf-8")
+    palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
+    frame = traitlets.Bytes().tag(sync=True)
+
+    scene: Scene | None = None
+
+    def show(self, scene: Scene) -> View:
+        """Replace what is on show."""
+        self.scene = scene
+        self.frame = pack(scene)
+        return self
+
+    def __getitem__(self, panel: str) -> Any:
+        """The figure of one panel, e.g. ``view["error"].pixels``."""
+        return self.panels[panel].figure
+
+    @property
+    def panels(self) -> dict[str, Panel]:
+        """The panels on show, by name."""
+        return {} if self.scene is None else dict(self.scene.panels)
+
+    def __repr__(self) -> str:
+        return f"View({', '.join(self.panels)})"
