@@ -1,0 +1,281 @@
+"""Writing a GGUF file: header, infos and tensors back to back, each padded, as ggml and gguf-py demand.
+
+The file appears whole or not at all: it is written beside its destination, flushed to the disk, then renamed
+over it. So a file may be overwritten while tensors of it are mapped, and even while it is the source of what
+is written: the old bytes live on until the last tensor that looks at them is gone. (Windows refuses to
+replace a mapped file; there that ends in an error, and the old file stays.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import GGUFError, ShapeError
+from qviz.formats import QTensor
+from qviz.formats import get as get_format
+from qviz.formats.base import Format
+from qviz.gguf.metadata import Metadata
+from qviz.gguf.reader import (
+    ALIGNMENT_KEY,
+    DEFAULT_ALIGNMENT,
+    MAGIC,
+    MAX_ALIGNMENT,
+    MAX_DIMS,
+    MAX_NAME_BYTES,
+    VERSIONS,
+    alignment_problem,
+    as_path,
+    padded,
+)
+from qviz.gguf.values import U32, Endian, Layout, encode_length, encode_text
+
+# Bytes turned round at a time for a big-endian file.
+_CHUNK = 1 << 22
+
+_ARRAY_FORMATS = {
+    np.dtype(code): name
+    for code, name in {
+        "f4": "F32",
+        "f2": "F16",
+        "f8": "F64",
+        "i1": "I8",
+        "i2": "I16",
+        "i4": "I32",
+        "i8": "I64",
+    }.items()
+}
+
+
+class _Entry(NamedTuple):
+    name: str
+    raw_name: bytes
+    format: Format
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def write(
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, QTensor | npt.NDArray[Any]],
+    *,
+    version: int = 3,
+    endian: Endian = "little",
+    alignment: int | None = None,
+) -> Path:
+    """Write a GGUF file.
+
+    ``write(copy, file.metadata, file)`` gives the same bytes as `file`, if that lays out its tensors as this
+    does: in order, without gaps, each padded to the alignment. A split model becomes one file.
+
+    Parameters
+    ----------
+    path : path-like
+        Where to; an existing file is replaced once the new one is complete.
+    metadata : mapping of str to object
+        See `qviz.gguf.values` for the types that plain values get, and how to ask for another.
+    tensors : mapping of str to QTensor or ndarray
+        In this order. Arrays are stored as they are: float32 as F32, float16 as F16, float64 as F64, int8 …
+        int64 as I8 … I64. If the mapping has a `tensor_info` with a `format` and a `shape` for each name (a
+        `GGUFFile` has), tensors are asked for one at a time, so a model larger than memory can be written.
+    version : {3, 2, 1}, optional
+        llama.cpp reads 2 and 3.
+    endian : {"little", "big"}, optional
+        Byte order of everything, weights included.
+    alignment : int, optional
+        Tensors start at multiples of it; a power of two. From ``general.alignment`` if not given, else 32.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    GGUFError
+        A name, value or tensor that the format cannot hold, or a file that cannot be written. Nothing is left
+        behind.
+    """
+    target = as_path(path)
+    try:
+        layout = _layout(version, endian)
+        meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
+        entries = [_entry(name, described) for name, described in _described(tensors)]
+        header = _header(meta, entries, layout, step)
+        with _replacing(target) as file:
+            file.write(header)
+            _pad(file, len(header), step)
+            for entry in entries:
+                _write_tensor(file, _blocks(tensors[entry.name], entry), layout)
+                _pad(file, entry.nbytes, step)
+    except OSError as error:
+        raise GGUFError(f"cannot be written: {error.strerror or error}", path=target) from None
+    return target
+
+
+def _layout(version: int, endian: Endian) -> Layout:
+    if version not in VERSIONS:
+        raise GGUFError("no such GGUF version", found=version, expected="3, 2 or 1")
+    if endian not in ("little", "big"):
+        raise GGUFError("no such byte order", found=endian, expected="'little' or 'big'")
+    return Layout(version, endian)
+
+
+def _aligned(metadata: Metadata, alignment: int | None) -> tuple[Metadata, int]:
+    """The alignment, and metadata that state it."""
+    if alignment is None:
+        alignment = metadata.get(ALIGNMENT_KEY, U32(DEFAULT_ALIGNMENT))
+        if not isinstance(alignment, U32):
+            raise GGUFError(f"{ALIGNMENT_KEY} must be a whole number, a u32", found=alignment)
+    elif alignment != metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT):
+        metadata = metadata | {ALIGNMENT_KEY: U32(alignment)}
+    if problem := alignment_problem(alignment):
+        raise GGUFError(
+            f"the alignment {problem}", found=alignment, expected=f"a power of two up to {MAX_ALIGNMENT}"
+        )
+    return metadata, int(alignment)
+
+
+def _described(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if not isinstance(tensors, Mapping):
+        raise GGUFError("tensors must be a mapping of names to tensors", found=type(tensors).__name__)
+    infos = getattr(tensors, "tensor_info", tensors)
+    return ((name, infos[name]) for name in tensors)
+
+
+def _entry(name: Any, tensor: Any) -> _Entry:
+    """Check that the format can hold a tensor, and how many bytes it takes."""
+    if not isinstance(name, str):
+        raise GGUFError("a tensor's name must be a string", found=name)
+    raw = encode_text(name, f"tensor name {name!r}")
+    if len(raw) > MAX_NAME_BYTES or 0 in raw:
+        raise GGUFError(
+            "a tensor's name is too long or holds a zero byte", found=name, expected=f"{MAX_NAME_BYTES} bytes"
+        )
+    if isinstance(tensor, np.ndarray):
+        fmt, shape = _array_format(name, tensor), tensor.shape
+    elif isinstance(getattr(tensor, "format", None), Format):
+        fmt, shape = tensor.format, tensor.shape
+    else:
+        raise GGUFError(
+            f"tensor {name!r} is neither a QTensor nor a NumPy array",
+            found=type(tensor).__name__,
+            expected="one of these",
+        )
+    if not 1 <= len(shape) <= MAX_DIMS or 0 in shape:
+        raise GGUFError(
+            f"tensor {name!r} has a shape that GGUF cannot hold",
+            found=shape,
+            expected=f"1 … {MAX_DIMS} dimensions, none of them zero; reshape it",
+        )
+    try:
+        nbytes = fmt.row_size(shape[-1])
+    except ShapeError as error:
+        raise GGUFError(f"tensor {name!r}: {error}") from None
+    for length in shape[:-1]:
+        nbytes *= length
+    return _Entry(name, raw, fmt, tuple(shape), nbytes)
+
+
+def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
+    found = _ARRAY_FORMATS.get(array.dtype.newbyteorder("="))
+    if found is None:
+        raise GGUFError(
+            f"tensor {name!r} has a dtype that GGUF cannot hold",
+            found=str(array.dtype),
+            expected="float32, float16, float64, int8 … int64, or a QTensor from qviz.quantize",
+        )
+    return get_format(found)
+
+
+def _header(metadata: Metadata, entries: list[_Entry], layout: Layout, alignment: int) -> bytes:
+    parts = [
+        MAGIC,
+        layout.u32.pack(layout.version),
+        encode_length(len(entries), layout, "the number of tensors"),
+        encode_length(len(metadata), layout, "the number of metadata keys"),
+        metadata.encoded(layout),
+    ]
+    offset = 0
+    for entry in entries:
+        what = f"tensor {entry.name!r}"
+        dims = entry.shape[::-1]
+        parts += [
+            encode_length(len(entry.raw_name), layout, what),
+            entry.raw_name,
+            layout.u32.pack(len(dims)),
+        ]
+        parts += [encode_length(length, layout, what) for length in dims]
+        parts += [layout.u32.pack(entry.format.type_id), layout.u64.pack(offset)]
+        offset += padded(entry.nbytes, alignment)
+    return b"".join(parts)
+
+
+def _blocks(tensor: Any, entry: _Entry) -> npt.NDArray[Any]:
+    """The tensor's blocks in one dimension; copied only if they do not lie in order already."""
+    if isinstance(tensor, np.ndarray):
+        little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
+        return np.ascontiguousarray(little).reshape(-1).view(entry.format.dtype)
+    if not isinstance(tensor, QTensor) or tensor.format is not entry.format or tensor.shape != entry.shape:
+        raise GGUFError(
+            f"tensor {entry.name!r} is not what tensor_info said",
+            found=tensor,
+            expected=f"a QTensor {entry.format} {entry.shape}",
+        )
+    return np.ascontiguousarray(tensor.blocks).reshape(-1)
+
+
+def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: Layout) -> None:
+    if layout.endian == "little":
+        file.write(blocks.view(np.uint8).data)
+        return
+    step = max(_CHUNK // blocks.itemsize, 1)
+    for start in range(0, blocks.size, step):
+        file.write(blocks[start : start + step].byteswap().view(np.uint8).data)
+
+
+def _pad(file: BinaryIO, written: int, alignment: int) -> None:
+    file.write(bytes(padded(written, alignment) - written))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+    if mode is not None and not stat.S_ISREG(mode):
+        raise GGUFError(
+            "cannot be written: this is not a regular file", path=path, expected="the name of a file"
+        )
+    if not target.parent.is_dir():
+        raise GGUFError("cannot be written: its folder does not exist; create it first", path=path)
+
+    scratch = target.with_name(f".qviz-{secrets.token_hex(8)}.tmp")
+    try:
+        with scratch.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            scratch.chmod(stat.S_IMODE(mode))
+        scratch.replace(target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name must survive a power cut too
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
