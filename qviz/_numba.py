@@ -42,7 +42,7 @@ class Kernel:
         """The numba dispatcher."""
         import numba
 
-        flags = {"nogil": True, "error_model": "numpy"}
+        flags: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
             return numba.njit(self.py_func, cache=True, **flags)
         except RuntimeError:  # neither the source's folder nor the user's cache can be written

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
 from qviz._numba import f32, float_bits, i8, i32, kernel, order_key, u8, u32
 
 _I32 = ir.IntType(32)
+
+# numba's types leave out that the typing context is not the caller's to pass
+intrinsic: Callable[[Any], Any] = _intrinsic
 
 
 class _Vectors:
@@ -184,7 +187,7 @@ def rounded_codes_twin(row, inverse, codes):  # type: ignore[no-untyped-def]
     for j in range(32):
         value = row[j] * inverse
         step = value + np.copysign(_ALMOST_HALF, value)
-        codes[j] = i8(i32(step if step == step else f32(0)))  # noqa: PLR0124  (NaN differs from itself)
+        codes[j] = i8(i32(step if step == step else f32(0)))
 
 
 # --- 4-bit codes: weights l and l + 16 share a byte --------------------------------------------------------------
@@ -255,7 +258,7 @@ def split_fives_twin(word, qs, codes, offset):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def fifth_bits(typingctx, codes):  # type: ignore[no-untyped-def]
-    """Bit l of the result: is code l of 32 uint8 `codes` (0 … 31) sixteen or more?"""
+    """The fifth bits of 32 uint8 `codes` (0 … 31): bit l of the result belongs to code l."""
 
     def body(v: _Vectors) -> Any:
         return v.b.bitcast(v.b.icmp_unsigned(">", v.load(0, _B32), _all(_B32, 15)), _I32)

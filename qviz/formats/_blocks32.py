@@ -42,8 +42,8 @@ def extremes(rows, extreme):  # type: ignore[no-untyped-def]
             return b
         smallest, largest = bits_float(u32(order_key(low_key))), bits_float(u32(order_key(high_key)))
         extreme[b] = largest if largest > -smallest else smallest
-        if largest == -smallest:  # +a and -a are both there
-            extreme[b] = _first_of(rows[b], largest)
+        if largest == -smallest:  # +a and -a are both there, or only zeros, which ggml counts as +0
+            extreme[b] = _first_of(rows[b], largest) if largest > f32(0) else f32(0)
     return -1
 
 

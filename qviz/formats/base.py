@@ -13,7 +13,7 @@ apart into codes, scales and mins (`unpack_blocks`). Decoding, figures and matri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -55,6 +55,9 @@ class Format:
     quantize_blocks : callable, optional
         ``(x, blocks) -> int``: fill `blocks` (n,) from float32 `x` (n, block_size). Returns the index of the first
         block that holds NaN or infinity, or -1. Float formats get `x` flat.
+    quantize_weighted : callable, optional
+        ``(x, imatrix, blocks) -> int``: the same with float32 `imatrix` (n,) and `x` in whole rows (rows, n). Formats
+        without it ignore an importance matrix, as ggml does.
     unpack_blocks : callable, optional
         ``(blocks, codes, scales, mins)``: write int8 `codes` (n_sub, sub_block_size), float32 `scales` and `mins`
         (n_sub,), sub-blocks in the order of their weights.
@@ -64,6 +67,8 @@ class Format:
         Weights that share one scale; the whole block unless given.
     codes : tuple of int, optional
         Smallest and largest code.
+    field_notes : mapping, optional
+        What each field of `dtype` holds, in a few words.
 
     Notes
     -----
@@ -77,15 +82,18 @@ class Format:
     type_size: int
     source: str
     quantize_blocks: Callable[..., int] | None = None
+    quantize_weighted: Callable[..., int] | None = None
     unpack_blocks: Callable[..., None] | None = None
     dequantize_blocks: Callable[..., None] | None = None
     sub_block_size: int = 0
     codes: tuple[int, int] | None = None
-    field_notes: dict[str, str] = field(default_factory=dict)
+    field_notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.dtype.itemsize != self.type_size:
             raise FormatError(f"{self.name}: dtype holds {self.dtype.itemsize} bytes, ggml's block {self.type_size}")
+        if self.field_notes and tuple(self.field_notes) != self.dtype.names:
+            raise FormatError(f"{self.name}: notes on {tuple(self.field_notes)}, but the fields are {self.dtype.names}")
         if self.sub_block_size == 0:
             object.__setattr__(self, "sub_block_size", self.block_size)
         if self.block_size % self.sub_block_size:
@@ -217,7 +225,7 @@ class QTensor:
     blocks: npt.NDArray[Any]
     shape: tuple[int, ...]
 
-    def __init__(self, format: Format | str | int, blocks: npt.NDArray[Any], shape: Sequence[int]) -> None:  # noqa: A002
+    def __init__(self, format: Format | str | int, blocks: npt.NDArray[Any], shape: Sequence[int]) -> None:
         from qviz.formats import get
 
         self.format = get(format)
@@ -228,11 +236,13 @@ class QTensor:
         if blocks.dtype != self.format.dtype:
             raise ShapeError(f"blocks of {self.format} have dtype {self.format.dtype}, not {blocks.dtype}")
         if blocks.shape != expected:
-            raise ShapeError(f"{self.format} weights of shape {self.shape} need blocks of shape {expected}, not {blocks.shape}")
+            raise ShapeError(
+                f"{self.format} weights of shape {self.shape} need blocks of shape {expected}, not {blocks.shape}"
+            )
         self.blocks = blocks
 
     @classmethod
-    def from_bytes(cls, format: Format | str | int, raw: Any, shape: Sequence[int]) -> QTensor:  # noqa: A002
+    def from_bytes(cls, format: Format | str | int, raw: Any, shape: Sequence[int]) -> QTensor:
         """Wrap bytes that are already in a format's layout; nothing is copied.
 
         Parameters
@@ -259,11 +269,12 @@ class QTensor:
         fmt, dims = get(format), tuple(int(n) for n in shape)
         if not dims:
             raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
-        data = np.frombuffer(memoryview(raw).cast("B") if not isinstance(raw, np.ndarray) else raw.reshape(-1), np.uint8)
-        expected = math.prod(dims[:-1]) * fmt.row_size(dims[-1])
+        data = raw.reshape(-1).view(np.uint8) if isinstance(raw, np.ndarray) else np.frombuffer(raw, np.uint8)
+        per_row = fmt.blocks_per_row(dims[-1])
+        expected = math.prod(dims[:-1]) * per_row * fmt.type_size
         if data.nbytes != expected:
             raise ShapeError(f"{fmt} weights of shape {dims} take {expected} bytes, got {data.nbytes}")
-        return cls(fmt, data.view(fmt.dtype).reshape(*dims[:-1], -1), dims)
+        return cls(fmt, data.view(fmt.dtype).reshape(*dims[:-1], per_row), dims)
 
     @property
     def n_weights(self) -> int:
@@ -320,7 +331,9 @@ class QTensor:
         if out is None:
             out = empty(self.shape, np.float32)
         elif out.dtype != np.float32 or out.shape != self.shape or not out.flags.c_contiguous:
-            raise ShapeError(f"out must be a C-contiguous float32 array of shape {self.shape}, got {out.dtype} {out.shape}")
+            raise ShapeError(
+                f"out must be a C-contiguous float32 array of shape {self.shape}, got {out.dtype} {out.shape}"
+            )
         decode = fmt.streaming_decoder if out.nbytes >= _STREAM and out.ctypes.data % 64 == 0 else fmt.decoder
         decode(self._kernel_blocks(), out.reshape(fmt.kernel_shape(fmt.sub_block_size)))
         return out
@@ -355,7 +368,7 @@ class QTensor:
         return f"<QTensor {self.format} {self.shape}: {self.nbytes} bytes, {self.bpw:g} bpw>"
 
 
-def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray | None = None) -> QTensor:  # noqa: A002
+def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray | None = None) -> QTensor:
     """Quantize weights into a GGML format, byte for byte as ``ggml_quantize_chunk`` does.
 
     Parameters
@@ -376,7 +389,7 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
     NonFiniteError
         NaN or infinity in `x` (F32, F16 and BF16 keep them).
     ShapeError
-        A row is not a whole number of blocks.
+        A row is not a whole number of blocks, or `imatrix` does not have one value a column.
     NotEncodableError
         The format can be read here but not written.
 
@@ -390,18 +403,30 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
     fmt = get(format)
     if fmt.quantize_blocks is None:
         raise NotEncodableError(f"{fmt} can be read but not written here")
-    if imatrix is not None:
-        raise NotEncodableError(f"{fmt}: importance matrices are not supported yet; pass imatrix=None")
     weights = real_array(x, "weights", FormatError)
     if weights.ndim == 0:
         raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
     per_row = fmt.blocks_per_row(weights.shape[-1])
     blocks = empty((*weights.shape[:-1], per_row), fmt.dtype)
     rows = weights.reshape(fmt.kernel_shape(fmt.block_size))
-    bad = fmt.quantize_blocks(rows, blocks.reshape(-1).view(fmt.kernel_dtype))
+    packed = blocks.reshape(-1).view(fmt.kernel_dtype)
+    if imatrix is None or fmt.quantize_weighted is None:
+        bad = fmt.quantize_blocks(rows, packed)
+    else:
+        importance = _importance(imatrix, weights.shape[-1])
+        bad = fmt.quantize_weighted(weights.reshape(-1, weights.shape[-1]), importance, packed)
     if bad >= 0:
         _refuse_non_finite(weights, rows, bad, fmt)
     return QTensor(fmt, blocks, weights.shape)
+
+
+def _importance(imatrix: npt.ArrayLike, n: int) -> FloatArray:
+    importance = real_array(imatrix, "imatrix", FormatError)
+    if importance.shape != (n,):
+        raise ShapeError(f"imatrix has shape {importance.shape}; a row of {n} weights needs one value a column, ({n},)")
+    if not np.isfinite(importance).all() or (importance < 0).any():
+        raise NonFiniteError("imatrix holds a negative, NaN or infinite value; it must be mean squares of activations")
+    return importance
 
 
 def _refuse_non_finite(weights: FloatArray, rows: FloatArray, bad: int, fmt: Format) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import TILE, extremes, reciprocal
 from qviz.formats.base import Format
 
@@ -65,12 +65,8 @@ Q4_0 = Format(
     type_id=2,
     block_size=32,
     type_size=18,
-    dtype=np.dtype(
-        [
-            ("d", "<f2"),  # scale
-            ("qs", "u1", (16,)),  # codes + 8, two a byte
-        ]
-    ),
+    dtype=np.dtype([("d", "<f2"), ("qs", "u1", (16,))]),
+    field_notes={"d": "scale", "qs": "codes + 8, two a byte"},
     codes=(-8, 7),
     quantize_blocks=_quantize,
     unpack_blocks=_unpack,

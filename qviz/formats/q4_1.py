@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import TILE, ranges, reciprocal
 from qviz.formats.base import Format
 
@@ -65,13 +65,8 @@ Q4_1 = Format(
     type_id=3,
     block_size=32,
     type_size=20,
-    dtype=np.dtype(
-        [
-            ("d", "<f2"),  # scale
-            ("m", "<f2"),  # smallest weight, added
-            ("qs", "u1", (16,)),  # codes, two a byte
-        ]
-    ),
+    dtype=np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", (16,))]),
+    field_notes={"d": "scale", "m": "smallest weight, added", "qs": "codes, two a byte"},
     codes=(0, 15),
     quantize_blocks=_quantize,
     unpack_blocks=_unpack,

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import TILE, extremes, read_word, reciprocal, write_word
 from qviz.formats.base import Format
 
@@ -67,13 +67,8 @@ Q5_0 = Format(
     type_id=6,
     block_size=32,
     type_size=22,
-    dtype=np.dtype(
-        [
-            ("d", "<f2"),  # scale
-            ("qh", "u1", (4,)),  # fifth bits
-            ("qs", "u1", (16,)),  # low four bits of codes + 16
-        ]
-    ),
+    dtype=np.dtype([("d", "<f2"), ("qh", "u1", (4,)), ("qs", "u1", (16,))]),
+    field_notes={"d": "scale", "qh": "fifth bits", "qs": "low four bits of codes + 16"},
     codes=(-16, 15),
     quantize_blocks=_quantize,
     unpack_blocks=_unpack,

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import TILE, ranges, read_word, reciprocal, write_word
 from qviz.formats.base import Format
 
@@ -66,14 +66,8 @@ Q5_1 = Format(
     type_id=7,
     block_size=32,
     type_size=24,
-    dtype=np.dtype(
-        [
-            ("d", "<f2"),  # scale
-            ("m", "<f2"),  # smallest weight, added
-            ("qh", "u1", (4,)),  # fifth bits
-            ("qs", "u1", (16,)),  # low four bits of the codes
-        ]
-    ),
+    dtype=np.dtype([("d", "<f2"), ("m", "<f2"), ("qh", "u1", (4,)), ("qs", "u1", (16,))]),
+    field_notes={"d": "scale", "m": "smallest weight, added", "qh": "fifth bits", "qs": "low four bits of the codes"},
     codes=(0, 31),
     quantize_blocks=_quantize,
     unpack_blocks=_unpack,

@@ -59,12 +59,8 @@ Q8_0 = Format(
     type_id=8,
     block_size=32,
     type_size=34,
-    dtype=np.dtype(
-        [
-            ("d", "<f2"),  # scale
-            ("qs", "i1", (32,)),  # codes
-        ]
-    ),
+    dtype=np.dtype([("d", "<f2"), ("qs", "i1", (32,))]),
+    field_notes={"d": "scale", "qs": "codes"},
     codes=(-127, 127),
     quantize_blocks=_quantize,
     unpack_blocks=_unpack,

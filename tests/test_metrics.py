@@ -1,0 +1,220 @@
+"""Error measures against exact sums and NumPy, and their edge cases."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import qviz
+from qviz import metrics
+from qviz.errors import FormatError, ShapeError
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+MEASURES = ("mse", "rmse", "max_abs_error", "sqnr_db", "relative_error", "cosine_similarity")
+
+pairs = hnp.array_shapes(max_dims=3, max_side=30).flatmap(
+    lambda shape: st.tuples(*[hnp.arrays(np.float32, shape, elements=st.floats(-1e6, 1e6, width=32))] * 2)
+)
+
+
+@given(pairs)
+@settings(deadline=None)
+def test_against_exact_sums(pair):
+    x, y = (a.astype(float).ravel() for a in pair)
+    c = metrics.compare(*pair)
+    error = math.fsum((x - y) ** 2)
+    signal, other = math.fsum(x * x), math.fsum(y * y)
+    assert c.n == x.size
+    assert c.mse == pytest.approx(error / x.size, rel=1e-12)
+    assert c.rmse == pytest.approx(math.sqrt(error / x.size), rel=1e-12)
+    assert c.max_abs_error == np.abs(x - y).max()
+    if error and signal:
+        assert c.sqnr_db == pytest.approx(10 * math.log10(signal / error), abs=1e-9)
+        assert c.relative_error == pytest.approx(math.sqrt(error / signal), rel=1e-12)
+    if signal and other:
+        assert c.cosine == pytest.approx(math.fsum(x * y) / math.sqrt(signal) / math.sqrt(other), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 1000, 70_001])
+def test_every_weight_counts_once(n):
+    x, y = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for where in (0, n // 2, n - 1):
+        y[:] = 0
+        y[where] = 3
+        assert metrics.mse(x, y) == 9 / n
+        assert metrics.max_abs_error(x, y) == 3
+
+
+def test_sums_are_float64():
+    # float32 would lose the ones beside 2^24
+    x = np.ones((3000, 6000), np.float32)
+    assert metrics.compare(x, x * 0).signal == 18_000_000
+    # and float64 input keeps its last digits
+    assert metrics.max_abs_error([1.0], [1.0 + 1e-12]) == pytest.approx(1e-12, rel=1e-3)
+
+
+def test_measures_and_comparison_agree():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 5, 7)).astype(np.float32)
+    c = metrics.compare(x, y)
+    values = [getattr(metrics, name)(x, y) for name in MEASURES]
+    assert values == [c.mse, c.rmse, c.max_abs_error, c.sqnr_db, c.relative_error, c.cosine]
+    assert all(type(v) is float for v in values)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        # mse, rmse, max, sqnr, relative, cosine
+        ([0.0, 0.0], [0.0, 0.0], (0, 0, 0, math.inf, 0, 1)),
+        ([1.0, 2.0], [1.0, 2.0], (0, 0, 0, math.inf, 0, 1)),
+        ([0.0, 0.0], [3.0, 4.0], (12.5, math.sqrt(12.5), 4, -math.inf, math.inf, 0)),
+        ([3.0, 4.0], [0.0, 0.0], (12.5, math.sqrt(12.5), 4, 0, 1, 0)),
+        ([1.0, 0.0], [-1.0, 0.0], (2, math.sqrt(2), 2, -10 * math.log10(4), 2, -1)),
+    ],
+)
+def test_edge_cases(x, y, expected):
+    assert [getattr(metrics, name)(x, y) for name in MEASURES] == pytest.approx(list(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_never_hidden(bad):
+    x = np.ones(1000, np.float32)
+    y = x.copy()
+    y[700] = bad
+    values = [getattr(metrics, name)(x, y) for name in MEASURES]
+    assert not any(math.isfinite(v) for v in values[:4])
+    if math.isnan(bad):
+        assert all(math.isnan(v) for v in values)
+        assert all(math.isnan(getattr(metrics, name)(y, x)) for name in MEASURES)
+
+
+def test_extreme_magnitudes_do_not_overflow():
+    big = np.float64([1e200, 1e200])
+    assert metrics.sqnr_db(np.float32([3e38]), np.float32([0])) == 0
+    assert metrics.relative_error(np.float32([1e-45]), np.float32([0])) == 1
+    assert metrics.cosine_similarity(np.float32([3e38, 0]), np.float32([3e38, 3e38])) == pytest.approx(0.5**0.5)
+    assert metrics.mse(big, big) == 0
+
+
+def test_tensors_are_dequantized():
+    x = np.linspace(-1, 1, 64, dtype=np.float32)
+    t, grid = qviz.quantize(x, "Q4_0"), qviz.AffineGrid(4, 32)
+    assert metrics.rmse(x, t) == metrics.rmse(x, t.dequantize()) > 0
+    assert metrics.rmse(x, grid.quantize(x)) == metrics.rmse(x, grid.fake_quantize(x)) > 0
+
+
+@pytest.mark.parametrize("name", [*MEASURES, "compare", "error_histogram"])
+def test_arrays_that_cannot_be_compared(name):
+    measure = getattr(metrics, name)
+    for x, y in [([1.0], [1.0, 2.0]), ([[1.0]], [1.0]), ([], []), (1.0, [1.0])]:
+        with pytest.raises(ShapeError, match="same shape"):
+            measure(x, y)
+    with pytest.raises(FormatError, match="approximation must be real numbers"):
+        measure([1.0], ["a"])
+    with pytest.raises(FormatError, match="reference must be real numbers"):
+        measure([1j], [1.0])
+
+
+def test_bits_per_weight():
+    assert metrics.bits_per_weight(34, 32) == 8.5
+    for nbytes, n in [(1, 0), (1, -1), (-1, 1)]:
+        with pytest.raises(ShapeError):
+            metrics.bits_per_weight(nbytes, n)
+
+
+# --- histograms ---
+
+values = hnp.arrays(
+    np.float64,
+    hnp.array_shapes(max_dims=2, max_side=60),
+    elements=st.one_of(st.floats(-10, 10), st.sampled_from([-4.0, 0.0, 4.0, 3.5])),
+)
+
+
+@given(values, st.sampled_from([1, 2, 3, 7, 16, 100, 128]))
+@settings(deadline=None)
+def test_histogram_equals_numpy(x, bins):
+    h = metrics.histogram(x, bins, (-4, 4))
+    counts, edges = np.histogram(x, bins, (-4, 4))
+    np.testing.assert_array_equal(h.counts, counts)
+    np.testing.assert_array_equal(h.edges, edges)
+    assert (h.below, h.above, h.not_a_number) == ((x < -4).sum(), (x > 4).sum(), 0)
+
+
+def test_histogram_of_many_float32_values_equals_numpy():
+    x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
+    h = metrics.histogram(x, 100)
+    np.testing.assert_array_equal(h.counts, np.histogram(x.astype(float), 100)[0])
+    assert h.counts.sum() == x.size
+    np.testing.assert_allclose(h.centers, (h.edges[:-1] + h.edges[1:]) / 2)
+
+
+def test_nothing_is_lost_from_a_histogram():
+    x = np.array([math.nan, math.inf, -math.inf, -9, -1, 0, 0.999, 1, 9])
+    h = metrics.histogram(x, 2, (-1, 1))
+    assert (h.counts.tolist(), h.below, h.above, h.not_a_number) == ([1, 3], 2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "edges"),
+    [
+        ([5.0, 5.0], [4.5, 5.5]),
+        ([math.nan, 1.0, 3.0, math.inf], [1, 3]),
+        ([math.nan], [0, 1]),
+        ([], [0, 1]),
+    ],
+)
+def test_histogram_limits_by_default(x, edges):
+    assert metrics.histogram(x, 1).edges.tolist() == edges
+
+
+def test_error_histogram():
+    x = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
+    y = qviz.AffineGrid(3, 64).fake_quantize(x)
+    h = metrics.error_histogram(x, y, 64, limit=0.5)
+    error = y.astype(float) - x
+    np.testing.assert_array_equal(h.counts, np.histogram(error, 64, (-0.5, 0.5))[0])
+    assert h.below + h.above == (np.abs(error) > 0.5).sum()
+    full = metrics.error_histogram(x, y)
+    assert full.counts.sum() == x.size
+    assert full.edges[-1] == -full.edges[0] == metrics.max_abs_error(x, y)
+    assert metrics.error_histogram(x, x, 3).counts.tolist() == [0, 5000, 0]
+
+
+@pytest.mark.parametrize(
+    ("bins", "limits"),
+    [
+        (0, (0, 1)),
+        (-1, (0, 1)),
+        (2.5, (0, 1)),
+        (4, (1, 0)),
+        (4, (1, 1)),
+        (4, (0, math.nan)),
+        (4, (0, math.inf)),
+        (4, 3),
+    ],
+)
+def test_histograms_that_cannot_be(bins, limits):
+    with pytest.raises(ShapeError, match="histogram needs"):
+        metrics.histogram([1.0], bins, limits)
+
+
+@given(hnp.arrays(np.int8, st.integers(0, 200), elements=st.integers(-8, 7)))
+@settings(deadline=None)
+def test_code_histogram_equals_bincount(codes):
+    expected = np.bincount(codes.astype(int) + 8, minlength=16)
+    np.testing.assert_array_equal(metrics.code_histogram(codes, -8, 7), expected)
+
+
+def test_codes_that_cannot_be_counted():
+    with pytest.raises(ShapeError, match=r"code 8 lies outside -8 … 7"):
+        metrics.code_histogram([0, 8], -8, 7)
+    with pytest.raises(ShapeError, match="integers, got an array of float64"):
+        metrics.code_histogram([0.5], 0, 1)
+    with pytest.raises(ShapeError, match="cannot be counted"):
+        metrics.code_histogram([0], 1, 0)

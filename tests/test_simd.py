@@ -1,0 +1,101 @@
+"""Each vector function against its plain loop."""
+
+import numpy as np
+import pytest
+from rows import adversarial, random_bits
+
+from qviz import _simd
+from qviz._numba import f32, i8, kernel
+from qviz.formats.base import _decode
+
+ROWS = [row[k : k + 32] for row in adversarial().values() for k in (0, 32, 224)] + list(
+    random_bits(32 * 64).reshape(64, 32)
+)
+CODES = np.random.default_rng(1).integers(0, 32, (50, 32), dtype=np.uint8)
+RAW = np.random.default_rng(2).integers(0, 256, (50, 16), dtype=np.uint8)
+
+
+def calls(name, arguments, result=None):
+    """Compile ``simd.<name>`` and its twin into callers, since vectors live inside kernels only."""
+    source = f"def call({arguments}):\n    return simd.{name}({arguments})\n"
+    out = []
+    for function in (getattr(_simd, name), getattr(_simd, f"{name}_twin").compiled):
+        scope = {"simd": type("Scope", (), {})}
+        exec(source.replace(f"simd.{name}", "target"), {"target": function}, scope)
+        import numba
+
+        out.append(numba.njit(error_model="numpy")(scope["call"]))
+    return out
+
+
+@pytest.mark.parametrize("name", ["smallest_key", "largest_key"])
+def test_ranges(name):
+    vector, twin = calls(name, "row")
+    for row in ROWS:
+        assert vector(row) == twin(row)
+
+
+@pytest.mark.parametrize(("half", "top"), [(0.5, 15.0), (8.5, 15.0), (16.5, 31.0)])
+def test_truncated_codes(half, top):
+    vector, twin = calls("truncated_codes", "row, low, inverse, half, top, codes")
+    a, b = np.empty(32, np.uint8), np.empty(32, np.uint8)
+    for row in ROWS:
+        for inverse in (np.nan, 0.0, -3.0, 1e30):
+            for out, call in ((a, vector), (b, twin)):
+                call(row, row.min(), f32(inverse), f32(half), f32(top), out)
+            assert a.tolist() == b.tolist()
+
+
+def test_rounded_codes():
+    vector, twin = calls("rounded_codes", "row, inverse, codes")
+    a, b = np.empty(32, np.int8), np.empty(32, np.int8)
+    for row in ROWS:
+        largest = np.abs(row).max()
+        inverses = [f32(np.nan), f32(0)]
+        if largest > 1e-30:
+            inverses.append(f32(127) / largest)
+        for inverse in inverses:
+            vector(row, inverse, a)
+            twin(row, inverse, b)
+            assert a.tolist() == b.tolist()
+
+
+def test_nibbles():
+    split, split_twin = calls("split_nibbles", "qs, codes, offset")
+    join, join_twin = calls("join_nibbles", "codes, qs")
+    for qs, codes in zip(RAW, CODES, strict=True):
+        a, b = np.empty(32, np.int8), np.empty(32, np.int8)
+        split(qs, a, i8(8))
+        split_twin(qs, b, i8(8))
+        assert a.tolist() == b.tolist()
+        c, d = np.empty(16, np.uint8), np.empty(16, np.uint8)
+        join(codes, c)
+        join_twin(codes, d)
+        assert c.tolist() == d.tolist()
+
+
+def test_fives():
+    split, split_twin = calls("split_fives", "word, qs, codes, offset")
+    fifth, fifth_twin = calls("fifth_bits", "codes")
+    for qs, codes in zip(RAW, CODES, strict=True):
+        word = np.uint32(fifth(codes))
+        assert word == fifth_twin(codes)
+        a, b = np.empty(32, np.int8), np.empty(32, np.int8)
+        split(word, qs, a, i8(16))
+        split_twin(word, qs, b, i8(16))
+        assert a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_streaming_decode(width):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-128, 128, (33, width)).astype(np.int8)
+    scales, mins = rng.standard_normal((2, 33)).astype(np.float32)
+    plain = np.empty((33, width), np.float32)
+    raw = np.empty(33 * width * 4 + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    streamed = raw[start : start + plain.nbytes].view(np.float32).reshape(plain.shape)
+    _decode(codes, scales, mins, plain)
+    _simd.decode_streaming(codes, scales, mins, streamed)
+    assert np.array_equal(plain, streamed)
+    assert kernel is not None
