@@ -7,6 +7,7 @@ Tensors that can be dequantized (`QTensor`, `AffineTensor`) may be passed as the
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._numba import kernel
+from qviz._numba import i32, kernel
 from qviz.errors import FormatError, ShapeError
 
-_LANES = 16  # sums side by side: LLVM may not reorder one sum, but it can run sixteen
+_LANES = 256  # sums side by side: LLVM may not reorder one sum, but it may run many at once
+_CLEAR = 0.4999  # of a bin away from its middle
 
 
 @dataclass(frozen=True)
@@ -358,67 +360,92 @@ def _finite_range(x: npt.NDArray[Any]) -> tuple[float, float]:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
-def _histogram(
-    x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: tuple[float, float]
-) -> Histogram:
-    low, high = float(limits[0]), float(limits[1])
+def _histogram(x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: tuple[float, float]) -> Histogram:
+    try:
+        low, high = (float(limit) for limit in limits)
+        bins = operator.index(bins)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not (bins >= 1 and low < high and math.isfinite(high - low)):
         raise ShapeError(
-            f"a histogram needs bins ≥ 1 and two finite limits in order, "
-            f"got bins={bins}, limits=({low}, {high})"
+            f"a histogram needs a whole number of bins ≥ 1 and two finite limits in order, "
+            f"got bins={bins}, limits={limits}"
         )
+    edges = np.linspace(low, high, bins + 1)
     # four counters, since consecutive values often fall into one bin and would wait for one another
-    counts = np.zeros((4, bins + 3), np.int64)  # after the bins: below, above, NaN
-    _count(x, minus, low, high, counts)
-    total = counts.sum(axis=0)
-    below, above, nans = (int(v) for v in total[bins:])
-    return Histogram(total[:bins], np.linspace(low, high, bins + 1), below, above, nans)
+    counts = np.zeros((4, bins + 3), np.int64)  # below, the bins, above, NaN
+    _count(x, minus, edges, counts)
+    below, *_, above, nans = counts.sum(axis=0).tolist()
+    return Histogram(counts[:, 1:-2].sum(axis=0), edges, below, above, nans)
 
 
 @kernel
 def _compare(x, y):  # type: ignore[no-untyped-def]
-    signal, error = np.zeros(_LANES), np.zeros(_LANES)
-    other, product = np.zeros(_LANES), np.zeros(_LANES)
-    largest = np.zeros(_LANES)
-    lanes = signal.size
-    whole = x.size - x.size % lanes
-    for start in range(0, whole, lanes):
-        for k in range(lanes):
-            a, b = np.float64(x[start + k]), np.float64(y[start + k])
-            e = a - b
-            signal[k] += a * a
-            error[k] += e * e
-            other[k] += b * b
-            product[k] += a * b
-            largest[k] = max(largest[k], abs(e))
-    for i in range(whole, x.size):
-        a, b = np.float64(x[i]), np.float64(y[i])
-        e = a - b
-        signal[0] += a * a
-        error[0] += e * e
-        other[0] += b * b
-        product[0] += a * b
-        largest[0] = max(largest[0], abs(e))
-    return signal.sum(), error.sum(), other.sum(), product.sum(), largest.max()
+    sums, largest = np.zeros((4, _LANES)), np.zeros(_LANES)
+    for start in range(0, x.size, _LANES):
+        _add(x[start : start + _LANES], y[start : start + _LANES], sums, largest)
+    return sums[0].sum(), sums[1].sum(), sums[2].sum(), sums[3].sum(), largest.max()
 
 
 @kernel
-def _count(x, minus, low, high, counts):  # type: ignore[no-untyped-def]
-    bins = counts.shape[1] - 3
-    per_unit = bins / (high - low)
-    for i in range(x.size):
-        value = np.float64(x[i])
-        if minus.size > 0:
-            value -= np.float64(minus[i])
-        if value < low:
-            at = bins
-        elif value > high:
-            at = bins + 1
-        elif value == value:  # not NaN
-            at = min(int((value - low) * per_unit), bins - 1)
+def _add(x, y, sums, largest):  # type: ignore[no-untyped-def]
+    for k in range(x.size):
+        a, b = np.float64(x[k]), np.float64(y[k])
+        e = a - b
+        sums[0, k] += a * a
+        sums[1, k] += e * e
+        sums[2, k] += b * b
+        sums[3, k] += a * b
+        largest[k] = max(largest[k], abs(e))
+
+
+@kernel
+def _count(x, minus, edges, counts):  # type: ignore[no-untyped-def]
+    values, places = np.zeros(_LANES), np.zeros(_LANES, np.int32)
+    for start in range(0, x.size, _LANES):
+        part, subtract = x[start : start + _LANES], minus[start : start + _LANES]
+        for k in range(part.size):
+            values[k] = np.float64(part[k])
+        for k in range(subtract.size):
+            values[k] -= np.float64(subtract[k])
+        if _place(values[: part.size], edges, places) > 0:
+            _place_exactly(values[: part.size], edges, places)
+        for k in range(part.size):
+            counts[k & 3, places[k]] += 1
+
+
+@kernel
+def _place(values, edges, places):  # type: ignore[no-untyped-def]
+    """Write each value's place (0 below the edges, 1 … bins, bins + 1 above); how many are too close to call."""
+    bins = np.float64(edges.size - 1)
+    low, per_unit = edges[0], bins / (edges[edges.size - 1] - edges[0])
+    unclear = 0
+    for k in range(values.size):
+        place = min(max((values[k] - low) * per_unit + 1.0, 0.0), bins + 1.0)
+        places[k] = i32(place)
+        unclear += 0 if abs(place - places[k] - 0.5) < _CLEAR else 1
+    return unclear
+
+
+@kernel
+def _place_exactly(values, edges, places):  # type: ignore[no-untyped-def]
+    """Let the edges decide, since a rounded product may land on the wrong side of one; NaN goes last."""
+    bins = edges.size - 1
+    for k in range(values.size):
+        value, place = values[k], places[k]
+        if np.isnan(value):
+            places[k] = bins + 2
+        elif value > edges[bins]:
+            places[k] = bins + 1
+        elif value < edges[0]:
+            places[k] = 0
         else:
-            at = bins + 2
-        counts[i & 3, at] += 1
+            place = min(max(place, 1), bins)
+            if value < edges[place - 1]:
+                place -= 1
+            elif place < bins and value >= edges[place]:
+                place += 1
+            places[k] = place
 
 
 @kernel

@@ -18,8 +18,9 @@ group reaches as far down as up, even where all its weights are positive; its la
 between the last code and the one after it, which does not exist. Either way no weight moves by more than
 half a step.
 
-These are the grids of GPTQ and AWQ (``quant.py`` in IST-DASLab/gptq, ``quantizer.py`` in mit-han-lab/llm-awq),
-but a symmetric range always starts at −max|x|: GPTQ's starts at 0 where no weight is negative, and clips half.
+These are the grids of GPTQ and AWQ (``quant.py`` in IST-DASLab/gptq, ``quantizer.py`` in
+mit-han-lab/llm-awq), but a symmetric range always starts at −max|x|. GPTQ's starts at 0 where no weight is
+negative, and so clips the upper half of the group.
 
 How many weights share a scale is `group_size`, counted along a row (one row = one output channel):
 
@@ -111,9 +112,7 @@ class AffineGrid:
             raise GridError(f"sym must be True or False, got {self.sym!r}")
         object.__setattr__(self, "sym", bool(self.sym))
         if not 1 <= self.bits <= 16:
-            raise GridError(
-                f"bits must be 1 to 16, got {self.bits}; with 16, float16 already is the finer grid"
-            )
+            raise GridError(f"bits must be 1 to 16, got {self.bits}; with 16, float16 already is the finer grid")
         if self.bits == 1 and self.sym:
             raise GridError(
                 "a symmetric grid needs bits ≥ 2: with bits=1 its codes are −1 and 0, and every weight "
