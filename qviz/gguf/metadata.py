@@ -54,9 +54,7 @@ class Metadata(Mapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self._values = {
-            _checked_key(key): typed(value, f"metadata {key!r}") for key, value in (values or {}).items()
-        }
+        self._values = {_checked_key(key): typed(value, f"metadata {key!r}") for key, value in (values or {}).items()}
         self._stored: dict[str, Stored] = {}
         self._buffer: Any = b""
         self._layout = Layout()
@@ -116,14 +114,14 @@ class Metadata(Mapping[str, Any]):
         """The GGUF type of every value: ``"u32"``, ``"str"``, ``"arr[str]"`` ..."""
         return {key: describe(*self._type(key)) for key in self}
 
-    def peek(self, key: str, limit: int) -> tuple[Any, int | None]:
+    def peek(self, key: str, limit: int | None) -> tuple[Any, int | None]:
         """A value of which a long array is decoded only in part.
 
         Parameters
         ----------
         key : str
-        limit : int
-            Most items wanted.
+        limit : int or None
+            Most items wanted; None for all.
 
         Returns
         -------
@@ -176,9 +174,7 @@ class Metadata(Mapping[str, Any]):
             first = min(stored.start for stored in self._stored.values())
             last = max(stored.stop for stored in self._stored.values())
             self._buffer = bytes(self._buffer[first:last])
-            self._stored = {
-                k: Stored(s.type, s.start - first, s.stop - first) for k, s in self._stored.items()
-            }
+            self._stored = {k: Stored(s.type, s.start - first, s.stop - first) for k, s in self._stored.items()}
 
 
 _UNREAD: Any = object()

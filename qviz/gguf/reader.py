@@ -86,9 +86,7 @@ class TensorInfo:
         >>> info.block_offset(0, 31), info.block_offset(0, 32), info.block_offset(1, 0)
         (1024, 1042, 1060)
         """
-        if len(index) != len(self.shape) or not all(
-            0 <= i < n for i, n in zip(index, self.shape, strict=True)
-        ):
+        if len(index) != len(self.shape) or not all(0 <= i < n for i, n in zip(index, self.shape, strict=True)):
             raise MissingKeyError(f"{self.name!r} has no weight {list(index)}; its shape is {self.shape}")
         flat = 0
         for i, n in zip(index, self.shape, strict=True):
@@ -154,9 +152,7 @@ class GGUFFile(Mapping[str, QTensor]):
         try:
             return self._part_of[name].tensor(name)
         except (KeyError, TypeError):
-            raise MissingKeyError(
-                f"{self.path}: no tensor {name!r}{suggestion(name, self._part_of)}"
-            ) from None
+            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self._part_of)}") from None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._part_of
@@ -314,9 +310,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(os.fsdecode(path)).expanduser()
     except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
-        raise GGUFError(
-            "this is not the path of a file", found=path, expected="a string or pathlib.Path"
-        ) from None
+        raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path") from None
 
 
 def _map(path: Path) -> tuple[mmap.mmap, int]:
@@ -461,9 +455,7 @@ class _Header:
             self._fail(f"{ALIGNMENT_KEY} has the wrong type", stored.start - 4, str(stored.type), "u32")
         alignment = int(self.metadata[ALIGNMENT_KEY])
         if problem := alignment_problem(alignment):
-            self._fail(
-                f"{ALIGNMENT_KEY} {problem}", stored.start, alignment, f"a power of two up to {MAX_ALIGNMENT}"
-            )
+            self._fail(f"{ALIGNMENT_KEY} {problem}", stored.start, alignment, f"a power of two up to {MAX_ALIGNMENT}")
         return alignment
 
     # -- the tensors
@@ -497,14 +489,10 @@ class _Header:
             start = self._pos
             length = self._length(f"dimension {axis} of {name!r}")
             if not 1 <= length <= _MAX_I64:
-                self._fail(
-                    f"dimension {axis} of {name!r} is {'zero' if not length else 'negative'}", start, length
-                )
+                self._fail(f"dimension {axis} of {name!r} is {'zero' if not length else 'negative'}", start, length)
             weights *= length
             if weights > _MAX_I64:
-                self._fail(
-                    f"{name!r} has more weights than a 63-bit number can count", start, [*dims, length]
-                )
+                self._fail(f"{name!r} has more weights than a 63-bit number can count", start, [*dims, length])
             dims.append(length)
         return tuple(dims)
 
@@ -555,15 +543,11 @@ class _Header:
         end = self.data_offset
         for i, (info, where) in enumerate(placed):
             if info.offset < end:
-                self._fail(
-                    f"{info.name!r} overlaps {placed[i - 1][0].name!r}", where, info.offset, f"at least {end}"
-                )
+                self._fail(f"{info.name!r} overlaps {placed[i - 1][0].name!r}", where, info.offset, f"at least {end}")
             end = info.offset + info.nbytes
         # Some writers leave out the padding behind the last tensor; half of it means that the file was cut.
         if infos and end < self._size < padded(end, self.alignment):
-            self._fail(
-                "the file ends inside its padding", self._size, None, f"{padded(end, self.alignment)} bytes"
-            )
+            self._fail("the file ends inside its padding", self._size, None, f"{padded(end, self.alignment)} bytes")
 
     # -- primitives
 
@@ -573,9 +557,7 @@ class _Header:
     def _plausible(self, count: int, smallest: int, what: str, offset: int, hint: str = "") -> None:
         left = self._size - self._pos
         if count * smallest > left:
-            self._fail(
-                f"more {what} than the file has room for", offset, count, f"at most {left // smallest}{hint}"
-            )
+            self._fail(f"more {what} than the file has room for", offset, count, f"at most {left // smallest}{hint}")
 
     def _take_length(self, what: str, length: int) -> None:
         if length > self._size - self._pos:

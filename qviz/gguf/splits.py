@@ -43,9 +43,7 @@ def open_parts(path: Path) -> tuple[Part, ...]:
 def _number(part: Part, key: str, default: int = 0) -> int:
     value = part.metadata.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise GGUFError(
-            f"{key} is not a count", path=part.path, found=value, expected="a whole number, 0 or more"
-        )
+        raise GGUFError(f"{key} is not a count", path=part.path, found=value, expected="a whole number, 0 or more")
     return value
 
 
@@ -67,9 +65,7 @@ def _siblings(part: Part, count: int) -> list[Path]:
             found=count,
             expected=int(match["count"]),
         )
-    paths = [
-        part.path.with_name(f"{match['prefix']}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)
-    ]
+    paths = [part.path.with_name(f"{match['prefix']}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)]
     missing = [p.name for p in paths if not p.exists()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

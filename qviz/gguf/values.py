@@ -74,9 +74,7 @@ class _Int(int):
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or number != value or not low <= number <= high:
-            raise GGUFError(
-                f"not a {cls.value_type}", found=value, expected=f"a whole number in {low} … {high}"
-            )
+            raise GGUFError(f"not a {cls.value_type}", found=value, expected=f"a whole number in {low} … {high}")
         return number
 
 
@@ -177,9 +175,7 @@ class Array(list[Any]):
     def __init__(self, items: Iterable[Any], item_type: ValueType | str) -> None:
         super().__init__(items)
         try:
-            self.item_type = (
-                ValueType[item_type.upper()] if isinstance(item_type, str) else ValueType(item_type)
-            )
+            self.item_type = ValueType[item_type.upper()] if isinstance(item_type, str) else ValueType(item_type)
         except (KeyError, ValueError):
             known = ", ".join(str(t) for t in ValueType)
             raise GGUFError(f"no value type {item_type!r}", expected=f"one of {known}") from None
@@ -284,9 +280,7 @@ def array_header(buffer: Any, pos: int, layout: Layout) -> tuple[int, int, int]:
     return item_type, count, pos + 4 + layout.length.size
 
 
-def _decode_items(
-    buffer: Any, pos: int, item_type: ValueType, count: int, layout: Layout
-) -> tuple[Array, int]:
+def _decode_items(buffer: Any, pos: int, item_type: ValueType, count: int, layout: Layout) -> tuple[Array, int]:
     items: list[Any] = []
     if item_type in SIZES:
         dtype = np.dtype(f"{layout.order}{_CODES[item_type]}")
@@ -367,9 +361,7 @@ def _int_range(type_: ValueType) -> tuple[int, int]:
 
 def _item_type(items: list[Any] | tuple[Any, ...], what: str) -> ValueType:
     if not items:
-        raise GGUFError(
-            f"{what} is empty, so the type of its items is unknown", expected='e.g. Array([], "i32")'
-        )
+        raise GGUFError(f"{what} is empty, so the type of its items is unknown", expected='e.g. Array([], "i32")')
     kinds = {_kind(item) for item in items}
     if len(kinds) == 1 and (kind := kinds.pop()) is not None:
         return _narrowest(items, what, (I32, U32, I64, U64)).value_type if kind is ValueType.I32 else kind
@@ -406,9 +398,7 @@ def encode(value: Any, layout: Layout, what: str) -> bytes:
 def _encode(value: Any, layout: Layout, what: str, depth: int) -> Iterable[bytes]:
     if isinstance(value, Array):
         if depth == MAX_NESTING:
-            raise GGUFError(
-                f"{what} is nested too deeply", expected=f"at most {MAX_NESTING} levels of arrays"
-            )
+            raise GGUFError(f"{what} is nested too deeply", expected=f"at most {MAX_NESTING} levels of arrays")
         yield layout.u32.pack(value.item_type)
         yield encode_length(len(value), layout, what)
         yield from _encode_items(value, layout, what, depth)
@@ -459,7 +449,5 @@ def encode_text(text: str, what: str) -> bytes:
 def encode_length(length: int, layout: Layout, what: str) -> bytes:
     """A count or length; version 1 has only 4 bytes for it."""
     if length >> (8 * layout.length.size):
-        raise GGUFError(
-            f"{what} is too long for GGUF version {layout.version}", found=length, expected="version=3"
-        )
+        raise GGUFError(f"{what} is too long for GGUF version {layout.version}", found=length, expected="version=3")
     return layout.length.pack(length)

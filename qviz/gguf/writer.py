@@ -139,9 +139,7 @@ def _aligned(metadata: Metadata, alignment: int | None) -> tuple[Metadata, int]:
     elif alignment != metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT):
         metadata = metadata | {ALIGNMENT_KEY: U32(alignment)}
     if problem := alignment_problem(alignment):
-        raise GGUFError(
-            f"the alignment {problem}", found=alignment, expected=f"a power of two up to {MAX_ALIGNMENT}"
-        )
+        raise GGUFError(f"the alignment {problem}", found=alignment, expected=f"a power of two up to {MAX_ALIGNMENT}")
     return metadata, int(alignment)
 
 
@@ -255,9 +253,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     with contextlib.suppress(FileNotFoundError):
         mode = target.stat().st_mode
     if mode is not None and not stat.S_ISREG(mode):
-        raise GGUFError(
-            "cannot be written: this is not a regular file", path=path, expected="the name of a file"
-        )
+        raise GGUFError("cannot be written: this is not a regular file", path=path, expected="the name of a file")
     if not target.parent.is_dir():
         raise GGUFError("cannot be written: its folder does not exist; create it first", path=path)
 

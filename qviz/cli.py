@@ -1,0 +1,187 @@
+"""``qviz``: the command line. Every command imports what it needs when it runs, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qviz import __version__
+from qviz.errors import QvizError
+
+if TYPE_CHECKING:
+    from qviz.gguf import GGUFFile
+
+FIRST_LESSON = "00_start_here.ipynb"
+COURSE_FOLDER = "qviz-course"
+
+
+class _Refusal(click.ClickException):
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Turns a `QvizError` into one line and exit code 2; a traceback would only hide what it says."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except QvizError as error:
+            from qviz.gguf.report import printable
+
+            raise _Refusal(printable(str(error))) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qviz")
+def main() -> None:
+    """Look inside quantized language models, and learn how they are made."""
+
+
+@main.command(short_help="Show what is in a GGUF file.")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+@click.option("--metadata/--no-metadata", default=True, help="Show the key-value metadata.")
+@click.option("--tensors/--no-tensors", default=True, help="Show the table of tensors.")
+@click.option("--full", is_flag=True, help="Print arrays and texts whole, however long.")
+def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool) -> None:
+    """Show the metadata and tensors of a GGUF FILE, or of a model by name (smollm2, tiny).
+
+    Only the header is read, so this takes no longer for a large file.
+    """
+    from qviz.gguf.report import lines
+    from qviz.gguf.summary import summarize
+
+    with _open(file) as opened:
+        summary = summarize(opened, limit=None if full else 8)
+    if as_json:
+        shown = summary.as_dict()
+        hidden = [key for key, wanted in (("metadata", metadata), ("tensors", tensors)) if not wanted]
+        click.echo(json.dumps({key: value for key, value in shown.items() if key not in hidden}, indent=2))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = "\n".join(lines(summary, metadata=metadata, tensors=tensors, full=full, width=width))
+    # a console that cannot show × or Ġ gets an escape, not an exception
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _open(name: str) -> GGUFFile:
+    """A file if there is one of that name, else a model that qviz knows by name."""
+    from qviz import gguf
+
+    if os.path.lexists(name) or name.lower().endswith(".gguf") or Path(name).name != name:
+        return gguf.read(name)
+    from qviz import models
+
+    return gguf.read(models.load(name).path)
+
+
+@main.command(short_help="Download a model once.")
+@click.argument("name")
+def fetch(name: str) -> None:
+    """Download the model NAME (such as smollm2) once and keep it; print where it is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from qviz import models
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        path = models.fetch(name, progress=_progress(bars))
+    click.echo(str(path))
+
+
+def _progress(bars: Any) -> Callable[[str, int, int | None], None]:
+    """A callback ``(stage, done, total)`` that keeps one bar for each stage."""
+    tasks: dict[str, Any] = {}
+
+    def update(stage: str, done: int, total: int | None) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    return update
+
+
+@main.command(short_help="Open the course in JupyterLab.", context_settings={"ignore_unknown_options": True})
+@click.argument("jupyter_args", nargs=-1, type=click.UNPROCESSED)
+def lab(jupyter_args: tuple[str, ...]) -> None:
+    """Open the course in JupyterLab; further arguments go to `jupyter lab`.
+
+    From a checkout, its notebooks are opened where they are. Otherwise they are copied to ./qviz-course first; a file
+    that is already there is never overwritten.
+    """
+    lessons = _lessons()
+    command = [
+        *(sys.executable, "-m", "jupyterlab", str(lessons / FIRST_LESSON)),
+        f"--ServerApp.root_dir={lessons}",
+        # no "would you like to receive news" over the first lesson, and no look for updates
+        *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+        *jupyter_args,
+    ]
+    sys.exit(subprocess.call(command))
+
+
+def _lessons() -> Path:
+    package = Path(__file__).resolve().parent
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "notebooks" / FIRST_LESSON).is_file():
+        return checkout / "notebooks"
+    bundled = package / "_bundled" / "notebooks"
+    if not (bundled / FIRST_LESSON).is_file():
+        raise QvizError(
+            f"the course is not part of this installation: {bundled / FIRST_LESSON} is missing; "
+            f"install qviz-toolkit again"
+        )
+    target = Path.cwd() / COURSE_FOLDER
+    added, kept = copy_lessons(bundled, target)
+    click.echo(f"{target}: {added} files copied, {kept} of yours kept", err=True)
+    return target
+
+
+def copy_lessons(source: Path, target: Path) -> tuple[int, int]:
+    """Copy a folder, leaving every file that exists already as it is.
+
+    Parameters
+    ----------
+    source, target : pathlib.Path
+
+    Returns
+    -------
+    added, kept : int
+        Files copied, and files left alone.
+
+    Raises
+    ------
+    QvizError
+        If something cannot be written.
+    """
+    added = kept = 0
+    try:
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            to = target / file.relative_to(source)
+            if any(part.startswith((".", "__")) for part in to.relative_to(target).parts):
+                continue  # checkpoints and caches
+            if os.path.lexists(to):
+                kept += 1
+                continue
+            to.parent.mkdir(parents=True, exist_ok=True)
+            scratch = to.with_name(f".{to.name}.tmp")  # an interrupted copy must not pass for the student's own file
+            shutil.copyfile(file, scratch)
+            scratch.replace(to)
+            added += 1
+    except OSError as error:
+        raise QvizError(f"{target}: the lessons cannot be copied here: {error.strerror or error}") from None
+    return added, kept
+
+
+if __name__ == "__main__":
+    main()
