@@ -10,7 +10,7 @@ Examples
 --------
 >>> from qviz.formats import quantize
 >>> quantize([0.1, 3e38], "BF16").dequantize().tolist()
-[0.10009765625, 3.0042862960990346e+38]
+[0.10009765625, 3.00405527047391e+38]
 """
 
 from __future__ import annotations
