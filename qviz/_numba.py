@@ -26,6 +26,26 @@ i8, u8 = np.int8, np.uint8
 u16, i32, u32 = np.uint16, np.int32, np.uint32
 
 
+@functools.cache
+def _numba() -> Any:
+    """Numba, imported without SciPy's linear algebra.
+
+    Numba's typing imports ``scipy.linalg`` only to note that a BLAS is there: 0.3 s, half of the time to a first
+    result. The note matters to ``np.convolve`` inside kernels alone; a matrix product asks again when it needs one.
+    """
+    import numba
+
+    blas = "scipy.linalg.cython_blas"
+    if blas in sys.modules:
+        return numba
+    sys.modules[blas] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[blas]
+    return numba
+
+
 class Kernel:
     """A function that numba compiles on its first call, from its on-disk cache if it can.
 
@@ -40,8 +60,7 @@ class Kernel:
     @functools.cached_property
     def compiled(self) -> Any:
         """The numba dispatcher."""
-        import numba
-
+        numba = _numba()
         flags: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
             return numba.njit(self.py_func, cache=True, **flags)

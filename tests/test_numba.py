@@ -1,0 +1,90 @@
+"""Kernels: compiled late, from the cache, and with SciPy's BLAS still within reach."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from qviz._numba import Kernel, f32, half_bits, half_float, kernel, specialise
+
+
+def run(code, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_importing_kernels_does_not_import_numba():
+    code = "import sys, qviz.formats, qviz.grids.affine, qviz.metrics, qviz.gguf; print('numba' in sys.modules)"
+    assert run(code) == ["False"]
+
+
+def test_a_first_result_does_not_import_scipy():
+    code = "import sys, qviz; qviz.quantize([1.0] * 32, 'Q4_0'); print('numba' in sys.modules, 'scipy.linalg' in sys.modules)"
+    assert run(code) == ["True", "False"]
+
+
+def test_a_matrix_product_inside_a_kernel_still_finds_its_blas():
+    pytest.importorskip("scipy")
+    code = (
+        "import numpy as np, qviz, numba; qviz.quantize([1.0] * 32, 'Q4_0');"
+        "product = numba.njit(lambda a, b: a @ b); print(product(np.eye(2), 3 * np.eye(2))[1, 1])"
+    )
+    assert run(code) == ["3.0"]
+
+
+def test_kernels_work_where_nothing_can_be_cached():
+    """A read-only package and no writable home: compiled anew each time, but never an error at import."""
+    code = (
+        "from numba.core.caching import CacheImpl\n"
+        "CacheImpl._locator_classes = []\n"
+        "import qviz; print(qviz.quantize([1.0] * 32, 'Q8_0').nbytes)"
+    )
+    assert run(code) == ["34"]
+
+
+def test_a_second_process_loads_from_the_cache(tmp_path):
+    code = (
+        "import qviz; from qviz.formats import FORMATS; qviz.quantize([1.0] * 32, 'Q4_0').dequantize();"
+        "f = FORMATS['Q4_0']; print(*[len(k.compiled.stats.cache_hits) for k in (f.quantize_blocks, f.decoder)])"
+    )
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run(code, **cache) == ["0", "0"]
+    assert run(code, **cache) == ["1", "1"]
+
+
+@kernel
+def _twice(x):
+    return _step(_step(x))
+
+
+@kernel
+def _step(x):
+    return x + 1
+
+
+@kernel
+def _double(x):
+    return 2 * x
+
+
+def test_a_template_takes_other_functions():
+    assert _twice(5) == 7
+    quadruple = specialise(_twice, "quadruple", _step=_double)
+    assert isinstance(quadruple, Kernel)
+    assert quadruple(5) == 20
+    assert _twice(5) == 7
+
+
+def test_every_float16_survives():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    values = bits.view(np.float16)
+    ours = np.array([half_float(b) for b in bits[::7]], np.float32)
+    theirs = values[::7].astype(np.float32)
+    assert np.array_equal(ours, theirs, equal_nan=True)
+    finite = values[np.isfinite(values)][::11]
+    assert [half_bits(f32(v)) for v in finite] == finite.view(np.uint16).tolist()
