@@ -5,23 +5,29 @@ business.
 """
 
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
+from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.numberline import NumberLine, number_line
+from qviz.figures.tables import TextTable, table
 
 __all__ = [
     "BitMap",
     "BlockLens",
     "ErrorHistogram",
+    "HexDump",
     "Histogram",
     "MatrixImage",
     "NumberLine",
+    "TextTable",
     "Window",
     "bit_map",
     "block_lens",
     "error_histogram",
     "error_image",
+    "hexdump",
     "histogram",
     "number_line",
+    "table",
     "weights_image",
 ]

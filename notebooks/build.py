@@ -1,0 +1,208 @@
+"""Execute the lessons and write them back in one canonical form, so that running this twice changes no byte.
+
+    python notebooks/build.py                  all of them
+    python notebooks/build.py 00 04            those whose name starts so
+    python notebooks/build.py --check          write nothing; exit 1 if a file would change
+
+To change a lesson, edit it in JupyterLab, save it, and run this. Each runs in a fresh kernel, in this folder. Kept are
+the cells, their tags, and what they show; dropped are what differs between two runs or two machines (random cell ids,
+times, the Python version) and widget models, which mean nothing without the kernel that made them: a widget is
+stored as its text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+FOLDER = Path(__file__).resolve().parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+SECONDS_A_CELL = 300  # the first use of a kernel may compile for a while
+
+
+class BuildError(Exception):
+    """A lesson that cannot be built; says which cell and why."""
+
+
+def build(path: Path) -> str:
+    """Run a notebook and give its canonical text.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The notebook; it is not changed.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BuildError
+        Not a notebook; a cell failed, or wrote to stderr, where warnings end up.
+    """
+    notebook = _read(path)
+    _execute(notebook, path)
+    return canonical(notebook, path.name)
+
+
+def canonical(notebook: Any, name: str) -> str:
+    """The text of an executed notebook without anything that differs from run to run.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BuildError
+        A cell wrote to stderr.
+    """
+    cells: list[dict[str, Any]] = []
+    ids: dict[str, int] = {}
+    count = 0
+    for index, cell in enumerate(notebook.cells):
+        source = "\n".join(line.rstrip() for line in cell.source.strip().splitlines())
+        if not source:
+            continue
+        clean = {"cell_type": cell.cell_type, "id": _cell_id(cell.cell_type, source, ids), "source": source}
+        clean["metadata"] = {"tags": sorted(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            count += 1
+            clean |= {"execution_count": count, "outputs": [_output(o, count, name, index) for o in cell.outputs]}
+        cells.append(clean)
+    built = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    text: str = nbformat.writes(nbformat.from_dict(built))  # type: ignore[no-untyped-call]
+    return text.rstrip("\n") + "\n"
+
+
+def _read(path: Path) -> Any:
+    try:
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        nbformat.validate(notebook, relax_add_props=True)
+    except FileNotFoundError:
+        raise BuildError(f"{path.name}: no such notebook") from None
+    except Exception as error:  # nbformat raises a dozen kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BuildError(f"{path.name} is not a notebook of format 4: {reason}") from None
+    return notebook
+
+
+def _execute(notebook: Any, path: Path) -> None:
+    """Run all cells, away from the user's own IPython settings."""
+    client = NotebookClient(
+        notebook,
+        kernel_name=METADATA["kernelspec"]["name"],
+        resources={"metadata": {"path": str(path.parent)}},
+        timeout=SECONDS_A_CELL,
+        store_widget_state=False,
+        record_timing=False,
+        coalesce_streams=True,
+    )
+    with tempfile.TemporaryDirectory() as profile:
+        try:
+            client.execute(env=os.environ | {"IPYTHONDIR": profile})
+        except CellExecutionError as error:
+            raise BuildError(f"{path.name}: a cell failed\n{error}") from None
+        except CellTimeoutError as error:
+            raise BuildError(f"{path.name}: a cell ran for more than {SECONDS_A_CELL} s\n{error}") from None
+        except DeadKernelError:
+            raise BuildError(f"{path.name}: the kernel died; was there enough memory?") from None
+
+
+def _cell_id(kind: str, source: str, seen: dict[str, int]) -> str:
+    """An id from the content: editing one cell leaves the ids of the others alone."""
+    digest = hashlib.sha256(f"{kind}\n{source}".encode()).hexdigest()[:12]
+    seen[digest] = seen.get(digest, 0) + 1
+    return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def _output(output: Any, count: int, name: str, index: int) -> dict[str, Any]:
+    if output.output_type == "stream":
+        if output.name != "stdout":
+            raise BuildError(f"{name}: cell {index} wrote to stderr, which a lesson must not:\n{output.text}")
+        return {"output_type": "stream", "name": "stdout", "text": output.text}
+    data = {mime: content for mime, content in output.data.items() if mime != WIDGET_VIEW}
+    clean = {"output_type": output.output_type, "data": data, "metadata": {}}
+    if output.output_type == "execute_result":
+        clean["execution_count"] = count
+    return clean
+
+
+def lessons(names: list[str]) -> list[Path]:
+    """The notebooks of this folder whose names start with one of `names`; all if there are none.
+
+    Raises
+    ------
+    BuildError
+        A name fits none.
+    """
+    found = sorted(FOLDER.glob("[0-9]*.ipynb"))
+    if not names:
+        return found
+    chosen = []
+    for name in names:
+        fitting = [path for path in found if path.name.startswith(Path(name).name)]
+        if not fitting:
+            raise BuildError(f"no lesson {name!r}; there are {', '.join(path.stem for path in found)}")
+        chosen += [path for path in fitting if path not in chosen]
+    return chosen
+
+
+def _differences(before: str, after: str, name: str, most: int = 40) -> str:
+    diff = list(difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name}, built", n=1, lineterm=""))
+    shown = [line if len(line) <= 160 else line[:157] + "..." for line in diff[:most]]
+    if len(diff) > most:
+        shown.append(f"... and {len(diff) - most} more lines")
+    return "\n".join(shown)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build or check; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("names", nargs="*", help="beginnings of names, such as 00 or 04_ggml_blocks.ipynb")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file would change")
+    args = parser.parse_args(arguments)
+    stale = 0
+    try:
+        for path in lessons(args.names):
+            before, after = path.read_text(encoding="utf-8"), build(path)
+            if before == after:
+                print(f"{path.name}: unchanged, {len(after.encode()):,} bytes")
+            elif args.check:
+                stale += 1
+                print(f"{path.name}: not as built; run python notebooks/build.py {path.stem}")
+                print(_differences(before, after, path.name))
+            else:
+                scratch = path.with_suffix(".tmp")
+                scratch.write_text(after, encoding="utf-8", newline="\n")
+                scratch.replace(path)
+                print(f"{path.name}: written, {len(after.encode()):,} bytes")
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
