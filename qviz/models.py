@@ -234,7 +234,8 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
                     f"qviz.load('smollm2-slices') opens real tensors without a download"
                 )
             return Model(name, gguf.read(path))
-        if not Path(name).exists() and Path(name).name == name and not name.lower().endswith(".gguf"):
+        looks_like_a_path = Path(name).name != name or name.lower().endswith(".gguf")
+        if not name or not (looks_like_a_path or os.path.lexists(name)):
             raise ModelNotFoundError(_unknown(name))
     file = gguf.read(name_or_path)
     return Model(file.path.name, file)
@@ -268,10 +269,10 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
     ModelNotFoundError
         No model of that name.
     """
+    if not isinstance(name, str) or name not in {*KNOWN, *SHIPPED}:
+        raise ModelNotFoundError(_unknown(name))
     if name in SHIPPED:
         return load(name).path
-    if name not in KNOWN:
-        raise ModelNotFoundError(_unknown(name))
     model, folder = KNOWN[name], cache_dir()
     report = progress or (lambda stage, done, total: None)
     target = folder / model.filename
