@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qviz import errors, figures, formats, gguf, grids, metrics, models, widgets
+    from qviz import errors, figures, formats, gguf, grids, metrics, models, recipes, widgets
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.models import Model, fetch, load
@@ -25,7 +25,7 @@ _HOME = {
     "fetch": "qviz.models",
     "load": "qviz.models",
 }
-_ROOMS = ("errors", "figures", "formats", "gguf", "grids", "metrics", "models", "widgets")
+_ROOMS = ("errors", "figures", "formats", "gguf", "grids", "metrics", "models", "recipes", "widgets")
 
 __all__ = [
     "AffineGrid",
@@ -42,6 +42,7 @@ __all__ = [
     "metrics",
     "models",
     "quantize",
+    "recipes",
     "widgets",
 ]
 

@@ -10,6 +10,9 @@
     │   └── NotEncodableError   the format can be read, or only copied, here
     ├── GridError               an integer grid that cannot exist (bits, group_size, ...)
     ├── GGUFError               a malformed container: file, offset, what was read, what was expected
+    │   └── ImatrixError        a malformed importance matrix
+    ├── RecipeError             a recipe that does not exist, or does not fit a model
+    ├── PipelineError           a model that cannot be quantized as asked
     ├── ModelError              a model cannot be found, fetched or opened
     │   ├── ModelNotFoundError  not there; says what to run
     │   └── FetchError          the download failed or its checksum is wrong
@@ -91,6 +94,18 @@ class GGUFError(QvizError):
         if expected is not None:
             details.append(f"expected {expected if isinstance(expected, str) else _short(expected)}")
         super().__init__(text + (": " + ", ".join(details) if details else ""))
+
+
+class ImatrixError(GGUFError):
+    """A file of importance matrices that breaks its own rules, or does not fit a model."""
+
+
+class RecipeError(QvizError, ValueError):
+    """A recipe, rule set or architecture that does not exist, or does not fit a model."""
+
+
+class PipelineError(QvizError):
+    """A model that cannot be quantized as asked."""
 
 
 class ModelError(QvizError):

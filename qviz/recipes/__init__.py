@@ -1,0 +1,57 @@
+"""Recipes: which tensor of a model gets which format, and why.
+
+A *format* such as Q4_K says how 256 weights become bytes. A *recipe* such as Q4_K_M says which format each tensor of a
+model gets: most of them Q4_K, the more sensitive ones Q6_K. ``_S``, ``_M`` and ``_L`` mean small, medium and large
+files from the same base format; they are not sizes of models.
+
+The rules are rows in `qviz.recipes.rules`, to be read; `plan` applies them to a model and gives a reason for every
+tensor; `model_size` and `size_table` need only a model's shapes.
+
+Examples
+--------
+>>> for choice in model_plan("smollm2-135m", "Q4_K_M")[:1]:
+...     print(choice.name, choice.format, "-", choice.reason)
+output_norm.weight F32 - a vector, not a matrix: few numbers, each used in every row
+>>> round(model_size("llama-7b", "Q4_K_M") / 2**30, 2)
+3.8
+"""
+
+from __future__ import annotations
+
+from qviz.recipes.plan import Choice, file_order, get_recipe, plan, role_of
+from qviz.recipes.rules import ALIASES, CONDITIONS, FALLBACK, KEPT, RECIPES, ROLES, RULES, Recipe, Rule
+from qviz.recipes.sizes import (
+    ARCHITECTURES,
+    PUBLISHED,
+    Architecture,
+    SizeRow,
+    get_architecture,
+    model_plan,
+    model_size,
+    size_table,
+)
+
+__all__ = [
+    "ALIASES",
+    "ARCHITECTURES",
+    "CONDITIONS",
+    "FALLBACK",
+    "KEPT",
+    "PUBLISHED",
+    "RECIPES",
+    "ROLES",
+    "RULES",
+    "Architecture",
+    "Choice",
+    "Recipe",
+    "Rule",
+    "SizeRow",
+    "file_order",
+    "get_architecture",
+    "get_recipe",
+    "model_plan",
+    "model_size",
+    "plan",
+    "role_of",
+    "size_table",
+]

@@ -1,0 +1,307 @@
+"""How large a model gets, from the shapes of its tensors alone, beside the sizes that llama.cpp once published.
+
+The published column mixes two rule sets and two roundings; `size_table` computes all of them and says which
+explains each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from qviz.errors import RecipeError
+from qviz.formats import Format, get
+from qviz.recipes.plan import Choice, plan
+from qviz.recipes.rules import RECIPES, Recipe
+
+GIB = 1 << 30
+
+
+class TensorSpec(NamedTuple):
+    """A tensor without its weights."""
+
+    format: Format
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shapes of a Llama-like model, as its F16 GGUF file has them.
+
+    Parameters
+    ----------
+    name : str
+    vocab, width, ffn, layers, heads, kv_heads : int
+        Sizes of the vocabulary, the residual stream and the feed-forward layer; numbers of layers, query heads and
+        key-value heads.
+    tied : bool
+        True if the embedding is the output matrix too.
+    experts : int
+        0 unless it is a mixture of experts.
+    """
+
+    name: str
+    vocab: int
+    width: int
+    ffn: int
+    layers: int
+    heads: int
+    kv_heads: int
+    tied: bool = False
+    experts: int = 0
+
+    def tensors(self) -> dict[str, TensorSpec]:
+        """Name -> format and shape; matrices are F16, vectors and routers F32."""
+        width, kv = self.width, self.width // self.heads * self.kv_heads
+        shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (self.vocab, width), "output_norm.weight": (width,)}
+        if not self.tied:
+            shapes["output.weight"] = (self.vocab, width)
+        several, suffix = ((self.experts,), "_exps") if self.experts else ((), "")
+        layer: dict[str, tuple[int, ...]] = {
+            "attn_norm": (width,),
+            "attn_q": (width, width),
+            "attn_k": (kv, width),
+            "attn_v": (kv, width),
+            "attn_output": (width, width),
+            "ffn_norm": (width,),
+            f"ffn_gate{suffix}": (*several, self.ffn, width),
+            f"ffn_up{suffix}": (*several, self.ffn, width),
+            f"ffn_down{suffix}": (*several, width, self.ffn),
+        }
+        if self.experts:
+            layer["ffn_gate_inp"] = (self.experts, width)
+        for i in range(self.layers):
+            shapes |= {f"blk.{i}.{part}.weight": shape for part, shape in layer.items()}
+        f32, f16 = get("F32"), get("F16")
+        return {
+            name: TensorSpec(f32 if len(shape) == 1 or "gate_inp" in name else f16, shape)
+            for name, shape in shapes.items()
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """The keys that the rules look at."""
+        return {
+            "general.architecture": "llama",
+            "llama.block_count": self.layers,
+            "llama.attention.head_count": self.heads,
+            "llama.attention.head_count_kv": self.kv_heads,
+            "llama.expert_count": self.experts,
+        }
+
+
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        a.name: a
+        for a in (
+            Architecture("llama-7b", 32000, 4096, 11008, 32, 32, 32),
+            Architecture("llama-13b", 32000, 5120, 13824, 40, 40, 40),
+            Architecture("llama-33b", 32000, 6656, 17920, 60, 52, 52),
+            Architecture("llama-65b", 32000, 8192, 22016, 80, 64, 64),
+            Architecture("llama-2-70b", 32000, 8192, 28672, 80, 64, 8),
+            Architecture("llama-3-8b", 128256, 4096, 14336, 32, 32, 8),
+            Architecture("mistral-7b", 32000, 4096, 14336, 32, 32, 8),
+            Architecture("mixtral-8x7b", 32000, 4096, 14336, 32, 32, 8, experts=8),
+            Architecture("tinyllama-1.1b", 32000, 2048, 5632, 22, 32, 4),
+            Architecture("smollm2-135m", 49152, 576, 1536, 30, 9, 3, tied=True),
+            Architecture("smollm2-360m", 49152, 960, 2560, 32, 15, 5, tied=True),
+            Architecture("smollm2-1.7b", 49152, 2048, 8192, 24, 32, 32, tied=True),
+        )
+    }
+)
+"""Models whose sizes can be computed by name. Source: their published config.json / params.json."""
+
+_OTHER_NAMES = {
+    "llama-30b": "llama-33b",  # Meta's paper says 33B, its download 30B
+    "llama-2-7b": "llama-7b",
+    "llama-2-13b": "llama-13b",
+}
+
+PUBLISHED: Mapping[str, str] = MappingProxyType(
+    {
+        "F32": "26.00",
+        "F16": "13.00",
+        "Q8_0": "6.70",
+        "Q6_K": "5.15",
+        "Q5_K_M": "4.45",
+        "Q5_K_S": "4.33",
+        "Q5_1": "4.70",
+        "Q5_0": "4.30",
+        "Q4_K_M": "3.80",
+        "Q4_K_S": "3.56",
+        "Q4_1": "3.90",
+        "Q3_K_L": "3.35",
+        "Q4_0": "3.50",
+        "Q3_K_M": "3.06",
+        "Q3_K_S": "2.75",
+        "Q2_K": "2.67",
+    }
+)
+"""Sizes at 7B, as the help text of llama.cpp's `quantize` prints them (ggml-org/llama.cpp#1787, 2023-06-13)."""
+
+
+def get_architecture(name: str | Architecture) -> Architecture:
+    """Look a model's shapes up by name, in any case.
+
+    Raises
+    ------
+    RecipeError
+        With the names that exist.
+    """
+    if isinstance(name, Architecture):
+        return name
+    key = name.lower() if isinstance(name, str) else None
+    found = ARCHITECTURES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
+    if found is None:
+        raise RecipeError(
+            f"no shapes of a model {name!r}; there are {', '.join(ARCHITECTURES)}. "
+            f"For a file, use qviz.recipes.plan(file, file.metadata, recipe)"
+        )
+    return found
+
+
+def model_plan(
+    model: str | Architecture, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False
+) -> list[Choice]:
+    """`plan` for a model of which only the shapes are known."""
+    architecture = get_architecture(model)
+    return plan(architecture.tensors(), architecture.metadata(), recipe, rules, imatrix=imatrix)
+
+
+def model_size(model: str | Architecture, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False) -> int:
+    """Bytes that a model's tensors take.
+
+    Parameters
+    ----------
+    model : str or Architecture
+        ``"llama-7b"`` ...; see `ARCHITECTURES`.
+    recipe : str
+        ``"Q4_K_M"`` ...
+    rules : {"modern", "2023-06", "uniform"}
+        Which rule set; see `RULES`.
+    imatrix : bool
+        True if made with an importance matrix: a few recipes then choose differently.
+
+    Returns
+    -------
+    int
+        Bytes. A file adds its header and vocabulary, about 0.7 MB for Llama's 32000 tokens.
+
+    Examples
+    --------
+    >>> round(model_size("llama-7b", "Q4_K_M", rules="2023-06") / 2**30, 2)
+    3.8
+    """
+    return sum(choice.nbytes for choice in model_plan(model, recipe, rules, imatrix=imatrix))
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRow:
+    """One recipe of `size_table`.
+
+    Parameters
+    ----------
+    recipe : str
+    published : float
+        What the help text of 2023 says, in its own unit: see `explanation`.
+    published_rules : str
+        The rule set whose computed size explains it.
+    modern, june_2023, uniform : int
+        Bytes under the three rule sets.
+    weights : int
+        Weights of the model.
+    formats : mapping of str to str
+        Role -> format names under the modern rules.
+    explanation : str
+        Why the published figure is what it is, and how today's differs.
+    """
+
+    recipe: str
+    published: float
+    published_rules: str
+    modern: int
+    june_2023: int
+    uniform: int
+    weights: int
+    formats: Mapping[str, str]
+    explanation: str
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight under the modern rules, everything counted."""
+        return 8 * self.modern / self.weights
+
+
+def size_table() -> list[SizeRow]:
+    """The sixteen published sizes of LLaMA 7B beside the computed ones, every difference explained.
+
+    Returns
+    -------
+    list of SizeRow
+        In the order of `PUBLISHED`.
+
+    Examples
+    --------
+    >>> print(size_table()[1].explanation)
+    12.552 GiB is 13.477 GB: the table has it rounded up to whole GiB, as `ls -lh` does.
+    """
+    return [_row(name) for name in PUBLISHED]
+
+
+def _row(recipe: str) -> SizeRow:
+    plans = {rules: model_plan("llama-7b", recipe, rules) for rules in ("modern", "2023-06", "uniform")}
+    modern, june, uniform = (sum(choice.nbytes for choice in choices) for choices in plans.values())
+    base = get(RECIPES[recipe].base)
+    explains = "2023-06" if base.block_size == 256 else "uniform"
+    if base.is_float:
+        text = (
+            f"{uniform / GIB:.3f} GiB is {uniform / 1e9:.3f} GB: the table has it rounded up to whole GiB, "
+            f"as `ls -lh` does."
+        )
+    elif explains == "uniform":
+        text = (
+            f"{uniform / GIB:.3f} GiB, rounded to one decimal: the row is older than the k-quants, when every "
+            f"matrix got the same format."
+        )
+    else:
+        text = f"{june / GIB:.4f} GiB under the rules of June 2023, rounded to two decimals."
+    then = plans[explains]
+    if changes := _changes(then, plans["modern"]):
+        was = sum(choice.nbytes for choice in then)
+        text += f" Today: {modern / GIB:.3f} GiB ({100 * (modern / was - 1):+.1f} %): {changes}."
+    return SizeRow(
+        recipe=recipe,
+        published=float(PUBLISHED[recipe]),
+        published_rules=explains,
+        modern=modern,
+        june_2023=june,
+        uniform=uniform,
+        weights=sum(choice.n_weights for choice in plans["modern"]),
+        formats=MappingProxyType({role: ", ".join(names) for role, names in _formats(plans["modern"]).items()}),
+        explanation=text,
+    )
+
+
+def _formats(choices: list[Choice]) -> dict[str, dict[str, int]]:
+    """Role -> how many tensors got each format."""
+    found: dict[str, dict[str, int]] = {}
+    for choice in choices:
+        if choice.quantized:
+            counts = found.setdefault(choice.role, {})
+            counts[choice.format.name] = counts.get(choice.format.name, 0) + 1
+    return found
+
+
+def _changes(before: list[Choice], after: list[Choice]) -> str:
+    """``"attn_v Q3_K instead of Q4_K, ..."``, by role."""
+    old, new = _formats(before), _formats(after)
+    return ", ".join(
+        f"{role} {_counted(new[role])} instead of {_counted(old[role])}" for role in old if old[role] != new[role]
+    )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " and ".join(f"{count} × {name}" for name, count in counts.items())
