@@ -19,7 +19,8 @@ def calls(name, arguments, result=None):
     """Compile ``simd.<name>`` and its twin into callers, since vectors live inside kernels only."""
     source = f"def call({arguments}):\n    return simd.{name}({arguments})\n"
     out = []
-    for function in (getattr(_simd, name), getattr(_simd, f"{name}_twin").compiled):
+    for function in (getattr(_simd, name), getattr(_simd, f"{name}_twin")):
+        function = getattr(function, "compiled", function)
         scope = {"simd": type("Scope", (), {})}
         exec(source.replace(f"simd.{name}", "target"), {"target": function}, scope)
         import numba
@@ -84,6 +85,17 @@ def test_fives():
         split(word, qs, a, i8(16))
         split_twin(word, qs, b, i8(16))
         assert a.tolist() == b.tolist()
+
+
+def test_look_up():
+    vector, twin = calls("look_up", "codes, table")
+    table = np.random.default_rng(4).integers(-128, 128, 16).astype(np.int8)
+    a = np.random.default_rng(5).integers(0, 16, 320).astype(np.int8)
+    b = a.copy()
+    expected = table[a].tolist()
+    vector(a, table)
+    twin(b, table)
+    assert a.tolist() == b.tolist() == expected
 
 
 @pytest.mark.parametrize("width", [16, 32])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, i32, kernel, order_key, simd, u8, u32
+from qviz._numba import bits_float, f32, float_bits, i32, kernel, order_key, simd, u8, u32
 
 TILE = 64
 
@@ -74,3 +74,61 @@ def write_word(qh, word):  # type: ignore[no-untyped-def]
     """The reverse of `read_word`."""
     for k in range(4):
         qh[k] = u8(u32(word >> u32(8 * k)))
+
+
+# --- searches: many blocks side by side -----------------------------------------------------------------------------
+#
+# A sum must run from a block's first weight to its last, which leaves nothing to vectorise inside a block. So blocks
+# stand side by side as lanes, x[j, lane] is weight j of block `lane`, and each lane keeps the reference's order.
+
+LANES = 64
+"""Blocks side by side; 64 of them, with their weights, fill half of a first-level cache."""
+
+NOTHING = np.empty(0, np.float32)
+"""No importance matrix."""
+
+
+@kernel
+def nearest_int(x):  # type: ignore[no-untyped-def]
+    """The nearest int32, ties to even, up to 4194303; beyond, and for NaN, what ggml's bit trick makes of it."""
+    return i32(i32(float_bits(x + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
+
+
+@kernel
+def to_lanes(tile, x):  # type: ignore[no-untyped-def]
+    """Up to `LANES` blocks `tile` (n, 32) -> columns of `x` (32, LANES); the rest is zero.
+
+    Returns the index of the first block that holds NaN or infinity, or -1.
+    """
+    n, width = tile.shape
+    for b in range(n):
+        if simd.smallest_key(tile[b]) < i32(-0x7F800000) or simd.largest_key(tile[b]) >= i32(0x7F800000):
+            return b
+    for j in range(width):
+        for b in range(n):
+            x[j, b] = tile[b, j]
+        for b in range(n, x.shape[1]):
+            x[j, b] = f32(0)
+    return -1
+
+
+@kernel
+def importance(x, imatrix, first, n, sigma, w):  # type: ignore[no-untyped-def]
+    """How much each weight of `x` (32, lanes) counts, into `w`: x², or with an imatrix imatrix · √(sigma + x²).
+
+    The first `n` lanes are blocks `first` … of rows as long as `imatrix`, each with its own `sigma`.
+    """
+    width, lanes = x.shape
+    if imatrix.size == 0:
+        for j in range(width):
+            for lane in range(lanes):
+                w[j, lane] = x[j, lane] * x[j, lane]
+        return
+    per_row = imatrix.size // width
+    for lane in range(lanes):
+        column = (first + lane) % per_row * width
+        for j in range(width):
+            w[j, lane] = imatrix[column + j]
+    for j in range(width):
+        for lane in range(lanes):
+            w[j, lane] *= np.sqrt(sigma[lane] + x[j, lane] * x[j, lane])

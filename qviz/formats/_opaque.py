@@ -24,7 +24,6 @@ Q1_0       41  128   18  d:f2 qs:16u1
 Q2_0       42   64   18  d:f2 qs:16u1
 Q2_K       10  256   84  scales:16u1 qs:64u1 d:f2 dmin:f2
 Q3_K       11  256  110  hmask:32u1 qs:64u1 scales:12u1 d:f2
-Q4_K       12  256  144  d:f2 dmin:f2 scales:12u1 qs:128u1
 Q5_K       13  256  176  d:f2 dmin:f2 scales:12u1 qh:32u1 qs:128u1
 Q6_K       14  256  210  ql:128u1 qh:64u1 scales:16i1 d:f2
 Q8_K       15  256  292  d:f4 qs:256i1 bsums:16i2
@@ -35,8 +34,6 @@ IQ2_XS     17  256   74  d:f2 qs:32u2 scales:8u1
 IQ2_S      22  256   82  d:f2 qs:64u1 qh:8u1 scales:8u1
 IQ3_XXS    18  256   98  d:f2 qs:96u1
 IQ3_S      21  256  110  d:f2 qs:64u1 qh:8u1 signs:32u1 scales:4u1
-IQ4_NL     20   32   18  d:f2 qs:16u1
-IQ4_XS     23  256  136  d:f2 scales_h:u2 scales_l:4u1 qs:128u1
 TQ1_0      34  256   54  qs:48u1 qh:4u1 d:f2
 TQ2_0      35  256   66  qs:64u1 d:f2
 MXFP4      39   32   17  e:u1 qs:16u1

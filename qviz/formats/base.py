@@ -8,6 +8,8 @@ formula::
 
 so a format's file has to say only two things: how a block is filled (`quantize_blocks`) and how its bytes come
 apart into codes, scales and mins (`unpack_blocks`). Decoding, figures and matrix products are shared.
+
+Where levels are not evenly spaced, the code is first looked up in the format's `table`: ``scale · table[code] − min``.
 """
 
 from __future__ import annotations
@@ -67,6 +69,8 @@ class Format:
         Weights that share one scale; the whole block unless given.
     codes : tuple of int, optional
         Smallest and largest code.
+    table : tuple of float, optional
+        Sixteen whole numbers, -128 … 127: the level that each code 0 … 15 stands for. Without it a code is its level.
     field_notes : mapping, optional
         What each field of `dtype` holds, in a few words.
 
@@ -87,6 +91,7 @@ class Format:
     dequantize_blocks: Callable[..., None] | None = None
     sub_block_size: int = 0
     codes: tuple[int, int] | None = None
+    table: tuple[float, ...] | None = None
     field_notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,6 +103,10 @@ class Format:
             object.__setattr__(self, "sub_block_size", self.block_size)
         if self.block_size % self.sub_block_size:
             raise FormatError(f"{self.name}: {self.block_size} weights do not split into {self.sub_block_size}s")
+        if self.table is not None and (
+            len(self.table) != 16 or not np.array_equal(np.array(self.table).astype(np.int8), self.table)
+        ):
+            raise FormatError(f"{self.name}: a table holds sixteen whole numbers within -128 … 127, not {self.table}")
 
     @property
     def bpw(self) -> float:
@@ -133,7 +142,7 @@ class Format:
         """``(blocks, out)``: fill float32 `out` (n_sub, sub_block_size), whichever way this format decodes."""
         if self.dequantize_blocks is not None:
             return self.dequantize_blocks
-        return specialise(_unpack_and_decode, f"dequantize_{self}", _unpack=self.unpack_blocks, _decode=_decode)
+        return self._unpacking_decoder(f"dequantize_{self}", _decode)
 
     @cached_property
     def streaming_decoder(self) -> Callable[..., None]:
@@ -141,7 +150,13 @@ class Format:
         name = f"dequantize_{self}_streaming"
         if self.dequantize_blocks is not None:
             return specialise(_dequantize_and_stream, name, _dequantize=self.dequantize_blocks)
-        return specialise(_unpack_and_decode, name, _unpack=self.unpack_blocks, _decode=simd.decode_streaming)
+        return self._unpacking_decoder(name, simd.decode_streaming)
+
+    def _unpacking_decoder(self, name: str, decode: Callable[..., None]) -> Callable[..., None]:
+        levels = _keep_codes
+        if self.table is not None:
+            levels = specialise(_look_up_codes, f"look_up_{self}", _table=np.array(self.table, np.int8))
+        return specialise(_unpack_and_decode, name, _unpack=self.unpack_blocks, _levels=levels, _decode=decode)
 
     def row_size(self, n: int) -> int:
         """Bytes of a row of `n` weights.
@@ -183,7 +198,7 @@ class Format:
 
 
 class Unpacked(NamedTuple):
-    """A tensor taken apart: ``scale * code - min`` gives its weights back.
+    """A tensor taken apart: ``scale * code - min`` gives its weights back, with ``table[code]`` where there is one.
 
     Attributes
     ----------
@@ -461,6 +476,17 @@ def _decode(codes, scales, mins, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _keep_codes(codes):  # type: ignore[no-untyped-def]
+    """What evenly spaced formats do in the place of `_look_up_codes`."""
+
+
+@kernel
+def _look_up_codes(codes):  # type: ignore[no-untyped-def]
+    """Template: each code 0 … 15 -> the level in the format's table."""
+    simd.look_up(codes.reshape(codes.size), _table)
+
+
+@kernel
 def _unpack_and_decode(blocks, out):  # type: ignore[no-untyped-def]
     """Template: a tile of blocks at a time, so that codes stay in the first-level cache."""
     width = out.shape[1]
@@ -472,6 +498,7 @@ def _unpack_and_decode(blocks, out):  # type: ignore[no-untyped-def]
         part = blocks[start : start + step]
         n = part.size * per_block
         _unpack(part, codes[:n], scales[:n], mins[:n])
+        _levels(codes[:n])
         _decode(codes[:n], scales[:n], mins[:n], out[start * per_block : start * per_block + n])
 
 
@@ -487,3 +514,5 @@ def _dequantize_and_stream(blocks, out):  # type: ignore[no-untyped-def]
 
 # What the templates call; `specialise` puts a format's own functions behind these names.
 _unpack = _dequantize = _decode
+_levels = _keep_codes
+_table = np.zeros(16, np.int8)

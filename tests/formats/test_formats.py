@@ -54,7 +54,8 @@ def test_decoding_is_scale_times_code_minus_min(name):
     u = t.unpack()
     width = t.format.sub_block_size
     scale, low = (np.repeat(part, width, axis=-1) for part in (u.scales, u.mins))
-    assert np.array_equal(t.dequantize(), u.codes * scale - low)
+    levels = u.codes if t.format.table is None else np.int8(t.format.table)[u.codes]
+    assert np.array_equal(t.dequantize(), levels * scale - low)
     smallest, largest = t.format.codes
     assert u.codes.min() >= smallest
     assert u.codes.max() <= largest
@@ -191,6 +192,12 @@ def test_a_format_equals_its_name_and_survives_pickling():
 def test_a_dtype_of_the_wrong_size_is_refused():
     with pytest.raises(FormatError, match="3 bytes, ggml's block 4"):
         Format(name="X", type_id=999, block_size=1, type_size=4, dtype=np.dtype("u1, <u2"), source="")
+
+
+@pytest.mark.parametrize("table", [(0.5,) * 16, (128,) * 16, (0,) * 15, (0,) * 17])
+def test_a_table_of_other_than_sixteen_small_whole_numbers_is_refused(table):
+    with pytest.raises(FormatError, match=r"X: a table holds sixteen whole numbers"):
+        Format(name="X", type_id=999, block_size=1, type_size=1, dtype=np.dtype("u1"), source="", table=table)
 
 
 def test_formats_without_kernels_say_so():
