@@ -25,7 +25,7 @@ from qviz.gguf._lookup import MissingKeyError
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.reader import GGUFFile, Part, Region, TensorInfo, read
 from qviz.gguf.values import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Array, ValueType
-from qviz.gguf.writer import write
+from qviz.gguf.writer import TensorStream, stream, write
 
 __all__ = [
     "F32",
@@ -45,7 +45,9 @@ __all__ = [
     "Part",
     "Region",
     "TensorInfo",
+    "TensorStream",
     "ValueType",
     "read",
+    "stream",
     "write",
 ]

@@ -105,7 +105,45 @@ def write(
         A name, value or tensor that the format cannot hold, or a file that cannot be written. Nothing is left
         behind.
     """
+    with stream(path, metadata, tensors, version=version, endian=endian, alignment=alignment) as out:
+        for entry in out.entries:
+            out.append(_blocks(tensors[entry.name], entry))
+    return out.path
+
+
+@contextlib.contextmanager
+def stream(
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    *,
+    version: int = 3,
+    endian: Endian = "little",
+    alignment: int | None = None,
+) -> Iterator[TensorStream]:
+    """Write a GGUF file whose tensors come piece by piece, in a ``with`` block.
+
+    Nothing of the file can be seen under its name before the block ends. If the block ends in an exception, or before
+    every tensor is complete, nothing is left behind.
+
+    Parameters
+    ----------
+    path, metadata, version, endian, alignment
+        As for `write`.
+    tensors : mapping
+        Name -> anything with a `format` and a `shape`, in the order in which their blocks will come.
+
+    Yields
+    ------
+    TensorStream
+
+    Raises
+    ------
+    GGUFError
+        As from `write`; also if tensors are incomplete at the end.
+    """
     target = as_path(path)
+    from_caller = None
     try:
         layout = _layout(version, endian)
         meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
@@ -114,12 +152,73 @@ def write(
         with _replacing(target) as file:
             file.write(header)
             _pad(file, len(header), step)
-            for entry in entries:
-                _write_tensor(file, _blocks(tensors[entry.name], entry), layout)
-                _pad(file, entry.nbytes, step)
+            out = TensorStream(file, target, entries, layout, step)
+            try:
+                yield out
+            except OSError as error:
+                from_caller = error
+                raise
+            out._check_complete()
     except OSError as error:
+        if error is from_caller:
+            raise
         raise GGUFError(f"cannot be written: {error.strerror or error}", path=target) from None
-    return target
+
+
+class TensorStream:
+    """Takes the blocks of a file's tensors in order, in pieces of any number of blocks. Made by `stream`.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        What the file will be.
+    entries : list
+        What each tensor will be: `name`, `format`, `shape`, `nbytes`.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, entries: list[_Entry], layout: Layout, alignment: int) -> None:
+        self.path, self.entries = path, entries
+        self._file, self._layout, self._alignment = file, layout, alignment
+        self._index = self._written = 0
+
+    def append(self, blocks: npt.NDArray[Any]) -> None:
+        """Write the next blocks; they must not reach past the end of the current tensor.
+
+        Parameters
+        ----------
+        blocks : contiguous array of the tensor's ``format.dtype``
+
+        Raises
+        ------
+        GGUFError
+            Blocks of another format, more of them than the tensor has, or a file that cannot be written.
+        """
+        entry = self.entries[self._index] if self._index < len(self.entries) else None
+        if entry is None or blocks.dtype != entry.format.dtype or self._written + blocks.nbytes > entry.nbytes:
+            raise GGUFError(
+                f"these blocks do not belong to {repr(entry.name) if entry else 'any tensor'}",
+                path=self.path,
+                found=f"{blocks.nbytes} bytes of {blocks.dtype}",
+                expected=f"{entry.nbytes - self._written} bytes of {entry.format}" if entry else "nothing more",
+            )
+        try:
+            _write_tensor(self._file, blocks.reshape(-1), self._layout)
+            self._written += blocks.nbytes
+            if self._written == entry.nbytes:
+                _pad(self._file, entry.nbytes, self._alignment)
+                self._index, self._written = self._index + 1, 0
+        except OSError as error:
+            raise GGUFError(f"cannot be written: {error.strerror or error}", path=self.path) from None
+
+    def _check_complete(self) -> None:
+        if self._index < len(self.entries):
+            entry = self.entries[self._index]
+            raise GGUFError(
+                f"tensor {entry.name!r} is not complete",
+                path=self.path,
+                found=f"{self._written} bytes",
+                expected=f"{entry.nbytes} bytes",
+            )
 
 
 def _layout(version: int, endian: Endian) -> Layout:
@@ -132,20 +231,20 @@ def _layout(version: int, endian: Endian) -> Layout:
 
 def _aligned(metadata: Metadata, alignment: int | None) -> tuple[Metadata, int]:
     """The alignment, and metadata that state it."""
+    stated = metadata.get(ALIGNMENT_KEY, U32(DEFAULT_ALIGNMENT))
     if alignment is None:
-        alignment = metadata.get(ALIGNMENT_KEY, U32(DEFAULT_ALIGNMENT))
-        if not isinstance(alignment, U32):
-            raise GGUFError(f"{ALIGNMENT_KEY} must be a whole number, a u32", found=alignment)
-    elif alignment != metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT):
-        metadata = metadata | {ALIGNMENT_KEY: U32(alignment)}
-    if problem := alignment_problem(alignment):
+        alignment = stated
+        if not isinstance(stated, U32):
+            raise GGUFError(f"{ALIGNMENT_KEY} must be a whole number, a u32", found=stated)
+    problem = alignment_problem(alignment) if isinstance(alignment, int) else "is not a whole number"
+    if problem:
         raise GGUFError(f"the alignment {problem}", found=alignment, expected=f"a power of two up to {MAX_ALIGNMENT}")
+    if type(stated) is not U32 or stated != alignment:
+        metadata = metadata | {ALIGNMENT_KEY: U32(alignment)}
     return metadata, int(alignment)
 
 
 def _described(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    if not isinstance(tensors, Mapping):
-        raise GGUFError("tensors must be a mapping of names to tensors", found=type(tensors).__name__)
     infos = getattr(tensors, "tensor_info", tensors)
     return ((name, infos[name]) for name in tensors)
 
