@@ -1,0 +1,168 @@
+"""The rooms of the house, and what may pass between them, proved from the source of every module."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import qviz
+
+PACKAGE = Path(qviz.__file__).resolve().parent
+
+# Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
+GROUND = {"errors", "_arrays", "_memory", "_numba", "_simd"}
+TYPES = GROUND | {"formats", "grids", "metrics"}
+FILES = TYPES | {"gguf", "calibration", "recipes"}
+WORK = FILES | {"models", "methods", "checkpoints", "llama"}
+ROOMS = {
+    "errors": set(),
+    "_arrays": {"errors"},
+    "_memory": set(),
+    "_numba": set(),
+    "_simd": {"_numba"},
+    "formats": GROUND,
+    "grids": GROUND,
+    "metrics": GROUND,
+    "gguf": TYPES,
+    "calibration": TYPES,
+    "recipes": TYPES,
+    "models": FILES,
+    "methods": FILES,
+    "checkpoints": FILES,
+    "llama": FILES - {"calibration"},  # it takes a callback instead
+    "pipeline": WORK,
+    # a figure takes arrays and frozen dataclasses
+    "figures": GROUND | {"formats.base", "grids", "methods.result"},
+    "widgets": WORK | {"pipeline", "figures"},
+    "lesson": WORK | {"pipeline", "figures", "widgets"},
+    "cli": WORK | {"pipeline", "lesson"},
+}
+NOT_CODE = {"__init__.py", "__pycache__", "_bundled", "py.typed"}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path):
+    """Every name under qviz that a module imports, wherever in it; what only a type checker sees does not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    here = ["qviz", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            found = [".".join([*base, alias.name]) for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("qviz.") for name in found if name.split(".")[0] == "qviz")
+
+
+def test_every_room_is_known():
+    entries = {path.name for path in PACKAGE.iterdir()} - NOT_CODE
+    rooms = {name.removesuffix(".py") for name in entries}
+    assert rooms <= set(ROOMS), f"not in the design: {rooms - set(ROOMS)}; give it a place in ROOMS and in the docs"
+    assert {"errors", "_numba", "formats", "grids", "metrics", "gguf", "models", "figures", "widgets", "cli"} <= rooms
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    name = name_of(path)
+    if name == "":  # the public face loads everything, on first use
+        return
+    room = name.split(".")[0]
+    for target in imports(path):
+        if target.split(".")[0] in (room, "qviz", "__version__"):
+            continue
+        allowed = any(target == door or target.startswith(f"{door}.") for door in ROOMS[room])
+        assert allowed, f"qviz.{name} imports qviz.{target}; {room} may only import {sorted(ROOMS[room])}"
+
+
+def test_rooms_have_no_way_round():
+    def reachable(room, seen=()):
+        assert room not in seen, f"a circle of rooms: {' -> '.join([*seen, room])}"
+        for door in ROOMS[room]:
+            reachable(door.split(".")[0], (*seen, room))
+
+    for room in ROOMS:
+        reachable(room)
+
+
+def test_numba_flags_and_vectors_live_in_one_place_each():
+    jit = re.compile(r"\b(njit|jit|vectorize|guvectorize|cfunc|stencil)\b")
+    vectors = re.compile(r"\b(llvmlite|intrinsic)\b")
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        names |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names |= {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+        said = " ".join(names)
+        if name_of(path) != "_numba":
+            assert not jit.search(said), f"{path} compiles by itself; use qviz._numba.kernel"
+        if name_of(path) != "_simd":
+            assert not vectors.search(said), f"{path} writes LLVM; that belongs into qviz/_simd.py"
+
+
+def test_numba_is_never_imported_at_the_top_of_a_module():
+    for path in MODULES:
+        if name_of(path) == "_simd":  # itself imported late, by those who need it
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not any(m.split(".")[0] in ("numba", "llvmlite") for m in modules), path
+                if name_of(path).split(".")[0] not in ("figures", "widgets", "lesson"):
+                    assert not any(m.split(".")[0] in ("plotly", "ipywidgets", "anywidget") for m in modules), path
+
+
+def documented(node):
+    """Public functions and classes, and their public methods."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and child.name[0] != "_":
+            yield child
+            if isinstance(child, ast.ClassDef):
+                yield from documented(child)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_everything_public_is_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{path} does not say what it is for"
+    for node in documented(tree):
+        repeats = any(ast.unparse(d).endswith(("overload", ".setter")) for d in node.decorator_list)
+        assert repeats or ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+
+
+def test_a_format_is_one_file():
+    for fmt in qviz.formats.FORMATS.values():
+        if fmt.can_encode or fmt.can_decode:
+            assert (PACKAGE / "formats" / f"{fmt.name.lower()}.py").is_file(), f"{fmt} has no file of its own"
+
+
+def test_lessons_import_only_the_public_face():
+    notebooks = PACKAGE.parent / "notebooks"
+    import nbformat
+
+    for path in notebooks.rglob("*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code":
+                for name in re.findall(r"^\s*(?:from|import)\s+(qviz[\w.]*)", cell.source, re.MULTILINE):
+                    inner = name.split(".")[1:]
+                    assert not any(part.startswith("_") for part in inner), f"{path}: {name} is private"
