@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,11 +125,26 @@ def lab(jupyter_args: tuple[str, ...]) -> None:
     command = [
         *(sys.executable, "-m", "jupyterlab", str(lessons / FIRST_LESSON)),
         f"--ServerApp.root_dir={lessons}",
-        # no "would you like to receive news" over the first lesson, and no look for updates
-        *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+        # in a container everybody is root, and Jupyter would refuse to start
+        *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
         *jupyter_args,
     ]
-    sys.exit(subprocess.call(command))
+    with (
+        tempfile.TemporaryDirectory(prefix="qviz-") as config,
+        subprocess.Popen(command, env=_lab_environment(Path(config))) as server,
+    ):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Jupyter's to answer
+        sys.exit(server.wait())
+
+
+def _lab_environment(config: Path) -> dict[str, str]:
+    """No question about news over the first lesson: a default, which the user's own settings still override."""
+    defaults = config / "labconfig" / "default_setting_overrides.json"
+    defaults.parent.mkdir()
+    news = {"fetchNews": "false", "checkForUpdates": False}
+    defaults.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": news}))
+    paths = [str(config), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths))}
 
 
 def _lessons() -> Path:

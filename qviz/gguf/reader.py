@@ -262,17 +262,19 @@ class Part:
         known = [*self._sections, *(Region(t.offset, t.offset + t.nbytes, "tensor", t.name) for t in tensors)]
         found: list[Region] = []
         position = 0
-        for region in known:
-            if position < region.start:
-                found.append(Region(position, region.start, self._gap(position, region.start), ""))
+        for region in [*known, Region(self.size, self.size, "end", "")]:
+            found += self._gap(position, region.start)
             found.append(region)
             position = region.stop
-        if position < self.size:
-            found.append(Region(position, self.size, self._gap(position, self.size), ""))
-        return tuple(found)
+        return tuple(found[:-1])
 
-    def _gap(self, start: int, stop: int) -> str:
-        return "padding" if stop == padded(start, self.alignment) else "unused"
+    def _gap(self, start: int, stop: int) -> list[Region]:
+        """Padding to the alignment, and whatever lies behind it."""
+        middle = padded(start, self.alignment)
+        if middle > stop:
+            middle = start
+        pieces = (start, middle, "padding"), (middle, stop, "unused")
+        return [Region(a, b, kind, "") for a, b, kind in pieces if a < b]
 
 
 def read(path: str | os.PathLike[str]) -> GGUFFile:
@@ -306,11 +308,14 @@ def read(path: str | os.PathLike[str]) -> GGUFFile:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """`path` with ``~`` expanded; what is not a path at all ends in a `GGUFError`."""
+    """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
     try:
-        return Path(os.fsdecode(path)).expanduser()
+        found = Path(os.fsdecode(path)).expanduser()
+        if "\0" not in str(found):
+            return found
     except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
-        raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path") from None
+        pass
+    raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
 
 
 def _map(path: Path) -> tuple[mmap.mmap, int]:
@@ -328,9 +333,10 @@ def _map(path: Path) -> tuple[mmap.mmap, int]:
         raise ModelNotFoundError(
             f"no file {str(path)!r}; check the path, or run `qviz fetch smollm2` for a model to look at"
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise GGUFError(f"cannot be opened: {reason}", path=path) from None
+    except OSError as error:
+        raise GGUFError(f"cannot be opened: {error.strerror or error}", path=path) from None
+    except ValueError:  # shorter than it was a moment ago
+        raise GGUFError("the file shrank while it was being opened", path=path) from None
     raise GGUFError("the file is empty", path=path, offset=0, found="0 bytes", expected="a GGUF file")
 
 
@@ -508,7 +514,7 @@ class _Header:
         if dims[0] % fmt.block_size:
             self._fail(
                 f"rows of {name!r} are not whole blocks of {fmt}",
-                start,
+                start - len(dims) * self.layout.length.size,
                 dims[0],
                 f"a multiple of {fmt.block_size}",
             )

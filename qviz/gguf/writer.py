@@ -143,6 +143,9 @@ def stream(
         As from `write`; also if tensors are incomplete at the end.
     """
     target = as_path(path)
+    for what, given in (("metadata", metadata), ("tensors", tensors)):
+        if not isinstance(given, Mapping):
+            raise GGUFError(f"{what} must be a mapping, such as a dict", found=type(given).__name__)
     from_caller = None
     try:
         layout = _layout(version, endian)
