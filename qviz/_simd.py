@@ -9,15 +9,18 @@ Arrays given to these functions must be C-contiguous; nothing here checks a boun
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic as _intrinsic
+from numba.extending import lower_builtin, models, register_model
 
-from qviz._numba import f32, float_bits, i8, i32, kernel, order_key, u8, u32
+from qviz._numba import f32, float_bits, i8, i32, kernel, order_key, u8, u16, u32
 
 _I32 = ir.IntType(32)
 
@@ -370,3 +373,271 @@ def look_up_twin(codes, table):  # type: ignore[no-untyped-def]
     """Plain loop of `look_up`."""
     for j in range(codes.size):
         codes[j] = table[codes[j] & i8(15)]
+
+
+# --- codes of one or two bits, and ternary digits --------------------------------------------------------------------
+
+
+@intrinsic
+def take_bits(typingctx, qs, at, shift, mask, offset, codes, to):  # type: ignore[no-untyped-def]
+    """``codes[to:to+32] = (qs[at:at+32] >> shift & mask) - offset`` on bytes."""
+
+    def body(v: _Vectors) -> None:
+        moved = v.b.lshr(v.load(0, _B32, v.args[1]), v.splat(v.args[2], _B32))
+        v.store(v.b.sub(v.b.and_(moved, v.splat(v.args[3], _B32)), v.splat(v.args[4], _B32)), 5, v.args[6])
+
+    return _function(types.void, body)(qs, types.uint64, types.uint8, types.uint8, types.int8, codes, types.uint64)
+
+
+@kernel
+def take_bits_twin(qs, at, shift, mask, offset, codes, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `take_bits`."""
+    for j in range(32):
+        codes[to + j] = i8(u8(qs[at + j] >> shift) & mask) - offset
+
+
+def _digits(v: _Vectors, moved: Any) -> Any:
+    words = _vector(16, ir.IntType(16))
+    digit = v.b.lshr(v.b.mul(v.b.zext(moved, words), _all(words, 3)), _all(words, 8))
+    return v.b.sub(v.b.trunc(digit, _B16), _all(_B16, 1))
+
+
+@intrinsic
+def take_trits(typingctx, qs, at, power, codes, to):  # type: ignore[no-untyped-def]
+    """Sixteen ternary digits −1, 0, 1 at `codes[to]`: the integer part of ``3 · qs / 256``, `qs` times `power` first."""
+
+    def body(v: _Vectors) -> None:
+        v.store(_digits(v, v.b.mul(v.load(0, _B16, v.args[1]), v.splat(v.args[2], _B16))), 3, v.args[4])
+
+    return _function(types.void, body)(qs, types.uint64, types.uint8, codes, types.uint64)
+
+
+@kernel
+def take_trits_twin(qs, at, power, codes, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `take_trits`."""
+    for j in range(16):
+        codes[to + j] = i8(u16(u16(u8(qs[at + j] * power)) * u16(3)) >> u16(8)) - i8(1)
+
+
+@intrinsic
+def take_last_trits(typingctx, qh, codes, to):  # type: ignore[no-untyped-def]
+    """Four bytes -> their first digits, their second, third and fourth ones: sixteen at `codes[to]`, as `take_trits`."""
+
+    def body(v: _Vectors) -> None:
+        four = v.load(0, _vector(4, _BYTE))
+        again = ir.Constant(_vector(16, _I32), [0, 1, 2, 3] * 4)
+        repeated = v.b.shuffle_vector(four, ir.Constant(four.type, ir.Undefined), again)
+        powers = ir.Constant(_B16, [3**k for k in range(4) for _ in range(4)])
+        v.store(_digits(v, v.b.mul(repeated, powers)), 1, v.args[2])
+
+    return _function(types.void, body)(qh, codes, types.uint64)
+
+
+@kernel
+def take_last_trits_twin(qh, codes, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `take_last_trits`."""
+    power = u8(1)
+    for k in range(4):
+        for j in range(4):
+            codes[to + 4 * k + j] = i8(u16(u16(u8(qh[j] * power)) * u16(3)) >> u16(8)) - i8(1)
+        power = u8(power * u8(3))
+
+
+@intrinsic
+def spread_signs(typingctx, word, codes, to):  # type: ignore[no-untyped-def]
+    """Bit l of the 32-bit `word` -> `codes[to + l]`: 1 if it is set, else −1."""
+
+    def body(v: _Vectors) -> None:
+        set_bits = v.b.bitcast(v.args[0], _vector(32, _BIT))
+        v.store(v.b.select(set_bits, _all(_B32, 1), _all(_B32, -1)), 1, v.args[2])
+
+    return _function(types.void, body)(types.uint32, codes, types.uint64)
+
+
+@kernel
+def spread_signs_twin(word, codes, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `spread_signs`."""
+    for j in range(32):
+        codes[to + j] = i8(i8(u32(word >> u32(j)) & u32(1)) * i8(2)) - i8(1)
+
+
+# --- lanes: sixteen float32 at once, with operators ------------------------------------------------------------------
+#
+# A search that a block runs weight after weight cannot be vectorised inside the block without changing the order of
+# its sums. Sixteen blocks side by side can: `lanes` is a value of sixteen float32, one from each block, and a kernel
+# that computes with them reads like the scalar program that it is. Its running sums stay in registers, which the loop
+# vectoriser does not manage across an inner loop.
+#
+#     total = total + weight * x            + - * / with lanes or one float32, each lane rounded as a scalar is
+#     low = simd.select(x < low, x, low)    < > == != give a mask; with NaN only != is true
+#     if simd.some(mask): ...
+#
+# Arrays are given flat or not, but C-contiguous, and positions count float32 from their start.
+
+LANES = 16
+
+_LANES, _MASK = _vector(LANES, _FLOAT), _vector(LANES, _BIT)
+
+
+class _Value(types.Type):  # type: ignore[misc]
+    """A numba type that stands for one LLVM vector."""
+
+
+lanes, lane_mask = _Value("lanes"), _Value("lane_mask")
+
+
+class _ValueModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _LANES if kind == lanes else _MASK)
+
+
+register_model(_Value)(_ValueModel)
+
+
+def _operator(function: Any, result: Any, emit: Callable[[Any, Any, Any], Any]) -> None:
+    """Teach numba `function` on two lanes, or on lanes and one float32."""
+    pairs = [(lanes, lanes), (lanes, types.float32), (types.float32, lanes)]
+
+    @infer_global(function)
+    class Typing(ConcreteTemplate):  # type: ignore[misc]
+        cases = [signature(result, *pair) for pair in pairs]  # noqa: RUF012  numba reads it from the class
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        v = _Vectors(context, builder, sig, args)
+        both = [a if kind == lanes else v.splat(a, _LANES) for a, kind in zip(args, sig.args, strict=True)]
+        return emit(builder, *both)
+
+    for pair in pairs:
+        lower_builtin(function, *pair)(lower)
+
+
+_ARITHMETIC = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul", operator.truediv: "fdiv"}
+for _python, _llvm in _ARITHMETIC.items():
+    _operator(_python, lanes, lambda b, x, y, name=_llvm: getattr(b, name)(x, y))
+for _python, _llvm in {operator.lt: "<", operator.gt: ">", operator.eq: "=="}.items():
+    _operator(_python, lane_mask, lambda b, x, y, name=_llvm: b.fcmp_ordered(name, x, y))
+_operator(operator.ne, lane_mask, lambda b, x, y: b.fcmp_unordered("!=", x, y))
+
+
+@intrinsic
+def load(typingctx, array, at):  # type: ignore[no-untyped-def]
+    """Lanes from ``array[at:at+16]``."""
+    return _function(lambda a, i: lanes(a, types.intp), lambda v: v.load(0, _LANES, v.args[1]))(array, at)
+
+
+@intrinsic
+def store(typingctx, array, at, value):  # type: ignore[no-untyped-def]
+    """``array[at:at+16] = value``."""
+    return _function(lambda a, i, x: types.void(a, types.intp, lanes), lambda v: v.store(v.args[2], 0, v.args[1]))(
+        array, at, value
+    )
+
+
+@intrinsic
+def spread(typingctx, number):  # type: ignore[no-untyped-def]
+    """Lanes that all hold `number`."""
+    return _function(lambda x: lanes(types.float32), lambda v: v.splat(v.args[0], _LANES))(number)
+
+
+@intrinsic
+def select(typingctx, where, yes, no):  # type: ignore[no-untyped-def]
+    """`yes` in the lanes where the mask is set, `no` in the others."""
+    return _function(lanes, lambda v: v.b.select(*v.args))(where, yes, no)
+
+
+@intrinsic
+def both(typingctx, a, b):  # type: ignore[no-untyped-def]
+    """The mask set where `a` and `b` are."""
+    return _function(lane_mask, lambda v: v.b.and_(*v.args))(a, b)
+
+
+@intrinsic
+def some(typingctx, where):  # type: ignore[no-untyped-def]
+    """True if any lane of the mask is set."""
+
+    def body(v: _Vectors) -> Any:
+        word = ir.IntType(LANES)
+        return v.b.icmp_unsigned("!=", v.b.bitcast(v.args[0], word), ir.Constant(word, 0))
+
+    return _function(types.boolean, body)(where)
+
+
+def _llvm_call(name: str) -> Callable[[_Vectors], Any]:
+    def body(v: _Vectors) -> Any:
+        function = v.b.module.declare_intrinsic(f"llvm.{name}.v{LANES}f32", (), ir.FunctionType(_LANES, [_LANES]))
+        return v.b.call(function, [v.args[0]])
+
+    return body
+
+
+@intrinsic
+def magnitude(typingctx, x):  # type: ignore[no-untyped-def]
+    """|x|."""
+    return _function(lanes, _llvm_call("fabs"))(x)
+
+
+@intrinsic
+def root(typingctx, x):  # type: ignore[no-untyped-def]
+    """The square root, rounded once."""
+    return _function(lanes, _llvm_call("sqrt"))(x)
+
+
+@intrinsic
+def nearest(typingctx, x):  # type: ignore[no-untyped-def]
+    """Round to the nearest whole number, ties to even, as ggml's ``nearest_int`` does.
+
+    Adding 1.5 · 2^23 leaves the whole number in the low 23 bits of the sum. Beyond ±(2^22 - 1) those bits wrap
+    around, infinity gives -2^22, NaN gives 0: whatever the C code makes of such a number, so does this.
+    """
+
+    def body(v: _Vectors) -> Any:
+        words = _vector(LANES, _I32)
+        magic = ir.Constant(_LANES, [12582912.0] * LANES)
+        bits = v.b.bitcast(v.b.fadd(v.args[0], magic), words)
+        whole = v.b.or_(v.b.and_(bits, _all(words, 0x7FFFFF)), _all(words, 0x4B000000))
+        return v.b.fsub(v.b.bitcast(whole, _LANES), magic)
+
+    return _function(lanes, body)(x)
+
+
+@intrinsic
+def low_byte(typingctx, x):  # type: ignore[no-untyped-def]
+    """Whole numbers modulo 256, as C's conversion to ``uint8_t``."""
+
+    def body(v: _Vectors) -> Any:
+        words = _vector(LANES, _I32)
+        return v.b.sitofp(v.b.and_(v.b.fptosi(v.args[0], words), _all(words, 255)), _LANES)
+
+    return _function(lanes, body)(x)
+
+
+@intrinsic
+def store_bytes(typingctx, array, at, value):  # type: ignore[no-untyped-def]
+    """``array[at:at+16] = value`` for a uint8 or int8 array and whole numbers that fit."""
+
+    def body(v: _Vectors) -> None:
+        v.store(v.b.trunc(v.b.fptosi(v.args[2], _vector(LANES, _I32)), _B16), 0, v.args[1])
+
+    return _function(lambda a, i, x: types.void(a, types.intp, lanes), body)(array, at, value)
+
+
+@intrinsic
+def transpose(typingctx, source, at, stride, out, to):  # type: ignore[no-untyped-def]
+    """``out[to+16*c+r] = source[at+stride*r+c]`` for a 16 × 16 square of float32."""
+
+    def body(v: _Vectors) -> None:
+        _, start, stride_value, _, to_value = v.args
+        step = [v.b.mul(stride_value, ir.Constant(stride_value.type, k)) for k in range(LANES)]
+        rows = [v.load(0, _LANES, v.b.add(start, k)) for k in step]
+        words = _vector(LANES, _I32)
+        low = ir.Constant(words, [k // 2 + LANES * (k % 2) for k in range(LANES)])
+        high = ir.Constant(words, [LANES // 2 + k // 2 + LANES * (k % 2) for k in range(LANES)])
+        # four times: interleave row k with row k + 8; each pass moves one bit of the row number into the column number
+        for _ in range(4):
+            pairs = [(rows[k], rows[k + LANES // 2]) for k in range(LANES // 2)]
+            rows = [v.b.shuffle_vector(*pair, order) for pair in pairs for order in (low, high)]
+        for k, row in enumerate(rows):
+            v.store(row, 3, v.b.add(to_value, ir.Constant(to_value.type, LANES * k)))
+
+    n = types.intp
+    return _function(lambda a, i, s, o, t: types.void(a, n, n, o, n), body)(source, at, stride, out, to)

@@ -47,7 +47,7 @@ def dequantize(raw: bytes, name: str, n: int) -> np.ndarray:
     if name == "F32":
         return np.frombuffer(raw, np.float32)[:n]
     symbol = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}.get(
-        name, f"dequantize_row_{name.lower()}"
+        name, f"dequantize_row_{name.lower().replace('_k', '_K')}"
     )
     function = getattr(library(), symbol)
     function.restype, function.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]

@@ -22,10 +22,6 @@ F64        28    1    8  x:f8
 Q8_1        9   32   36  d:f2 s:f2 qs:32i1
 Q1_0       41  128   18  d:f2 qs:16u1
 Q2_0       42   64   18  d:f2 qs:16u1
-Q2_K       10  256   84  scales:16u1 qs:64u1 d:f2 dmin:f2
-Q3_K       11  256  110  hmask:32u1 qs:64u1 scales:12u1 d:f2
-Q5_K       13  256  176  d:f2 dmin:f2 scales:12u1 qh:32u1 qs:128u1
-Q6_K       14  256  210  ql:128u1 qh:64u1 scales:16i1 d:f2
 Q8_K       15  256  292  d:f4 qs:256i1 bsums:16i2
 IQ1_S      19  256   50  d:f2 qs:32u1 qh:8u2
 IQ1_M      29  256   56  qs:32u1 qh:16u1 scales:8u1

@@ -1,0 +1,554 @@
+"""What the K-quants (Q2_K … Q6_K) share: the search for a scale, and the way through a tensor.
+
+A **super-block** is 256 weights, cut into sub-blocks of 16 or 32. Each sub-block has its own scale (and minimum), and
+those are quantized too: a super-block stores one float16 factor for all its scales and small integers for each.
+Encoding goes in three stages:
+
+1. *search*: the scale of each sub-block. Plain min–max stretches the levels from the smallest weight to the largest;
+   the search tries levels stretched a little more or less, solves a weighted least-squares fit for each, and keeps the
+   fit with the smallest error;
+2. *share*: the scales of a super-block become integer multiples of one float16;
+3. *round*: every weight is rounded again, now with the scales that the file will hold.
+
+Every sum below runs in float32 and in the order of ggml's loops, so that each byte comes out the same. To be fast
+nevertheless, sixteen sub-blocks (in stage 2, sixteen super-blocks) lie side by side as `lanes` (see `qviz._simd`): in
+stage 1 ``x[16 * i + lane]`` is weight i of sub-block `lane`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qviz._numba import Kernel, f32, half_bits, half_float, i8, i32, kernel, simd, u8
+
+SUPER = 256
+"""Weights in a super-block."""
+
+TILE = 16
+"""Super-blocks encoded at a time, one lane each in stage 2."""
+
+NOTHING = np.empty(0, np.float32)
+"""No importance matrix, or no trace."""
+
+# Below this, a sub-block counts as all zero.
+_TINY = f32(1e-15)
+
+
+# --- stage 1: search -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins, at, trace):  # type: ignore[no-untyped-def]
+    """Scale and minimum for codes 0 … `top` of sixteen sub-blocks: ``x ≈ scale · code − min``.
+
+    Candidate k stretches the levels by ``inverse = (first + step·k + top) / (high − low)``, rounds the weights to
+    codes, and fits scale and minimum to those codes by weighted least squares. A better fit also moves `low`, from which
+    the next candidates start. A minimum is never negative: zero stays within reach.
+
+    Parameters
+    ----------
+    x, w : float32 arrays (16 n,)
+        Weights and how much their errors count.
+    top, first, step : float32
+        The largest code; the stretch of candidate 0; what it grows by.
+    steps : int
+        Candidates after candidate 0.
+    absolute : bool
+        Errors count by their size rather than by their square.
+    codes : float32 array (16 n,)
+        Result: the codes of the best fit.
+    scales, mins : float32 arrays
+        Results, sixteen each from position `at`.
+    trace : float32 array
+        Empty, or (steps + 2, 3 + n, 16) for scale, minimum, error and codes of min–max and of each candidate. A
+        candidate whose fit cannot be solved gets NaN as its error.
+    """
+    n = x.size // simd.LANES
+    trial = room(x.size)
+    low, high = simd.load(x, 0), simd.load(x, 0)
+    sum_w = simd.load(w, 0)
+    sum_x = sum_w * low
+    for i in range(1, n):
+        xi, wi = simd.load(x, simd.LANES * i), simd.load(w, simd.LANES * i)
+        low, high = simd.select(xi < low, xi, low), simd.select(xi > high, xi, high)
+        sum_w = sum_w + wi
+        sum_x = sum_x + wi * xi
+    zero = simd.spread(f32(0))
+    low = simd.select(low > zero, zero, low)
+    flat = high == low
+
+    inverse = top / (high - low)
+    scale = f32(1) / inverse
+    for i in range(n):
+        simd.store(trial, simd.LANES * i, _level(inverse * (simd.load(x, simd.LANES * i) - low), f32(0), top))
+    error = _error(x, w, trial, scale, low, absolute)
+    best_inverse, best_low = inverse, low
+    if trace.size > 0:
+        _record(trace, 0, scale, low, error, trial)
+
+    for k in range(steps + 1):
+        inverse = (first + step * f32(k) + top) / (high - low)
+        sum_l, sum_ll, sum_lx = zero, zero, zero
+        for i in range(n):
+            xi = simd.load(x, simd.LANES * i)
+            level = _level(inverse * (xi - low), f32(0), top)
+            simd.store(trial, simd.LANES * i, level)
+            wl = simd.load(w, simd.LANES * i) * level
+            sum_l = sum_l + wl
+            sum_ll = sum_ll + wl * level
+            sum_lx = sum_lx + wl * xi
+        det = sum_w * sum_ll - sum_l * sum_l
+        new_scale = (sum_w * sum_lx - sum_x * sum_l) / det
+        new_low = (sum_ll * sum_x - sum_l * sum_lx) / det
+        above = new_low > zero
+        if simd.some(above):
+            new_scale = simd.select(above, sum_lx / sum_ll, new_scale)
+            new_low = simd.select(above, zero, new_low)
+        new_error = _error(x, w, trial, new_scale, new_low, absolute)
+        new_error = simd.select(det > zero, new_error, simd.spread(f32(np.nan)))
+        if trace.size > 0:
+            _record(trace, k + 1, new_scale, new_low, new_error, trial)
+        better = new_error < error
+        error = simd.select(better, new_error, error)
+        scale = simd.select(better, new_scale, scale)
+        best_inverse, best_low = simd.select(better, inverse, best_inverse), simd.select(better, low, best_low)
+        low = simd.select(better, new_low, low)
+
+    simd.store(scales, at, simd.select(flat, zero, scale))
+    simd.store(mins, at, zero - low)
+    best_inverse = simd.select(flat, zero, best_inverse)
+    for i in range(n):
+        level = _level(best_inverse * (simd.load(x, simd.LANES * i) - best_low), f32(0), top)
+        simd.store(codes, simd.LANES * i, level)
+
+
+@kernel
+def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
+    """Scale for codes −top … top − 1 of sixteen sub-blocks, without a minimum: ``x ≈ scale · code``.
+
+    Candidates stretch the levels around the one that puts the weight of largest magnitude on −top. Each is fitted by
+    weighted least squares, ``scale = Σ w·x·code / Σ w·code²``. That leaves an error of ``Σ w·x²`` minus the *gain*
+    ``(Σ w·x·code)² / Σ w·code²``, so the largest gain wins, and no error needs to be summed.
+
+    Parameters
+    ----------
+    x, w : float32 arrays (16 n,)
+        Weights and how much their errors count.
+    top : float32
+        One more than the largest code.
+    codes : float32 array (16 n,)
+        Result: the codes of the best fit; −top in lanes that are all zero.
+    scales : float32 array
+        Result, sixteen from position `at`.
+    trace : float32 array
+        Empty, or (19, 3 + n, 16) for scale, zero, gain and codes of each candidate.
+    """
+    zero = simd.spread(f32(0))
+    extreme, empty = _extreme(x)
+    inverse = simd.spread(-top) / extreme
+    sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
+    scale = simd.select(sum_ll == zero, zero, sum_lx / sum_ll)
+    gain = scale * sum_lx
+    best_inverse = inverse
+    if trace.size > 0:
+        _record(trace, 0, scale, zero, gain, codes)
+    for k in range(1, 19):
+        # -9 … 9 without 0, which came first
+        inverse = simd.spread(-(top + f32(0.1) * f32(k - 10 if k < 10 else k - 9))) / extreme
+        sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
+        if trace.size > 0:
+            _record(trace, k, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+        better = simd.both(sum_ll > zero, sum_lx * sum_lx > gain * sum_ll)
+        scale = simd.select(better, sum_lx / sum_ll, scale)
+        gain = simd.select(better, scale * sum_lx, gain)
+        best_inverse = simd.select(better, inverse, best_inverse)
+    simd.store(scales, at, simd.select(empty, zero, scale))
+    for i in range(0, x.size, simd.LANES):
+        level = _level(best_inverse * simd.load(x, i), -top, top - f32(1))
+        simd.store(codes, i, simd.select(empty, simd.spread(-top), level))
+
+
+@kernel
+def refine_centred(x, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
+    """As `search_centred` with w = x², but by moving one code at a time while that raises the gain: Q3_K's search.
+
+    The first codes put the weight of largest magnitude on −top. Then, up to five times, each weight in turn gets the
+    code that is best under the scale fitted to all others, if that raises the gain.
+
+    Parameters
+    ----------
+    x, top, codes, scales, at
+        As in `search_centred`.
+    trace : float32 array
+        Empty, or (6, 3 + n, 16) for scale, zero, gain and codes at first and after each round; a round that changes no
+        lane ends the search.
+    """
+    zero = simd.spread(f32(0))
+    extreme, empty = _extreme(x)
+    products, squares = room(x.size), room(x.size)
+    for i in range(0, x.size, simd.LANES):
+        xi = simd.load(x, i)
+        simd.store(squares, i, xi * xi)
+        simd.store(products, i, xi * xi * xi)
+    sum_lx, sum_ll = _fit(x, squares, simd.spread(-top) / extreme, top, codes)
+    if trace.size > 0:
+        _record(trace, 0, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+    for k in range(5):
+        moved = zero
+        for i in range(0, x.size, simd.LANES):
+            wx, w, code = simd.load(products, i), simd.load(squares, i), simd.load(codes, i)
+            others_lx = sum_lx - wx * code
+            others_ll = sum_ll - w * code * code
+            new = _level(simd.load(x, i) * others_ll / others_lx, -top, top - f32(1))
+            new_lx = others_lx + wx * new
+            new_ll = others_ll + w * new * new
+            better = new_lx * new_lx * sum_ll > sum_lx * sum_lx * new_ll
+            better = simd.both(simd.both(better, new_ll > zero), simd.both(others_lx > zero, new != code))
+            simd.store(codes, i, simd.select(better, new, code))
+            sum_lx, sum_ll = simd.select(better, new_lx, sum_lx), simd.select(better, new_ll, sum_ll)
+            moved = simd.select(better, simd.spread(f32(1)), moved)
+        if trace.size > 0:
+            _record(trace, k + 1, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+        if not simd.some(moved > zero):
+            break
+    scale = simd.select(sum_ll > zero, sum_lx / sum_ll, zero)
+    simd.store(scales, at, simd.select(empty, zero, scale))
+    for i in range(0, x.size, simd.LANES):
+        simd.store(codes, i, simd.select(empty, simd.spread(-top), simd.load(codes, i)))
+
+
+@kernel
+def _extreme(x):  # type: ignore[no-untyped-def]
+    """The first weight of the largest magnitude, with its sign; and the mask of lanes that count as all zero."""
+    extreme, size = simd.spread(f32(0)), simd.spread(f32(0))
+    for i in range(0, x.size, simd.LANES):
+        xi = simd.load(x, i)
+        larger = simd.magnitude(xi) > size
+        extreme, size = simd.select(larger, xi, extreme), simd.select(larger, simd.magnitude(xi), size)
+    return extreme, size < _TINY
+
+
+@kernel
+def _fit(x, w, inverse, top, codes):  # type: ignore[no-untyped-def]
+    """Round to codes under one stretch; the two sums that their best scale is made of."""
+    sum_lx, sum_ll = simd.spread(f32(0)), simd.spread(f32(0))
+    for i in range(0, x.size, simd.LANES):
+        xi, wi = simd.load(x, i), simd.load(w, i)
+        level = _level(inverse * xi, -top, top - f32(1))
+        simd.store(codes, i, level)
+        sum_lx = sum_lx + wi * xi * level
+        sum_ll = sum_ll + wi * level * level
+    return sum_lx, sum_ll
+
+
+@kernel
+def _level(value, bottom, top):  # type: ignore[no-untyped-def]
+    level = simd.nearest(value)
+    level = simd.select(level < bottom, simd.spread(bottom), level)
+    return simd.select(level > top, simd.spread(top), level)
+
+
+@kernel
+def _error(x, w, codes, scale, low, absolute):  # type: ignore[no-untyped-def]
+    total = simd.spread(f32(0))
+    for i in range(x.size // simd.LANES):
+        off = scale * simd.load(codes, simd.LANES * i) + low - simd.load(x, simd.LANES * i)
+        off = simd.magnitude(off) if absolute else off * off
+        total = total + simd.load(w, simd.LANES * i) * off
+    return total
+
+
+@kernel
+def _record(trace, k, scale, low, error, codes):  # type: ignore[no-untyped-def]
+    at = k * (3 * simd.LANES + codes.size)
+    simd.store(trace, at, scale)
+    simd.store(trace, at + simd.LANES, simd.spread(f32(0)) - low)
+    simd.store(trace, at + 2 * simd.LANES, error)
+    for i in range(0, codes.size, simd.LANES):
+        simd.store(trace, at + 3 * simd.LANES + i, simd.load(codes, i))
+
+
+# --- stage 2: share --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def share(values, top, limit, steps, factors):  # type: ignore[no-untyped-def]
+    """The scales (or minimums) of sixteen super-blocks as multiples of one factor each: 0 … `top`.
+
+    Parameters
+    ----------
+    values : float32 array (16 n,)
+        ``values[16 * j + lane]``: scale j of super-block `lane`.
+    top, limit : float32
+        The largest wins `top` steps; no value gets more than `limit`, nor fewer than 0 modulo 256.
+    steps : float32 array (16 n,)
+        Result, whole numbers.
+    factors : float32 array (16,)
+        Result, before rounding to float16.
+    """
+    zero = simd.spread(f32(0))
+    largest = zero
+    for j in range(0, values.size, simd.LANES):
+        value = simd.load(values, j)
+        largest = simd.select(value > largest, value, largest)
+    inverse = simd.select(largest > zero, top / largest, zero)
+    for j in range(0, values.size, simd.LANES):
+        count = simd.low_byte(simd.nearest(inverse * simd.load(values, j)))
+        simd.store(steps, j, simd.select(count > limit, simd.spread(limit), count))
+    simd.store(factors, 0, largest / top)
+
+
+@kernel
+def pack_sixes(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
+    """Eight 6-bit scales and eight 6-bit minimums of super-block `lane` -> 12 bytes.
+
+    Bytes 0 … 3 are scales 0 … 3 and bytes 4 … 7 minimums 0 … 3, each with two bits to spare. Bytes 8 … 11 hold the low
+    four bits of scale and minimum 4 … 7; their upper two bits fill those gaps.
+    """
+    packed = block.scales
+    for j in range(4):
+        scale, low = _steps(scale_steps, j, lane), _steps(min_steps, j, lane)
+        scale4, low4 = _steps(scale_steps, j + 4, lane), _steps(min_steps, j + 4, lane)
+        packed[j] = u8(scale | ((scale4 >> 4) << 6))
+        packed[j + 4] = u8(low | ((low4 >> 4) << 6))
+        packed[j + 8] = u8((scale4 & 15) | ((low4 & 15) << 4))
+
+
+@kernel
+def _steps(steps, j, lane):  # type: ignore[no-untyped-def]
+    return i32(steps[j * TILE + lane])
+
+
+@kernel
+def unpack_six(packed, j):  # type: ignore[no-untyped-def]
+    """Scale and minimum j of `pack_sixes`, as whole float32."""
+    if j < 4:
+        return f32(packed[j] & u8(63)), f32(packed[j + 4] & u8(63))
+    scale = u8(packed[j + 4] & u8(15)) | u8(u8(packed[j - 4] >> u8(6)) << u8(4))
+    low = u8(packed[j + 4] >> u8(4)) | u8(u8(packed[j] >> u8(6)) << u8(4))
+    return f32(scale), f32(low)
+
+
+@kernel
+def six_bit_scale_and_min(block, j):  # type: ignore[no-untyped-def]
+    """What a sub-block of Q4_K or Q5_K decodes with: scale and minimum j."""
+    scale, low = unpack_six(block.scales, j)
+    return half_float(block.d) * scale, half_float(block.dmin) * low
+
+
+@kernel
+def share_signed(values, top, offset, least, steps, factors):  # type: ignore[no-untyped-def]
+    """As `share` for scales of either sign: −top … top − 1, stored plus `offset`; the largest magnitude gets −top.
+
+    A super-block whose scales are all below `least` in size gets 0 as its factor and as each of its stored steps.
+    """
+    zero = simd.spread(f32(0))
+    largest, size = zero, zero
+    for j in range(0, values.size, simd.LANES):
+        value = simd.load(values, j)
+        larger = simd.magnitude(value) > size
+        largest, size = simd.select(larger, value, largest), simd.select(larger, simd.magnitude(value), size)
+    blank = size < least
+    inverse = simd.spread(-top) / largest
+    for j in range(0, values.size, simd.LANES):
+        count = simd.nearest(inverse * simd.load(values, j))
+        # only where `inverse` overflows: C keeps the low byte of -2^22
+        count = simd.select(count < f32(-256), zero, count)
+        count = _level(count, -top, top - f32(1)) + offset
+        simd.store(steps, j, simd.select(blank, zero, count))
+    simd.store(factors, 0, simd.select(blank, zero, f32(1) / inverse))
+
+
+# --- the way through a tensor ----------------------------------------------------------------------------------------
+
+
+@kernel
+def room(n):  # type: ignore[no-untyped-def]
+    """An uninitialised float32 array (n,)."""
+    return np.empty(n, np.float32)
+
+
+@kernel
+def join_pairs(codes, block):  # type: ignore[no-untyped-def]
+    """The low two bits of 256 codes -> 64 bytes `qs`: byte l of each half holds its codes l, l + 32, l + 64 and l + 96."""
+    for half in range(2):
+        for l in range(32):
+            a, b = codes[128 * half + l] & i8(3), codes[128 * half + 32 + l] & i8(3)
+            c, d = codes[128 * half + 64 + l] & i8(3), codes[128 * half + 96 + l] & i8(3)
+            block.qs[32 * half + l] = u8(a | (b << 2) | (c << 4) | (d << 6))
+
+
+@kernel
+def load_tile(x, start, n, rows):  # type: ignore[no-untyped-def]
+    """Copy super-blocks `start` … `start + n` into `rows` (16 · 256,), zeros after them; the first not finite, or -1."""
+    for b in range(n):
+        strange = simd.spread(f32(0))
+        for j in range(0, SUPER, simd.LANES):
+            value = simd.load(x, (start + b) * SUPER + j)
+            strange = strange + (value - value)  # 0 if finite, else NaN
+            simd.store(rows, b * SUPER + j, value)
+        if simd.some(strange != f32(0)):
+            return b
+    for j in range(n * SUPER, rows.size, simd.LANES):
+        simd.store(rows, j, simd.spread(f32(0)))
+    return -1
+
+
+@kernel
+def side_by_side(rows, group, out):  # type: ignore[no-untyped-def]
+    """Sixteen sub-blocks of ``out.size / 16`` weights, one in each lane."""
+    width = out.size // simd.LANES
+    for j in range(0, width, simd.LANES):
+        simd.transpose(rows, group * out.size + j, width, out, j * simd.LANES)
+
+
+@kernel
+def by_super_block(values, out):  # type: ignore[no-untyped-def]
+    """Results in the order of sub-blocks -> ``out[16 * j + lane]`` for sub-block j of super-block `lane`."""
+    n = values.size // TILE
+    for j in range(n):
+        for b in range(TILE):
+            out[j * TILE + b] = values[b * n + j]
+
+
+@kernel
+def round_codes(x, width, scale, low, bottom, top, codes):  # type: ignore[no-untyped-def]
+    """Codes of one sub-block under its final `scale` and minimum `low`."""
+    for j in range(0, width, simd.LANES):
+        simd.store_bytes(codes, j, _level((simd.load(x, j) + low) / scale, bottom, top))
+
+
+@kernel
+def found_codes(found, width, sub, codes):  # type: ignore[no-untyped-def]
+    """Codes that the search found for sub-block `sub`: they stay where the final scale is zero."""
+    group, lane = sub // simd.LANES, sub % simd.LANES
+    for j in range(width):
+        codes[j] = i8(found[(group * width + j) * simd.LANES + lane])
+
+
+@kernel
+def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+    """Template of Q2_K, Q4_K and Q5_K: fill `blocks` from `x` (blocks.size, 256)."""
+    n = TILE * SUPER // _WIDTH
+    group = _WIDTH * simd.LANES
+    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
+    scales, mins, shared, scale_steps, min_steps = room(n), room(n), room(n), room(n), room(n)
+    d, dmin = room(TILE), room(TILE)
+    codes = np.empty(SUPER, np.int8)
+    for start in range(0, blocks.size, TILE):
+        part = blocks[start : start + TILE]
+        bad = load_tile(x, start, part.size, rows)
+        if bad >= 0:
+            return start + bad
+        # search
+        for g in range(n // simd.LANES):
+            side_by_side(rows, g, xs)
+            _weigh(xs, ws)
+            best = found[g * group : (g + 1) * group]
+            search_with_min(xs, ws, _TOP, _FIRST, _STEP, _STEPS, _ABSOLUTE, best, scales, mins, g * simd.LANES, NOTHING)
+        # share
+        by_super_block(scales, shared)
+        share(shared, _SCALE_TOP, _SCALE_LIMIT, scale_steps, d)
+        by_super_block(mins, shared)
+        share(shared, _SCALE_TOP, _SCALE_LIMIT, min_steps, dmin)
+        # round
+        for b in range(part.size):
+            part[b].d, part[b].dmin = half_bits(d[b]), half_bits(dmin[b])
+            _pack_scales(part[b], scale_steps, min_steps, b)
+            for j in range(SUPER // _WIDTH):
+                sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
+                scale, low = _scale_and_min(part[b], j)
+                if scale != f32(0):
+                    round_codes(rows[sub * _WIDTH :], _WIDTH, scale, low, f32(0), _TOP, room_for)
+                else:
+                    found_codes(found, _WIDTH, sub, room_for)
+            _pack_codes(codes, part[b])
+    return -1
+
+
+@kernel
+def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+    """Template of Q3_K and Q6_K: fill `blocks` from `x` (blocks.size, 256)."""
+    n = TILE * SUPER // _WIDTH
+    group = _WIDTH * simd.LANES
+    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
+    scales, shared, steps = room(n), room(n), room(n)
+    d = room(TILE)
+    codes = np.empty(SUPER, np.int8)
+    for start in range(0, blocks.size, TILE):
+        part = blocks[start : start + TILE]
+        bad = load_tile(x, start, part.size, rows)
+        if bad >= 0:
+            return start + bad
+        # search
+        for g in range(n // simd.LANES):
+            side_by_side(rows, g, xs)
+            best = found[g * group : (g + 1) * group]
+            if _REFINES:
+                refine_centred(xs, _TOP, best, scales, g * simd.LANES, NOTHING)
+            else:
+                weigh_by_square(xs, ws)
+                search_centred(xs, ws, _TOP, best, scales, g * simd.LANES, NOTHING)
+        # share
+        by_super_block(scales, shared)
+        share_signed(shared, _SCALE_TOP, _SCALE_OFFSET, _SCALE_LEAST, steps, d)
+        # round
+        for b in range(part.size):
+            part[b].d = half_bits(d[b])
+            _pack_scales(part[b], steps, b)
+            if _BLANKS and d[b] == f32(0):
+                codes[:] = i8(-_TOP)
+            else:
+                for j in range(SUPER // _WIDTH):
+                    sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
+                    scale = _scale(part[b], j)
+                    if scale != f32(0):
+                        round_codes(rows[sub * _WIDTH :], _WIDTH, scale, f32(0), -_TOP, _TOP - f32(1), room_for)
+                    else:
+                        found_codes(found, _WIDTH, sub, room_for)
+            _pack_codes(codes, part[b])
+    return -1
+
+
+def without_imatrix(encode: Kernel) -> Callable[[Any, Any], int]:
+    """``(x, blocks) -> int`` from ``encode(x, imatrix, blocks)``."""
+
+    def quantize_blocks(x: Any, blocks: Any) -> int:
+        return int(encode(x, NOTHING, blocks))
+
+    return quantize_blocks
+
+
+@kernel
+def weigh_by_size(x, w):  # type: ignore[no-untyped-def]
+    """Errors of larger weights count more: |x|, plus the root mean square of the sub-block."""
+    total = simd.spread(f32(0))
+    for i in range(0, x.size, simd.LANES):
+        total = total + simd.load(x, i) * simd.load(x, i)
+    typical = simd.root(total / f32(x.size // simd.LANES))
+    for i in range(0, x.size, simd.LANES):
+        simd.store(w, i, typical + simd.magnitude(simd.load(x, i)))
+
+
+@kernel
+def weigh_by_magnitude(x, w):  # type: ignore[no-untyped-def]
+    """Errors count by |x|."""
+    for i in range(0, x.size, simd.LANES):
+        simd.store(w, i, simd.magnitude(simd.load(x, i)))
+
+
+@kernel
+def weigh_by_square(x, w):  # type: ignore[no-untyped-def]
+    """Errors count by x²."""
+    for i in range(0, x.size, simd.LANES):
+        simd.store(w, i, simd.load(x, i) * simd.load(x, i))
+
+
+# What the templates call; `specialise` puts a format's own values behind these names.
+_WIDTH, _TOP, _FIRST, _STEP, _STEPS, _ABSOLUTE = 32, f32(0), f32(0), f32(0), 0, False
+_SCALE_TOP, _SCALE_LIMIT, _SCALE_OFFSET, _SCALE_LEAST = f32(0), f32(0), f32(0), f32(0)
+_REFINES, _BLANKS = False, False
+_weigh = _pack_scales = _scale_and_min = _scale = _pack_codes = load_tile

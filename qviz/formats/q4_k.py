@@ -1,0 +1,66 @@
+"""Q4_K."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, i8, kernel, specialise, u8
+from qviz.formats._kquant import encode_with_min, pack_sixes, six_bit_scale_and_min, weigh_by_size, without_imatrix
+from qviz.formats.base import Format
+
+
+@kernel
+def _pack_codes(codes, block):  # type: ignore[no-untyped-def]
+    for j in range(4):
+        for l in range(32):
+            block.qs[32 * j + l] = u8(codes[64 * j + l] | (codes[64 * j + 32 + l] << 4))
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        for j in range(8):
+            scales[8 * b + j], mins[8 * b + j] = six_bit_scale_and_min(blocks[b], j)
+        for j in range(4):
+            for l in range(codes.shape[1]):
+                pair = blocks[b].qs[32 * j + l]
+                codes[8 * b + 2 * j, l] = i8(pair & u8(15))
+                codes[8 * b + 2 * j + 1, l] = i8(pair >> u8(4))
+
+
+_encode = specialise(
+    encode_with_min,
+    "quantize_Q4_K",
+    _WIDTH=32,
+    _TOP=f32(15),
+    _FIRST=f32(-1),
+    _STEP=f32(0.1),
+    _STEPS=20,
+    _ABSOLUTE=False,
+    _SCALE_TOP=f32(63),
+    _SCALE_LIMIT=f32(63),
+    _weigh=weigh_by_size,
+    _pack_scales=pack_sixes,
+    _scale_and_min=six_bit_scale_and_min,
+    _pack_codes=_pack_codes,
+)
+
+
+Q4_K = Format(
+    name="Q4_K",
+    type_id=12,
+    block_size=256,
+    type_size=144,
+    dtype=np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", (12,)), ("qs", "u1", (128,))]),
+    field_notes={
+        "d": "factor of the scales",
+        "dmin": "factor of the minimums",
+        "scales": "8 scales and 8 minimums, 6 bits each",
+        "qs": "codes, two a byte",
+    },
+    sub_block_size=32,
+    codes=(0, 15),
+    quantize_blocks=without_imatrix(_encode),
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: quantize_row_q4_K_ref, dequantize_row_q4_K; ggml-common.h: block_q4_K",
+)
