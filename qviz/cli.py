@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIRST_LESSON = "00_start_here.ipynb"
 COURSE_FOLDER = "qviz-course"
+PIPE_WIDTH = 200  # columns where there is no terminal to ask
 
 
 class _Refusal(click.ClickException):
@@ -68,7 +69,7 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
         hidden = [key for key, wanted in (("metadata", metadata), ("tensors", tensors)) if not wanted]
         click.echo(json.dumps({key: value for key, value in shown.items() if key not in hidden}, indent=2))
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     text = "\n".join(lines(summary, metadata=metadata, tensors=tensors, full=full, width=width))
     # a console that cannot show × or Ġ gets an escape, not an exception
     encoding = sys.stdout.encoding or "utf-8"
@@ -76,10 +77,10 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
 
 
 def _open(name: str) -> GGUFFile:
-    """A file if there is one of that name, else a model that qviz knows by name."""
+    """A file, or a model by name, as `qviz.load` understands names."""
     from qviz import gguf
 
-    if os.path.lexists(name) or name.lower().endswith(".gguf") or Path(name).name != name:
+    if name.lower().endswith(".gguf") or Path(name).name != name:
         return gguf.read(name)
     from qviz import models
 

@@ -24,7 +24,7 @@ def lines(
     metadata: bool = True,
     tensors: bool = True,
     full: bool = False,
-    width: int | None = None,
+    width: int = 80,
 ) -> Iterator[str]:
     """A summary, line by line, with terminal styles.
 
@@ -87,11 +87,11 @@ def value_text(entry: Entry, full: bool = False) -> str:
     return f"[{', '.join([*items, '...'])}] {entry.length:,} items"
 
 
-def _metadata_table(summary: Summary, full: bool, width: int | None) -> Iterator[str]:
+def _metadata_table(summary: Summary, full: bool, width: int) -> Iterator[str]:
     rows = [("metadata", "type", "value")]
     rows += [(printable(entry.key), entry.type, value_text(entry, full)) for entry in summary.metadata]
     left = max(len(row[0]) for row in rows) + max(len(row[1]) for row in rows) + 2 * len(_GAP)
-    room = None if full or width is None else max(width - left, 20)
+    room = None if full else max(width - left, 20)
     yield from _columns([(key, type_, _cut(value, room)) for key, type_, value in rows], "<<<")
 
 
