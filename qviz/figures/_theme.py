@@ -26,7 +26,7 @@ _GREY = (138, 141, 146)
 
 # Anchors as (lightness, chroma, hue in degrees), spaced evenly.
 _BLUE_TO_ORANGE = {
-    False: ((0.38, 0.11, 257), (0.62, 0.13, 250), (0.97, 0.005, 90), (0.72, 0.15, 62), (0.46, 0.12, 48)),
+    False: ((0.38, 0.11, 257), (0.62, 0.13, 250), (0.97, 0.005, 90), (0.68, 0.15, 60), (0.41, 0.105, 50)),
     True: ((0.86, 0.10, 240), (0.58, 0.14, 252), (0.24, 0.005, 260), (0.60, 0.13, 58), (0.88, 0.12, 78)),
 }
 _DARK_TO_BRIGHT = (
@@ -43,7 +43,7 @@ _DARK_TO_BRIGHT = (
 _ROLES = {
     #              light      dark
     "weight": ("#1f6fb5", "#6ab4f7"),  # what went in
-    "level": ("#c25e00", "#ffa94d"),  # what the grid offers, and the error it makes
+    "level": ("#b15200", "#ffa94d"),  # what the grid offers, and the error it makes
     "changed": ("#b3006e", "#ff7ac8"),  # a bit that was flipped and what it broke
     "ok": ("#1b7f4d", "#5fd39a"),
     "ink": ("#1c1e21", "#eceef1"),
@@ -52,7 +52,7 @@ _ROLES = {
     "card": ("#f6f7f9", "#1d2024"),
     "paper": ("#ffffff", "#121417"),
     # the fields of a block, in the order in which they stand
-    "field-0": ("#c25e00", "#ffa94d"),
+    "field-0": ("#b15200", "#ffa94d"),
     "field-1": ("#1f6fb5", "#6ab4f7"),
     "field-2": ("#7a3fa0", "#c9a0ee"),
     "field-3": ("#00797a", "#4fd1d0"),
@@ -72,7 +72,7 @@ def diverging(dark: bool = False) -> Table:
     Examples
     --------
     >>> [diverging()[code].tolist() for code in (0, 127, 254)]  # deep blue, near white, deep orange
-    [[21, 65, 123], [246, 245, 241], [139, 62, 9]]
+    [[21, 65, 123], [246, 245, 241], [118, 53, 5]]
     """
     return _table(_ramp(_BLUE_TO_ORANGE[dark], 255), _MAGENTA)
 
@@ -113,9 +113,7 @@ def _ramp(anchors: tuple[tuple[float, float, float], ...], n: int) -> Table:
     lightness, chroma, hue = np.array(anchors).T
     lab = np.stack([lightness, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))], axis=1)
     where = np.linspace(0, len(anchors) - 1, n)
-    return _oklab_to_srgb(
-        np.stack([np.interp(where, range(len(anchors)), column) for column in lab.T], axis=1)
-    )
+    return _oklab_to_srgb(np.stack([np.interp(where, range(len(anchors)), column) for column in lab.T], axis=1))
 
 
 def _oklab_to_srgb(lab: npt.NDArray[np.float64]) -> Table:

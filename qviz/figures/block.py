@@ -100,8 +100,10 @@ class BlockLens:
     weights, before : float32 arrays (block_size,)
         Decoded from `raw` and from `original`; empty if the format cannot be decoded here.
     codes : int8 array (block_size,)
+    levels : int8 array (block_size,)
+        What the codes stand for: the codes themselves, unless the format looks them up in a table.
     scales, mins : float32 arrays (block_size / sub_block_size,)
-        ``weight = scale · code − min``; empty for formats without codes.
+        ``weight = scale · level − min``; all four are empty for formats without codes.
     """
 
     format: str
@@ -118,6 +120,7 @@ class BlockLens:
     weights: FloatArray
     before: FloatArray
     codes: npt.NDArray[np.int8]
+    levels: npt.NDArray[np.int8]
     scales: FloatArray
     mins: FloatArray
 
@@ -173,8 +176,9 @@ def block_lens(
         raw[byte] ^= 1 << bit
     per_row = tensor.blocks.shape[-1]
     weights = _decode(fmt, np.stack([raw, original]))
-    unpacked = _one_block(fmt, raw).unpack() if fmt.unpack_blocks is not None else None
-    nothing = np.empty(0, np.float32)
+    codes, scales, mins = np.empty(0, np.int8), np.empty(0, np.float32), np.empty(0, np.float32)
+    if fmt.unpack_blocks is not None:
+        codes, scales, mins = QTensor(fmt, raw.view(fmt.dtype), (fmt.block_size,)).unpack()
     bits = bit_map(fmt)
     return BlockLens(
         fmt.name,
@@ -190,9 +194,10 @@ def block_lens(
         bits.place,
         weights[0],
         weights[1],
-        np.empty(0, np.int8) if unpacked is None else unpacked.codes,
-        nothing if unpacked is None else unpacked.scales,
-        nothing if unpacked is None else unpacked.mins,
+        codes,
+        codes if fmt.table is None else np.array(fmt.table, np.int8)[codes],
+        scales,
+        mins,
     )
 
 
@@ -244,7 +249,7 @@ def fields(fmt: Format) -> tuple[Field, ...]:
     --------
     >>> from qviz.formats import get
     >>> [(f.name, f.type, f.count, f.note) for f in fields(get("Q4_0"))]
-    [('d', 'float16', 1, 'shared by all 32 weights'), ('qs', 'uint8', 16, '4 bits of each code')]
+    [('d', 'float16', 1, 'scale'), ('qs', 'uint8', 16, 'codes + 8, two a byte')]
     """
     names = fmt.dtype.names or ()
     found = []
@@ -253,11 +258,7 @@ def fields(fmt: Format) -> tuple[Field, ...]:
         base, shape = dtype.subdtype or (dtype, ())
         if base.names:  # a struct in the struct: show its bytes
             base, shape = np.dtype("u1"), (dtype.itemsize,)
-        kind = (
-            fmt.name
-            if fmt.name in _FLOAT_PARTS
-            else {"f2": "F16", "f4": "F32", "f8": "F64"}.get(base.str[1:], "")
-        )
+        kind = fmt.name if fmt.name in _FLOAT_PARTS else {"f2": "F16", "f4": "F32", "f8": "F64"}.get(base.str[1:], "")
         found.append(
             Field(
                 name,
@@ -266,51 +267,25 @@ def fields(fmt: Format) -> tuple[Field, ...]:
                 base.itemsize,
                 int(np.prod(shape, dtype=int)),
                 _FLOAT_PARTS.get(kind, ()),
-                fmt.field_notes.get(name) or _note(fmt, offset, dtype.itemsize),
+                fmt.field_notes.get(name, "" if fmt.can_decode else "not decoded here"),
             )
         )
     return tuple(found)
 
 
-def _note(fmt: Format, offset: int, nbytes: int) -> str:
-    """Say what a field does, from what its bits do."""
-    bits = bit_map(fmt)
-    part = slice(8 * offset, 8 * (offset + nbytes))
-    feeds = bits.feeds[part]
-    reach = feeds.sum(axis=1)
-    if not reach.any():
-        return "not decoded here"
-    if fmt.block_size == 1:
-        return "the weight itself"
-    if bits.place[part].any() and reach.max() == 1:
-        each = feeds.sum(axis=0)
-        n = f"{each.min()}" if each.min() == each.max() else f"{each.min()}–{each.max()}"
-        return f"{n} bit{'s' if n != '1' else ''} of each code"
-    if reach.min() == reach.max() == fmt.block_size:
-        return f"shared by all {fmt.block_size} weights"
-    return f"each bit shared by {reach.min()}–{reach.max()} weights".replace(
-        f"{reach.max()}–{reach.max()}", f"{reach.max()}"
-    )
-
-
 def _elements(fmt: Format, raw: Bytes, weights: FloatArray) -> npt.NDArray[np.float64]:
     if fmt.is_float:  # BF16 is stored as an integer field: its value is the weight's
-        return weights.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return weights.astype(np.float64)
     values = []
     for f in fields(fmt):
         dtype = np.dtype(f.type).newbyteorder("<")
-        values.append(
-            np.frombuffer(raw[f.offset : f.offset + f.size * f.count].tobytes(), dtype).astype(np.float64)
-        )
+        values.append(np.frombuffer(raw[f.offset : f.offset + f.size * f.count].tobytes(), dtype).astype(np.float64))
     return np.concatenate(values)
 
 
 def _tensor(fmt: Format, raw: Bytes) -> QTensor:
     return QTensor(fmt, np.ascontiguousarray(raw).view(fmt.dtype), (len(raw), fmt.block_size))
-
-
-def _one_block(fmt: Format, raw: Bytes) -> QTensor:
-    return QTensor(fmt, raw.view(fmt.dtype), (fmt.block_size,))
 
 
 def _decode(fmt: Format, raw: Bytes) -> FloatArray:

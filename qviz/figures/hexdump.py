@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from qviz.errors import WidgetError
 
@@ -29,8 +33,7 @@ class HexDump:
     most: int
 
     def __repr__(self) -> str:
-        first = self.fields[0][0] if self.fields else 0
-        digits = len(f"{self.fields[-1][1]:,}") if self.fields else 1
+        first, digits = self.fields[0][0], len(f"{self.fields[-1][1]:,}")
         lines = []
         for start, stop, what in self.fields:
             for row in range(start, stop, _WIDTH):
@@ -45,15 +48,22 @@ class HexDump:
         return "\n".join(lines)
 
 
-def hexdump(data: bytes | bytearray | memoryview, fields: Iterable[tuple[int, int, str]], most: int = 3) -> HexDump:
+def hexdump(
+    data: bytes | bytearray | memoryview | npt.NDArray[np.uint8],
+    edges: Sequence[int],
+    labels: Sequence[str],
+    most: int = 3,
+) -> HexDump:
     r"""Show bytes field by field: where, in hexadecimal, as text, and what they are.
 
     Parameters
     ----------
     data : bytes-like
-        The file, or its beginning; a memory map is not read beyond the fields.
-    fields : iterable of (int, int, str)
-        First byte, the one after the last, and what to call them; in order, and without overlap.
+        The file, or its beginning; a memory map is not read beyond the last edge.
+    edges : sequence of int
+        Where each field starts and, last, where the last one ends.
+    labels : sequence of str
+        What to call the fields: one less than edges.
     most : int
         Lines of 16 bytes that one field may take; the rest is counted.
 
@@ -64,22 +74,18 @@ def hexdump(data: bytes | bytearray | memoryview, fields: Iterable[tuple[int, in
     Raises
     ------
     WidgetError
-        A field lies outside `data`, holds no byte, or starts before the last one ends.
+        An edge lies outside `data` or not behind the one before it; there are too many labels, or too few.
 
     Examples
     --------
-    >>> hexdump(b"GGUF\x03\0\0\0", [(0, 4, "magic"), (4, 8, "version")])
+    >>> hexdump(b"GGUF\x03\0\0\0", [0, 4, 8], ["magic", "version"])
     0  47 47 55 46                                      GGUF              magic
     4  03 00 00 00                                      ····              version
     """
-    view, listed, end = memoryview(data).cast("B"), [], 0
-    for start, stop, what in fields:
-        if not end <= start < stop <= len(view):
-            raise WidgetError(
-                f"field {what!r} from byte {start} to {stop}: fields must hold a byte each, stand in order, "
-                f"and end by byte {len(view)}"
-            )
-        listed.append((int(start), int(stop), str(what)))
-        end = stop
-    shown = bytes(view[listed[0][0] : end]) if listed else b""
-    return HexDump(tuple(listed), shown, most)
+    view, at = memoryview(data).cast("B"), [int(edge) for edge in edges]
+    if len(at) < 2 or len(labels) != len(at) - 1:
+        raise WidgetError(f"{len(at)} edges bound {max(len(at) - 1, 0)} fields, but there are {len(labels)} labels")
+    if at[0] < 0 or at[-1] > len(view) or any(start >= stop for start, stop in pairwise(at)):
+        raise WidgetError(f"edges must be in order, from 0 to {len(view)}, with a byte between any two; got {at}")
+    fields = tuple((start, stop, str(label)) for (start, stop), label in zip(pairwise(at), labels, strict=True))
+    return HexDump(fields, bytes(view[at[0] : at[-1]]), most)

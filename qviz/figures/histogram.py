@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import f32, i32, kernel
+from qviz._numba import f32, kernel
 from qviz.errors import WidgetError
 
 FloatArray = npt.NDArray[np.float32]
@@ -81,7 +82,7 @@ def histogram(x: FloatArray, low: float, high: float, bins: int = BINS) -> Histo
     ([2, 3], 1)
     """
     counts = _bins(low, high, bins)
-    outside = _count(x.reshape(-1), f32(low), f32(high), counts)
+    outside = _count(x.reshape(-1), float(low), float(high), counts)
     return Histogram(float(low), float(high), counts, int(outside))
 
 
@@ -102,22 +103,25 @@ def error_histogram(before: FloatArray, after: FloatArray, limit: float, bins: i
     if before.shape != after.shape:
         raise WidgetError(f"before {before.shape} and after {after.shape} must have one shape")
     counts = _bins(-limit, limit, bins)
-    outside = _count_errors(before.reshape(-1), after.reshape(-1), f32(limit), counts)
+    outside = _count_errors(before.reshape(-1), after.reshape(-1), float(limit), counts)
     return Histogram(-float(limit), float(limit), counts, int(outside))
 
 
 def _bins(low: float, high: float, bins: int) -> npt.NDArray[np.int32]:
-    if not low < high or bins < 1:
-        raise WidgetError(f"a histogram needs low < high and at least one bin, got {low} … {high} in {bins}")
+    if not (-math.inf < low < high < math.inf) or bins < 1:
+        raise WidgetError(f"a histogram needs finite low < high and at least one bin, got {low} … {high} in {bins}")
     return np.zeros(bins, np.int32)
+
+
+# In float64, where neither the width of a bin nor its inverse can leave the range, whatever float32 the ends are.
 
 
 @kernel
 def _count(x, low, high, counts):  # type: ignore[no-untyped-def]
-    factor, last, outside = f32(f32(counts.size) / f32(high - low)), counts.size - 1, 0
+    factor, last, outside = counts.size / (high - low), counts.size - 1, 0
     for value in x:
         if low <= value <= high:
-            counts[min(i32(f32(value - low) * factor), last)] += 1
+            counts[min(int((value - low) * factor), last)] += 1
         else:
             outside += 1
     return outside
@@ -125,11 +129,11 @@ def _count(x, low, high, counts):  # type: ignore[no-untyped-def]
 
 @kernel
 def _count_errors(before, after, limit, counts):  # type: ignore[no-untyped-def]
-    factor, last, outside = f32(f32(counts.size) / f32(limit + limit)), counts.size - 1, 0
+    factor, last, outside = counts.size / (2 * limit), counts.size - 1, 0
     for j in range(before.size):
         error = f32(after[j] - before[j])
         if abs(error) <= limit:
-            counts[min(i32(f32(error + limit) * factor), last)] += 1
+            counts[min(int((error + limit) * factor), last)] += 1
         else:
             outside += 1
     return outside

@@ -37,10 +37,10 @@ class Window:
 
     Examples
     --------
-    >>> Window(0, 0, 1536, 576).pixels
-    (256, 256)
+    >>> Window(0, 0, 1536, 576).pixels  # 6 × 3 weights each
+    (256, 192)
     >>> Window(0, 0, 1536, 576).cell(255, 0)  # what the last pixel of the first column covers
-    Window(top=1530, left=0, rows=6, columns=2)
+    Window(top=1530, left=0, rows=6, columns=3)
     """
 
     top: int
@@ -49,16 +49,21 @@ class Window:
     columns: int
 
     @property
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of weights under a pixel; the same for all, or stripes would appear that are not there."""
+        return -(-self.rows // SIZE), -(-self.columns // SIZE)
+
+    @property
     def pixels(self) -> tuple[int, int]:
         """Height and width of the image."""
-        return min(self.rows, SIZE), min(self.columns, SIZE)
+        down, across = self.step
+        return -(-self.rows // down), -(-self.columns // across)
 
     def cell(self, y: int, x: int) -> Window:
-        """The weights under one pixel."""
-        height, width = self.pixels
-        top, left = y * self.rows // height, x * self.columns // width
-        bottom, right = (y + 1) * self.rows // height, (x + 1) * self.columns // width
-        return Window(self.top + top, self.left + left, bottom - top, right - left)
+        """The weights under one pixel; fewer at the lower and right edge if they do not divide evenly."""
+        down, across = self.step
+        rows, columns = min(down, self.rows - y * down), min(across, self.columns - x * across)
+        return Window(self.top + y * down, self.left + x * across, rows, columns)
 
     def of(self, matrix: npt.NDArray[np.float32]) -> FloatArray:
         """The view of `matrix` that lies in the window."""
@@ -71,13 +76,12 @@ class Window:
         Examples
         --------
         >>> Window(0, 0, 1024, 576).pixel_text
-        '1 pixel = 4 × 2–3 weights, the one of largest magnitude'
+        '1 pixel = 4 × 3 weights, the one of largest magnitude'
         """
-        height, width = self.pixels
-        if (height, width) == (self.rows, self.columns):
+        down, across = self.step
+        if down == across == 1:
             return "1 pixel = 1 weight"
-        sides = [_share(n, pixels) for n, pixels in ((self.rows, height), (self.columns, width))]
-        return f"1 pixel = {' × '.join(sides)} weights, the one of largest magnitude"
+        return f"1 pixel = {down} × {across} weights, the one of largest magnitude"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,15 +141,13 @@ def weights_image(weights: FloatArray, *, limit: float, window: Window | None = 
     """
     window = _window(weights, window)
     values = np.empty(window.pixels, np.float32)
-    _extremes(window.of(weights), values)
+    _extremes(window.of(weights), *window.step, values)
     with np.errstate(invalid="ignore"):
         codes = np.rint(_theme.ZERO * np.clip(values / f32(limit), -1, 1)) + _theme.ZERO
     return _image(values, codes, "diverging", limit, window)
 
 
-def error_image(
-    before: FloatArray, after: FloatArray, *, limit: float, window: Window | None = None
-) -> MatrixImage:
+def error_image(before: FloatArray, after: FloatArray, *, limit: float, window: Window | None = None) -> MatrixImage:
     """How far each weight moved, on a logarithmic scale: one bit more is the same step of colour everywhere.
 
     Parameters
@@ -170,15 +172,10 @@ def error_image(
         raise WidgetError(f"before {before.shape} and after {after.shape} must have one shape")
     window = _window(before, window)
     values = np.empty(window.pixels, np.float32)
-    _largest_errors(window.of(before), window.of(after), values)
+    _largest_errors(window.of(before), window.of(after), *window.step, values)
     with np.errstate(divide="ignore", invalid="ignore"):
         codes = np.rint(1 + 253 * np.clip(1 + np.log2(values / f32(limit)) / f32(OCTAVES), 0, 1))
     return _image(values, np.where(values == 0, _theme.EXACT, codes), "sequential", limit, window)
-
-
-def _share(n: int, pixels: int) -> str:
-    low, high = n // pixels, -(-n // pixels)
-    return str(low) if low == high else f"{low}–{high}"
 
 
 def _window(matrix: FloatArray, window: Window | None) -> Window:
@@ -205,32 +202,32 @@ def _image(
 
 
 @kernel
-def _extremes(x, out):  # type: ignore[no-untyped-def]
+def _extremes(x, down, across, out):  # type: ignore[no-untyped-def]
     best = np.empty(x.shape[1], np.uint32)
     for i in range(out.shape[0]):
         best[:] = 0
-        for r in range(i * x.shape[0] // out.shape[0], (i + 1) * x.shape[0] // out.shape[0]):
+        for r in range(i * down, min((i + 1) * down, x.shape[0])):
             for c in range(x.shape[1]):
                 bits = float_bits(x[r, c])
                 best[c] = max(best[c], u32(u32(bits << u32(1)) | u32(bits >> u32(31))))
-        _across(best, out[i])
+        _along(best, across, out[i])
 
 
 @kernel
-def _largest_errors(before, after, out):  # type: ignore[no-untyped-def]
+def _largest_errors(before, after, down, across, out):  # type: ignore[no-untyped-def]
     best = np.empty(before.shape[1], np.uint32)
     for i in range(out.shape[0]):
         best[:] = 0
-        for r in range(i * before.shape[0] // out.shape[0], (i + 1) * before.shape[0] // out.shape[0]):
+        for r in range(i * down, min((i + 1) * down, before.shape[0])):
             for c in range(before.shape[1]):
                 best[c] = max(best[c], u32(float_bits(f32(after[r, c] - before[r, c])) << u32(1)))
-        _across(best, out[i])
+        _along(best, across, out[i])
 
 
 @kernel
-def _across(best, out):  # type: ignore[no-untyped-def]
+def _along(best, across, out):  # type: ignore[no-untyped-def]
     for j in range(out.size):
         top = u32(0)
-        for c in range(j * best.size // out.size, (j + 1) * best.size // out.size):
+        for c in range(j * across, min((j + 1) * across, best.size)):
             top = max(top, best[c])
         out[j] = bits_float(u32(u32(top >> u32(1)) | u32(top << u32(31))))

@@ -46,9 +46,7 @@ class NumberLine:
     group_size: int
 
 
-def number_line(
-    weights: FloatArray, group: FloatArray, grid: AffineGrid, params: tuple[float, int]
-) -> NumberLine:
+def number_line(weights: FloatArray, group: FloatArray, grid: AffineGrid, params: tuple[float, int]) -> NumberLine:
     """Show how one group rounds.
 
     Parameters

@@ -61,7 +61,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> TextTable:
         The heading.
     rows : iterable of sequences
         As long as `columns` each. Whole numbers get commas, other numbers four significant digits; everything else
-        is shown as ``str`` has it.
+        is shown as ``str`` has it. An empty string leaves a number out.
 
     Returns
     -------
@@ -84,8 +84,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> TextTable:
     for row in cells:
         if len(row) != len(columns):
             raise WidgetError(f"a row of {len(row)} cells in a table of {len(columns)} columns: {row!r}")
-    numeric = tuple(bool(cells) and all(isinstance(row[i], Real) for row in cells) for i in range(len(columns)))
+    numeric = tuple(_numeric([row[i] for row in cells]) for i in range(len(columns)))
     return TextTable(tuple(columns), tuple(tuple(map(_text, row)) for row in cells), numeric)
+
+
+def _numeric(column: list[Any]) -> bool:
+    return any(isinstance(cell, Real) for cell in column) and all(
+        isinstance(cell, Real) or cell == "" for cell in column
+    )
 
 
 def _text(value: Any) -> str:

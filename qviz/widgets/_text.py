@@ -48,6 +48,17 @@ def count(n: int) -> str:
     return f"{n:,}".replace(",", THIN)
 
 
+def plural(n: int, noun: str) -> str:
+    """A count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "bit"), plural(2, "bit")
+    ('1 bit', '2 bits')
+    """
+    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
 def size(nbytes: int) -> str:
     """Bytes in a unit that fits.
 

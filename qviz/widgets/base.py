@@ -40,11 +40,17 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             if first not in self._sources.names:
                 self._sources[first]  # raises, with the names that exist
             self.controls["tensor"] = ipywidgets.Dropdown(
-                options=self._sources.names, value=first, description="Tensor", layout={"width": "auto"}
+                options=self._sources.names,
+                value=first,
+                description="Tensor",
+                tooltip="the tensor to look at",
+                layout={"width": "auto"},
             )
         elif tensor not in (None, *self._sources.names):
             raise WidgetError(f"no tensor {tensor!r}; there is only {self._sources.names[0]}")
-        self._open()
+        self._take()
+        if isinstance(self._problem, WidgetError):
+            raise self._problem
 
     @property
     def tensor_name(self) -> str:
@@ -55,18 +61,24 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def update(self) -> None:
         """Compute and show; what goes wrong is said in the status line."""
         try:
-            scene = self._scene()
+            scene = self._scene() if self._problem is None else self._failed(str(self._problem))
         except QvizError as error:
             scene = self._failed(str(error))
         except Exception as error:  # ipywidgets would swallow it in a log that nobody opens
-            scene = self._failed(
-                f"{type(error).__name__}: {error}. This is a mistake in qviz; please report it."
-            )
+            scene = self._failed(f"{type(error).__name__}: {error}. This is a mistake in qviz; please report it.")
         self.figure.show(scene)
 
+    def _take(self) -> None:
+        """Take up the tensor that was chosen; a problem with it stays until another is chosen."""
+        self._problem: QvizError | None = None
+        try:
+            self._source: Source = self._sources[self.tensor_name]
+            self._open()
+        except QvizError as problem:
+            self._problem = problem
+
     def _open(self) -> None:
-        """Take up the tensor on show."""
-        self._source: Source = self._sources[self.tensor_name]
+        """Read what `_scene` needs from the tensor."""
 
     def _scene(self) -> Scene:
         raise NotImplementedError
@@ -95,21 +107,18 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _changed(self, change: Any) -> None:
         if self._quiet:
             return
-        try:
-            with self._silence():
-                if change.owner is self.controls.get("tensor"):
-                    self._open()
+        with self._silence():
+            if change.owner is self.controls.get("tensor"):
+                self._take()
+            if self._problem is None:
                 self._react(change.owner)
-        except QvizError as error:
-            self.figure.show(self._failed(str(error)))
-            return
         self.update()
 
     def _react(self, control: ipywidgets.Widget) -> None:
         """Let one control set another before the picture is computed."""
 
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or self._problem is not None:
             return
         try:
             self._event(content)

@@ -83,30 +83,42 @@ class BitsExplorer(Explorer):
         if bits not in range(2, 9):
             raise WidgetError(f"bits must be 2 to 8 here, got {bits!r}; AffineGrid itself takes 1 to 16")
         if group_size not in _GROUP_SIZES:
-            raise WidgetError(
-                f"group_size must be one of {', '.join(map(str, _GROUP_SIZES))}, got {group_size!r}"
-            )
+            raise WidgetError(f"group_size must be one of {', '.join(map(str, _GROUP_SIZES))}, got {group_size!r}")
         super().__init__(given, tensor, name)
         self.controls |= {
-            "bits": ipywidgets.IntSlider(bits, 2, 8, description="Bits", layout={"width": "300px"}),
+            "bits": ipywidgets.IntSlider(
+                bits, 2, 8, description="Bits", tooltip="bits of a code", layout={"width": "300px"}
+            ),
             "granularity": ipywidgets.ToggleButtons(
                 options=["tensor", "channel", "group"],
                 value=granularity,
                 description="One scale per",
+                tooltip="which weights share a scale",
                 tooltips=["all weights", "each row", "each few weights of a row"],
-                style={"button_width": "76px"},
+                style={"button_width": "72px"},
             ),
             "group_size": ipywidgets.Dropdown(
-                options=_GROUP_SIZES, value=group_size, description="of", layout={"width": "100px"}
+                options=_GROUP_SIZES,
+                value=group_size,
+                description="of",
+                tooltip="weights in a group",
+                layout={"width": "100px"},
             ),
-            "sym": ipywidgets.Checkbox(sym, description="symmetric", indent=False, layout={"width": "110px"}),
-            "group": ipywidgets.IntSlider(0, 0, 0, description="Group drawn", layout={"width": "340px"}),
-        }  # fmt: skip
-        self._place = (
-            0  # first weight of the group drawn, so that it stays in view when groups change their size
-        )
-        self._set_groups()
-        self._arrange(("tensor",), ("bits", "granularity", "group_size", "sym"), ("group",))
+            "sym": ipywidgets.Checkbox(
+                sym,
+                description="symmetric",
+                tooltip="no zero point: the grid reaches as far below zero as above",
+                indent=False,
+                layout={"width": "110px"},
+            ),
+            "group": ipywidgets.IntSlider(
+                0, 0, 0, description="Group drawn", tooltip="the group in the picture", layout={"width": "340px"}
+            ),
+        }
+        self._place = 0  # first weight of the group drawn, so that it stays in view when groups change their size
+        if self._problem is None:
+            self._set_groups()
+        self._arrange(("tensor", "bits"), ("granularity", "group_size", "sym"), ("group",))
 
     @property
     def grid(self) -> AffineGrid:
@@ -116,7 +128,6 @@ class BitsExplorer(Explorer):
         return AffineGrid(self.controls["bits"].value, size, self.controls["sym"].value)
 
     def _open(self) -> None:
-        super()._open()
         self.weights = self._source.weights()
         """float32 array (rows, columns): what is being rounded."""
         self.rounded = np.empty_like(self.weights)
@@ -186,8 +197,8 @@ class BitsExplorer(Explorer):
         return Panel(
             line,
             f"One group and its grid: {where}",
-            f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights fall onto the nearest of "
-            f"{len(line.levels)} levels. The bars count all weights of the group: {unused} levels catch none. "
+            f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights fall onto the nearest "
+            f"level. The bars count all weights of the group; {unused} of {len(line.levels)} levels catch none. "
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
@@ -211,9 +222,7 @@ class BitsExplorer(Explorer):
                 f"{grid.bpw(shape):.2f}",
                 f"{parts} for each of {_text.count(sharing)} groups, everything counted",
             ),
-            Readout(
-                f"Before ({self._source.format_name})", _text.size(before), f"{_text.count(before)} bytes"
-            ),
+            Readout(f"Before ({self._source.format_name})", _text.size(before), f"{_text.count(before)} bytes"),
             Readout("After", _text.size(after), f"{_text.count(after)} bytes"),
             Readout(
                 "SQNR",
@@ -227,12 +236,11 @@ class BitsExplorer(Explorer):
         )
 
     def _summary(self, grid: AffineGrid, loss: Comparison, at_zero: float) -> str:
-        per = {"tensor": "the tensor", "channel": "each row"}.get(
-            grid.granularity, f"each {grid.group_size} weights"
-        )
+        per = {"tensor": "the tensor", "channel": "each row"}.get(grid.granularity, f"each {grid.group_size} weights")
         return (
             f"{self.tensor_name}, {grid.bits} bits, {'symmetric' if grid.sym else 'asymmetric'}, "
-            f"one scale for {per}: {grid.bpw(self._source.shape):.2f} bits per weight, SQNR {_text.decibels(loss.sqnr_db)}, "
+            f"one scale for {per}: {grid.bpw(self._source.shape):.2f} bits per weight, "
+            f"SQNR {_text.decibels(loss.sqnr_db)}, "
             f"RMSE {_text.number(loss.rmse)}, {_text.percent(at_zero)} of the weights became 0."
         )
 

@@ -66,22 +66,26 @@ class BlockExplorer(Explorer):
         self._flips: set[tuple[int, int]] = set()
         super().__init__(given, tensor, name)
         self.controls |= {
-            "row": ipywidgets.IntSlider(0, 0, 0, description="Row", layout={"width": "330px"}),
-            "block": ipywidgets.IntSlider(0, 0, 0, description="Block in the row", layout={"width": "330px"}),
-            "reset": ipywidgets.Button(description="Undo all flips", icon="undo", layout={"width": "auto"}),
+            "row": ipywidgets.IntSlider(
+                0, 0, 0, description="Row", tooltip="row of the tensor", layout={"width": "330px"}
+            ),
+            "block": ipywidgets.IntSlider(
+                0, 0, 0, description="Block in the row", tooltip="block of the row", layout={"width": "330px"}
+            ),
+            "reset": ipywidgets.Button(
+                description="Undo all flips", tooltip="show the block as it is in the file", icon="undo"
+            ),
         }
         rows, per_row = self._blocks.shape
         if row not in range(rows) or block not in range(per_row):
             raise WidgetError(
-                f"no block {block} in row {row}: {self.tensor_name} has rows 0 … {rows - 1} "
-                f"of {per_row} blocks each"
+                f"no block {block} in row {row}: {self.tensor_name} has rows 0 … {rows - 1} of {per_row} blocks each"
             )
         self._set_ranges(row, block)
         self.controls["reset"].on_click(lambda _button: self.reset())
         self._arrange(("tensor",), ("row", "block", "reset"))
 
     def _open(self) -> None:
-        super()._open()
         tensor = self._source.tensor
         if not isinstance(tensor, QTensor):
             raise WidgetError(
@@ -91,7 +95,7 @@ class BlockExplorer(Explorer):
         self._tensor = tensor
         self._blocks = tensor.blocks.reshape(self._source.rows, -1)
         self._flips.clear()
-        if self.controls.keys() >= {"row", "block"}:
+        if "row" in self.controls:
             self._set_ranges(0, 0)
 
     def _set_ranges(self, row: int, block: int) -> None:
@@ -101,7 +105,7 @@ class BlockExplorer(Explorer):
             control.value = value
             control.disabled = n == 1
 
-    def _react(self, control: ipywidgets.Widget) -> None:
+    def _react(self, _control: ipywidgets.Widget) -> None:
         self._flips.clear()
 
     @property
@@ -156,7 +160,11 @@ class BlockExplorer(Explorer):
             self._readouts(lens),
             f"{self.tensor_name}, row {lens.row}, block {self.controls['block'].value}: a {fmt} block, "
             f"{fmt.type_size} bytes for {fmt.block_size} weights."
-            + (f" {len(self._flips)} bits flipped: {broken} weights changed." if self._flips else ""),
+            + (
+                f" {_text.plural(len(self._flips), 'bit')} flipped: {_text.plural(broken, 'weight')} changed."
+                if self._flips
+                else ""
+            ),
             _tables(lens),
             tuple(notes),
         )
@@ -185,9 +193,7 @@ class BlockExplorer(Explorer):
         ]
         if self._flips:
             worst = (
-                float(np.abs(np.nan_to_num(lens.weights - lens.before, nan=np.inf)).max())
-                if lens.weights.size
-                else 0.0
+                float(np.abs(np.nan_to_num(lens.weights - lens.before, nan=np.inf)).max()) if lens.weights.size else 0.0
             )
             readouts += [
                 Readout("Bits flipped", str(len(self._flips))),

@@ -86,28 +86,25 @@ class Sources:
 
     Parameters
     ----------
-    given : array_like, QTensor, or mapping of str to either
+    given : array_like, QTensor, mapping of str to either, or (mapping, name)
         A mapping is a model or a GGUF file.
     name : str, optional
         What to call a single tensor.
     """
 
     def __init__(self, given: Any, name: str | None = None) -> None:
+        names = None
         if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Mapping):
-            given = {given[1]: _of(given[0], given[1])}
-        self._given: Mapping[str, Any]
-        if isinstance(given, Mapping):
-            if not given:
-                raise WidgetError("there is no tensor to show: the mapping is empty")
-            self._given = given
-        else:
-            self._given = {name or "weights": given}
-        self.names: list[str] = list(self._given)
+            given, only = given
+            _of(given, only)  # raises if it is not there
+            names = [only]
+        self._given: Mapping[str, Any] = given if isinstance(given, Mapping) else {name or "weights": given}
+        self.names: list[str] = names or list(self._given)
+        if not self.names:
+            raise WidgetError("there is no tensor to show: the mapping is empty")
 
     def __getitem__(self, name: str) -> Source:
         tensor = _of(self._given, name)
-        if isinstance(tensor, Source):
-            return tensor
         if not isinstance(tensor, QTensor):
             if isinstance(tensor, str | bytes) or tensor is None:
                 raise WidgetError(
@@ -125,9 +122,7 @@ def _of(given: Mapping[str, Any], name: str) -> Any:
         return given[name]
     except KeyError:
         near = [other for other in given if name.split(".")[-1] in other] or list(given)
-        raise WidgetError(
-            f"no tensor {name!r}; there are {len(given)}, such as {', '.join(near[:4])}"
-        ) from None
+        raise WidgetError(f"no tensor {name!r}; there are {len(given)}, such as {', '.join(near[:4])}") from None
 
 
 def _address(given: Mapping[str, Any], name: str) -> int | None:

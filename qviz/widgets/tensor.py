@@ -63,28 +63,30 @@ class TensorExplorer(Explorer):
 
     _layout = "tensor"
 
-    def __init__(
-        self, given: Any, tensor: str | None = None, *, format: str = "Q4_0", name: str | None = None
-    ) -> None:
+    def __init__(self, given: Any, tensor: str | None = None, *, format: str = "Q4_0", name: str | None = None) -> None:
         fmt = get(format)
         if not fmt.can_encode:
-            raise WidgetError(
-                f"{fmt} can be read but not written here; choose one of {', '.join(_encodable())}"
-            )
+            raise WidgetError(f"{fmt} can be read but not written here; choose one of {', '.join(_encodable())}")
         super().__init__(given, tensor, name)
         self.controls |= {
             "format": ipywidgets.Dropdown(
-                options=self._format_options(), value=fmt.name, description="Format", layout={"width": "auto"}
+                options=self._format_options(),
+                value=fmt.name,
+                description="Format",
+                tooltip="the format that the weights are put into",
+                layout={"width": "auto"},
             ),
             "zoom": ipywidgets.Dropdown(
-                options=[("whole tensor", 0), *((f"{n} × {n} weights", n) for n in _ZOOMS)], value=0,
-                description="Show", layout={"width": "auto"},
+                options=self._zoom_options(),
+                value=0,
+                description="Show",
+                tooltip="how much of the tensor the pictures show",
+                layout={"width": "auto"},
             ),
-        }  # fmt: skip
+        }
         self._arrange(("tensor", "format", "zoom"))
 
     def _open(self) -> None:
-        super()._open()
         self.weights = self._source.weights()
         """float32 array (rows, columns): the weights before."""
         self.quantized: QTensor | None = None
@@ -96,13 +98,18 @@ class TensorExplorer(Explorer):
         self._rms = self._rms or 1.0  # all zeros
         self._centre = (self.weights.shape[0] // 2, self.weights.shape[1] // 2)
         if "format" in self.controls:
-            control = self.controls["format"]
-            chosen = control.value
-            control.options = self._format_options()
-            control.value = chosen
+            for name, options in (("format", self._format_options()), ("zoom", self._zoom_options())):
+                control = self.controls[name]
+                chosen, values = control.value, [value for _, value in options]
+                control.options = options
+                control.value = chosen if chosen in values else values[0]
 
     def _format_options(self) -> list[tuple[str, str]]:
         return [(_fits(fmt, self._source.shape[-1]), name) for name, fmt in _encodable().items()]
+
+    def _zoom_options(self) -> list[tuple[str, int]]:
+        smaller = [n for n in _ZOOMS if n < max(self._source.shown_rows, self._source.shape[-1])]
+        return [("whole tensor", 0), *((f"{n} × {n} weights", n) for n in smaller)]
 
     @property
     def window(self) -> Window:
@@ -123,9 +130,16 @@ class TensorExplorer(Explorer):
         ----------
         row, column : int
         size : int
-            0 (the whole tensor), 256, 128, 64 or 32.
+            0 (the whole tensor), or 256, 128, 64 or 32 if the tensor is larger than that.
+
+        Raises
+        ------
+        WidgetError
+            Another size.
         """
         self._centre = (int(row), int(column))
+        if size not in (sizes := [value for _, value in self.controls["zoom"].options]):
+            raise WidgetError(f"size must be one of {', '.join(map(str, sizes))} for this tensor, got {size!r}")
         if self.controls["zoom"].value != size:
             self.controls["zoom"].value = size  # updates
         else:
@@ -171,7 +185,7 @@ class TensorExplorer(Explorer):
             self.figure.send({"located": self.locate(y, x), "y": y, "x": x})
         elif event["event"] == "zoom":
             cell = self.window.cell(y, x)
-            steps = (0, *_ZOOMS)
+            steps = [value for _, value in self.controls["zoom"].options]
             at = steps.index(self.controls["zoom"].value) + (1 if event["into"] else -1)
             if 0 <= at < len(steps):
                 self.zoom_to(cell.top + cell.rows // 2, cell.left + cell.columns // 2, steps[at])
@@ -180,13 +194,9 @@ class TensorExplorer(Explorer):
         fmt, weights, window = get(self.controls["format"].value), self.weights, self.window
         limit = 4 * self._rms
         before = weights_image(weights, limit=limit, window=window)
-        colours = (
-            f"Blue is negative, orange positive; beyond ±{_text.number(limit)} (4 × rms) the colour stays."
-        )
+        colours = f"Blue is negative, orange positive; beyond ±{_text.number(limit)} (4 × rms) the colour stays."
         panels = {
-            "before": Panel(
-                before, f"Before ({self._source.format_name})", window.pixel_text + ".", label="weights"
-            )
+            "before": Panel(before, f"Before ({self._source.format_name})", window.pixel_text + ".", label="weights")
         }
         self.quantized = None
         try:
@@ -197,16 +207,14 @@ class TensorExplorer(Explorer):
         after = self.quantized.dequantize(out=self.after)
         loss = compare(weights, after)
         block = {"block": fmt.block_size, "left": window.left}
-        panels["before"] = Panel(
-            before, panels["before"].title, colours, label="weights before", options=block
-        )
+        panels["before"] = Panel(before, panels["before"].title, colours, label="weights before", options=block)
         panels["after"] = Panel(
             weights_image(after, limit=limit, window=window), f"After ({fmt})", window.pixel_text + ".",
             label="weights after", options=block,
         )  # fmt: skip
         panels["error"] = Panel(
             error_image(weights, after, limit=2 * self._rms, window=window),
-            "How far each weight moved",
+            "Error: how far each moved",
             "Logarithmic: one bit more is the same step darker in every format. Grey did not move.",
             label="errors",
             options=block,
@@ -225,9 +233,7 @@ class TensorExplorer(Explorer):
         before, after = self._source.nbytes, fmt.row_size(self._source.shape[-1]) * self._source.rows
         return (
             Readout("Bits per weight", f"{fmt.bpw:g}", f"{fmt.type_size} bytes for {fmt.block_size} weights"),
-            Readout(
-                f"Before ({self._source.format_name})", _text.size(before), f"{_text.count(before)} bytes"
-            ),
+            Readout(f"Before ({self._source.format_name})", _text.size(before), f"{_text.count(before)} bytes"),
             Readout(f"After ({fmt})", _text.size(after), f"{_text.count(after)} bytes"),
             Readout(
                 "SQNR",

@@ -47,6 +47,10 @@ def test_a_column_with_a_word_in_it_is_not_numeric():
     assert table(("a", "b"), [(1, 1), (2, "none")]).numeric == (True, False)
 
 
+def test_a_number_may_be_left_out():
+    assert repr(table(("a", "gain"), [(1, ""), (2, 6.5)])) == "a  gain\n1\n2   6.5"
+
+
 def test_table_without_rows():
     assert repr(table(("a", "b"), [])) == "a  b"
 
@@ -58,32 +62,34 @@ def test_ragged_table_is_refused():
 
 def test_hexdump_wraps_and_cuts():
     data = bytes(range(64, 64 + 60))
-    assert repr(hexdump(data, [(2, 4, "two"), (4, 24, "twenty"), (26, 60, "thirty-four")], most=2)).splitlines() == [
+    assert repr(hexdump(data, [2, 4, 24, 60], ["two", "twenty", "thirty-six"], most=2)).splitlines() == [
         " 2  42 43                                            BC                two",
         " 4  44 45 46 47 48 49 4a 4b 4c 4d 4e 4f 50 51 52 53  DEFGHIJKLMNOPQRS  twenty",
         "20  54 55 56 57                                      TUVW",
-        "26  5a 5b 5c 5d 5e 5f 60 61 62 63 64 65 66 67 68 69  Z[\\]^_`abcdefghi  thirty-four",
-        "42  6a 6b 6c 6d 6e 6f 70 71 72 73 74 75 76 77 78 79  jklmnopqrstuvwxy",
-        "    … 2 more bytes",
+        "24  58 59 5a 5b 5c 5d 5e 5f 60 61 62 63 64 65 66 67  XYZ[\\]^_`abcdefg  thirty-six",
+        "40  68 69 6a 6b 6c 6d 6e 6f 70 71 72 73 74 75 76 77  hijklmnopqrstuvw",
+        "    … 4 more bytes",
     ]
 
 
 def test_hexdump_of_bytes_that_are_no_text():
-    assert repr(hexdump(b"\x00\x1f\x7f\xff", [(0, 4, "")])).split() == ["0", "00", "1f", "7f", "ff", "····"]
+    assert repr(hexdump(b"\x00\x1f\x7f\xff", [0, 4], [""])).split() == ["0", "00", "1f", "7f", "ff", "····"]
 
 
 def test_hexdump_of_a_memory_map(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"GGUF" + bytes(12))
     mapped = np.memmap(path, np.uint8, "r")
-    assert "47 47 55 46" in repr(hexdump(mapped, [(0, 4, "magic")]))
+    assert "47 47 55 46" in repr(hexdump(mapped, [0, 4], ["magic"]))
 
 
-def test_hexdump_of_nothing():
-    assert repr(hexdump(b"", [])) == ""
+@pytest.mark.parametrize("edges", [[0, 9], [3, 3], [0, 6, 4], [-1, 2]])
+def test_edges_that_do_not_fit_are_refused(edges):
+    with pytest.raises(WidgetError, match="in order, from 0 to 8"):
+        hexdump(bytes(8), edges, ["x"] * (len(edges) - 1))
 
 
-@pytest.mark.parametrize("fields", [[(0, 9, "x")], [(3, 3, "x")], [(0, 4, "a"), (2, 6, "b")], [(-1, 2, "x")]])
-def test_fields_that_do_not_fit_are_refused(fields):
-    with pytest.raises(WidgetError, match="end by byte 8"):
-        hexdump(bytes(8), fields)
+@pytest.mark.parametrize(("edges", "labels"), [([0, 4, 8], ["one"]), ([0, 4], ["one", "two"]), ([0], []), ([], [])])
+def test_labels_that_do_not_fit_are_refused(edges, labels):
+    with pytest.raises(WidgetError, match="labels"):
+        hexdump(bytes(8), edges, labels)

@@ -1,0 +1,226 @@
+"""A real JupyterLab in a real browser: what the browser tests and the latency benchmark stand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are drawn too
+}
+
+
+def chromium() -> str | None:
+    """The system's Chromium or Chrome, if there is one."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    return next((path for path in found if path), None)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        # as root, in a container, Chromium has no sandbox
+        found = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        yield found
+        found.close()
+
+
+class Lab:
+    """A JupyterLab server with settings, data and runtime folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "work"
+        self.root.mkdir(parents=True)
+        config = folder / "config"
+        (config / "labconfig").mkdir(parents=True)
+        (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        folders = {
+            "JUPYTER_CONFIG_DIR": config,
+            "JUPYTER_DATA_DIR": folder / "data",
+            "JUPYTER_RUNTIME_DIR": folder / "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+            "IPYTHONDIR": folder / "ipython",
+        }
+        self.log = folder / "server.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}"),
+                    *(f"--ServerApp.root_dir={self.root}", "--ServerApp.port_retries=0"),
+                    *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"),
+                    "--LabApp.expose_app_in_browser=True",
+                ],
+                env=os.environ | {name: str(path) for name, path in folders.items()},
+                stdout=log,
+                stderr=log,
+            )
+        self._wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.url}/api/status", timeout=5).close()
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(f"JupyterLab did not start; its log:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def notebook(self, name: str, *cells: str) -> str:
+        """Write a notebook of code cells into the server's folder."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, self.root / name)
+        return name
+
+    def copy(self, path: Path) -> str:
+        """Copy a notebook into the server's folder, so that opening it cannot change it."""
+        shutil.copy(path, self.root / path.name)
+        return path.name
+
+
+class NotebookPage:
+    """A notebook, open in the browser.
+
+    Attributes
+    ----------
+    page : playwright Page
+    problems : list of str
+        Uncaught errors of the page, and console errors that a qviz module caused.
+    """
+
+    def __init__(
+        self, browser: Browser, lab: Lab, name: str, *, width: int = 1280, height: int = 900, scale: float = 1
+    ):
+        self.lab, self.name = lab, name
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, device_scale_factor=scale, reduced_motion="reduce"
+        )
+        self.page: Page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        self.page.on("console", self._console)
+        self.open()
+
+    def _console(self, message: Any) -> None:
+        # JupyterLab itself logs a few errors on a good day; what an anywidget throws carries its blob's name
+        if message.type == "error" and ("anywidget" in message.text or "blob:" in message.text):
+            self.problems.append(f"console: {message.text}")
+
+    def open(self) -> None:
+        self.page.goto(f"{self.lab.url}/doc/tree/{self.name}?reset")
+        self.page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp?.shell?.currentWidget;
+                return panel?.context?.isReady && panel.sessionContext?.isReady;
+            }""",
+            timeout=60_000,
+        )
+        self.page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.ready")
+
+    def run_all(self, timeout: float = 120) -> None:
+        """Run every cell and wait until the kernel rests."""
+        self.page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.wait_idle(timeout)
+
+    def wait_idle(self, timeout: float = 120) -> None:
+        self.page.wait_for_function(
+            """() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'""",
+            timeout=1000 * timeout,
+        )
+
+    def cell_errors(self) -> list[str]:
+        """Error outputs of all cells."""
+        return self.page.evaluate(
+            """() => window.jupyterapp.shell.currentWidget.content.widgets
+                .flatMap((cell) => cell.model.outputs ? cell.model.outputs.toJSON() : [])
+                .filter((output) => output.output_type === 'error')
+                .map((output) => `${output.ename}: ${output.evalue}`)"""
+        )
+
+    def theme(self, name: str) -> None:
+        """Switch JupyterLab's theme, e.g. to ``"JupyterLab Dark"``."""
+        self.page.evaluate(
+            "async (theme) => await window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name
+        )
+        light = "false" if "Dark" in name else "true"
+        self.page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        self.page.wait_for_timeout(300)
+
+    def reload(self) -> None:
+        """Reload the page, as a student does; the kernel keeps running."""
+        self.save()
+        self.page.goto("about:blank")
+        self.open()
+
+    def save(self) -> None:
+        self.page.evaluate("async () => await window.jupyterapp.commands.execute('docmanager:save')")
+
+    def python(self, code: str) -> str:
+        """Run code in the notebook's kernel and return what it prints."""
+        return self.page.evaluate(
+            """async (code) => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                const future = kernel.requestExecute({ code, store_history: false });
+                let text = '';
+                future.onIOPub = ({ header, content }) => {
+                    if (header.msg_type === 'stream') text += content.text;
+                    if (header.msg_type === 'error') text += content.traceback.join('\\n');
+                };
+                await future.done;
+                return text;
+            }""",
+            code,
+        )
+
+    def views(self, layout: str) -> Any:
+        """The drawn views of one explorer kind (``"bits"``, ``"tensor"``, ``"block"``)."""
+        return self.page.locator(f".jp-OutputArea .qviz[data-layout={layout}]")
+
+    def pixels(self, canvas: Any) -> str:
+        """A canvas's content, as a data URL: equal strings are equal pictures."""
+        return canvas.evaluate("(node) => node.toDataURL()")
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {timeout} s in vain for {what}")
+            self.page.wait_for_timeout(50)
+
+    def close(self) -> None:
+        self.context.close()

@@ -1,0 +1,222 @@
+"""What every explorer promises, driven without a browser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import ipywidgets
+import numpy as np
+import pytest
+
+from qviz import QTensor, quantize
+from qviz.errors import QvizError, WidgetError
+from qviz.formats import FORMATS
+from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer
+from qviz.widgets.scene import unpack
+
+rng = np.random.default_rng(5)
+W = rng.standard_normal((64, 256)).astype(np.float32)
+Q = quantize(W, "Q4_0")
+MODEL = {"a.weight": Q, "b.weight": quantize(W[:4, :32], "Q8_0"), "norm": quantize(W[0], "F32")}
+EXPLORERS = [BitsExplorer, BlockExplorer, TensorExplorer]
+
+
+def moves(explorer):
+    """Every control with a value, and another value for it."""
+    for name, control in explorer.controls.items():
+        if isinstance(control, ipywidgets.Button) or control.disabled:
+            continue
+        if hasattr(control, "options"):
+            values = [v[1] if isinstance(v, tuple) else v for v in control.options]
+            yield from ((name, v) for v in values[-1:] if v != control.value)
+        elif isinstance(control, ipywidgets.Checkbox):
+            yield name, not control.value
+        else:
+            yield name, control.max if control.value != control.max else control.min
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+@pytest.mark.parametrize("given", [Q, MODEL], ids=["tensor", "model"])
+def test_each_move_sends_one_frame_that_shows_it(kind, given):
+    explorer = kind(given)
+    seen = []
+    explorer.figure.observe(lambda change: seen.append(change.new), "frame")
+    names = []
+    for name, value in moves(explorer):
+        before = len(seen)
+        explorer.controls[name].value = value
+        assert len(seen) == before + 1, f"{name} sent {len(seen) - before} frames"
+        names.append(name)
+    assert len(names) >= 2
+    assert "tensor" in names or given is Q
+    assert unpack(seen[-1])["summary"] == explorer.figure.scene.summary
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_text_is_the_same_every_time(kind):
+    explorer = kind(MODEL)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == f"{kind.__name__}(a.weight 64 × 256)" == repr(explorer) == str(explorer)
+    assert "text/html" not in bundle
+    explorer.controls["tensor"].value = "norm"
+    assert repr(explorer) == f"{kind.__name__}(norm 256)"
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_the_picture_is_the_same_every_time(kind):
+    assert kind(MODEL).figure.frame == kind(MODEL).figure.frame
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_words_for_those_who_do_not_see_it(kind):
+    explorer = kind(MODEL)
+    for name, control in explorer.controls.items():
+        assert control.description, f"{name} has no label"
+        assert control.tooltip, f"{name} does not explain itself"
+    scene = explorer.figure.scene
+    assert "a.weight" in scene.summary
+    assert scene.tables
+    assert all(len(row) == len(table.columns) for table in scene.tables for row in table.rows)
+    assert all(panel.label for panel in scene.panels.values())
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_nothing_is_printed(kind, capsys):
+    explorer = kind(MODEL)
+    for name, value in moves(explorer):
+        explorer.controls[name].value = value
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("model.gguf", "qviz.load"),
+        (None, "qviz.load"),
+        ({}, "empty"),
+        (np.array(["a"]), "real numbers"),
+        (np.zeros((3, 0)), "shape"),
+        (np.float32(1), "shape"),
+        (object(), "real numbers"),
+    ],
+    ids=["str", "None", "empty", "text", "no columns", "scalar", "object"],
+)
+def test_what_is_no_tensor_is_refused(kind, given, says):
+    with pytest.raises(WidgetError, match=says):
+        kind(given)
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_a_tensor_that_is_not_there(kind):
+    with pytest.raises(WidgetError, match=r"'c\.weight'.*a\.weight"):
+        kind(MODEL, "c.weight")
+    with pytest.raises(WidgetError, match=r"'other'"):
+        kind(Q, "other")
+
+
+def opaque():
+    """A tensor that a file can hold and nobody here can decode."""
+    fmt = next(fmt for fmt in FORMATS.values() if not fmt.can_decode)
+    return QTensor.from_bytes(fmt, bytes(fmt.type_size), (fmt.block_size,))
+
+
+@pytest.mark.parametrize("kind", [BitsExplorer, TensorExplorer])
+def test_what_cannot_be_decoded_says_so_and_does_no_harm(kind):
+    explorer = kind({"good": Q, "bad": opaque()})
+    good = explorer.figure.frame
+    explorer.controls["tensor"].value = "bad"
+    (status,) = explorer.figure.scene.status
+    assert status.level == "error"
+    assert "decoded" in status.text
+    assert not explorer.figure.panels, "an old picture stands beside the new message"
+    for name, value in moves(explorer):  # moving on changes nothing, and raises nothing
+        if name != "tensor":
+            explorer.controls[name].value = value
+            assert explorer.figure.scene.status[0].level == "error"
+            break
+    first = kind({"bad": opaque(), "good": Q})
+    assert first.figure.scene.status[0].level == "error"
+    first.controls["tensor"].value = "good"
+    assert first.figure.frame == good
+
+
+@pytest.mark.parametrize("kind", [BitsExplorer, TensorExplorer])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none(kind, bad):
+    weights = W.copy()
+    weights[3, 7] = bad
+    explorer = kind(weights, name="w")
+    text = explorer.figure.scene.status[0].text
+    assert explorer.figure.scene.status[0].level == "error"
+    assert "[3, 7]" in text
+    assert "nan_to_num" in text
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_a_fault_of_ours_is_shown_not_swallowed(kind, monkeypatch):
+    explorer = kind(MODEL)
+
+    def fail(self):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(kind, "_scene", fail)
+    name, value = next(iter(moves(explorer)))
+    explorer.controls[name].value = value
+    assert "ZeroDivisionError: boom" in explorer.figure.scene.status[0].text
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+@pytest.mark.parametrize(
+    "message",
+    [None, 3, {}, {"event": "locate"}, {"event": "locate", "y": "a", "x": 0}, {"event": "locate", "y": 10**9, "x": 0},
+     {"event": "flip", "byte": 999, "bit": 0}, {"event": "flip"}, {"event": "zoom", "y": 0, "x": None, "into": 1}],
+)  # fmt: skip
+def test_odd_messages_do_no_harm(kind, message):
+    explorer = kind(Q)
+    explorer._message(explorer.figure, message, [])  # must not raise
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (1, 1), (3, 7), (2, 3, 64), (1000, 1), (1, 5000)])
+def test_any_shape(shape):
+    weights = rng.standard_normal(shape).astype(np.float32)
+    for kind in (BitsExplorer, TensorExplorer):
+        explorer = kind(weights, format="F16") if kind is TensorExplorer else kind(weights)
+        assert explorer.figure.panels
+        for name, value in moves(explorer):
+            explorer.controls[name].value = value
+
+
+@pytest.mark.parametrize("weights", [np.zeros((4, 64)), np.full((4, 64), 3.0), np.full((4, 64), -1e-40)], ids=str)
+def test_dull_weights(weights):
+    for kind in (BitsExplorer, TensorExplorer):
+        explorer = kind(weights)
+        assert explorer.figure.panels
+        assert all(status.level != "error" for status in explorer.figure.scene.status)
+
+
+def test_a_large_tensor_is_cut_and_says_so():
+    rows = quantize(rng.standard_normal((1, 4096)).astype(np.float32), "Q8_0")
+    big = QTensor(rows.format, np.broadcast_to(rows.blocks, (2000, 128)), (2000, 4096))
+    for kind in (BitsExplorer, TensorExplorer):
+        explorer = kind(big)
+        assert explorer.weights.shape == (1024, 4096)
+        assert "first 1024 of 2000 rows" in explorer.figure.scene.status[0].text
+
+
+def test_frames_stay_small():
+    big = rng.standard_normal((1024, 1024)).astype(np.float32)
+    for explorer, limit in ((BitsExplorer(big, bits=8), 40_000), (TensorExplorer(big), 3 * 256**2 + 10_000)):
+        assert len(explorer.figure.frame) < limit
+
+
+def test_widgets_load_no_plotly():
+    code = "import sys, qviz.widgets; sys.exit('plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_errors_are_qviz_errors(kind):
+    with pytest.raises(QvizError):
+        kind(3 + 4j)
