@@ -118,6 +118,7 @@ def _execute(notebook: Any, path: Path) -> None:
         store_widget_state=False,
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     with tempfile.TemporaryDirectory() as profile:
         try:

@@ -82,7 +82,9 @@ def hexdump(
     0  47 47 55 46                                      GGUF              magic
     4  03 00 00 00                                      ····              version
     """
-    view, at = memoryview(data).cast("B"), [int(edge) for edge in edges]
+    # arrays are buffers, but say so to a type checker only from Python 3.12 on
+    view = memoryview(data).cast("B")  # type: ignore[arg-type]
+    at = [int(edge) for edge in edges]
     if len(at) < 2 or len(labels) != len(at) - 1:
         raise WidgetError(f"{len(at)} edges bound {max(len(at) - 1, 0)} fields, but there are {len(labels)} labels")
     if at[0] < 0 or at[-1] > len(view) or any(start >= stop for start, stop in pairwise(at)):
