@@ -404,7 +404,7 @@ def _digits(v: _Vectors, moved: Any) -> Any:
 
 @intrinsic
 def take_trits(typingctx, qs, at, power, codes, to):  # type: ignore[no-untyped-def]
-    """Sixteen ternary digits −1, 0, 1 at `codes[to]`: the integer part of ``3 · qs / 256``, `qs` times `power` first."""
+    """Ternary digits −1, 0, 1 of 16 bytes, at `codes[to]`: the integer part of ``3 · (qs · power mod 256) / 256``."""
 
     def body(v: _Vectors) -> None:
         v.store(_digits(v, v.b.mul(v.load(0, _B16, v.args[1]), v.splat(v.args[2], _B16))), 3, v.args[4])
@@ -421,7 +421,7 @@ def take_trits_twin(qs, at, power, codes, to):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def take_last_trits(typingctx, qh, codes, to):  # type: ignore[no-untyped-def]
-    """Four bytes -> their first digits, their second, third and fourth ones: sixteen at `codes[to]`, as `take_trits`."""
+    """First, then second, third and fourth digits of four bytes: sixteen at `codes[to]`, as `take_trits`."""
 
     def body(v: _Vectors) -> None:
         four = v.load(0, _vector(4, _BYTE))

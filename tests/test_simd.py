@@ -98,6 +98,46 @@ def test_look_up():
     assert a.tolist() == b.tolist() == expected
 
 
+@pytest.mark.parametrize(("shift", "mask", "offset"), [(0, 255, 0), (2, 3, 1), (4, 15, 8), (7, 1, -3)])
+def test_bits_of_bytes(shift, mask, offset):
+    vector, twin = calls("take_bits", "qs, at, shift, mask, offset, codes, to")
+    a, b = np.zeros(160, np.int8), np.zeros(160, np.int8)
+    for call, out in ((vector, a), (twin, b)):
+        call(RAW.ravel(), 17, np.uint8(shift), np.uint8(mask), i8(offset), out, 96)
+    expected = ((RAW.ravel()[17:49] >> shift) & mask).astype(np.int8) - offset
+    assert a.tolist() == b.tolist() == [0] * 96 + expected.tolist() + [0] * 32
+
+
+@pytest.mark.parametrize("power", [1, 3, 9, 27, 81])
+def test_trits(power):
+    vector, twin = calls("take_trits", "qs, at, power, codes, to")
+    qs = np.arange(256, dtype=np.uint8)
+    a, b = np.zeros(256, np.int8), np.zeros(256, np.int8)
+    for at in range(0, 256, 16):
+        vector(qs, at, np.uint8(power), a, at)
+        twin(qs, at, np.uint8(power), b, at)
+    assert a.tolist() == b.tolist() == [q * power % 256 * 3 // 256 - 1 for q in range(256)]
+
+
+def test_last_trits():
+    vector, twin = calls("take_last_trits", "qh, codes, to")
+    for qh in RAW[:, :4]:
+        a, b = np.zeros(20, np.int8), np.zeros(20, np.int8)
+        vector(qh, a, 3)
+        twin(qh, b, 3)
+        digits = [int(q) * 3**k % 256 * 3 // 256 - 1 for k in range(4) for q in qh]
+        assert a.tolist() == b.tolist() == [0, 0, 0, *digits, 0]
+
+
+@pytest.mark.parametrize("word", [0, 1, 0x80000000, 0xFFFFFFFF, 0x12345678])
+def test_signs(word):
+    vector, twin = calls("spread_signs", "word, codes, to")
+    a, b = np.zeros(64, np.int8), np.zeros(64, np.int8)
+    vector(np.uint32(word), a, 16)
+    twin(np.uint32(word), b, 16)
+    assert a.tolist() == b.tolist() == [0] * 16 + [2 * (word >> k & 1) - 1 for k in range(32)] + [0] * 16
+
+
 @pytest.mark.parametrize("width", [16, 32])
 def test_streaming_decode(width):
     rng = np.random.default_rng(0)

@@ -19,10 +19,6 @@ I16        25    1    2  x:i2
 I32        26    1    4  x:i4
 I64        27    1    8  x:i8
 F64        28    1    8  x:f8
-Q8_1        9   32   36  d:f2 s:f2 qs:32i1
-Q1_0       41  128   18  d:f2 qs:16u1
-Q2_0       42   64   18  d:f2 qs:16u1
-Q8_K       15  256  292  d:f4 qs:256i1 bsums:16i2
 IQ1_S      19  256   50  d:f2 qs:32u1 qh:8u2
 IQ1_M      29  256   56  qs:32u1 qh:16u1 scales:8u1
 IQ2_XXS    16  256   66  d:f2 qs:32u2
@@ -30,10 +26,6 @@ IQ2_XS     17  256   74  d:f2 qs:32u2 scales:8u1
 IQ2_S      22  256   82  d:f2 qs:64u1 qh:8u1 scales:8u1
 IQ3_XXS    18  256   98  d:f2 qs:96u1
 IQ3_S      21  256  110  d:f2 qs:64u1 qh:8u1 signs:32u1 scales:4u1
-TQ1_0      34  256   54  qs:48u1 qh:4u1 d:f2
-TQ2_0      35  256   66  qs:64u1 d:f2
-MXFP4      39   32   17  e:u1 qs:16u1
-NVFP4      40   64   36  d:4u1 qs:32u1
 """
 
 REMOVED = {
