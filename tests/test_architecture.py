@@ -13,8 +13,8 @@ PACKAGE = Path(qviz.__file__).resolve().parent
 # Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
 GROUND = {"errors", "_arrays", "_memory", "_numba", "_simd"}
 TYPES = GROUND | {"formats", "grids", "metrics"}
-FILES = TYPES | {"gguf", "calibration", "recipes"}
-WORK = FILES | {"models", "methods", "checkpoints", "llama"}
+FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
+WORK = FILES | {"imatrix", "models", "methods", "checkpoints", "llama"}
 ROOMS = {
     "errors": set(),
     "_arrays": {"errors"},
@@ -25,8 +25,10 @@ ROOMS = {
     "grids": GROUND,
     "metrics": GROUND,
     "gguf": TYPES,
+    "imatrix": TYPES | {"gguf"},
     "calibration": TYPES,
     "recipes": TYPES,
+    "imatrix": TYPES | {"gguf"},
     "models": FILES,
     "methods": FILES,
     "checkpoints": FILES,

@@ -1,0 +1,70 @@
+# make lab    opens the course in JupyterLab
+# make test   runs every test, the lessons included
+# Either one makes .venv and installs what it needs, once; afterwards that costs nothing.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# the first Python here that is new enough; or say: make PYTHON=/path/to/python3.12 lab
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+# JupyterLab wants to hear from root, who is the only user in most containers, that it means it
+LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# Numba keeps compiled kernels, but does not notice that a helper in another file was edited: so a cache for each state
+# of the sources.
+TEST_ENV = NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/numba/$$(cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint notebooks bench clean
+
+help:
+	@echo "make lab        open the course in JupyterLab"
+	@echo "make test       run every test, the lessons included"
+	@echo "make lint       check style and types"
+	@echo "make notebooks  run the lessons and store their outputs"
+	@echo "make bench      time qviz beside its peers"
+	@echo "make clean      delete caches and build outputs (to start over, delete $(VENV) too)"
+
+lab: $(VENV)/.installed-lab
+	$(BIN)/qviz lab $(LAB_ARGS)
+
+test: $(VENV)/.installed-dev
+	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest --nbval notebooks/
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python notebooks/build.py
+
+bench: $(VENV)/.installed-dev
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .ipynb_checkpoints $(VENV)/numba
+	find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed-lab: pyproject.toml | $(VENV)/.made
+	@echo "Installing into $(VENV) (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
+	@echo "Installing into $(VENV), with the tools for tests (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed-lab
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "qviz needs Python 3.11 or newer, and there is none on the PATH (python3 is:" \
+		"$$(python3 --version 2>&1)). Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "qviz needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) could not make a virtual environment;" \
+		"on Debian and Ubuntu, first run: sudo apt install python3-venv"; exit 1; }
+	@touch $@
