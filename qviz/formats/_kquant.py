@@ -340,6 +340,68 @@ def six_bit_scale_and_min(block, j):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore[no-untyped-def]
+    """As `share`, with a search: the factor whose multiples lie nearest under the sub-blocks' `weights`.
+
+    Nine candidates first, by their squared error; then up to five rounds that move one step at a time, as
+    `refine_centred` does, while that raises the gain.
+    """
+    zero = simd.spread(f32(0))
+    largest = zero
+    for j in range(0, values.size, simd.LANES):
+        value = simd.load(values, j)
+        largest = simd.select(largest > value, largest, value)
+    empty = largest < _TINY
+    best_inverse, error = top / largest, zero
+    for k in range(9):
+        # 0 first, unlike the others not cut to `top`; then -4 … 4
+        inverse = top / largest if k == 0 else (f32(0.1) * f32(k - 5 if k < 5 else k - 4) + top) / largest
+        new_error = zero
+        for j in range(0, values.size, simd.LANES):
+            value = simd.load(values, j)
+            count = simd.nearest(inverse * value)
+            count = simd.low_byte(count) if k == 0 else simd.select(count > top, simd.spread(top), count)
+            off = value - f32(1) / inverse * count
+            new_error = new_error + simd.load(weights, j) * off * off
+        if k == 0:
+            error = new_error
+        better = new_error < error
+        error, best_inverse = simd.select(better, new_error, error), simd.select(better, inverse, best_inverse)
+
+    sum_lx, sum_ll = zero, zero
+    for j in range(0, values.size, simd.LANES):
+        value, weight = simd.load(values, j), simd.load(weights, j)
+        count = simd.nearest(best_inverse * value)
+        count = simd.select(count > top, simd.spread(top), count)
+        simd.store(steps, j, simd.low_byte(count))
+        sum_lx = sum_lx + weight * value * count
+        sum_ll = sum_ll + weight * count * count
+    for _ in range(5):
+        moved = zero
+        for j in range(0, values.size, simd.LANES):
+            value, weight, count = simd.load(values, j), simd.load(weights, j), simd.load(steps, j)
+            others_lx = sum_lx - weight * value * count
+            others_ll = sum_ll - weight * count * count
+            new = simd.nearest(value * others_ll / others_lx)
+            new = simd.select(new > top, simd.spread(top), new)
+            new_lx = others_lx + weight * value * new
+            new_ll = others_ll + weight * new * new
+            better = new_lx * new_lx * sum_ll > sum_lx * sum_lx * new_ll
+            better = simd.both(simd.both(better, others_ll > zero), simd.both(others_lx > zero, new != count))
+            simd.store(steps, j, simd.select(better, simd.low_byte(new), count))
+            sum_lx, sum_ll = simd.select(better, new_lx, sum_lx), simd.select(better, new_ll, sum_ll)
+            moved = simd.select(better, simd.spread(f32(1)), moved)
+        if not simd.some(moved > zero):
+            break
+    for j in range(0, values.size, simd.LANES):
+        count = simd.load(steps, j)
+        count = simd.select(count > limit, simd.spread(limit), count)
+        simd.store(steps, j, simd.select(empty, zero, count))
+    scale = simd.select(sum_ll > zero, sum_lx / sum_ll, zero)
+    simd.store(factors, 0, simd.select(empty, zero, scale))
+
+
+@kernel
 def share_signed(values, top, offset, least, steps, factors):  # type: ignore[no-untyped-def]
     """As `share` for scales of either sign: −top … top − 1, stored plus `offset`; the largest magnitude gets −top.
 
@@ -398,6 +460,31 @@ def load_tile(x, start, n, rows):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def load_importance(imatrix, start, n, out):  # type: ignore[no-untyped-def]
+    """The part of `imatrix` (one value a column) that belongs to each of super-blocks `start` … `start + n`."""
+    for b in range(n):
+        column = (start + b) * SUPER % imatrix.size
+        for j in range(0, SUPER, simd.LANES):
+            simd.store(out, b * SUPER + j, simd.load(imatrix, column + j))
+    for j in range(n * SUPER, out.size, simd.LANES):
+        simd.store(out, j, simd.spread(f32(0)))
+
+
+@kernel
+def mean_squares(rows, factor, out):  # type: ignore[no-untyped-def]
+    """`factor` times the mean x² of each super-block of a tile, once for each sub-block: `out` (16 n,)."""
+    square, means = room(simd.LANES * simd.LANES), room(TILE)
+    total = simd.spread(f32(0))
+    for j in range(0, SUPER, simd.LANES):
+        simd.transpose(rows, j, SUPER, square, 0)
+        for i in range(0, square.size, simd.LANES):
+            total = total + simd.load(square, i) * simd.load(square, i)
+    simd.store(means, 0, factor * total / f32(SUPER))
+    for sub in range(out.size):
+        out[sub] = means[sub * TILE // out.size]
+
+
+@kernel
 def side_by_side(rows, group, out):  # type: ignore[no-untyped-def]
     """Sixteen sub-blocks of ``out.size / 16`` weights, one in each lane."""
     width = out.size // simd.LANES
@@ -430,6 +517,18 @@ def found_codes(found, width, sub, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def weigh_by_importance(x, importance, means, at, w, sums):  # type: ignore[no-untyped-def]
+    """Errors count by the importance of their column, times the root of x² plus the super-block's mean square."""
+    mean, total = simd.load(means, at), simd.spread(f32(0))
+    for i in range(0, x.size, simd.LANES):
+        value = simd.load(x, i)
+        weight = simd.load(importance, i) * simd.root(mean + value * value)
+        simd.store(w, i, weight)
+        total = total + weight
+    simd.store(sums, at, total)
+
+
+@kernel
 def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     """Template of Q2_K, Q4_K and Q5_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
@@ -438,22 +537,38 @@ def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     scales, mins, shared, scale_steps, min_steps = room(n), room(n), room(n), room(n), room(n)
     d, dmin = room(TILE), room(TILE)
     codes = np.empty(SUPER, np.int8)
+    weighted = imatrix.size > 0
+    importance, importances, means, sums, shared_sums = room(TILE * SUPER), room(group), room(n), room(n), room(n)
+    first, step = (f32(-0.9), f32(0.05)) if weighted else (_FIRST, _STEP)
+    steps = 36 if weighted else _STEPS
+    absolute = _ABSOLUTE and not weighted
     for start in range(0, blocks.size, TILE):
         part = blocks[start : start + TILE]
         bad = load_tile(x, start, part.size, rows)
         if bad >= 0:
             return start + bad
+        if weighted:
+            load_importance(imatrix, start, part.size, importance)
+            mean_squares(rows, _MEAN_FACTOR, means)
         # search
         for g in range(n // simd.LANES):
+            at = g * simd.LANES
             side_by_side(rows, g, xs)
-            _weigh(xs, ws)
+            if weighted:
+                side_by_side(importance, g, importances)
+                weigh_by_importance(xs, importances, means, at, ws, sums)
+            else:
+                _weigh(xs, ws)
             best = found[g * group : (g + 1) * group]
-            search_with_min(xs, ws, _TOP, _FIRST, _STEP, _STEPS, _ABSOLUTE, best, scales, mins, g * simd.LANES, NOTHING)
+            search_with_min(xs, ws, _TOP, first, step, steps, absolute, best, scales, mins, at, NOTHING)
         # share
-        by_super_block(scales, shared)
-        share(shared, _SCALE_TOP, _SCALE_LIMIT, scale_steps, d)
-        by_super_block(mins, shared)
-        share(shared, _SCALE_TOP, _SCALE_LIMIT, min_steps, dmin)
+        by_super_block(sums, shared_sums)
+        for values, counts, factors in ((scales, scale_steps, d), (mins, min_steps, dmin)):
+            by_super_block(values, shared)
+            if weighted:
+                share_weighted(shared, shared_sums, _SCALE_TOP, _WEIGHTED_LIMIT, counts, factors)
+            else:
+                share(shared, _SCALE_TOP, _SCALE_LIMIT, counts, factors)
         # round
         for b in range(part.size):
             part[b].d, part[b].dmin = half_bits(d[b]), half_bits(dmin[b])
@@ -478,23 +593,42 @@ def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     scales, shared, steps = room(n), room(n), room(n)
     d = room(TILE)
     codes = np.empty(SUPER, np.int8)
+    weighted = imatrix.size > 0
+    importance, importances, means, sums, shared_sums = room(TILE * SUPER), room(group), room(n), room(n), room(n)
     for start in range(0, blocks.size, TILE):
         part = blocks[start : start + TILE]
         bad = load_tile(x, start, part.size, rows)
         if bad >= 0:
             return start + bad
+        if weighted:
+            load_importance(imatrix, start, part.size, importance)
+            if _REFINES:
+                mean_squares(rows, _MEAN_FACTOR, means)
         # search
         for g in range(n // simd.LANES):
+            at = g * simd.LANES
             side_by_side(rows, g, xs)
             best = found[g * group : (g + 1) * group]
-            if _REFINES:
-                refine_centred(xs, _TOP, best, scales, g * simd.LANES, NOTHING)
+            if _REFINES and not weighted:
+                refine_centred(xs, _TOP, best, scales, at, NOTHING)
             else:
-                weigh_by_square(xs, ws)
-                search_centred(xs, ws, _TOP, best, scales, g * simd.LANES, NOTHING)
+                if not weighted:
+                    weigh_by_square(xs, ws)
+                elif _REFINES:
+                    side_by_side(importance, g, importances)
+                    weigh_by_importance(xs, importances, means, at, ws, sums)
+                else:
+                    side_by_side(importance, g, ws)
+                search_centred(xs, ws, _TOP, best, scales, at, NOTHING)
         # share
         by_super_block(scales, shared)
-        share_signed(shared, _SCALE_TOP, _SCALE_OFFSET, _SCALE_LEAST, steps, d)
+        if _REFINES and weighted:
+            by_super_block(sums, shared_sums)
+            search_centred(shared, shared_sums, _SCALE_TOP, steps, d, 0, NOTHING)
+            for j in range(n):
+                steps[j] += _SCALE_OFFSET
+        else:
+            share_signed(shared, _SCALE_TOP, _SCALE_OFFSET, _SCALE_LEAST, steps, d)
         # round
         for b in range(part.size):
             part[b].d = half_bits(d[b])
@@ -550,5 +684,6 @@ def weigh_by_square(x, w):  # type: ignore[no-untyped-def]
 # What the templates call; `specialise` puts a format's own values behind these names.
 _WIDTH, _TOP, _FIRST, _STEP, _STEPS, _ABSOLUTE = 32, f32(0), f32(0), f32(0), 0, False
 _SCALE_TOP, _SCALE_LIMIT, _SCALE_OFFSET, _SCALE_LEAST = f32(0), f32(0), f32(0), f32(0)
+_WEIGHTED_LIMIT, _MEAN_FACTOR = f32(255), f32(2)
 _REFINES, _BLANKS = False, False
 _weigh = _pack_scales = _scale_and_min = _scale = _pack_codes = load_tile

@@ -43,6 +43,7 @@ _encode = specialise(
     _ABSOLUTE=True,
     _SCALE_TOP=f32(15),
     _SCALE_LIMIT=f32(255),
+    _MEAN_FACTOR=f32(1),
     _weigh=weigh_by_magnitude,
     _pack_scales=_pack_scales,
     _scale_and_min=_scale_and_min,
@@ -65,6 +66,7 @@ Q2_K = Format(
     sub_block_size=16,
     codes=(0, 3),
     quantize_blocks=without_imatrix(_encode),
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q2_K_ref, dequantize_row_q2_K; ggml-common.h: block_q2_K",
 )

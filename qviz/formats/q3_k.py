@@ -77,6 +77,7 @@ Q3_K = Format(
     sub_block_size=16,
     codes=(-4, 3),
     quantize_blocks=without_imatrix(_encode),
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q3_K_ref, dequantize_row_q3_K; ggml-common.h: block_q3_K",
 )

@@ -61,6 +61,7 @@ Q4_K = Format(
     sub_block_size=32,
     codes=(0, 15),
     quantize_blocks=without_imatrix(_encode),
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q4_K_ref, dequantize_row_q4_K; ggml-common.h: block_q4_K",
 )

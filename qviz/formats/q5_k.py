@@ -42,6 +42,7 @@ _encode = specialise(
     _ABSOLUTE=False,
     _SCALE_TOP=f32(63),
     _SCALE_LIMIT=f32(63),
+    _WEIGHTED_LIMIT=f32(63),
     _weigh=weigh_by_size,
     _pack_scales=pack_sixes,
     _scale_and_min=six_bit_scale_and_min,
@@ -65,6 +66,7 @@ Q5_K = Format(
     sub_block_size=32,
     codes=(0, 31),
     quantize_blocks=without_imatrix(_encode),
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q5_K_ref, dequantize_row_q5_K; ggml-common.h: block_q5_K",
 )

@@ -76,6 +76,7 @@ Q6_K = Format(
     sub_block_size=16,
     codes=(-32, 31),
     quantize_blocks=without_imatrix(_encode),
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q6_K_ref, dequantize_row_q6_K; ggml-common.h: block_q6_K",
 )
