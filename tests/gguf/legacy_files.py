@@ -108,7 +108,7 @@ V3 = {
 def by_row(matrix: Matrix) -> Matrix:
     """The blocks of a matrix as they stood before March 11 2023: a row's mins, its scales, then its codes."""
     fields = {Q4_0: [4, 16], Q4_1: [4, 4, 16]}[matrix.type_id]
-    rows, width = matrix.shape
+    rows = matrix.shape[0]
     row_size = len(matrix.raw) // rows
     raw = b""
     for r in range(rows):

@@ -139,7 +139,7 @@ def test_a_missing_part(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
 
 
 def test_a_part_of_another_model(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
-    path, tensors = in_parts
+    path, _ = in_parts
     other = cut(old.llama_tensors(old.f32, layers=1), 2, ("tok_embeddings", ".wo.", ".w2."))[1]
     path.with_name("model.bin.1").write_bytes(old.llama_file(other, old.hparams(0, 1), old.tokens(), "GGMF", 1))
     with pytest.raises(GGUFError, match="not a part of the model"):
@@ -308,15 +308,16 @@ def test_what_fits_no_format(tmp_path: Path, inexact: str, target: str, file_typ
     assert file["output.weight"].format == target
     assert file.metadata["general.file_type"] == file_type
     exact, got = tensors["output.weight"].values, decoded(out)["output.weight"]
-    size = np.abs(exact) if inexact == "F16" else 0.16  # 15 times the largest scale, and the largest min
-    assert np.all(np.abs(exact - got) <= size * 2**-11 + 2**-25)
+    # a float16 is off by up to 2^-11 of itself; scales and mins are below 0.06 (6 σ), and a scale counts 15 times
+    limit = np.abs(exact) * 2**-11 + 2**-25 if inexact == "F16" else 16 * (0.06 * 2**-11 + 2**-25)
+    assert np.all(np.abs(exact - got) <= limit)
     assert np.array_equal(exact, got) == (inexact == "F32")
 
 
 def test_rounding_refuses_a_scale_that_float16_cannot_hold(tmp_path: Path) -> None:
     tensors = old.llama_tensors(old.V2["Q4_0_v2"])
     big = tensors["output.weight"]
-    big = big._replace(raw=struct.pack("<f", 1e-9) + big.raw[4:])
+    big = big._replace(raw=struct.pack("<f", 1e5) + big.raw[4:])
     path = tmp_path / "model.bin"
     path.write_bytes(old.llama_file(tensors | {"output.weight": big}, old.hparams(2), old.tokens(), "GGJT", 2))
     file = gguf.read(legacy.convert(path, tmp_path / "model.gguf", inexact="round"))
@@ -372,7 +373,7 @@ def test_bad_options(tmp_path: Path, options: dict[str, object], problem: str) -
 
 
 def small(container: str = "GGJT", version: int = 3) -> bytes:
-    tensors = {k: m for k, m in old.llama_tensors(GENERATIONS[container, version]["F16"], layers=1).items()}
+    tensors = old.llama_tensors(GENERATIONS[container, version]["F16"], layers=1)
     return old.llama_file(tensors, old.hparams(1, 1), old.tokens(), container, version)
 
 
@@ -392,7 +393,7 @@ MALFORMED = {
     "no vocabulary": (patched(small(), 8, 0), "n_vocab is not plausible", 8),
     "vocabulary of 2^31": (patched(small(), 8, -1), "n_vocab is not plausible", 8),
     "vocabulary larger than the file": (patched(small(), 8, 1 << 20), "more tokens than the file has room for", 36),
-    "other vocabulary": (patched(small(), 8, 299), "", None),
+    "other vocabulary": (patched(small(), 8, 299), "wrong number of dimensions", FIRST - 12 - len(b" w40") + 4),
     "other width": (patched(small(), 12, 96), "does not fit the header", None),
     "no layers": (patched(small(), 24, 0), "n_layer is not plausible", 24),
     "a million layers": (patched(small(), 24, 10**6), "fewer tensors than layers", None),
@@ -440,7 +441,7 @@ def test_cut_short_anywhere(tmp_path: Path, container: str, version: int) -> Non
     path = tmp_path / "model.bin"
     # every byte of the header, of the first tensors' edges, and a sample of the rest
     starts = [whole.index(name) for name in (b"tok_embeddings", b"norm.weight", b"layers.0.ffn_norm")]
-    places = {*range(0, 400), *(s + d for s in starts for d in range(-12, 64)), *range(400, len(whole), 997)}
+    places = {*range(400), *(s + d for s in starts for d in range(-12, 64)), *range(400, len(whole), 997)}
     for length in sorted(places | {len(whole) - 1}):
         path.write_bytes(whole[:length])
         with pytest.raises(GGUFError):
@@ -469,7 +470,6 @@ def test_mutations_end_in_our_error_or_in_a_file(tmp_path: Path, seed: int) -> N
                 for name in file:
                     assert file[name].dequantize().shape == file.tensor_info[name].shape
             outcomes.add("opens")
-        except QvizError as error:
-            assert str(error)
+        except QvizError:
             outcomes.add("refused")
     assert outcomes == {"opens", "refused"}
