@@ -1,8 +1,6 @@
-"""The ggml types that have no file of their own yet: enough to list and copy any GGUF, not to decode it.
+"""The ggml types that hold no quantized weights: enough to list and copy any GGUF, not to decode them.
 
-Each row below says how a block's bytes split into fields, because a big-endian file swaps the bytes of every
-field that is wider than one. A format that gets its own file leaves this table; the registry refuses it in
-both places.
+Their values are described nevertheless, because a big-endian file swaps the bytes of every value.
 """
 
 from __future__ import annotations
@@ -10,23 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from qviz.formats.base import Format
-
-# name, type id, weights in a block, bytes of a block, its fields: "d:f2" is one float16, "qs:16u1" sixteen
-# bytes
-_TABLE = """
-I8         24    1    1  x:i1
-I16        25    1    2  x:i2
-I32        26    1    4  x:i4
-I64        27    1    8  x:i8
-F64        28    1    8  x:f8
-IQ1_S      19  256   50  d:f2 qs:32u1 qh:8u2
-IQ1_M      29  256   56  qs:32u1 qh:16u1 scales:8u1
-IQ2_XXS    16  256   66  d:f2 qs:32u2
-IQ2_XS     17  256   74  d:f2 qs:32u2 scales:8u1
-IQ2_S      22  256   82  d:f2 qs:64u1 qh:8u1 scales:8u1
-IQ3_XXS    18  256   98  d:f2 qs:96u1
-IQ3_S      21  256  110  d:f2 qs:64u1 qh:8u1 signs:32u1 scales:4u1
-"""
 
 REMOVED = {
     4: "Q4_2",
@@ -40,25 +21,20 @@ REMOVED = {
 }
 """Type ids that ggml once gave out and took back: a file that holds one cannot be read by anybody today."""
 
-
-def _fields(text: str) -> np.dtype[np.void]:
-    pairs = (part.split(":") for part in text.split())
-    # a plain "f2" is one number; "16u1" becomes a subarray of sixteen
-    return np.dtype(
-        [(name, f"<{kind}" if kind[0].isalpha() else f"({kind[:-2]},)<{kind[-2:]}") for name, kind in pairs]
-    )
-
-
-def _format(row: str) -> Format:
-    name, type_id, block_size, type_size, fields = row.split(maxsplit=4)
-    return Format(
+OPAQUE = tuple(
+    Format(
         name=name,
-        type_id=int(type_id),
-        block_size=int(block_size),
-        type_size=int(type_size),
-        dtype=_fields(fields),
-        source=f"ggml-common.h: block_{name.lower()}" if int(block_size) > 1 else f"ggml.h: GGML_TYPE_{name}",
+        type_id=type_id,
+        block_size=1,
+        type_size=np.dtype(kind).itemsize,
+        dtype=np.dtype([("x", kind)]),
+        source=f"ggml.h: GGML_TYPE_{name}",
     )
-
-
-OPAQUE = tuple(_format(row) for row in _TABLE.strip().splitlines())
+    for name, type_id, kind in (
+        ("I8", 24, "<i1"),
+        ("I16", 25, "<i2"),
+        ("I32", 26, "<i4"),
+        ("I64", 27, "<i8"),
+        ("F64", 28, "<f8"),
+    )
+)

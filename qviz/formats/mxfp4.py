@@ -67,7 +67,7 @@ def nearest_codes(row, largest, scale, codes):  # type: ignore[no-untyped-def]
 
 @kernel
 def _first_nearest(row, scale, codes):  # type: ignore[no-untyped-def]
-    """The plain search, for what its rounding decides: levels that overflow or coincide, weights far beyond them all."""
+    """The plain search, where its rounding decides: levels that overflow or coincide, weights far beyond them all."""
     for j in range(row.size):
         best, code = np.abs(_LEVELS[0] * scale - row[j]), u8(0)
         for k in range(1, _LEVELS.size):

@@ -1,0 +1,79 @@
+"""IQ1_S: 256 weights, groups of eight from a codebook of 2048: 50 bytes, 1.5625 bits per weight.
+
+Eleven bits choose eight levels −1, 0, 1 at once, signs included, out of the 6561 combinations that there are. So few
+levels need help where they stand: 32 weights share a 3-bit scale and one bit that shifts all their levels up or down
+by an eighth.
+
+``scale · (level ± 1/8)`` is written here as ``scale / 8 · (8 · level ± 1)``, the same float32: so codes are whole
+numbers, −9 −1 7 or −7 1 9.
+
+It can be read here, not written: a usable encoder needs an importance matrix and a search through the codebook.
+
+Bytes::
+
+    d   float16  scale of the scales
+    qs  32 × u8  low eight bits of each group's entry
+    qh  8 × u16  one a sub-block of 32: the upper three bits of its four entries, the scale in bits 12 … 14,
+                 and the shift in bit 15 (set: down)
+
+    x = d · (2 · scale + 1) · (level ± 1/8)
+
+Examples
+--------
+Entry 0 is −1 eight times. With d = 8, all scales 0, the first sub-block shifted up, the second down:
+
+>>> from qviz.formats import QTensor
+>>> raw = np.float16(8).tobytes() + bytes(32) + np.uint16([0, 0x8000] * 4).tobytes()
+>>> t = QTensor.from_bytes("IQ1_S", raw, (256,))
+>>> t.dequantize()[[0, 32]].tolist(), t.unpack().codes[[0, 32]].tolist()
+([-7.0, -9.0], [-7, -9])
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_float, i8, kernel, u16
+from qviz.formats._codebooks import IQ1_GRID
+from qviz.formats.base import Format
+
+
+@kernel
+def place_shifted(index, down, codes, to):  # type: ignore[no-untyped-def]
+    """Eight times the levels of entry `index`, less 1 if `down`, else plus 1, to ``codes[to:]``."""
+    entry, shift = IQ1_GRID[index], i8(-1) if down else i8(1)
+    for j in range(entry.size):
+        codes[to + j] = i8(i8(entry[j] * i8(8)) + shift)
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        d = half_float(blocks[b].d)
+        for s in range(8):
+            word = blocks[b].qh[s]
+            k = 8 * b + s
+            scales[k] = d * (f32(2) * f32(u16(word >> u16(12)) & u16(7)) + f32(1)) * f32(0.125)
+            mins[k] = f32(0)
+            for group in range(4):
+                upper = u16(u16(word >> u16(3 * group)) & u16(7))
+                index = u16(u16(blocks[b].qs[4 * s + group]) | u16(upper << u16(8)))
+                place_shifted(index, word >= u16(0x8000), codes[k], 8 * group)
+
+
+IQ1_S = Format(
+    name="IQ1_S",
+    type_id=19,
+    block_size=256,
+    sub_block_size=32,
+    type_size=50,
+    dtype=np.dtype([("d", "<f2"), ("qs", "u1", (32,)), ("qh", "<u2", (8,))]),
+    field_notes={
+        "d": "scale of the scales",
+        "qs": "low bits of codebook entries",
+        "qh": "upper bits of codebook entries, scales, shifts",
+    },
+    codes=(-9, 9),
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: dequantize_row_iq1_s; ggml-common.h: block_iq1_s, iq1s_grid",
+)

@@ -1,0 +1,61 @@
+"""IQ2_XS: 256 weights, groups of eight from a codebook of 512: 74 bytes, 2.3125 bits per weight.
+
+IQ2_XXS with a codebook twice as large and scales twice as dense, one 4-bit scale for sixteen weights. A group of
+eight is one 16-bit word: nine bits choose the entry, seven give the signs, and the eighth sign follows from them.
+
+It can be read here, not written: a good encoder needs an importance matrix and a search among neighbouring entries.
+
+Bytes::
+
+    d       float16   scale of the scales
+    qs      32 × u16  a group each: entry in the low nine bits, seven sign bits above
+    scales  8 × u8    two a byte, the lower half first: one scale a sub-block of 16
+
+    x = d · (scale + 0.5) / 4 · sign · level
+
+Examples
+--------
+Entry 1 is 43 and seven times 8. With d = 4, all scales 0 (half a step), and one negative sign, to which the eighth
+is added:
+
+>>> from qviz.formats import QTensor
+>>> raw = np.float16(4).tobytes() + np.uint16([1 | 0b0000010 << 9] * 32).tobytes() + bytes(8)
+>>> QTensor.from_bytes("IQ2_XS", raw, (256,)).dequantize()[:8].tolist()
+[21.5, -4.0, 4.0, 4.0, 4.0, 4.0, 4.0, -4.0]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_float, kernel, u8, u16
+from qviz.formats._codebooks import EIGHTH, IQ2_XS_GRID, place
+from qviz.formats.base import Format
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        d, qs = half_float(blocks[b].d), blocks[b].qs
+        for s in range(16):
+            k = 16 * b + s
+            scale = u8(blocks[b].scales[s // 2] >> u8(4 * (s % 2))) & u8(15)
+            scales[k] = d * (f32(0.5) + f32(scale)) * f32(0.25)
+            mins[k] = f32(0)
+            for group in range(2):
+                word = qs[2 * s + group]
+                place(IQ2_XS_GRID, u16(word & u16(511)), EIGHTH[u16(word >> u16(9))], codes[k], 8 * group)
+
+
+IQ2_XS = Format(
+    name="IQ2_XS",
+    type_id=17,
+    block_size=256,
+    sub_block_size=16,
+    type_size=74,
+    dtype=np.dtype([("d", "<f2"), ("qs", "<u2", (32,)), ("scales", "u1", (8,))]),
+    field_notes={"d": "scale of the scales", "qs": "codebook entries and signs", "scales": "scales, two a byte"},
+    codes=(-43, 43),
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: dequantize_row_iq2_xs; ggml-common.h: block_iq2_xs, iq2xs_grid, ksigns_iq2xs",
+)

@@ -1,0 +1,74 @@
+"""IQ3_S: 256 weights, groups of four from a codebook of 512: 110 bytes, 3.4375 bits per weight.
+
+Nine bits choose the magnitudes of four weights among the odd numbers 1 … 15, and every weight has a sign bit of its
+own. Each 32 weights share a 4-bit scale, which counts in odd steps: 1, 3, … 31.
+
+It can be read here, not written: a good encoder searches among neighbouring entries.
+
+Bytes::
+
+    d       float16  scale of the scales
+    qs      64 × u8  low eight bits of the entry for each four weights
+    qh      8 × u8   their ninth bits, eight a byte
+    signs   32 × u8  a bit for each weight
+    scales  4 × u8   two a byte, the lower half first: one scale a sub-block of 32
+
+    x = d · (2 · scale + 1) · sign · level
+
+Examples
+--------
+Entry 1 is 3 1 1 1, entry 0 is 1 1 1 1. With d = 0.5, all scales 1 (three steps) and the second sign of each eight
+negative:
+
+>>> from qviz.formats import QTensor
+>>> raw = np.float16(0.5).tobytes() + bytes([1, 0] * 32) + bytes(8) + bytes([0b10] * 32) + bytes([0x11] * 4)
+>>> QTensor.from_bytes("IQ3_S", raw, (256,)).dequantize()[:8].tolist()
+[4.5, -1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_float, kernel, u8, u16
+from qviz.formats._codebooks import IQ3_S_GRID, place
+from qviz.formats.base import Format
+
+
+@kernel
+def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    for b in range(blocks.size):
+        block = blocks[b]
+        d = half_float(block.d)
+        for s in range(8):
+            k = 8 * b + s
+            scale = u8(block.scales[s // 2] >> u8(4 * (s % 2))) & u8(15)
+            scales[k] = d * (f32(1) + f32(2) * f32(scale))
+            mins[k] = f32(0)
+            for half in range(8):
+                ninth = u8(block.qh[s] >> u8(half)) & u8(1)
+                index = u16(u16(block.qs[8 * s + half]) | u16(u16(ninth) << u16(8)))
+                signs = u8(block.signs[4 * s + half // 2] >> u8(4 * (half % 2)))
+                place(IQ3_S_GRID, index, signs, codes[k], 4 * half)
+
+
+IQ3_S = Format(
+    name="IQ3_S",
+    type_id=21,
+    block_size=256,
+    sub_block_size=32,
+    type_size=110,
+    dtype=np.dtype(
+        [("d", "<f2"), ("qs", "u1", (64,)), ("qh", "u1", (8,)), ("signs", "u1", (32,)), ("scales", "u1", (4,))]
+    ),
+    field_notes={
+        "d": "scale of the scales",
+        "qs": "low bits of codebook entries",
+        "qh": "ninth bits of codebook entries",
+        "signs": "signs, eight a byte",
+        "scales": "scales, two a byte",
+    },
+    codes=(-15, 15),
+    unpack_blocks=_unpack,
+    source="ggml-quants.c: dequantize_row_iq3_s; ggml-common.h: block_iq3_s, iq3s_grid",
+)
