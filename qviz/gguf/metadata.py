@@ -75,6 +75,10 @@ class Metadata(Mapping[str, Any]):
             value = self._values[key] = self._decode(key)
         return value
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default`."""
+        return self[key] if key in self else default  # noqa: SIM401 - this is get; Mapping's would suggest keys
+
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key in self._values
 

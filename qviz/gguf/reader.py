@@ -10,9 +10,11 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
@@ -35,6 +37,7 @@ DEFAULT_ALIGNMENT = 32
 ALIGNMENT_KEY = "general.alignment"
 MAX_ALIGNMENT = 1 << 21  # a huge page; a file that asks for more is broken, and would cost that much padding
 MAX_DIMS = 4
+MAX_ENTRIES = 1 << 16  # keys, or tensors: each costs memory, and the largest models have some thousands
 MAX_NAME_BYTES = 63  # ggml keeps names in 64 bytes, the last one zero
 _MAX_I64 = (1 << 63) - 1
 
@@ -150,9 +153,14 @@ class GGUFFile(Mapping[str, QTensor]):
 
     def __getitem__(self, name: str) -> QTensor:
         try:
-            return self._part_of[name].tensor(name)
+            part = self._part_of[name]
         except (KeyError, TypeError):
             raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self._part_of)}") from None
+        return part.tensor(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The tensor, or `default`."""
+        return self[name] if name in self else default  # noqa: SIM401 - this is get; Mapping's would suggest names
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._part_of
@@ -361,6 +369,8 @@ class _Header:
         hint = "; is the rest of the header in the other byte order than the version?"
         self._plausible(n_keys, width + 6, "metadata keys", counts_at + width, hint)
         self._plausible(n_tensors, 2 * width + 16, "tensors", counts_at, hint)
+        self._sane(n_keys, "metadata keys", counts_at + width)
+        self._sane(n_tensors, "tensors", counts_at)
 
         self.metadata = self._metadata(n_keys)
         self.alignment = self._alignment()
@@ -440,18 +450,19 @@ class _Header:
     def _skip_strings(self, count: int, key: str) -> None:
         # a vocabulary has 10^5 of these, so this loop is the time it takes to open a file
         unpack, width, buffer = self.layout.length.unpack_from, self.layout.length.size, self._buffer
-        start = pos = self._pos
-        last = self._size - width
-        for _ in range(count):
-            if pos > last:
-                break
-            start, pos = pos, pos + unpack(buffer, pos)[0] + width
-        else:
-            if pos <= self._size:
-                self._pos = pos
-                return
-        self._pos = pos if pos <= self._size else start
-        self._skip_value(ValueType.STR, key, 0)  # fails, at the string that does not fit
+        pos = self._pos
+        while count:
+            batch = min(count, 1000)
+            try:
+                for _ in repeat(None, batch):
+                    pos += unpack(buffer, pos)[0] + width
+            except (struct.error, OverflowError):  # past the end
+                pos = self._size + 1
+            if pos > self._size:
+                for _ in range(batch):
+                    self._skip_value(ValueType.STR, key, 0)  # one of them fails, and says where
+            self._pos = pos
+            count -= batch
 
     def _alignment(self) -> int:
         if ALIGNMENT_KEY not in self.metadata:
@@ -564,6 +575,10 @@ class _Header:
         left = self._size - self._pos
         if count * smallest > left:
             self._fail(f"more {what} than the file has room for", offset, count, f"at most {left // smallest}{hint}")
+
+    def _sane(self, count: int, what: str, offset: int) -> None:
+        if count > MAX_ENTRIES:
+            self._fail(f"more {what} than any model has", offset, count, f"at most {MAX_ENTRIES}")
 
     def _take_length(self, what: str, length: int) -> None:
         if length > self._size - self._pos:

@@ -360,6 +360,20 @@ def test_random_bytes_behind_a_good_magic(tmp_path):
         assert not survives(tmp_path / "m.gguf", head + struct.pack("<QQ", 1, 1) + rng.randbytes(rng.randrange(200)))
 
 
+@pytest.mark.parametrize("what", ["tensors", "metadata keys"])
+def test_a_large_file_of_nothing_but_names_does_not_fill_the_memory(tmp_path, what):
+    path = tmp_path / "names.gguf"
+    counts = {"n_tensors": 1 << 17} if what == "tensors" else {"n_pairs": 1 << 17}
+    path.write_bytes(R.file(data=bytes(32 << 17), **counts))
+    tracemalloc.start()
+    with pytest.raises(
+        GGUFError, match=f"more {what} than any model has at byte .*: found 131072, expected at most 65536"
+    ):
+        gguf.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 def test_a_long_array_is_checked_without_being_built(tmp_path):
     """A hundred thousand strings with the last one broken: one pass, no list of as many things."""
     path = tmp_path / "long.gguf"
