@@ -124,8 +124,9 @@ def lab(jupyter_args: tuple[str, ...]) -> None:
     """
     lessons = _lessons()
     command = [
-        *(sys.executable, "-m", "jupyterlab", str(lessons / FIRST_LESSON)),
+        *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={lessons}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
         # in a container everybody is root, and Jupyter would refuse to start
         *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
         *jupyter_args,

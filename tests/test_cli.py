@@ -322,8 +322,11 @@ def test_lab_opens_the_first_lesson_of_a_checkout(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "qviz" / "cli.py"))
     result, command, settings = lab("--no-browser", "--port=9999", "--", "--ServerApp.x=1")
     assert result.exit_code == 7  # Jupyter's own
-    assert command[:4] == [sys.executable, "-m", "jupyterlab", str(tmp_path / "notebooks" / "00_start_here.ipynb")]
-    assert f"--ServerApp.root_dir={tmp_path / 'notebooks'}" in command
+    assert command[:5] == [
+        *(sys.executable, "-m", "jupyterlab"),
+        f"--ServerApp.root_dir={tmp_path / 'notebooks'}",
+        "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
+    ]
     assert command[-3:] == ["--no-browser", "--port=9999", "--ServerApp.x=1"]
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
@@ -331,7 +334,7 @@ def test_lab_opens_the_first_lesson_of_a_checkout(lab, monkeypatch, tmp_path):
 def test_lab_copies_the_lessons_and_keeps_what_is_there(lab, installed, tmp_path):
     result, command, _ = lab()
     course = tmp_path / "work" / "qviz-course"
-    assert command[3] == str(course / "00_start_here.ipynb")
+    assert f"--ServerApp.root_dir={course}" in command
     assert sorted(p.relative_to(course).as_posix() for p in course.rglob("*") if p.is_file()) == [
         "00_start_here.ipynb",
         "exercises/01.ipynb",
