@@ -10,7 +10,8 @@
     │   └── NotEncodableError   the format can be read, or only copied, here
     ├── GridError               an integer grid that cannot exist (bits, group_size, ...)
     ├── GGUFError               a malformed container: file, offset, what was read, what was expected
-    │   └── ImatrixError        a malformed importance matrix
+    │   ├── ImatrixError        a malformed importance matrix
+    │   └── CheckpointError     a Hugging Face folder that is damaged, or holds what cannot be converted
     ├── RecipeError             a recipe that does not exist, or does not fit a model
     ├── PipelineError           a model that cannot be quantized as asked
     ├── ModelError              a model cannot be found, fetched or opened
@@ -98,6 +99,10 @@ class GGUFError(QvizError):
 
 class ImatrixError(GGUFError):
     """A file of importance matrices that breaks its own rules, or does not fit a model."""
+
+
+class CheckpointError(GGUFError):
+    """A safetensors file or model folder that breaks its rules, or that GGUF has no place for."""
 
 
 class RecipeError(QvizError, ValueError):

@@ -1,0 +1,308 @@
+"""What the config.json of a Llama-family model says, and what that makes of its tensors.
+
+Hugging Face keeps the two halves of a head's rotary pairs apart, ggml wants partners side by side, so the rows of
+q_proj and k_proj change places on the way: see `interleaved`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import CheckpointError
+from qviz.gguf.values import F32, U32
+
+ARCHITECTURES = ("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "LlamaModel")
+# Leftovers of training and of old versions of the library; GGUF has no use for them.
+SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")
+
+_REQUIRED: Any = object()
+_LARGEST = 1 << 31
+
+
+class Place(NamedTuple):
+    """Where a tensor of the model goes.
+
+    Attributes
+    ----------
+    source, target : str
+        Its names.
+    shape : tuple of int
+    heads : int
+        Number of heads whose rows change places; 0 for none.
+    """
+
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    heads: int = 0
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The numbers of a Llama-family model.
+
+    Parameters
+    ----------
+    n_vocab, n_embd, n_ff, n_layer, n_head, n_head_kv, head_size, context_length : int
+    rms_eps, rope_theta : float
+    tied : bool
+        The output shares the token embedding.
+    attention_bias, mlp_bias : bool
+    rope : mapping
+        The rope scaling as config.json has it; empty if there is none.
+    names_head_size : bool
+        config.json gives head_dim, so GGUF must too.
+    prefix : str
+        What the names of all tensors but the output's start with.
+    """
+
+    n_vocab: int
+    n_embd: int
+    n_ff: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    head_size: int
+    context_length: int
+    rms_eps: float
+    rope_theta: float
+    tied: bool
+    attention_bias: bool
+    mlp_bias: bool
+    rope: Mapping[str, Any]
+    names_head_size: bool
+    prefix: str
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any], path: Path) -> LlamaConfig:
+        """Read and check a config.json.
+
+        Parameters
+        ----------
+        config : mapping
+            Its contents.
+        path : pathlib.Path
+            For errors.
+
+        Raises
+        ------
+        CheckpointError
+            Another architecture, a model that is quantized already, or numbers that do not fit together.
+        """
+        read = _Reader(config, path)
+        architecture = read.architecture()
+        n_embd, n_head = read.count("hidden_size"), read.count("num_attention_heads")
+        head_size = read.count("head_dim", n_embd // n_head)
+        n_head_kv = read.count("num_key_value_heads", n_head)
+        if n_head % n_head_kv or head_size % 2 or (config.get("head_dim") is None and n_embd % n_head):
+            found = f"width {n_embd}, {n_head} heads, {n_head_kv} key-value heads of {head_size}"
+            raise CheckpointError("its heads do not fit together", path=path, found=found)
+        rope = read.rope()
+        return cls(
+            n_vocab=read.count("vocab_size"),
+            n_embd=n_embd,
+            n_ff=read.count("intermediate_size"),
+            n_layer=read.count("num_hidden_layers"),
+            n_head=n_head,
+            n_head_kv=n_head_kv,
+            head_size=head_size,
+            context_length=read.count("max_position_embeddings", 2048),
+            rms_eps=read.number("rms_norm_eps", 1e-6),
+            rope_theta=_positive(rope, "rope_theta", path) if "rope_theta" in rope else read.number("rope_theta", 1e4),
+            tied=read.flag("tie_word_embeddings"),
+            attention_bias=read.flag("attention_bias"),
+            mlp_bias=read.flag("mlp_bias"),
+            rope=rope,
+            names_head_size=config.get("head_dim") is not None,
+            prefix="" if architecture == "LlamaModel" else "model.",
+        )
+
+    def places(self) -> Iterator[Place]:
+        """Every tensor of the model."""
+        yield Place(f"{self.prefix}embed_tokens.weight", "token_embd.weight", (self.n_vocab, self.n_embd))
+        for layer in range(self.n_layer):
+            source, target = f"{self.prefix}layers.{layer}.", f"blk.{layer}."
+            for old, new in (("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm")):
+                yield Place(f"{source}{old}.weight", f"{target}{new}.weight", (self.n_embd,))
+            yield from self._linear(source, target)
+        yield Place(f"{self.prefix}norm.weight", "output_norm.weight", (self.n_embd,))
+        if not self.tied:
+            yield Place("lm_head.weight", "output.weight", (self.n_vocab, self.n_embd))
+
+    def _linear(self, source: str, target: str) -> Iterator[Place]:
+        q, kv = self.n_head * self.head_size, self.n_head_kv * self.head_size
+        for old, new, rows, columns, heads, bias in (
+            ("self_attn.q_proj", "attn_q", q, self.n_embd, self.n_head, self.attention_bias),
+            ("self_attn.k_proj", "attn_k", kv, self.n_embd, self.n_head_kv, self.attention_bias),
+            ("self_attn.v_proj", "attn_v", kv, self.n_embd, 0, self.attention_bias),
+            ("self_attn.o_proj", "attn_output", self.n_embd, q, 0, self.attention_bias),
+            ("mlp.gate_proj", "ffn_gate", self.n_ff, self.n_embd, 0, self.mlp_bias),
+            ("mlp.down_proj", "ffn_down", self.n_embd, self.n_ff, 0, self.mlp_bias),
+            ("mlp.up_proj", "ffn_up", self.n_ff, self.n_embd, 0, self.mlp_bias),
+        ):
+            yield Place(f"{source}{old}.weight", f"{target}{new}.weight", (rows, columns), heads)
+            if bias:
+                yield Place(f"{source}{old}.bias", f"{target}{new}.bias", (rows,), heads)
+
+    def metadata(self) -> dict[str, Any]:
+        """The ``llama.`` keys of a GGUF file."""
+        values: dict[str, Any] = {
+            "block_count": U32(self.n_layer),
+            "context_length": U32(self.context_length),
+            "embedding_length": U32(self.n_embd),
+            "feed_forward_length": U32(self.n_ff),
+            "attention.head_count": U32(self.n_head),
+            "attention.head_count_kv": U32(self.n_head_kv),
+            **self._rope_scaling(),
+            "rope.freq_base": F32(self.rope_theta),
+            "attention.layer_norm_rms_epsilon": F32(self.rms_eps),
+        }
+        if self.names_head_size:
+            values |= {"attention.key_length": U32(self.head_size), "attention.value_length": U32(self.head_size)}
+        values |= {"vocab_size": U32(self.n_vocab), "rope.dimension_count": U32(self.head_size)}
+        return {f"llama.{key}": value for key, value in values.items()}
+
+    def _rope_scaling(self) -> dict[str, Any]:
+        kind = self.rope.get("rope_type")
+        if kind not in ("linear", "yarn"):
+            return {}
+        values: dict[str, Any] = {"type": kind, "factor": F32(self.rope["factor"])}
+        if kind == "yarn":
+            values["original_context_length"] = U32(self.rope["original_max_position_embeddings"])
+            for key, names in _YARN.items():
+                if found := [self.rope[name] for name in names if name in self.rope]:
+                    values[key] = F32(found[0])
+        return {f"rope.scaling.{key}": value for key, value in values.items()}
+
+    def rope_factors(self) -> npt.NDArray[np.float32] | None:
+        """What Llama 3 divides each rotary frequency by, float32 (head_size / 2,); None for other models."""
+        if self.rope.get("rope_type") != "llama3":
+            return None
+        factor, low, high = (float(self.rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+        context = float(self.rope["original_max_position_embeddings"])
+        exponents = np.arange(0, self.head_size, 2, dtype=np.float32) / np.float32(self.head_size)
+        wavelength = 2 * math.pi * np.float64(self.rope_theta) ** exponents
+        # short waves stay, long ones are stretched by the whole factor, those between by part of it
+        smooth = np.clip((context / wavelength - low) / (high - low), 0, 1)
+        return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
+
+
+_YARN = {
+    "yarn_ext_factor": ("extrapolation_factor",),
+    "yarn_attn_factor": ("attention_factor", "attn_factor"),
+    "yarn_beta_fast": ("beta_fast",),
+    "yarn_beta_slow": ("beta_slow",),
+}
+_ROPE_NUMBERS = {
+    "linear": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+# Without scaling; and dynamic NTK scaling, which begins only behind the context length.
+_ROPE_UNSCALED = (None, "default", "dynamic")
+
+
+def interleaved(rows: int, heads: int) -> npt.NDArray[np.intp]:
+    """Which row of q_proj or k_proj comes where: rotary partners i and i + half become 2i and 2i + 1.
+
+    Parameters
+    ----------
+    rows, heads : int
+
+    Returns
+    -------
+    intp array (rows,)
+
+    Examples
+    --------
+    >>> interleaved(8, 2).tolist()
+    [0, 2, 1, 3, 4, 6, 5, 7]
+    """
+    return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
+
+
+class _Reader:
+    """Takes values out of config.json, checking each."""
+
+    def __init__(self, config: Mapping[str, Any], path: Path) -> None:
+        self._config, self._path = config, path
+
+    def architecture(self) -> str:
+        named = self._config.get("architectures") or [None]
+        found = named[0] if isinstance(named, list) else named
+        if found not in ARCHITECTURES:
+            raise CheckpointError(
+                "this architecture cannot be converted here",
+                path=self._path,
+                found=found or self._config.get("model_type"),
+                expected=", ".join(ARCHITECTURES),
+            )
+        if self._config.get("quantization_config"):
+            method = self._config["quantization_config"]
+            found = method.get("quant_method") if isinstance(method, dict) else method
+            raise CheckpointError("its weights are quantized already", path=self._path, found=found, expected="floats")
+        if (activation := self._config.get("hidden_act", "silu")) != "silu":
+            raise CheckpointError("llama.cpp runs this architecture with silu only", path=self._path, found=activation)
+        return str(found)
+
+    def count(self, key: str, default: Any = _REQUIRED) -> int:
+        value = self._value(key, default)
+        if type(value) is not int or not 1 <= value < _LARGEST:
+            raise CheckpointError(f"{key} must be a positive whole number", path=self._path, found=value)
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        return _positive({key: self._value(key, default)}, key, self._path)
+
+    def flag(self, key: str) -> bool:
+        value = self._value(key, False)
+        if not isinstance(value, bool):
+            raise CheckpointError(f"{key} must be true or false", path=self._path, found=value)
+        return value
+
+    def rope(self) -> dict[str, Any]:
+        """Scaling under the names of today; older files say `type` and `rope_scaling`."""
+        value = self._config.get("rope_parameters") or self._config.get("rope_scaling") or {}
+        if not isinstance(value, dict):
+            raise CheckpointError("rope_scaling must be an object", path=self._path, found=value)
+        rope = {"rope_type": value.get("type"), **{key: item for key, item in value.items() if item is not None}}
+        kind = rope["rope_type"]
+        if kind not in _ROPE_UNSCALED and kind not in _ROPE_NUMBERS:
+            raise CheckpointError(
+                "this kind of rope scaling cannot be converted here",
+                path=self._path,
+                found=kind,
+                expected=", ".join(_ROPE_NUMBERS),
+            )
+        for key in _ROPE_NUMBERS.get(kind, ()):
+            if key == "original_max_position_embeddings" and key not in rope:
+                rope[key] = self.count("original_max_position_embeddings", self.count("max_position_embeddings", 8192))
+            _positive(rope, key, self._path)
+        for key in (name for names in _YARN.values() for name in names if kind == "yarn"):
+            if type(rope.get(key, 0)) not in (int, float):
+                raise CheckpointError(f"{key} must be a number", path=self._path, found=rope[key])
+        if kind == "llama3" and rope["low_freq_factor"] == rope["high_freq_factor"]:
+            raise CheckpointError("low_freq_factor and high_freq_factor must differ", path=self._path, found=rope)
+        return rope
+
+    def _value(self, key: str, default: Any) -> Any:
+        value = self._config.get(key)
+        if value is None:
+            if default is _REQUIRED:
+                raise CheckpointError(f"it does not say {key}", path=self._path)
+            return default
+        return value
+
+
+def _positive(values: Mapping[str, Any], key: str, path: Path) -> float:
+    value: Any = values.get(key)
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise CheckpointError(f"{key} must be a positive number", path=path, found=value)
+    return float(value)

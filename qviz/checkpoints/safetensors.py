@@ -1,0 +1,314 @@
+"""Reading safetensors: a JSON header, then every tensor's bytes back to back.
+
+::
+
+    u64 length of the header | {"name": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ...} | tensors
+
+A reader of its own, and a short one, because tensors are to be views of the memory map, as those of a GGUF file are:
+NumPy has no bfloat16, so the `safetensors` package can hand NumPy copies at best.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeGuard
+
+import numpy as np
+
+from qviz.errors import CheckpointError, GGUFError
+from qviz.formats import QTensor
+from qviz.formats import get as get_format
+from qviz.gguf._lookup import MissingKeyError, suggestion
+from qviz.gguf.reader import _map, as_path
+
+# The package refuses longer headers, too: JSON grows on parsing.
+MAX_HEADER_BYTES = 100_000_000
+INDEX = "model.safetensors.index.json"
+
+# Bytes of each dtype, and the format with the same layout where there is one.
+_DTYPES: Mapping[str, tuple[int, str | None]] = MappingProxyType(
+    {name: (size, name) for name, size in {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.items()}
+    | {name: (size, name) for name, size in {"I64": 8, "I32": 4, "I16": 2, "I8": 1}.items()}
+    | dict.fromkeys(("U64", "C64"), (8, None))
+    | dict.fromkeys(("U32",), (4, None))
+    | dict.fromkeys(("U16",), (2, None))
+    | dict.fromkeys(("U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), (1, None))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """What a header says about one tensor.
+
+    Parameters
+    ----------
+    name, dtype : str
+    shape : tuple of int
+    offset : int
+        In bytes from the beginning of the file.
+    nbytes : int
+    path : pathlib.Path
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+    path: Path
+
+
+class Safetensors(Mapping[str, QTensor]):
+    """Open safetensors files: a mapping from tensor name to `QTensor`, views of the memory map. Made by `read`.
+
+    Attributes
+    ----------
+    paths : tuple of pathlib.Path
+    tensor_info : mapping of str to StoredTensor
+    """
+
+    def __init__(self, files: tuple[_File, ...]) -> None:
+        self._files = {file.path: file for file in files}
+        self.paths = tuple(self._files)
+        self.tensor_info: Mapping[str, StoredTensor] = MappingProxyType(
+            {name: info for file in files for name, info in file.tensors.items()}
+        )
+
+    def __getitem__(self, name: str) -> QTensor:
+        if name not in self:
+            where = self.paths[0].parent if len(self.paths) > 1 else self.paths[0]
+            raise MissingKeyError(f"{where}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
+        info = self.tensor_info[name]
+        return self._files[info.path].tensor(info)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self.tensor_info
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensor_info)
+
+    def __len__(self) -> int:
+        return len(self.tensor_info)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files. Tensors already handed out stay usable."""
+        for file in self._files.values():
+            file.buffer = None
+
+
+def read(path: str | os.PathLike[str]) -> Safetensors:
+    """Open a safetensors file, or all files of a model's folder.
+
+    Parameters
+    ----------
+    path : path-like
+        A file, or a folder with ``model.safetensors`` or with shards and their index.
+
+    Returns
+    -------
+    Safetensors
+        A mapping from tensor name to `QTensor`. Usable in a ``with`` block.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such file.
+    CheckpointError
+        A damaged file, a missing shard, or a folder without safetensors.
+    """
+    given = as_path(path)
+    paths, wanted = _shards(given) if given.is_dir() else ([given], None)
+    files: list[_File] = []
+    try:
+        for shard in paths:
+            files.append(_File(shard))  # noqa: PERF401 - if the next one fails, this is closed
+        _check_shards(given, files, wanted)
+    except BaseException:
+        for file in files:
+            file.buffer = None
+        raise
+    return Safetensors(tuple(files))
+
+
+def read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
+    """A JSON object from a file; an empty one if the file may be missing and is.
+
+    Raises
+    ------
+    CheckpointError
+        Not there though required, not UTF-8, not JSON, or not an object.
+    """
+    if not path.is_file():
+        if required:
+            raise CheckpointError(f"there is no {path.name}; name the folder of a Hugging Face model", path=path.parent)
+        return {}
+    try:
+        return _object(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror or error}", path=path) from None
+    except _NotAnObjectError as error:
+        raise CheckpointError(f"is not a JSON object: {error}", path=path) from None
+
+
+class _NotAnObjectError(Exception):
+    pass
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise _NotAnObjectError(f"{next(n for n in names if names.count(n) > 1)!r} appears twice")
+        return result
+
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise _NotAnObjectError(str(error)) from None
+    if not isinstance(value, dict):
+        raise _NotAnObjectError(f"it is a {type(value).__name__}")
+    return value
+
+
+class _File:
+    """One file, its header checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.buffer: mmap.mmap | None
+        self.buffer, self.size = _map(path)
+        try:
+            self.tensors = self._header(self.buffer)
+        except GGUFError:
+            self.buffer.close()
+            raise
+
+    def _header(self, buffer: mmap.mmap) -> dict[str, StoredTensor]:
+        length = int.from_bytes(buffer[:8], "little")
+        most = min(self.size - 8, MAX_HEADER_BYTES)
+        if not 2 <= length <= most:
+            raise CheckpointError(
+                "not a safetensors file, or a damaged one: wrong length of the header",
+                path=self.path,
+                offset=0,
+                found=length,
+                expected=f"2 … {max(most, 2)} bytes",
+            )
+        try:
+            header = _object(buffer[8 : 8 + length])
+        except _NotAnObjectError as error:
+            raise CheckpointError(f"the header is not a JSON object: {error}", path=self.path, offset=8) from None
+        start = 8 + length
+        tensors = [self._tensor(name, entry, start) for name, entry in header.items() if name != "__metadata__"]
+        tensors.sort(key=lambda info: (info.offset, info.nbytes))
+        end = start
+        for info in tensors:
+            if info.offset != end:
+                what = f"the data of {info.name!r} overlaps another tensor's or leaves a gap"
+                raise CheckpointError(what, path=self.path, offset=8, found=info.offset - start, expected=end - start)
+            end += info.nbytes
+        if end != self.size:
+            raise CheckpointError(
+                "the file is cut short, or too long",
+                path=self.path,
+                offset=self.size,
+                found=f"{self.size} bytes",
+                expected=f"{end} bytes",
+            )
+        return {info.name: info for info in tensors}
+
+    def _tensor(self, name: str, entry: Any, start: int) -> StoredTensor:
+        def fail(problem: str, found: object, expected: str) -> CheckpointError:
+            return CheckpointError(f"{problem} of {name!r}", path=self.path, offset=8, found=found, expected=expected)
+
+        if not isinstance(entry, dict):
+            raise fail("wrong description", entry, "dtype, shape and data_offsets")
+        dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            raise fail("unknown dtype", dtype, ", ".join(_DTYPES))
+        if not _counts(shape):
+            raise fail("wrong shape", shape, "a list of whole numbers")
+        if not _counts(offsets) or len(offsets) != 2:
+            raise fail("wrong data_offsets", offsets, "first and last byte")
+        first, last = offsets
+        nbytes = math.prod(shape) * _DTYPES[dtype][0]
+        if last - first != nbytes:
+            raise fail("wrong number of bytes", last - first, f"{nbytes}: {dtype} of shape {shape}")
+        return StoredTensor(name, dtype, tuple(shape), start + first, nbytes, self.path)
+
+    def tensor(self, info: StoredTensor) -> QTensor:
+        if self.buffer is None:
+            raise CheckpointError("the file was closed; open it again", path=self.path)
+        name = _DTYPES[info.dtype][1]
+        if name is None or not info.nbytes:
+            what = f"{info.name!r} cannot be used here"
+            raise CheckpointError(what, path=self.path, found=f"{info.dtype} {info.shape}", expected=_USABLE)
+        if self.buffer.size() < info.offset + info.nbytes:
+            raise CheckpointError(f"the file shrank while it was open, {info.name!r} is gone", path=self.path)
+        fmt = get_format(name)
+        shape = info.shape or (1,)
+        blocks = np.frombuffer(self.buffer, fmt.dtype, info.nbytes // fmt.type_size, info.offset)
+        return QTensor(fmt, blocks.reshape(shape), shape)
+
+
+_USABLE = f"one of {', '.join(name for name, (_, fmt) in _DTYPES.items() if fmt)}, and not empty"
+
+
+def _counts(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in value) and len(value) <= 64
+
+
+# -- models in shards
+
+
+def _shards(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
+    """The files of a model, and the index that says which tensor stands in which."""
+    index = folder / INDEX
+    if index.is_file():
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places or not all(map(_is_file_name, places.values())):
+            raise CheckpointError("weight_map must name a file of this folder for each tensor", path=index)
+        names = sorted(set(places.values()))
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise CheckpointError(f"missing: {', '.join(missing[:3])}; download the whole model", path=folder)
+        return [folder / name for name in names], places
+    found = sorted(folder.glob("model*.safetensors"))
+    if not found:
+        others = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pth"))
+        hint = f"; save {others[0].name} as safetensors first" if others else ""
+        raise CheckpointError(f"there is no model.safetensors{hint}", path=folder)
+    whole = folder / "model.safetensors"
+    return ([whole] if whole in found else found), None
+
+
+def _is_file_name(name: Any) -> bool:
+    """A bare name: an index must not lead out of its folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+
+
+def _check_shards(path: Path, files: list[_File], places: dict[str, str] | None) -> None:
+    seen: dict[str, Path] = {}
+    for file in files:
+        for name in file.tensors:
+            if name in seen:
+                raise CheckpointError(f"tensor {name!r} stands in {seen[name].name} and {file.path.name}", path=path)
+            seen[name] = file.path
+    for name, place in (places or {}).items():
+        if name not in seen or seen[name].name != place:
+            raise CheckpointError(f"tensor {name!r} is not in {place}, as {INDEX} says", path=path)

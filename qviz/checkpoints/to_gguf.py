@@ -1,0 +1,226 @@
+"""A Hugging Face model folder -> a GGUF file that llama.cpp runs.
+
+Weights go over as they are, or rounded once to the type that is asked for; norms and biases become F32, as llama.cpp
+wants them. One tensor at a time is in memory, and of that only what has to change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place, interleaved
+from qviz.checkpoints.safetensors import Safetensors, read, read_json
+from qviz.checkpoints.tokenizer import tokenizer_metadata
+from qviz.errors import CheckpointError
+from qviz.formats import QTensor, quantize
+from qviz.formats import get as get_format
+from qviz.formats.base import Format
+from qviz.gguf.reader import as_path
+from qviz.gguf.values import F32, I32, U32
+from qviz.gguf.writer import write
+
+Type = Literal["auto", "f32", "f16", "bf16"]
+Progress = Callable[[str, int, int | None], None]
+
+# llama.cpp's number of a file whose matrices have this format
+_FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
+_ROPE_FACTORS = "rope_freqs.weight"
+_BEYOND_F16 = 65520  # what rounds to infinity
+_USE_BF16 = f"weights below {_BEYOND_F16}; use --type bf16 (type='bf16')"
+# Weights converted at a time.
+_CHUNK = 1 << 22
+# What generation_config.json calls a setting, and GGUF.
+_SAMPLING = {
+    "top_k": ("top_k", I32),
+    "top_p": ("top_p", F32),
+    "min_p": ("min_p", F32),
+    "temperature": ("temp", F32),
+    "repetition_penalty": ("penalty_repeat", F32),
+}
+
+
+def convert(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    type: Type = "auto",
+    name: str | None = None,
+    pre: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Convert a Llama-family model from Hugging Face's files to GGUF.
+
+    Parameters
+    ----------
+    folder : path-like
+        With config.json, safetensors (one file, or shards and their index) and a tokenizer.
+    out : path-like
+        Appears whole or not at all; an existing file is replaced.
+    type : {"auto", "f32", "f16", "bf16"}, optional
+        Of the matrices; ``"auto"`` keeps BF16 and makes anything else F16.
+    name : str, optional
+        ``general.name``; the folder's if not given.
+    pre : str, optional
+        llama.cpp's name of the rule that cuts text into words (``tokenizer.ggml.pre``), for a byte-level tokenizer
+        whose rule is not recognized.
+    progress : callable, optional
+        ``(stage, done, total)``, in bytes.
+
+    Returns
+    -------
+    pathlib.Path
+        `out`.
+
+    Raises
+    ------
+    CheckpointError
+        A damaged or incomplete folder, another architecture, a tokenizer that llama.cpp does not know, or weights that
+        the type cannot hold.
+    GGUFError
+        The file cannot be written.
+    """
+    if type not in get_args(Type):
+        raise CheckpointError("no such type", found=type, expected=", ".join(get_args(Type)))
+    source = as_path(folder)
+    if not source.is_dir():
+        raise CheckpointError("this is not the folder of a model", path=source)
+    path = source / "config.json"
+    config = LlamaConfig.from_json(read_json(path), path)
+    with read(source) as checkpoint:
+        tensors = _Tensors(checkpoint, config, type, source, progress)
+        metadata = {
+            "general.architecture": "llama",
+            "general.type": "model",
+            **_sampling(source),
+            "general.name": name or source.resolve().name,
+            "general.size_label": size_label(tensors.n_weights),
+            **config.metadata(),
+            "general.file_type": U32(_FILE_TYPES[tensors.format.name]),
+            "general.quantization_version": U32(2),
+            **tokenizer_metadata(source, config.n_vocab, pre),
+        }
+        return write(as_path(out), metadata, tensors)
+
+
+class _Plan(NamedTuple):
+    format: Format
+    shape: tuple[int, ...]
+
+
+class _Tensors(Mapping[str, QTensor]):
+    """The tensors as GGUF will have them, made one at a time when they are asked for."""
+
+    def __init__(
+        self, checkpoint: Safetensors, config: LlamaConfig, type: Type, folder: Path, progress: Progress | None
+    ) -> None:
+        self._checkpoint, self._folder, self._progress = checkpoint, folder, progress
+        self._places = {place.target: place for place in _checked(checkpoint, config, folder)}
+        self._factors = config.rope_factors()
+        self.format = get_format(self._kept() if type == "auto" else type)
+        self.tensor_info: dict[str, _Plan] = {}
+        if self._factors is not None:
+            self.tensor_info[_ROPE_FACTORS] = _Plan(get_format("F32"), self._factors.shape)
+        for name, place in self._places.items():
+            self.tensor_info[name] = _Plan(get_format("F32") if len(place.shape) == 1 else self.format, place.shape)
+        self._done = 0
+
+    def _kept(self) -> str:
+        dtype = self._checkpoint.tensor_info[self._places["token_embd.weight"].source].dtype
+        return "BF16" if dtype == "BF16" else "F16"
+
+    @property
+    def n_weights(self) -> int:
+        return sum(int(np.prod(plan.shape)) for name, plan in self.tensor_info.items() if name != _ROPE_FACTORS)
+
+    def __getitem__(self, name: str) -> QTensor:
+        if name == _ROPE_FACTORS and self._factors is not None:
+            return quantize(self._factors, "F32")
+        place = self._places[name]
+        tensor = self._checkpoint[place.source]
+        if place.heads:
+            rows = interleaved(place.shape[0], place.heads)
+            tensor = QTensor(tensor.format, tensor.blocks[rows], tensor.shape)
+        result = self._converted(tensor, self.tensor_info[name].format, place.source)
+        self._done += tensor.nbytes
+        if self._progress is not None:
+            total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())
+            self._progress(f"convert to {self.format}", self._done, total)
+        return result
+
+    def _converted(self, tensor: QTensor, fmt: Format, name: str) -> QTensor:
+        """Rounded a few rows at a time; weights that overflow, or are no numbers, are refused."""
+        same = tensor.format is fmt
+        source = tensor.blocks.reshape(-1)
+        target = source if same else np.empty(source.size, fmt.dtype)
+        for start in range(0, source.size, _CHUNK):
+            part = source[start : start + _CHUNK]
+            chunk = QTensor(tensor.format, part, part.shape).dequantize()
+            if not np.isfinite(chunk).all():
+                raise CheckpointError(f"{name!r} holds NaN or infinity", path=self._folder)
+            if fmt == "F16" and (largest := float(np.abs(chunk).max())) >= _BEYOND_F16:
+                raise CheckpointError(
+                    f"{name!r} does not fit F16", path=self._folder, found=largest, expected=_USE_BF16
+                )
+            if not same:
+                target[start : start + part.size] = quantize(chunk, fmt).blocks
+        return QTensor(fmt, target.reshape(tensor.shape), tensor.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensor_info)
+
+    def __len__(self) -> int:
+        return len(self.tensor_info)
+
+
+def _checked(checkpoint: Safetensors, config: LlamaConfig, folder: Path) -> list[Place]:
+    """Every tensor of the model, all of them there, in the right shape and of floats; and no others."""
+    left = {name for name in checkpoint if not name.endswith(SKIPPED)}
+    if config.tied:
+        left.discard("lm_head.weight")
+    places = []
+    for place in config.places():  # ends at the first that is missing, however many layers are declared
+        info = checkpoint.tensor_info.get(place.source)
+        if info is None:
+            hint = "; set tie_word_embeddings if it shares the embedding" if place.source == "lm_head.weight" else ""
+            raise CheckpointError(f"tensor {place.source!r} is missing{hint}", path=folder)
+        if info.shape != place.shape:
+            what = f"tensor {place.source!r} does not fit config.json"
+            raise CheckpointError(what, path=info.path, offset=info.offset, found=info.shape, expected=place.shape)
+        if info.dtype not in _FILE_TYPES:
+            what = f"tensor {place.source!r} is not of floats"
+            raise CheckpointError(what, path=info.path, found=info.dtype, expected=", ".join(_FILE_TYPES))
+        left.discard(place.source)
+        places.append(place)
+    if left:
+        what = "there are tensors that a Llama model does not have"
+        raise CheckpointError(what, path=folder, found=", ".join(sorted(left)[:3]), expected="an unmodified model")
+    return places
+
+
+def _sampling(folder: Path) -> dict[str, Any]:
+    """The settings that a model's makers recommend."""
+    found = read_json(folder / "generation_config.json", required=False)
+    values: dict[str, Any] = {}
+    for key, (target, kind) in _SAMPLING.items():
+        value = found.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            values[f"general.sampling.{target}"] = kind(value)
+    return values
+
+
+def size_label(n_weights: int) -> str:
+    """A model's size in two digits or more, as it stands in the names of models.
+
+    Examples
+    --------
+    >>> size_label(134_515_008), size_label(6_738_415_616), size_label(7_900_000)
+    ('135M', '6.7B', '7.9M')
+    """
+    unit, letter = next(((u, c) for u, c in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if n_weights > u), (1e3, "K"))
+    number = n_weights / unit
+    return f"{number:.{0 if round(number) > 9 else 1 if round(number) else 2}f}{letter}"
