@@ -6,6 +6,8 @@ for them.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -137,8 +139,8 @@ class Metadata(Mapping[str, Any]):
         value = self._values.get(key, _UNREAD)
         stored = self._stored.get(key)
         if value is _UNREAD and stored is not None and stored.type is ValueType.ARR:
-            _, length, _ = array_header(self._buffer, stored.start, self._layout)
-            return decode(self._buffer, stored.start, stored.type, self._layout, limit), length
+            _, length, _ = array_header(self._file, stored.start, self._layout)
+            return decode(self._file, stored.start, stored.type, self._layout, limit), length
         value = self[key]
         return (value[:limit], len(value)) if isinstance(value, list) else (value, None)
 
@@ -158,7 +160,19 @@ class Metadata(Mapping[str, Any]):
             return encode(self[key], layout, what)
         if isinstance(value, list) and value != self._decode(key):  # somebody edited the list
             return encode(value, layout, what)
-        return bytes(self._buffer[stored.start : stored.stop])
+        return bytes(self._file[stored.start : stored.stop])
+
+    @property
+    def _file(self) -> Any:
+        """The bytes that values are decoded from."""
+        # A map that reaches past the end of its file kills the whole process when it is touched there.
+        if isinstance(self._buffer, mmap.mmap) and self._buffer.size() < len(self._buffer):
+            raise GGUFError(
+                "the file shrank while it was open",
+                found=f"{self._buffer.size()} bytes",
+                expected=f"{len(self._buffer)} bytes; wait until it is written, then open it again",
+            )
+        return self._buffer
 
     def _type(self, key: str) -> tuple[ValueType, ValueType | None]:
         stored = self._stored.get(key)
@@ -166,18 +180,20 @@ class Metadata(Mapping[str, Any]):
             return type_of(self._values[key])
         if stored.type is not ValueType.ARR:
             return stored.type, None
-        return stored.type, ValueType(array_header(self._buffer, stored.start, self._layout)[0])
+        return stored.type, ValueType(array_header(self._file, stored.start, self._layout)[0])
 
     def _decode(self, key: str) -> Any:
         stored = self._stored[key]
-        return decode(self._buffer, stored.start, stored.type, self._layout)
+        return decode(self._file, stored.start, stored.type, self._layout)
 
     def detach(self) -> None:
         """Copy the section out of the file's map, so that the map can be closed."""
-        if self._stored and not isinstance(self._buffer, bytes):
-            first = min(stored.start for stored in self._stored.values())
-            last = max(stored.stop for stored in self._stored.values())
-            self._buffer = bytes(self._buffer[first:last])
+        if not self._stored or isinstance(self._buffer, bytes):
+            return
+        first = min(stored.start for stored in self._stored.values())
+        last = max(stored.stop for stored in self._stored.values())
+        with contextlib.suppress(GGUFError):  # what shrank cannot be copied; it is refused when it is asked for
+            self._buffer = bytes(self._file[first:last])
             self._stored = {k: Stored(s.type, s.start - first, s.stop - first) for k, s in self._stored.items()}
 
 

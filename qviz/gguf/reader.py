@@ -184,6 +184,10 @@ class GGUFFile(Mapping[str, QTensor]):
         what = f"version {self.version}, {len(self)} tensors, {self.nbytes} bytes{parts}"
         return f"<GGUFFile {self.path.name!r}: {what}>"
 
+    # A file equals itself; Mapping would compare the tensors, which are made anew at each look.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __reduce__(self) -> tuple[Any, ...]:
         return read, (self.path,)
 

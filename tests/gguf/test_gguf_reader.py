@@ -190,6 +190,12 @@ def test_a_file_that_shrank_is_noticed_before_it_kills_the_process(path):
     with pytest.raises(GGUFError, match="the file shrank while it was open") as caught:
         f["ids"]
     assert caught.value.found == "100 bytes"
+    for closed in (False, True):
+        for use in (lambda: f.metadata["tokens"], lambda: f.metadata.types, lambda: f.metadata.peek("tokens", 1)):
+            with pytest.raises(GGUFError, match="the file shrank while it was open"):
+                use()
+        if not closed:
+            f.close()
 
 
 def test_unknown_names_suggest_close_ones(path):
@@ -298,6 +304,13 @@ def test_reprs_are_short(path):
     f = opened(path, small())
     assert repr(f) == f"<GGUFFile 'model.gguf': version 3, 3 tensors, {f.nbytes} bytes>"
     assert repr(f.metadata) == "<Metadata: 18 keys>"
+
+
+def test_a_file_equals_itself_only(path):
+    f = opened(path, small())
+    assert f == f
+    assert {f: 1}[f] == 1
+    assert f != gguf.read(path)
 
 
 # -- what is not a GGUF file at all
