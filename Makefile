@@ -9,13 +9,6 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-# JupyterLab wants to hear from root, who is the only user in most containers, that it means it
-LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
-
-# Numba keeps compiled kernels, but does not notice that a helper in another file was edited: so a cache for each state
-# of the sources.
-TEST_ENV = NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/numba/$$(cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
-
 .DEFAULT_GOAL := help
 .PHONY: help lab test lint notebooks bench clean
 
@@ -30,9 +23,12 @@ help:
 lab: $(VENV)/.installed-lab
 	$(BIN)/qviz lab $(LAB_ARGS)
 
+# Numba keeps compiled kernels, but does not notice that a helper in another file was edited: so each state of the
+# sources gets a cache of its own.
+test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/numba/$(shell cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
 test: $(VENV)/.installed-dev
-	$(TEST_ENV) $(BIN)/python -m pytest
-	$(TEST_ENV) $(BIN)/python -m pytest --nbval notebooks/
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval notebooks/
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
