@@ -1,0 +1,295 @@
+"""The lessons keep their promises: executed, canonical, small, readable, and honest about their numbers.
+
+That their outputs are right is for ``pytest --nbval notebooks/``, which runs every cell and compares.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+SLICED = {"00_start_here", "04_ggml_blocks", "06_gguf_file"}
+
+MAX_BYTES = 50_000
+MAX_LINES, MAX_MEDIAN_LINES = 15, 4
+ALLOWED_IMPORTS = {"qviz", "qviz.widgets", "numpy", "pathlib", "tempfile"}
+
+THREAD = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/(issues|pull|discussions)/(\d+)")
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+DECIMAL = re.compile(r"(?<![\w.−-])\d+\.\d+(?![\w.])")
+
+
+def _build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("notebooks_build", FOLDER / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = _build()
+
+
+@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+def lesson(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(lesson: Path) -> Any:
+    return nbformat.read(lesson, as_version=4)
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook: Any) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def texts(cell: Any) -> list[str]:
+    """What a code cell shows, as text."""
+    return [output.text if output.output_type == "stream" else output.data["text/plain"] for output in cell.outputs]
+
+
+def test_the_lessons_are_there():
+    assert {path.stem for path in LESSONS} >= SLICED
+
+
+# -- the file
+
+
+def test_every_cell_was_executed_in_order(notebook):
+    """Strict nbval compares nothing in a cell whose execution count is null."""
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_file_is_canonical(lesson, notebook):
+    assert lesson.read_text(encoding="utf-8") == build.canonical(notebook, lesson.name)
+
+
+def test_file_is_small(lesson):
+    assert lesson.stat().st_size <= MAX_BYTES
+
+
+def test_nothing_is_stored_that_a_reader_cannot_use(lesson, notebook):
+    assert "widgets" not in notebook.metadata
+    raw = lesson.read_text(encoding="utf-8")
+    for unwanted in ("application/vnd.jupyter.widget", "image/png", "ipykernel_", "Traceback"):
+        assert unwanted not in raw
+
+
+def test_no_output_is_an_error_or_a_warning(notebook):
+    kinds = {(output.output_type, output.get("name")) for cell in code_cells(notebook) for output in cell.outputs}
+    assert kinds <= {("stream", "stdout"), ("execute_result", None), ("display_data", None)}
+
+
+def test_outputs_do_not_depend_on_the_machine(notebook):
+    shown = "\n".join(text for cell in code_cells(notebook) for text in texts(cell))
+    for place in (str(Path.home()), str(FOLDER.parent), "/tmp", "site-packages", " at 0x"):
+        assert place == "/" or place not in shown
+
+
+def test_outputs_show_few_digits(notebook):
+    for cell in code_cells(notebook):
+        for text in texts(cell):
+            for number in re.findall(r"\d+\.\d+", text):
+                assert len(number.replace(".", "").strip("0")) <= 5, text
+
+
+# -- the cells
+
+
+def test_cells_are_short(notebook):
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(notebook)]
+    assert max(lines) <= MAX_LINES
+    assert statistics.median(lines) <= MAX_MEDIAN_LINES
+
+
+def test_cells_define_nothing(notebook):
+    for cell in code_cells(notebook):
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda}, cell.source
+
+
+def test_cells_import_only_qviz_and_numpy(notebook):
+    found = set()
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module)
+    assert found <= ALLOWED_IMPORTS
+
+
+def test_no_cell_ignores_its_output(notebook):
+    """Ignored outputs are unchecked, and would change with every build."""
+    for cell in code_cells(notebook):
+        assert "NBVAL" not in cell.source
+        assert not cell.metadata.get("tags")
+
+
+# -- the prose
+
+
+def test_there_is_at_least_as_much_prose_as_code(notebook):
+    assert len(prose(notebook)) >= len(code_cells(notebook))
+    assert sum(map(len, prose(notebook))) >= sum(len(cell.source) for cell in code_cells(notebook))
+
+
+def test_every_lesson_has_its_parts(notebook):
+    first, text = notebook.cells[0].source, "\n".join(prose(notebook))
+    assert first.startswith("# ")
+    assert re.search(r"\*\*\d+ minutes · [●○]{3} · You need\*\*", first)
+    assert "**Afterwards you can**" in first
+    for part in ("> **Myth check", "Break it on purpose", "## Summary", "**Sources.**"):
+        assert part in text
+
+
+def test_predictions_are_numbered(notebook):
+    numbers = [int(n) for n in re.findall(r"> \*\*Predict (\d+)\.\*\*", "\n".join(prose(notebook)))]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers
+
+
+def test_sections_are_numbered(notebook):
+    numbers = [int(n) for n in re.findall(r"^## (\d+) · ", "\n".join(prose(notebook)), re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_lesson_shows_a_failure(notebook):
+    """An error of qviz, caught and printed by its name."""
+    shown = [text for cell in code_cells(notebook) if "except qviz.errors." in cell.source for text in texts(cell)]
+    assert any(re.search(r"\b[A-Z]\w+Error: ", text) for text in shown)
+
+
+def test_threads_are_linked_by_their_names(notebook):
+    """``[owner/repo#1](https://github.com/owner/repo/issues/1)``; a second one of the same repository may be ``#2``."""
+    for text in prose(notebook):
+        links = LINK.findall(text)
+        for label, url in links:
+            if match := THREAD.fullmatch(url):
+                assert label in (f"{match[1]}#{match[3]}", f"#{match[3]}")
+            else:
+                assert not re.search(r"github\.com/[^)]*/(issues|pull|discussions)/", url), url
+        bare = LINK.sub("", text)
+        assert not re.search(r"[\w.-]+/[\w.-]+#\d+", bare), "a thread without a link"
+
+
+def test_links_lead_somewhere(notebook):
+    for text in prose(notebook):
+        for _, url in LINK.findall(text):
+            if not url.startswith("https://"):
+                assert (FOLDER / url.partition("#")[0]).is_file(), url
+
+
+def test_numbers_in_prose_were_computed_or_have_a_source(notebook):
+    """A decimal number must stand in an output of the lesson, or in a cell that links to where it comes from."""
+    shown = "\n".join(text for cell in code_cells(notebook) for text in texts(cell))
+    computed = set(DECIMAL.findall(shown.replace(",", "")))
+    for text in prose(notebook):
+        if THREAD.search(text):
+            continue
+        plain = re.sub(r"\$[^$]*\$|“[^”]*”|`[^`]*`", "", text, flags=re.DOTALL)
+        for number in DECIMAL.findall(plain):
+            assert number in computed, f"{number} in: {text[:80]}"
+
+
+# -- the builder
+
+
+def write(path: Path, *sources: str, **metadata: Any) -> Path:
+    cells = [
+        nbformat.v4.new_markdown_cell(source[1:]) if source.startswith("#") else nbformat.v4.new_code_cell(source)
+        for source in sources
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_building_a_lesson_again_changes_no_byte():
+    lesson = FOLDER / "00_start_here.ipynb"
+    assert build.build(lesson) == lesson.read_text(encoding="utf-8")
+
+
+def test_build_and_check(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    path = write(tmp_path / "01_a.ipynb", "#A title  ", "print(6 * 7)   ", "", "print(6 * 7)", author="someone")
+    draft = path.read_bytes()
+
+    assert build.main(["--check"]) == 1
+    assert path.read_bytes() == draft
+    report = capsys.readouterr().out
+    assert "01_a.ipynb: not as built" in report
+    assert '\n-   "execution_count": null,\n' in report
+
+    assert build.main(["01"]) == 0
+    built = path.read_bytes()
+    notebook = nbformat.reads(built.decode(), as_version=4)
+    assert [cell.source for cell in notebook.cells] == ["A title", "print(6 * 7)", "print(6 * 7)"]
+    assert [texts(cell) for cell in code_cells(notebook)] == [["42\n"], ["42\n"]]
+    assert "author" not in notebook.metadata
+    assert len({cell.id for cell in notebook.cells}) == 3
+
+    assert build.main(["--check"]) == 0
+    assert path.read_bytes() == built
+    assert [file.name for file in tmp_path.iterdir()] == ["01_a.ipynb"]
+
+
+def test_editing_one_cell_keeps_the_other_ids(tmp_path):
+    ids = []
+    for middle in ("1 + 1", "2 + 2"):
+        notebook = nbformat.read(write(tmp_path / "x.ipynb", "#Title", middle, "3 + 3"), as_version=4)
+        ids.append([cell["id"] for cell in nbformat.reads(build.canonical(notebook, "x"), as_version=4).cells])
+    assert [a == b for a, b in zip(*ids, strict=True)] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("1 / 0", "a cell failed"), ("import warnings; warnings.warn('old')", "wrote to stderr")],
+)
+def test_a_cell_that_fails_or_warns_is_refused(tmp_path, source, message):
+    with pytest.raises(build.BuildError, match=message):
+        build.build(write(tmp_path / "x.ipynb", source))
+
+
+def test_a_file_that_is_no_notebook_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "01_x.ipynb").write_text("{")
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    assert build.main([]) == 1
+    assert "01_x.ipynb is not a notebook" in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_refused(capsys):
+    assert build.main(["99"]) == 1
+    assert "no lesson '99'; there are 00_start_here" in capsys.readouterr().err
+
+
+def test_nbval_notices_a_wrong_output(tmp_path):
+    """Without this, all lessons could pass because nothing is compared."""
+    path = tmp_path / "01_a.ipynb"
+    shutil.copy(FOLDER / "build.py", tmp_path)
+    text = build.build(write(path, "print(6 * 7)"))
+    for shown, code in ((text, 0), (text.replace('"42\\n"', '"43\\n"'), 1)):
+        path.write_text(shown, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", str(path)]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == code, run.stdout
