@@ -120,10 +120,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or self._problem is not None:
             return
-        try:
+        # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
+        with contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
             self._event(content)
-        except (QvizError, KeyError, TypeError, ValueError) as error:
-            self.figure.show(self._failed(str(error)))
 
     def _event(self, event: dict[str, Any]) -> None:
         """Answer a message from the picture."""

@@ -145,22 +145,28 @@ class TensorExplorer(Explorer):
         else:
             self.update()
 
-    def locate(self, y: int, x: int) -> str:
-        """Say what is under a pixel of the pictures.
+    def locate(self, row: int, column: int) -> str:
+        """Say what the pixel over a weight shows.
 
         Parameters
         ----------
-        y, x : int
-            Pixel, counted from the top left.
+        row, column : int
+            A weight inside `window`.
 
         Returns
         -------
         str
+
+        Raises
+        ------
+        WidgetError
+            The weight is not on show.
         """
         window = self.window
+        y, x = (row - window.top) // window.step[0], (column - window.left) // window.step[1]
         height, width = window.pixels
         if not (0 <= y < height and 0 <= x < width):
-            raise WidgetError(f"no pixel ({y}, {x}) in a picture of {height} × {width}")
+            raise WidgetError(f"weight ({row}, {column}) is not in {window}")
         cell = window.cell(y, x)
         before, after = cell.of(self.weights), cell.of(self.after)
         with np.errstate(invalid="ignore"):
@@ -180,15 +186,14 @@ class TensorExplorer(Explorer):
         return text
 
     def _event(self, event: dict[str, Any]) -> None:
-        y, x = int(event["y"]), int(event["x"])
+        row, column = int(event["row"]), int(event["column"])
         if event["event"] == "locate":
-            self.figure.send({"located": self.locate(y, x), "y": y, "x": x})
+            self.figure.send({"located": self.locate(row, column)})
         elif event["event"] == "zoom":
-            cell = self.window.cell(y, x)
-            steps = [value for _, value in self.controls["zoom"].options]
-            at = steps.index(self.controls["zoom"].value) + (1 if event["into"] else -1)
-            if 0 <= at < len(steps):
-                self.zoom_to(cell.top + cell.rows // 2, cell.left + cell.columns // 2, steps[at])
+            sizes = [value for _, value in self.controls["zoom"].options]
+            at = sizes.index(self.controls["zoom"].value) + (1 if event["into"] else -1)
+            if 0 <= at < len(sizes):
+                self.zoom_to(row, column, sizes[at])
 
     def _scene(self) -> Scene:
         fmt, weights, window = get(self.controls["format"].value), self.weights, self.window

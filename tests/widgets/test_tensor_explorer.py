@@ -86,13 +86,13 @@ def test_locate_says_what_is_there():
     explorer = TensorExplorer(weights, name="w")
     height, width = explorer.figure["before"].pixels.shape
     assert (height, width) == (256, 256)
-    text = explorer.locate(101 // 2, 701 // 4)
+    text = explorer.locate(100, 703)  # 2 × 4 weights a pixel
     # 0.5 / −0.875 rounds to −1, so it becomes 0.875 (and stands in block 21: columns 672 … 703)
     assert text.startswith("row 101, column 701: 0.5 → 0.875, moved by 0.375")
     assert "the largest of 8 weights here" in text
     assert "block 21 of the row, columns 672 … 703" in text
-    with pytest.raises(WidgetError, match="no pixel"):
-        explorer.locate(256, 0)
+    with pytest.raises(WidgetError, match="not in Window"):
+        explorer.locate(512, 0)
 
 
 def test_zooming():
@@ -117,16 +117,16 @@ def test_the_browser_can_zoom_and_locate():
     explorer = TensorExplorer(W)
     sent = []
     explorer.figure.send = sent.append
-    explorer._message(explorer.figure, {"event": "locate", "y": 3, "x": 4}, [])
-    assert sent == [{"located": explorer.locate(3, 4), "y": 3, "x": 4}]
-    explorer._message(explorer.figure, {"event": "zoom", "y": 10, "x": 200, "into": True}, [])
+    explorer._message(explorer.figure, {"event": "locate", "row": 3, "column": 4}, [])
+    assert sent == [{"located": explorer.locate(3, 4)}]
+    explorer._message(explorer.figure, {"event": "zoom", "row": 20, "column": 400, "into": True}, [])
     assert explorer.controls["zoom"].value == 256
     assert explorer.window.left == 512 - 256
     for _ in range(9):
-        explorer._message(explorer.figure, {"event": "zoom", "y": 0, "x": 0, "into": True}, [])
+        explorer._message(explorer.figure, {"event": "zoom", "row": 0, "column": 0, "into": True}, [])
     assert explorer.controls["zoom"].value == 32
     for _ in range(9):
-        explorer._message(explorer.figure, {"event": "zoom", "y": 0, "x": 0, "into": False}, [])
+        explorer._message(explorer.figure, {"event": "zoom", "row": 0, "column": 0, "into": False}, [])
     assert explorer.controls["zoom"].value == 0
 
 

@@ -277,6 +277,7 @@ function MatrixImage(host, view) {
     if (!panel) return;
     const { window: part, pixels } = panel.figure;
     const [rows, columns] = pixels.shape;
+    const step = steps();
     const scale = width / columns;
     c.imageSmoothingEnabled = scale * (window.devicePixelRatio || 1) < 1.5;
     c.imageSmoothingQuality = "high";
@@ -296,8 +297,9 @@ function MatrixImage(host, view) {
       c.globalAlpha = 1;
     }
     const at = view.pointer;
-    if (at && at.y < rows && at.x < columns) {
-      const [x, y] = [((at.x + 0.5) / columns) * width, ((at.y + 0.5) / rows) * height];
+    const [i, j] = at ? [Math.floor((at.row - part.top) / step[0]), Math.floor((at.column - part.left) / step[1])] : [-1, -1];
+    if (i >= 0 && j >= 0 && i < rows && j < columns) {
+      const [x, y] = [((j + 0.5) / columns) * width, ((i + 0.5) / rows) * height];
       const half = Math.max(5, scale / 2 + 2);
       for (const [colour, line] of [[view.ink().paper, 4], [view.ink().ink, 1.5]]) {
         c.strokeStyle = colour;
@@ -323,6 +325,7 @@ function MatrixImage(host, view) {
       c.fillRect(i, 0, 1.5, height);
     }
   });
+  bar.canvas.removeAttribute("role");
   bar.canvas.setAttribute("aria-hidden", "true");
   const marks = h("div.marks", { "aria-hidden": "true" });
   host.append(canvas, h("div.bar", {}, bar.canvas, marks));
@@ -349,27 +352,34 @@ function MatrixImage(host, view) {
     return String(Math.min(2.5, Math.max(0.75, columns / rows)));
   }
 
-  const place = (event) => {
+  // Rows and columns of weights under a pixel (see matrix.py).
+  function steps() {
+    const { window: part, pixels } = panel.figure;
+    return [Math.ceil(part.rows / pixels.shape[0]), Math.ceil(part.columns / pixels.shape[1])];
+  }
+
+  // The pointer is kept as a weight, not as a pixel: it stays where it is when the picture zooms.
+  function clamp(row, column) {
+    const { window: part } = panel.figure;
+    const within = (v, first, n) => Math.min(first + n - 1, Math.max(first, Math.floor(v)));
+    return { row: within(row, part.top, part.rows), column: within(column, part.left, part.columns) };
+  }
+  function place(event) {
     const box = canvas.getBoundingClientRect();
-    const [rows, columns] = panel.figure.pixels.shape;
-    const within = (share, n) => Math.min(n - 1, Math.max(0, Math.floor(share * n)));
-    return {
-      y: within((event.clientY - box.top) / box.height, rows),
-      x: within((event.clientX - box.left) / box.width, columns),
-    };
-  };
+    const { window: part, pixels } = panel.figure;
+    const [down, across] = steps();
+    const [y, x] = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+    return clamp(part.top + Math.floor(y * pixels.shape[0]) * down, part.left + Math.floor(x * pixels.shape[1]) * across);
+  }
   canvas.addEventListener("pointermove", (event) => view.point(place(event)));
   canvas.addEventListener("click", (event) => view.zoom(place(event), !event.shiftKey));
   canvas.addEventListener("keydown", (event) => {
-    const [rows, columns] = panel.figure.pixels.shape;
-    const at = view.pointer ?? { y: rows >> 1, x: columns >> 1 };
-    const far = event.shiftKey ? 8 : 1;
-    const moves = { ArrowUp: [-far, 0], ArrowDown: [far, 0], ArrowLeft: [0, -far], ArrowRight: [0, far] };
-    if (moves[event.key]) {
-      const [dy, dx] = moves[event.key];
-      const clamp = (v, n) => Math.min(n - 1, Math.max(0, v));
-      view.point({ y: clamp(at.y + dy, rows), x: clamp(at.x + dx, columns) });
-    } else if (event.key === "Enter" || event.key === "+") view.zoom(at, true);
+    const { window: part } = panel.figure;
+    const at = view.pointer ?? clamp(part.top + part.rows / 2, part.left + part.columns / 2);
+    const [down, across] = steps().map((n) => n * (event.shiftKey ? 8 : 1));
+    const moves = { ArrowUp: [-down, 0], ArrowDown: [down, 0], ArrowLeft: [0, -across], ArrowRight: [0, across] };
+    if (moves[event.key]) view.point(clamp(at.row + moves[event.key][0], at.column + moves[event.key][1]));
+    else if (event.key === "Enter" || event.key === "+") view.zoom(at, true);
     else if (event.key === "Escape" || event.key === "-") view.zoom(at, false);
     else return;
     event.preventDefault();
@@ -581,7 +591,7 @@ function BlockLens(host, view) {
 
   // Replacing the nodes under the pointer or the focus would lose both: cards are only made again when they change.
   function fill(card, key, make) {
-    if (card.dataset.key === key) return;
+    if (card.dataset.key === key && card.children.length) return;
     const within = [...card.querySelectorAll("button")].indexOf(document.activeElement);
     card.dataset.key = key;
     card.replaceChildren(...make());
@@ -605,7 +615,7 @@ function BlockLens(host, view) {
       ];
     });
     weightCard.hidden = !lens.codes.length; // without codes the element is the weight: all is said
-    if (weightCard.hidden) return;
+    if (weightCard.hidden) return weightCard.replaceChildren();
     fill(weightCard, `${built} ${active.weight} ${state} ${lens.row} ${lens.column}`, () => {
       const w = active.weight;
       const bits = own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
@@ -741,7 +751,13 @@ function render({ model, el }) {
       const which = colours === "sequential" ? 2 : root.classList.contains("qviz-dark") ? 1 : 0;
       return all.subarray(768 * which, 768 * (which + 1));
     },
-    send: (message) => model.send(message),
+    send(message) {
+      try {
+        model.send(message);
+      } catch {
+        // the kernel is gone: the picture stays as it is
+      }
+    },
     point(at) {
       view.pointer = at;
       for (const { painter } of Object.values(drawn)) painter.mark?.();

@@ -1,0 +1,301 @@
+"""The explorers in a real JupyterLab: drawn, moved by keyboard, read aloud, reloaded, in the dark."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SETUP = """
+import numpy as np
+import qviz
+from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer
+rng = np.random.default_rng(1)
+weights = rng.standard_normal((256, 512)).astype(np.float32)
+weights[:, 100] *= 6
+model = {
+    "blk.0.attn_q.weight": qviz.quantize(weights, "Q4_0"),
+    "blk.0.attn_norm.weight": qviz.quantize(weights[0], "F32"),
+}
+"""
+CELLS = {
+    "bits": "bits = BitsExplorer(weights, name='blk.0.attn_q.weight'); bits",
+    "tensor": "tensor = TensorExplorer(weights, name='blk.0.attn_q.weight'); tensor",
+    "block": "block = BlockExplorer(model); block",
+}
+
+
+@pytest.fixture
+def explorer(lab, open_notebook):
+    """A notebook with one explorer, run."""
+
+    def open_(kind, **options):
+        book = open_notebook(lab.notebook(f"{kind}.ipynb", SETUP, CELLS[kind]), **options)
+        book.run_all()
+        assert book.cell_errors() == []
+        book.views(kind).first.wait_for()
+        return book
+
+    return open_
+
+
+def press(book, selector, key):
+    handle = book.page.locator(f".qviz-explorer {selector}").first
+    handle.focus()
+    book.page.keyboard.press(key)
+
+
+def colours(locator):
+    """How many different colours a part of the page shows."""
+    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
+    return len(np.unique(image.reshape(-1, 3), axis=0))
+
+
+def handle(label):
+    return f".noUi-handle[aria-label='{label}']"
+
+
+def test_bits_follow_the_keyboard(explorer):
+    book = explorer("bits")
+    lines = book.page.locator("[data-panel=line] canvas, [data-panel=errors] canvas")
+    before = [book.pixels(lines.nth(i)) for i in (0, 1)]
+    assert colours(lines.first) > 20, "nothing is drawn"
+    readout = book.page.locator(".qviz-readout").first
+    assert "4.16" in readout.inner_text()
+    book.page.locator(handle("Bits")).wait_for()
+    press(book, handle("Bits"), "ArrowRight")
+    book.wait_until(lambda: "5.16" in readout.inner_text(), "five bits")
+    assert [book.pixels(lines.nth(i)) != before[i] for i in (0, 1)] == [True, True]
+    assert "32 levels" in lines.first.get_attribute("aria-label")
+    press(book, handle("Bits"), "ArrowLeft")
+    book.wait_until(lambda: [book.pixels(lines.nth(i)) for i in (0, 1)] == before, "the first picture again")
+    assert book.python("print(bits.controls['bits'].value)").strip() == "4"
+    # buttons and boxes by keyboard too
+    press(book, ".widget-toggle-button >> text=channel", "Enter")
+    book.wait_until(lambda: "4.04" in readout.inner_text(), "one scale per row")
+    press(book, "input[type=checkbox]", "Space")
+    book.wait_until(lambda: "4.03" in readout.inner_text(), "no zero points")
+    assert book.problems == []
+
+
+def test_formats_follow_the_keyboard(explorer):
+    book = explorer("tensor")
+    canvases = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in ("before", "after", "error")}
+    before = {name: book.pixels(canvas) for name, canvas in canvases.items()}
+    assert all(colours(canvas) > 50 for canvas in canvases.values())
+    select = book.page.get_by_label("Format")
+    select.focus()
+    for _ in range(3):
+        book.page.keyboard.press("ArrowDown")
+    title = book.page.locator("[data-panel=after] h4")
+    book.wait_until(lambda: title.inner_text() != "After (Q4_0)", "another format")
+    now = {name: book.pixels(canvas) for name, canvas in canvases.items()}
+    assert now["before"] == before["before"]
+    assert now["after"] != before["after"]
+    assert now["error"] != before["error"]
+    assert book.problems == []
+
+
+def test_a_pixel_tells_its_weights(explorer):
+    book = explorer("tensor")
+    located = book.page.locator(".qviz-located")
+    canvas = book.page.locator("[data-panel=error] canvas").first
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": 0.999 * box["width"], "y": 1})
+    book.wait_until(lambda: "row 0, column 51" in located.inner_text(), "the upper right corner")
+    assert "block 15 of the row, columns 480 … 511" in located.inner_text()
+    canvas.focus()
+    book.page.keyboard.press("ArrowDown")
+    book.wait_until(lambda: located.inner_text().startswith("row 1,"), "the row below")
+    # zooming by keyboard shows one weight a pixel, with the borders of its blocks
+    whole = book.pixels(canvas)
+    book.page.keyboard.press("Enter")
+    book.page.keyboard.press("Enter")
+    book.wait_until(lambda: "1 pixel = 1 weight" in book.views("tensor").inner_text(), "the zoomed picture")
+    assert book.pixels(canvas) != whole
+    book.page.keyboard.press("Escape")
+    book.page.keyboard.press("Escape")
+    book.wait_until(lambda: book.python("print(tensor.controls['zoom'].value)").strip() == "0", "all of it again")
+    assert book.problems == []
+
+
+def lit(book, kind):
+    """Indices of the highlighted cells."""
+    cells = book.page.locator(f".qviz-{kind}").all()
+    return [i for i, cell in enumerate(cells) if "qviz-on" in (cell.get_attribute("class") or "")]
+
+
+def test_bytes_and_weights_light_each_other_up(explorer):
+    book = explorer("block")
+    # untouched: the first byte of codes and its two weights
+    assert (lit(book, "byte"), lit(book, "weight")) == ([2], [0, 16])
+    book.page.locator(".qviz-byte").nth(7).hover()
+    assert (lit(book, "byte"), lit(book, "weight")) == ([7], [5, 21])
+    book.page.locator(".qviz-byte").nth(0).hover()
+    assert lit(book, "weight") == list(range(32))
+    book.page.locator(".qviz-weight").nth(30).hover()  # high half of qs[14]
+    assert (lit(book, "byte"), lit(book, "weight")) == ([16], [30])
+    near = [i for i, c in enumerate(book.page.locator(".qviz-byte").all()) if "qviz-near" in c.get_attribute("class")]
+    assert near == [0, 1], "the scale is shared"
+    assert book.page.locator(".qviz-wires path").count() == 3
+    card = book.page.locator(".qviz-lens-card").nth(1)
+    assert "weight 30" in card.inner_text()
+    assert "code" in card.inner_text()
+    # by keyboard
+    book.page.locator(".qviz-byte").nth(2).focus()
+    book.page.keyboard.press("ArrowRight")
+    assert (lit(book, "byte"), lit(book, "weight")) == ([3], [1, 17])
+    book.page.keyboard.press("ArrowDown")
+    assert lit(book, "byte") == [11]
+    book.page.keyboard.press("Home")
+    assert lit(book, "byte") == [0]
+    book.page.locator(".qviz-weight").nth(0).focus()
+    book.page.keyboard.press("ArrowRight")
+    assert (lit(book, "byte"), lit(book, "weight")) == ([3], [1])
+    assert book.problems == []
+
+
+def test_flipped_bits_break_weights(explorer):
+    book = explorer("block")
+    cell = book.page.locator(".qviz-byte").nth(2)
+    was = cell.inner_text()
+    cell.focus()
+    book.page.keyboard.press("7")  # the highest bit: of the code of weight 16
+    book.wait_until(lambda: cell.inner_text() != was, "the flip")
+    assert cell.inner_text() == f"{int(was, 16) ^ 0x80:02x}"
+    assert [
+        i for i, c in enumerate(book.page.locator(".qviz-weight").all()) if "qviz-flipped" in c.get_attribute("class")
+    ] == [16]
+    assert "1 of 32" in book.views("block").inner_text()
+    # a click on the same bit in the card flips it back
+    bit = book.page.locator(".qviz-lens-card").first.get_by_label("bit 7 of byte 2")
+    bit.click()
+    book.wait_until(lambda: cell.inner_text() == was, "the flip back")
+    book.page.locator(".qviz-lens-card").first.get_by_label("bit 0 of byte 2").press("Enter")
+    book.wait_until(lambda: cell.inner_text() != was, "a flip by Enter")
+    assert "bit 0 of byte 2" in book.page.evaluate("document.activeElement.getAttribute('aria-label')"), (
+        "focus was lost"
+    )
+    book.page.get_by_role("button", name="Undo all flips").click()
+    book.wait_until(lambda: cell.inner_text() == was, "the undo")
+    assert book.problems == []
+
+
+def test_another_block_by_keyboard(explorer):
+    book = explorer("block")
+    first = book.page.locator(".qviz-bytes").inner_text()
+    book.page.locator(handle("Block in the row")).wait_for()
+    press(book, handle("Block in the row"), "ArrowRight")
+    book.wait_until(lambda: book.page.locator(".qviz-bytes").inner_text() != first, "another block")
+    assert "32 … 63" in book.views("block").inner_text()
+    book.page.get_by_label("Tensor").select_option("blk.0.attn_norm.weight")
+    book.wait_until(lambda: book.page.locator(".qviz-byte").count() == 4, "a float32")
+    assert book.page.locator(".qviz-bit").count() == 32
+    assert book.problems == []
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_reload_brings_it_back(explorer, kind):
+    book = explorer(kind)
+    label = {"bits": "Bits", "block": "Block in the row"}.get(kind)
+    if label:
+        book.page.locator(handle(label)).wait_for()
+        press(book, handle(label), "ArrowRight")
+    else:
+        book.page.get_by_label("Format").select_option("Q5_1 (6 bpw)")
+    expected = {"bits": "5.16", "block": "32 … 63", "tensor": "After (Q5_1)"}[kind]
+    book.wait_until(lambda: expected in book.views(kind).inner_text(), "the move")
+    canvas = ".qviz canvas" if kind != "block" else None
+    before = book.pixels(book.page.locator(canvas).first) if canvas else book.page.locator(".qviz-bytes").inner_text()
+
+    book.reload()
+    book.views(kind).first.wait_for(timeout=20_000)
+    assert expected in book.views(kind).inner_text()
+    now = book.pixels(book.page.locator(canvas).first) if canvas else book.page.locator(".qviz-bytes").inner_text()
+    assert now == before
+    # and it still follows
+    if label:
+        book.page.locator(handle(label)).wait_for()
+        press(book, handle(label), "ArrowLeft")
+    else:
+        book.page.get_by_label("Format").select_option("Q4_0 (4.5 bpw)")
+    book.wait_until(lambda: expected not in book.views(kind).inner_text(), "a move after the reload")
+    assert book.problems == []
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_without_a_kernel_the_last_picture_stays(explorer, kind):
+    book = explorer(kind)
+    text = book.views(kind).inner_text()
+    book.page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    book.page.wait_for_timeout(300)
+    if kind == "block":  # the lens itself needs no kernel
+        book.page.locator(".qviz-byte").nth(7).hover()
+        assert lit(book, "weight") == [5, 21]
+    elif kind == "tensor":
+        book.page.locator("[data-panel=error] canvas").first.hover(position={"x": 20, "y": 20})
+        assert book.views(kind).inner_text() == text
+    else:
+        assert colours(book.page.locator("[data-panel=line] canvas")) > 20
+    assert book.problems == []
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_it_looks_right(explorer, screenshots, kind):
+    book = explorer(kind, height=1400)
+    for width in (1280, 700):
+        book.page.set_viewport_size({"width": width, "height": 1400})
+        for theme in ("light", "dark"):
+            book.theme(f"JupyterLab {theme.capitalize()}")
+            output = book.page.locator(".jp-OutputArea-output:has(.qviz-explorer)").first
+            output.screenshot(path=screenshots / f"{kind}-{width}-{theme}.png")
+            ground = np.asarray(Image.open(screenshots / f"{kind}-{width}-{theme}.png").convert("L"))
+            assert (np.median(ground) > 200) == (theme == "light"), "the picture does not follow the theme"
+            # nothing is wider than its place, and no text is cut
+            cut = book.views(kind).first.evaluate(
+                """(root) => [...root.querySelectorAll('*')].filter((node) =>
+                    !node.closest('.qviz-heard, .qviz-wires, .qviz-tables') &&
+                    (node.getBoundingClientRect().right > root.getBoundingClientRect().right + 1 ||
+                     (node.children.length === 0 && node.tagName !== 'CANVAS' && node.scrollWidth > node.clientWidth + 1
+                      && getComputedStyle(node).display !== 'inline')))
+                    .map((node) => `${node.className}: ${node.textContent}`)"""
+            )
+            assert cut == []
+    assert book.problems == []
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_words_and_numbers_behind_the_picture(explorer, kind):
+    book = explorer(kind)
+    heard = book.page.locator(".qviz-heard")
+    book.wait_until(lambda: "blk.0.attn_q.weight" in heard.inner_text(), "the summary, said once things rest")
+    assert heard.get_attribute("aria-live") == "polite"
+    unnamed = book.page.evaluate(
+        """() => [...document.querySelectorAll('.qviz-explorer :is(select, input, button, [role=slider], [role=img], '
+              + '[role=gridcell], [role=grid], [role=group])')].filter((node) =>
+                  !(node.getAttribute('aria-label') || node.labels?.[0]?.innerText || node.innerText || node.title))
+              .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert unnamed == []
+    details = book.page.locator(".qviz-data")
+    assert details.locator("table").count() == 0
+    details.locator("summary").focus()
+    book.page.keyboard.press("Enter")
+    details.locator("table").first.wait_for()
+    assert len(details.locator("th[scope=col]").all_inner_texts()) >= 3
+    assert details.locator("tbody tr").count() == {"bits": 16 + 12, "block": 2 + 32, "tensor": 3}[kind]
+    assert book.problems == []
+
+
+def test_errors_are_written_where_they_are_seen(lab, open_notebook):
+    book = open_notebook(
+        lab.notebook("errors.ipynb", SETUP, "TensorExplorer(weights[:, :33])", "BitsExplorer(weights * np.nan)")
+    )
+    book.run_all()
+    assert book.cell_errors() == []
+    texts = book.page.locator(".qviz-status p.qviz-error").all_inner_texts()
+    assert "F16" in texts[0]
+    assert "nan_to_num" in texts[1]
+    assert book.problems == []
