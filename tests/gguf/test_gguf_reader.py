@@ -108,6 +108,15 @@ def test_little_endian_tensors_are_views_of_the_read_only_map(path):
     assert type(getattr(base, "obj", base)).__name__ == "mmap"
 
 
+def test_big_endian_tensors_are_read_only_copies(path):
+    f = opened(path, small(Raw(endian="big")))
+    first, second = f["w.weight"].blocks, f["w.weight"].blocks
+    assert not np.shares_memory(first, second)
+    assert not first.flags.writeable
+    assert first.dtype == f.tensor_info["w.weight"].format.dtype
+    assert first["d"].tolist() == [[0.5, 1.5], [2.5, 3.5]]
+
+
 def test_opening_and_taking_a_tensor_allocates_nothing_of_its_size(path):
     raw = Raw()
     path.write_bytes(raw.file([], [raw.info("w", [1 << 20, 16], 0, 0)]))
