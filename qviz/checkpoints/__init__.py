@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from qviz.checkpoints.to_gguf import convert
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
+from qviz.checkpoints.to_gguf import convert
 
 __all__ = ["Safetensors", "StoredTensor", "convert", "read"]

@@ -274,14 +274,14 @@ class _Reader:
             raise CheckpointError("rope_scaling must be an object", path=self._path, found=value)
         rope = {"rope_type": value.get("type"), **{key: item for key, item in value.items() if item is not None}}
         kind = rope["rope_type"]
-        if kind not in _ROPE_UNSCALED and kind not in _ROPE_NUMBERS:
+        if not isinstance(kind, str | None) or kind not in (*_ROPE_UNSCALED, *_ROPE_NUMBERS):
             raise CheckpointError(
                 "this kind of rope scaling cannot be converted here",
                 path=self._path,
                 found=kind,
                 expected=", ".join(_ROPE_NUMBERS),
             )
-        for key in _ROPE_NUMBERS.get(kind, ()):
+        for key in _ROPE_NUMBERS.get(str(kind), ()):
             if key == "original_max_position_embeddings" and key not in rope:
                 rope[key] = self.count("original_max_position_embeddings", self.count("max_position_embeddings", 8192))
             _positive(rope, key, self._path)
@@ -302,7 +302,7 @@ class _Reader:
 
 
 def _positive(values: Mapping[str, Any], key: str, path: Path) -> float:
-    value: Any = values.get(key)
+    value: Any = values.get(key, "nothing")
     if type(value) not in (int, float) or not 0 < value < math.inf:
         raise CheckpointError(f"{key} must be a positive number", path=path, found=value)
     return float(value)

@@ -161,11 +161,11 @@ class _Files:
 
     def added(self) -> Iterator[tuple[int, str, bool]]:
         """Number, text, and whether special, of each token that stands outside the model."""
-        entries = list(self.json.get("added_tokens") or [])
+        entries = list(_list(self.json.get("added_tokens")))
         decoder = self.config.get("added_tokens_decoder")
-        known = {entry.get("id") for entry in entries if isinstance(entry, dict)}
+        known = [entry.get("id") for entry in entries if isinstance(entry, dict)]
         for key, entry in (decoder if isinstance(decoder, dict) else {}).items():
-            if isinstance(entry, dict) and key.isdecimal() and int(key) not in known:
+            if isinstance(entry, dict) and re.fullmatch(r"[0-9]{1,9}", key) and int(key) not in known:
                 entries.append({"id": int(key), **entry})
         for entry in entries:
             index, text = (entry.get("id"), entry.get("content")) if isinstance(entry, dict) else (None, None)
@@ -176,8 +176,8 @@ class _Files:
     def template(self) -> list[Any]:
         """How a text is framed: what the post-processor puts in a row, the text itself as None."""
         for step in _flat(self.json.get("post_processor"), "processors"):
-            if step.get("type") == "TemplateProcessing" and isinstance(step.get("single"), list):
-                pieces = [piece for piece in step["single"] if isinstance(piece, dict)]
+            if step.get("type") == "TemplateProcessing":
+                pieces = [piece for piece in _list(step.get("single")) if isinstance(piece, dict)]
                 return [piece.get("SpecialToken") for piece in pieces] or [None]
         return [None]
 
@@ -189,9 +189,11 @@ def _flat(step: Any, children: str) -> Iterator[dict[str, Any]]:
     if step.get("type") != "Sequence":
         yield step
         return
-    for child in step.get(children) or []:
-        if isinstance(child, dict):
-            yield child
+    yield from (child for child in _list(step.get(children)) if isinstance(child, dict))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 # -- byte-level BPE
@@ -235,8 +237,8 @@ def _merges(files: _Files) -> list[str]:
 
 
 def _merge_pairs(files: _Files) -> list[tuple[str, str]]:
-    merges, pairs = files.model.get("merges"), []
-    for index, merge in enumerate(merges if isinstance(merges, list) else []):
+    pairs = []
+    for index, merge in enumerate(_list(files.model.get("merges"))):
         # older files write one string; it is cut at its first space that does not begin it
         cut = merge.find(" ", 1) if isinstance(merge, str) else -1
         pair = [merge[:cut], merge[cut + 1 :]] if cut > 0 else merge
@@ -425,7 +427,7 @@ def _chat_templates(files: _Files) -> dict[str, Any]:
         return {"chat_template": template}
     values: dict[str, Any] = {}
     names = []
-    for choice in template if isinstance(template, list) else []:
+    for choice in _list(template):
         name, text = (choice.get("name"), choice.get("template")) if isinstance(choice, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(text, str) or not name:
             raise CheckpointError("a chat template has no name or no text", path=files.folder, found=choice)
