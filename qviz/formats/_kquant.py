@@ -33,6 +33,9 @@ TILE = 16
 NOTHING = np.empty(0, np.float32)
 """No importance matrix, or no trace."""
 
+# Groups of sixteen sub-blocks that `refine_centred` works on in turns.
+_TURNS = 4
+
 # Below this, a sub-block counts as all zero.
 _TINY = f32(1e-15)
 
@@ -41,12 +44,14 @@ _TINY = f32(1e-15)
 
 
 @kernel
-def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins, at, trace):  # type: ignore[no-untyped-def]
+def search_with_min(  # type: ignore[no-untyped-def]
+    x, w, top, first, step, steps, absolute, codes, scales, mins, at, trace
+):
     """Scale and minimum for codes 0 … `top` of sixteen sub-blocks: ``x ≈ scale · code − min``.
 
     Candidate k stretches the levels by ``inverse = (first + step·k + top) / (high − low)``, rounds the weights to
-    codes, and fits scale and minimum to those codes by weighted least squares. A better fit also moves `low`, from which
-    the next candidates start. A minimum is never negative: zero stays within reach.
+    codes, and fits scale and minimum to those codes by weighted least squares. A better fit also moves `low`, from
+    which the next candidates start. A minimum is never negative: zero stays within reach.
 
     Parameters
     ----------
@@ -118,7 +123,7 @@ def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins
         low = simd.select(better, new_low, low)
 
     simd.store(scales, at, simd.select(flat, zero, scale))
-    simd.store(mins, at, zero - low)
+    simd.store(mins, at, simd.spread(f32(-0.0)) - low)
     best_inverse = simd.select(flat, zero, best_inverse)
     for i in range(n):
         level = _level(best_inverse * (simd.load(x, simd.LANES * i) - best_low), f32(0), top)
@@ -146,8 +151,8 @@ def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-unty
     trace : float32 array
         Empty, or (19, 3 + n, 16) for scale, zero, gain and codes of each candidate.
     """
-    zero = simd.spread(f32(0))
-    extreme, empty = _extreme(x)
+    zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
+    extreme, empty = signed_extreme(x)
     inverse = simd.spread(-top) / extreme
     sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
     scale = simd.select(sum_ll == zero, zero, sum_lx / sum_ll)
@@ -161,7 +166,7 @@ def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-unty
         sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
         if trace.size > 0:
             _record(trace, k, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
-        better = simd.both(sum_ll > zero, sum_lx * sum_lx > gain * sum_ll)
+        better = simd.select(sum_ll > zero, sum_lx * sum_lx, never) > gain * sum_ll
         scale = simd.select(better, sum_lx / sum_ll, scale)
         gain = simd.select(better, scale * sum_lx, gain)
         best_inverse = simd.select(better, inverse, best_inverse)
@@ -172,56 +177,83 @@ def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-unty
 
 
 @kernel
-def refine_centred(x, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
+def refine_centred(x, n, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
     """As `search_centred` with w = x², but by moving one code at a time while that raises the gain: Q3_K's search.
 
     The first codes put the weight of largest magnitude on −top. Then, up to five times, each weight in turn gets the
     code that is best under the scale fitted to all others, if that raises the gain.
 
+    Every step waits for the division of the step before. So several groups of sixteen sub-blocks take turns, and the
+    processor divides for one while it adds for the others.
+
     Parameters
     ----------
-    x, top, codes, scales, at
-        As in `search_centred`.
+    x : float32 array (16 n groups,)
+        Weights, group after group.
+    n : int
+        Weights of a sub-block.
+    top, codes, scales, at
+        As in `search_centred`, for all groups.
     trace : float32 array
-        Empty, or (6, 3 + n, 16) for scale, zero, gain and codes at first and after each round; a round that changes no
-        lane ends the search.
+        Empty, or, for one group, (6, 3 + n, 16) for scale, zero, gain and codes at first and after each round; a round
+        that changes no lane ends the search.
     """
-    zero = simd.spread(f32(0))
-    extreme, empty = _extreme(x)
+    zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
+    # Two habits against LLVM's ideas: three different numbers that no gain can beat, or it joins the masks (see
+    # `qviz._simd`); and adding zero to what goes back where it came from, or it makes a masked store, which some
+    # processors run forty times slower.
+    minus_one, minus_two = simd.spread(f32(-1)), simd.spread(f32(-2))
+    size = n * simd.LANES
+    groups = x.size // size
     products, squares = room(x.size), room(x.size)
+    sums_lx, sums_ll = room(groups * simd.LANES), room(groups * simd.LANES)
     for i in range(0, x.size, simd.LANES):
         xi = simd.load(x, i)
         simd.store(squares, i, xi * xi)
         simd.store(products, i, xi * xi * xi)
-    sum_lx, sum_ll = _fit(x, squares, simd.spread(-top) / extreme, top, codes)
-    if trace.size > 0:
-        _record(trace, 0, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+    for g in range(groups):
+        part, first = x[g * size : (g + 1) * size], codes[g * size : (g + 1) * size]
+        extreme, empty = signed_extreme(part)
+        sum_lx, sum_ll = _fit(part, squares[g * size : (g + 1) * size], simd.spread(-top) / extreme, top, first)
+        simd.store(sums_lx, g * simd.LANES, sum_lx)
+        simd.store(sums_ll, g * simd.LANES, sum_ll)
+        if trace.size > 0:
+            _record(trace, 0, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, first)
     for k in range(5):
         moved = zero
-        for i in range(0, x.size, simd.LANES):
-            wx, w, code = simd.load(products, i), simd.load(squares, i), simd.load(codes, i)
-            others_lx = sum_lx - wx * code
-            others_ll = sum_ll - w * code * code
-            new = _level(simd.load(x, i) * others_ll / others_lx, -top, top - f32(1))
-            new_lx = others_lx + wx * new
-            new_ll = others_ll + w * new * new
-            better = new_lx * new_lx * sum_ll > sum_lx * sum_lx * new_ll
-            better = simd.both(simd.both(better, new_ll > zero), simd.both(others_lx > zero, new != code))
-            simd.store(codes, i, simd.select(better, new, code))
-            sum_lx, sum_ll = simd.select(better, new_lx, sum_lx), simd.select(better, new_ll, sum_ll)
-            moved = simd.select(better, simd.spread(f32(1)), moved)
+        for i in range(0, size, simd.LANES):
+            for g in range(groups):
+                j, sums = g * size + i, g * simd.LANES
+                wx, w, code = simd.load(products, j), simd.load(squares, j), simd.load(codes, j)
+                sum_lx, sum_ll = simd.load(sums_lx, sums), simd.load(sums_ll, sums)
+                others_lx = sum_lx - wx * code
+                others_ll = sum_ll - w * code * code
+                new = _level(simd.load(x, j) * others_ll / others_lx, -top, top - f32(1))
+                new_lx = others_lx + wx * new
+                new_ll = others_ll + w * new * new
+                gain = simd.select(new != code, new_lx * new_lx * sum_ll, minus_one)
+                gain = simd.select(new_ll > zero, simd.select(others_lx > zero, gain, minus_two), never)
+                better = gain > sum_lx * sum_lx * new_ll
+                simd.store(codes, j, simd.select(better, new, code) + zero)
+                simd.store(sums_lx, sums, simd.select(better, new_lx, sum_lx))
+                simd.store(sums_ll, sums, simd.select(better, new_ll, sum_ll))
+                moved = simd.select(better, simd.spread(f32(1)), moved)
         if trace.size > 0:
+            sum_lx, sum_ll = simd.load(sums_lx, 0), simd.load(sums_ll, 0)
             _record(trace, k + 1, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
         if not simd.some(moved > zero):
             break
-    scale = simd.select(sum_ll > zero, sum_lx / sum_ll, zero)
-    simd.store(scales, at, simd.select(empty, zero, scale))
-    for i in range(0, x.size, simd.LANES):
-        simd.store(codes, i, simd.select(empty, simd.spread(-top), simd.load(codes, i)))
+    for g in range(groups):
+        sum_lx, sum_ll = simd.load(sums_lx, g * simd.LANES), simd.load(sums_ll, g * simd.LANES)
+        extreme, empty = signed_extreme(x[g * size : (g + 1) * size])
+        scale = simd.select(sum_ll > zero, sum_lx / sum_ll, zero)
+        simd.store(scales, at + g * simd.LANES, simd.select(empty, zero, scale))
+        for j in range(g * size, (g + 1) * size, simd.LANES):
+            simd.store(codes, j, simd.select(empty, simd.spread(-top), simd.load(codes, j)) + zero)
 
 
 @kernel
-def _extreme(x):  # type: ignore[no-untyped-def]
+def signed_extreme(x):  # type: ignore[no-untyped-def]
     """The first weight of the largest magnitude, with its sign; and the mask of lanes that count as all zero."""
     extreme, size = simd.spread(f32(0)), simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
@@ -346,7 +378,7 @@ def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore
     Nine candidates first, by their squared error; then up to five rounds that move one step at a time, as
     `refine_centred` does, while that raises the gain.
     """
-    zero = simd.spread(f32(0))
+    zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
     largest = zero
     for j in range(0, values.size, simd.LANES):
         value = simd.load(values, j)
@@ -376,6 +408,7 @@ def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore
         simd.store(steps, j, simd.low_byte(count))
         sum_lx = sum_lx + weight * value * count
         sum_ll = sum_ll + weight * count * count
+    minus_one, minus_two = simd.spread(f32(-1)), simd.spread(f32(-2))
     for _ in range(5):
         moved = zero
         for j in range(0, values.size, simd.LANES):
@@ -386,9 +419,10 @@ def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore
             new = simd.select(new > top, simd.spread(top), new)
             new_lx = others_lx + weight * value * new
             new_ll = others_ll + weight * new * new
-            better = new_lx * new_lx * sum_ll > sum_lx * sum_lx * new_ll
-            better = simd.both(simd.both(better, others_ll > zero), simd.both(others_lx > zero, new != count))
-            simd.store(steps, j, simd.select(better, simd.low_byte(new), count))
+            gain = simd.select(new != count, new_lx * new_lx * sum_ll, minus_one)
+            gain = simd.select(others_ll > zero, simd.select(others_lx > zero, gain, minus_two), never)
+            better = gain > sum_lx * sum_lx * new_ll
+            simd.store(steps, j, simd.select(better, simd.low_byte(new), count) + zero)
             sum_lx, sum_ll = simd.select(better, new_lx, sum_lx), simd.select(better, new_ll, sum_ll)
             moved = simd.select(better, simd.spread(f32(1)), moved)
         if not simd.some(moved > zero):
@@ -435,7 +469,7 @@ def room(n):  # type: ignore[no-untyped-def]
 
 @kernel
 def join_pairs(codes, block):  # type: ignore[no-untyped-def]
-    """The low two bits of 256 codes -> 64 bytes `qs`: byte l of each half holds its codes l, l + 32, l + 64 and l + 96."""
+    """The low two bits of 256 codes -> 64 bytes `qs`: byte l of a half holds its codes l, l + 32, l + 64, l + 96."""
     for half in range(2):
         for l in range(32):
             a, b = codes[128 * half + l] & i8(3), codes[128 * half + 32 + l] & i8(3)
@@ -445,7 +479,7 @@ def join_pairs(codes, block):  # type: ignore[no-untyped-def]
 
 @kernel
 def load_tile(x, start, n, rows):  # type: ignore[no-untyped-def]
-    """Copy super-blocks `start` … `start + n` into `rows` (16 · 256,), zeros after them; the first not finite, or -1."""
+    """Copy `n` super-blocks into `rows` (16 · 256,), zeros after them. Returns the first not finite, or -1."""
     for b in range(n):
         strange = simd.spread(f32(0))
         for j in range(0, SUPER, simd.LANES):
@@ -589,7 +623,7 @@ def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     """Template of Q3_K and Q6_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
     group = _WIDTH * simd.LANES
-    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
+    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(_TURNS * group), room(group)
     scales, shared, steps = room(n), room(n), room(n)
     d = room(TILE)
     codes = np.empty(SUPER, np.int8)
@@ -605,21 +639,24 @@ def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
             if _REFINES:
                 mean_squares(rows, _MEAN_FACTOR, means)
         # search
-        for g in range(n // simd.LANES):
-            at = g * simd.LANES
-            side_by_side(rows, g, xs)
-            best = found[g * group : (g + 1) * group]
-            if _REFINES and not weighted:
-                refine_centred(xs, _TOP, best, scales, at, NOTHING)
-            else:
+        if _REFINES and not weighted:
+            for at in range(0, n, _TURNS * simd.LANES):
+                for g in range(_TURNS):
+                    side_by_side(rows, at // simd.LANES + g, xs[g * group : (g + 1) * group])
+                best = found[at * _WIDTH : (at + _TURNS * simd.LANES) * _WIDTH]
+                refine_centred(xs, _WIDTH, _TOP, best, scales, at, NOTHING)
+        else:
+            for at in range(0, n, simd.LANES):
+                g, part_x = at // simd.LANES, xs[:group]
+                side_by_side(rows, g, part_x)
                 if not weighted:
-                    weigh_by_square(xs, ws)
+                    weigh_by_square(part_x, ws)
                 elif _REFINES:
                     side_by_side(importance, g, importances)
-                    weigh_by_importance(xs, importances, means, at, ws, sums)
+                    weigh_by_importance(part_x, importances, means, at, ws, sums)
                 else:
                     side_by_side(importance, g, ws)
-                search_centred(xs, ws, _TOP, best, scales, at, NOTHING)
+                search_centred(part_x, ws, _TOP, found[g * group : (g + 1) * group], scales, at, NOTHING)
         # share
         by_super_block(scales, shared)
         if _REFINES and weighted:
