@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qviz import errors, figures, formats, gguf, grids, metrics, models, recipes, widgets
+    from qviz import errors, figures, formats, gguf, grids, imatrix, metrics, models, pipeline, recipes, widgets
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.models import Model, fetch, load
+    from qviz.pipeline import quantize_model
 
 __version__ = "0.1.0"
 
@@ -24,8 +25,21 @@ _HOME = {
     "Model": "qviz.models",
     "fetch": "qviz.models",
     "load": "qviz.models",
+    "quantize_model": "qviz.pipeline",
 }
-_ROOMS = ("errors", "figures", "formats", "gguf", "grids", "metrics", "models", "recipes", "widgets")
+_ROOMS = (
+    "errors",
+    "figures",
+    "formats",
+    "gguf",
+    "grids",
+    "imatrix",
+    "metrics",
+    "models",
+    "pipeline",
+    "recipes",
+    "widgets",
+)
 
 __all__ = [
     "AffineGrid",
@@ -38,10 +52,13 @@ __all__ = [
     "formats",
     "gguf",
     "grids",
+    "imatrix",
     "load",
     "metrics",
     "models",
+    "pipeline",
     "quantize",
+    "quantize_model",
     "recipes",
     "widgets",
 ]

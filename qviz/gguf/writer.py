@@ -152,7 +152,7 @@ def stream(
         meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
         entries = [_entry(name, described) for name, described in _described(tensors)]
         header = _header(meta, entries, layout, step)
-        with _replacing(target) as file:
+        with replacing(target) as file:
             file.write(header)
             _pad(file, len(header), step)
             out = TensorStream(file, target, entries, layout, step)
@@ -348,7 +348,7 @@ def _pad(file: BinaryIO, written: int, alignment: int) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
     target = Path(os.path.realpath(path))  # a link keeps pointing where it did
     mode = None

@@ -1,0 +1,624 @@
+"""Whole models: read from the memory map, quantize piece by piece on all cores, write what llama.cpp would write.
+
+Tensors are cut into pieces of whole rows. Pieces are quantized by a pool of threads (the kernels do not hold Python's
+lock) or by the workers of a Dask cluster, and written in the order of the file as they are ready. Only a few are in
+flight at a time, so memory does not grow with the model. No row depends on another, so neither the size of the
+pieces nor who quantizes them changes a byte.
+
+**What equals llama.cpp's output byte for byte**: the whole file, for every recipe under the modern rules, from
+sources in F32, F16 or BF16, or in a quantized format with `allow_requantize`. Exceptions, each on purpose:
+
+- a source whose ``general.alignment`` is not 32: llama.cpp copies the key but pads to 32, and cannot open what it
+  wrote; here the file is padded as it says;
+- metadata strings that hold a zero byte, which llama.cpp cuts off there, and arrays of arrays, which it refuses;
+- sources that llama.cpp cannot open: GGUF version 1, big-endian files, architectures that it does not know, tensors of
+  four dimensions;
+- two architectures with rules of their own, GLM-5-Next and Bailing-MoE-3, which get the general ones here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import mmap
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import gguf, recipes
+from qviz import imatrix as imatrices
+from qviz._arrays import real_array
+from qviz._numba import kernel
+from qviz.errors import ImatrixError, NonFiniteError, PipelineError
+from qviz.formats import Format, QTensor, quantize
+from qviz.gguf.reader import as_path
+from qviz.recipes import Choice, Recipe
+
+FloatArray = npt.NDArray[np.float32]
+Blocks = npt.NDArray[Any]
+
+# Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
+_PIECE = 1 << 20
+
+QUANTIZATION_VERSION = 2
+"""What files say under ``general.quantization_version``: the layout of the blocks since May 2023."""
+
+_SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
+_VERSION_KEY, _TYPE_KEY = "general.quantization_version", "general.file_type"
+_IMATRIX_KEYS = tuple(f"quantize.imatrix.{key}" for key in ("file", "dataset", "entries_count", "chunks_count"))
+_LONGEST_TEXT = 127  # llama.cpp keeps an overridden string in 128 bytes
+
+# Exponent bits, all of them set in NaN and infinity
+_EXPONENT: dict[str, Any] = {
+    "<f2": np.uint16(0x7C00),
+    "<f4": np.uint32(0x7F80_0000),
+    "<f8": np.uint64(0x7FF0_0000_0000_0000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job has come.
+
+    Parameters
+    ----------
+    tensor : str
+        The tensor that was just worked on.
+    done, total : int
+        Bytes of the source, finished and all of them.
+    written : int
+        Bytes of the output's tensors so far.
+    """
+
+    tensor: str
+    done: int
+    total: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """What `quantize_model` did.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The new file.
+    recipe : Recipe
+    choices : list of Choice
+        Every tensor, its format, and why; in the order of the file.
+    source_nbytes, nbytes : int
+        Bytes of all tensors, before and after.
+    seconds : float
+    without_imatrix : list of str
+        If an importance matrix was given: tensors that were quantized without one, because it does not name them.
+    """
+
+    path: Path
+    recipe: Recipe
+    choices: list[Choice]
+    source_nbytes: int
+    nbytes: int
+    seconds: float
+    without_imatrix: list[str]
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight of the new file's tensors."""
+        return 8 * self.nbytes / max(sum(choice.n_weights for choice in self.choices), 1)
+
+
+class Piece(NamedTuple):
+    """Some rows of a tensor, and what is to become of them. Holds no reference to a file, so it can travel."""
+
+    name: str
+    first_row: int
+    source: QTensor
+    format: Format
+    importance: FloatArray | None
+
+
+class Result(Protocol):
+    """The blocks of a piece, once they are there; a `concurrent.futures.Future` is one."""
+
+    def result(self) -> Blocks:
+        """Wait for the blocks."""
+
+
+class Pool(Protocol):
+    """Whoever quantizes pieces."""
+
+    @property
+    def width(self) -> int:
+        """How many pieces it can work on at a time."""
+
+    def submit(self, piece: Piece) -> Result:
+        """Start on a piece."""
+
+
+def quantize_model(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    recipe: str | Recipe,
+    imatrix: str | os.PathLike[str] | Mapping[str, npt.ArrayLike] | None = None,
+    rules: str = "modern",
+    threads: int | None = None,
+    dask: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    allow_requantize: bool = False,
+) -> Quantized:
+    """Quantize a whole GGUF model, byte for byte as llama.cpp's ``llama-quantize`` does.
+
+    The new file appears whole or not at all: it is written beside `dst` under another name, flushed to the disk and
+    then renamed.
+
+    Parameters
+    ----------
+    src : path-like
+        A GGUF model in F32, F16 or BF16; any part of a split one. It becomes one file.
+    dst : path-like
+        The new file; an existing one is replaced, unless it is `src`.
+    recipe : str
+        ``"Q4_K_M"`` ...; see `qviz.recipes.RECIPES`.
+    imatrix : path-like, Imatrix or mapping of str to array, optional
+        Importance of each input column of each tensor. Of a file or an `Imatrix`, the new file says where it came
+        from, in the keys ``quantize.imatrix.*``.
+    rules : {"modern", "2023-06", "uniform"}
+        Which tensor gets which format; see `qviz.recipes.RULES`.
+    threads : int, optional
+        Of this machine; all cores unless given. Not a byte depends on it.
+    dask : str or distributed.Client, optional
+        Address of a Dask scheduler, whose workers then do the work. They need qviz, but not the file.
+    progress : callable, optional
+        Called with a `Progress` after every piece, in the thread that called this. An exception from it stops the job.
+    allow_requantize : bool
+        Accept tensors that are quantized already. Their errors add up.
+
+    Returns
+    -------
+    Quantized
+
+    Raises
+    ------
+    PipelineError
+        `dst` is `src`; the source is quantized already, or holds NaN or infinity; a weight is beyond the range of the
+        format; a Dask cluster that fails.
+    RecipeError, ImatrixError, GGUFError, ModelNotFoundError
+        From the recipe, the importance matrix, and the files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> weights = np.ones((4, 64), np.float32)
+    >>> source = gguf.write(folder / "f32.gguf", {"general.architecture": "llama"}, {"blk.0.attn_q.weight": weights})
+    >>> quantize_model(source, folder / "q8.gguf", "Q8_0").bpw
+    8.5
+    """
+    started = time.perf_counter()
+    importance = _open_imatrix(imatrix)
+    with gguf.read(src) as file:
+        target = as_path(dst)
+        _refuse_same_file(target, file)
+        found = recipes.get_recipe(recipe)
+        choices = recipes.plan(file, file.metadata, found, rules, imatrix=importance is not None)
+        columns = {c.name: _columns(importance, c) for c in choices if c.quantized} if importance is not None else {}
+        for choice in choices:
+            _check(choice, columns.get(choice.name), found, importance is not None, allow_requantize)
+        job = _Job(file, choices, columns, progress)
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(_threads(threads) if dask is None else _dask(dask))
+            out = stack.enter_context(
+                gguf.stream(target, _metadata(file.metadata, found, importance), {c.name: c for c in choices})
+            )
+            job.run(pool, out)
+    return Quantized(
+        path=target,
+        recipe=found,
+        choices=choices,
+        source_nbytes=sum(c.source_nbytes for c in choices),
+        nbytes=sum(c.nbytes for c in choices),
+        seconds=time.perf_counter() - started,
+        without_imatrix=[
+            c.name for c in choices if c.name in columns and columns[c.name] is None and c.format is not c.source
+        ],
+    )
+
+
+# -- before anything is written
+
+
+def _open_imatrix(imatrix: Any) -> Mapping[str, Any] | None:
+    if imatrix is None or isinstance(imatrix, Mapping):
+        return imatrix
+    return imatrices.read(imatrix)
+
+
+def _refuse_same_file(target: Path, file: gguf.GGUFFile) -> None:
+    for part in file.parts:
+        with contextlib.suppress(OSError, ValueError):  # it does not exist yet
+            if target.samefile(part.path):
+                raise PipelineError(f"{target} is the model to be quantized; choose another name for the new file")
+
+
+def _columns(importance: Mapping[str, Any], choice: Choice) -> FloatArray | None:
+    """Importance of each column, (experts, n) or (1, n); None if there is none for this tensor."""
+    if choice.name not in importance:
+        return None
+    values = real_array(importance[choice.name], f"importance of {choice.name!r}", ImatrixError)
+    experts, n = (choice.shape[0] if len(choice.shape) == 3 else 1), choice.shape[-1]
+    if values.size != experts * n:
+        if choice.name in ("token_embd.weight", "per_layer_token_embd.weight"):
+            return None  # an embedding is looked up, not multiplied: what was measured is the output matrix's input
+        raise ImatrixError(
+            f"the importance matrix does not fit tensor {choice.name!r}: is it of another model?",
+            found=f"{values.size} values",
+            expected=f"{experts * n}",
+        )
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ImatrixError(f"the importance of {choice.name!r} holds a negative, NaN or infinite value")
+    return values.reshape(experts, n)
+
+
+def _check(
+    choice: Choice, columns: FloatArray | None, recipe: Recipe, with_imatrix: bool, allow_requantize: bool
+) -> None:
+    """Refuse what cannot be done before an hour has been spent on it."""
+    if choice.needs_imatrix and columns is None:
+        why = "the one given does not name this tensor" if with_imatrix else "pass imatrix=..."
+        raise PipelineError(
+            f"{recipe.name} needs an importance matrix for {choice.name!r}: 2-bit weights are garbage without; {why}"
+        )
+    if choice.format is choice.source:
+        return
+    if not choice.format.can_encode:
+        raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
+    if choice.source.block_size > 1 and not allow_requantize:
+        raise PipelineError(
+            f"{choice.name!r} is quantized already ({choice.source}), and quantizing it again adds a second error; "
+            f"start from the F16 or F32 model, or pass allow_requantize=True"
+        )
+    if not choice.source.can_decode:
+        raise PipelineError(f"{choice.name!r} is stored in {choice.source}, which cannot be turned into weights")
+
+
+def _metadata(source: gguf.Metadata, recipe: Recipe, importance: Mapping[str, Any] | None) -> gguf.Metadata:
+    """The source's keys in their order, then the ones that say what was done."""
+    added: dict[str, Any] = {_VERSION_KEY: gguf.U32(QUANTIZATION_VERSION), _TYPE_KEY: gguf.U32(recipe.file_type)}
+    if isinstance(importance, imatrices.Imatrix):
+        texts = {"file": importance.path, "dataset": importance.datasets[0] if importance.datasets else None}
+        added |= {f"quantize.imatrix.{key}": _shortened(text) for key, text in texts.items() if text is not None}
+        added["quantize.imatrix.entries_count"] = gguf.U32(len(importance))
+        if importance.chunk_count > 0:
+            added["quantize.imatrix.chunks_count"] = gguf.U32(importance.chunk_count)
+    return source.without(*_SPLIT_KEYS, *added) | added
+
+
+def _shortened(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape")[:_LONGEST_TEXT].decode("utf-8", "surrogateescape")
+
+
+# -- the work
+
+
+class _Job:
+    """Cuts the tensors, keeps a bounded number of pieces in flight, writes what is ready."""
+
+    def __init__(
+        self,
+        file: gguf.GGUFFile,
+        choices: list[Choice],
+        columns: Mapping[str, FloatArray | None],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._file, self._choices, self._columns, self._progress = file, choices, columns, progress
+        self._total = sum(choice.source_nbytes for choice in choices)
+        self._done = self._written = 0
+
+    def run(self, pool: Pool, out: gguf.TensorStream) -> None:
+        waiting: deque[tuple[Piece, Result]] = deque()
+        # one more than can be worked on, so that nobody waits while the oldest is written
+        window = pool.width + 1
+        largest = max((choice.n_weights for choice in self._choices), default=1)
+        # a piece in flight takes up to 12 bytes a weight: as mapped, as float32, and as written
+        size = min(_PIECE, -(-largest // window))
+        for piece in self._pieces(size):
+            if len(waiting) == window:
+                self._finish(*waiting.popleft(), out)
+            waiting.append((piece, pool.submit(piece)))
+        while waiting:
+            self._finish(*waiting.popleft(), out)
+
+    def _pieces(self, size: int) -> Iterator[Piece]:
+        for choice in self._choices:
+            tensor = self._file[choice.name]
+            blocks = tensor.blocks.reshape(-1, tensor.blocks.shape[-1])
+            n = choice.shape[-1]
+            columns = self._columns.get(choice.name)
+            slabs = 1 if columns is None else len(columns)  # experts, each with an importance of its own
+            rows = len(blocks) // slabs
+            step = max(size // n, 1)
+            for slab in range(slabs):
+                for first in range(slab * rows, (slab + 1) * rows, step):
+                    last = min(first + step, (slab + 1) * rows)
+                    part = QTensor(tensor.format, blocks[first:last], (last - first, n))
+                    yield Piece(choice.name, first, part, choice.format, None if columns is None else columns[slab])
+
+    def _finish(self, piece: Piece, result: Result, out: gguf.TensorStream) -> None:
+        blocks = result.result()
+        out.append(blocks)
+        self._done += piece.source.nbytes
+        self._written += blocks.nbytes
+        _forget(self._file, piece.source.blocks)
+        if self._progress is not None:
+            self._progress(Progress(piece.name, self._done, self._total, self._written))
+
+
+def convert(piece: Piece) -> Blocks:
+    """Quantize a piece, or copy it if it is in its format already.
+
+    Parameters
+    ----------
+    piece : Piece
+
+    Returns
+    -------
+    array of ``piece.format.dtype`` (rows, blocks a row)
+
+    Raises
+    ------
+    PipelineError
+        NaN or infinity in the source, or a weight beyond the range of the format.
+    """
+    source, fmt = piece.source, piece.format
+    if source.format is fmt:
+        bad = _first_not_finite(source.blocks, fmt)
+        if bad >= 0:
+            _refuse(piece, bad, "is damaged: it holds")
+        return source.blocks
+    # a view where the weights are float32 already
+    weights = source.blocks.view(np.float32) if source.format == "F32" else source.dequantize()
+    try:
+        blocks = quantize(weights, fmt, piece.importance).blocks
+    except NonFiniteError:
+        bad = int(np.flatnonzero(~np.isfinite(weights))[0])
+        _refuse(piece, bad // fmt.block_size, "is damaged: it holds", weights)
+    bad = _first_not_finite(blocks, fmt)
+    if bad >= 0:
+        _refuse(piece, bad, f"does not fit {fmt}: it holds", weights)
+    return blocks
+
+
+def _refuse(piece: Piece, block: int, problem: str, weights: FloatArray | None = None) -> None:
+    source, fmt = piece.source, piece.format
+    if weights is None:
+        if not source.format.can_decode:
+            raise PipelineError(f"tensor {piece.name!r} {problem} a scale that is NaN or infinite")
+        weights = source.dequantize()
+    row, column = divmod(block * fmt.block_size, source.shape[-1])
+    values = weights[row, column : column + fmt.block_size]
+    with np.errstate(invalid="ignore"):
+        at = int(np.argmax(np.where(np.isnan(values), np.inf, np.abs(values))))
+    hint = (
+        "; quantize to BF16, which has the range of float32"
+        if np.isfinite(values[at])
+        else "; make the model again from its origin"
+    )
+    raise PipelineError(
+        f"tensor {piece.name!r} {problem} {values[at]} in row {piece.first_row + row}, column {column + at}{hint}"
+    ) from None
+
+
+@kernel
+def _find(bits, mask):  # type: ignore[no-untyped-def]
+    """Index of the first number with all bits of `mask` set, or -1."""
+    for start in range(0, bits.size, 4096):
+        part = bits[start : start + 4096]
+        count = 0
+        for i in range(part.size):
+            count += (part[i] & mask) == mask
+        if count:
+            for i in range(part.size):
+                if (part[i] & mask) == mask:
+                    return start + i
+    return -1
+
+
+def _first_not_finite(blocks: Blocks, fmt: Format) -> int:
+    """Index of the first block with a number that is NaN or infinite, or -1."""
+    flat = blocks.reshape(-1)
+    found = (int(_find(flat[name].view(mask.dtype), mask)) for name, mask in _numbers(fmt))
+    return min((index for index in found if index >= 0), default=-1)
+
+
+def _numbers(fmt: Format) -> Iterator[tuple[str, Any]]:
+    """Fields that hold a floating-point number, and the bits of its exponent."""
+    assert fmt.dtype.fields is not None
+    for name, (dtype, *_) in fmt.dtype.fields.items():
+        if dtype.str in _EXPONENT:
+            yield name, _EXPONENT[dtype.str]
+    # these two have types that NumPy does not know
+    if fmt == "BF16":
+        yield "x", np.uint16(0x7F80)
+    if fmt == "MXFP4":
+        yield "e", np.uint8(0xFF)
+
+
+def _forget(file: gguf.GGUFFile, blocks: Blocks) -> None:
+    """Let the system take back the mapped pages behind `blocks`: they count as this process's memory."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    for part in file.parts:
+        if part.buffer is None:
+            continue
+        base = np.frombuffer(part.buffer, np.uint8, 1).ctypes.data
+        start = blocks.ctypes.data - base
+        if 0 <= start < part.size:
+            start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+            length = (blocks.ctypes.data - base + blocks.nbytes) - start
+            if length >= mmap.PAGESIZE:
+                part.buffer.madvise(mmap.MADV_DONTNEED, start, length // mmap.PAGESIZE * mmap.PAGESIZE)
+
+
+# -- who does the work
+
+
+class _Ready(NamedTuple):
+    blocks: Blocks
+
+    def result(self) -> Blocks:
+        return self.blocks
+
+
+class _ThisThread:
+    width = 1
+
+    def submit(self, piece: Piece) -> Result:
+        return _Ready(convert(piece))
+
+
+class _Threads:
+    def __init__(self, executor: ThreadPoolExecutor, width: int) -> None:
+        self._executor, self.width = executor, width
+
+    def submit(self, piece: Piece) -> Result:
+        return self._executor.submit(convert, piece)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[Pool]:
+    if count is None:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise PipelineError(
+            f"threads={count!r} makes no sense; expected a whole number from 1 on, or None for all cores"
+        )
+    if count == 1:
+        yield _ThisThread()
+        return
+    executor = ThreadPoolExecutor(count, thread_name_prefix="qviz-quantize")
+    try:
+        yield _Threads(executor, count)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+# Seconds: to connect to a scheduler; between looks at its workers; without any of them
+_CONNECT, _POLL, _PATIENCE = 30.0, 5.0, 60.0
+
+
+class _Cluster:
+    """The workers of a Dask cluster; the scheduler gives the pieces of a worker that dies to another."""
+
+    def __init__(self, client: Any, distributed: Any) -> None:
+        self._client, self._distributed = client, distributed
+        self._live: set[Any] = set()
+        threads = sum(worker["nthreads"] for worker in self.workers().values())
+        self.width = 2 * max(threads, 1)  # a second piece for each, so that none waits for the network
+
+    def workers(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def submit(self, piece: Piece) -> Result:
+        future = self._client.submit(_convert_far, piece, pure=False)
+        self._live.add(future)
+        return _Far(self, future, piece)
+
+    def wait(self, future: Any, piece: Piece) -> Blocks:
+        last_seen = time.monotonic()
+        while True:
+            try:
+                raw = future.result(timeout=_POLL)
+                break
+            except self._distributed.TimeoutError:
+                if self._client.status != "running":
+                    raise PipelineError("the Dask scheduler is gone; start it, then run this again") from None
+                if self.workers():
+                    last_seen = time.monotonic()
+                elif time.monotonic() - last_seen > _PATIENCE:
+                    raise PipelineError(
+                        f"the Dask cluster has had no worker for {_PATIENCE:.0f} seconds; start one, then try again"
+                    ) from None
+            except self._distributed.scheduler.KilledWorker:
+                raise PipelineError(
+                    f"tensor {piece.name!r}: Dask gave up after several workers died on the same piece; "
+                    f"they may lack memory"
+                ) from None
+            except (self._distributed.client.FutureCancelledError, OSError) as error:
+                raise PipelineError(f"the Dask scheduler is gone ({error}); start it, then run this again") from None
+        self._live.discard(future)
+        future.release()
+        return np.frombuffer(raw, piece.format.dtype)
+
+    def cancel(self) -> None:
+        with contextlib.suppress(Exception):  # it may be gone already
+            self._client.cancel(list(self._live))
+
+
+class _Far(NamedTuple):
+    cluster: _Cluster
+    future: Any
+    piece: Piece
+
+    def result(self) -> Blocks:
+        return self.cluster.wait(self.future, self.piece)
+
+
+def _convert_far(piece: Piece) -> bytes:
+    return convert(piece).tobytes()
+
+
+def _version() -> str:
+    from qviz import __version__
+
+    return __version__
+
+
+@contextlib.contextmanager
+def _dask(cluster: Any) -> Iterator[Pool]:
+    try:
+        distributed = importlib.import_module("distributed")
+    except ImportError:
+        raise PipelineError("Dask is not installed; run: pip install 'qviz-toolkit[dask]'") from None
+    mine = not isinstance(cluster, distributed.Client)
+    try:
+        client = distributed.Client(cluster, set_as_default=False, timeout=_CONNECT) if mine else cluster
+    except (OSError, ValueError, TypeError) as error:  # TypeError: neither an address nor a cluster
+        raise PipelineError(
+            f"no Dask scheduler at {cluster!r}: {error}; expected an address such as 'tcp://10.0.0.1:8786'"
+        ) from None
+    try:
+        pool = _ready(client, distributed)
+        try:
+            yield pool
+        finally:
+            pool.cancel()
+    finally:
+        if mine:
+            client.close()
+
+
+def _ready(client: Any, distributed: Any) -> _Cluster:
+    """Wait for a worker, and see that all of them run this version of qviz: another might make other bytes."""
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+        versions = client.run(_version)
+    except distributed.TimeoutError:
+        raise PipelineError(
+            f"the Dask cluster has no workers, even after {_PATIENCE:.0f} seconds; start some"
+        ) from None
+    except ImportError as error:
+        raise PipelineError(f"the workers of the Dask cluster lack qviz: {error}; install qviz-toolkit there") from None
+    if others := {worker: version for worker, version in versions.items() if version != _version()}:
+        raise PipelineError(f"workers run another version of qviz than {_version()}: {others}; install the same")
+    return _Cluster(client, distributed)
