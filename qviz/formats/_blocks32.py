@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, float_bits, i32, kernel, order_key, simd, u8, u32
+from qviz._numba import bits_float, f32, i32, kernel, order_key, simd, u8, u32
+from qviz.formats._kquant import room, weigh_by_importance
 
 TILE = 64
 
@@ -76,59 +77,100 @@ def write_word(qh, word):  # type: ignore[no-untyped-def]
         qh[k] = u8(u32(word >> u32(8 * k)))
 
 
-# --- searches: many blocks side by side -----------------------------------------------------------------------------
+# --- searches: sixteen blocks side by side ---------------------------------------------------------------------------
 #
-# A sum must run from a block's first weight to its last, which leaves nothing to vectorise inside a block. So blocks
-# stand side by side as lanes, x[j, lane] is weight j of block `lane`, and each lane keeps the reference's order.
-
-LANES = 64
-"""Blocks side by side; 64 of them, with their weights, fill half of a first-level cache."""
-
-NOTHING = np.empty(0, np.float32)
-"""No importance matrix."""
+# Weight i of block `lane` is ``xs[16 * i + lane]``, as in `_kquant`.
 
 
 @kernel
-def nearest_int(x):  # type: ignore[no-untyped-def]
-    """The nearest int32, ties to even, up to 4194303; beyond, and for NaN, what ggml's bit trick makes of it."""
-    return i32(i32(float_bits(x + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
+def load_blocks(rows, start, n, xs):  # type: ignore[no-untyped-def]
+    """Blocks `start` … `start + n` of `rows` (..., 32) side by side in `xs` (32 · 16,), zeros beside them.
 
-
-@kernel
-def to_lanes(tile, x):  # type: ignore[no-untyped-def]
-    """Up to `LANES` blocks `tile` (n, 32) -> columns of `x` (32, LANES); the rest is zero.
-
-    Returns the index of the first block that holds NaN or infinity, or -1.
+    Returns the position, from `start` on, of the first block that holds NaN or infinity, or -1.
     """
-    n, width = tile.shape
-    for b in range(n):
-        if simd.smallest_key(tile[b]) < i32(-0x7F800000) or simd.largest_key(tile[b]) >= i32(0x7F800000):
-            return b
-    for j in range(width):
+    width, lanes = rows.shape[1], simd.LANES
+    if n == lanes:
+        for j in range(0, width, lanes):
+            simd.transpose(rows, start * width + j, width, xs, j * lanes)
+    else:
+        xs[:] = f32(0)
         for b in range(n):
-            x[j, b] = tile[b, j]
-        for b in range(n, x.shape[1]):
-            x[j, b] = f32(0)
+            for j in range(width):
+                xs[j * lanes + b] = rows[start + b, j]
+    strange = simd.spread(f32(0))
+    for i in range(0, xs.size, lanes):
+        value = simd.load(xs, i)
+        strange = strange + (value - value)  # 0 if finite, else NaN
+    if simd.some(strange != f32(0)):
+        for b in range(n):
+            for j in range(width):
+                if not np.isfinite(rows[start + b, j]):
+                    return b
     return -1
 
 
 @kernel
-def importance(x, imatrix, first, n, sigma, w):  # type: ignore[no-untyped-def]
-    """How much each weight of `x` (32, lanes) counts, into `w`: x², or with an imatrix imatrix · √(sigma + x²).
-
-    The first `n` lanes are blocks `first` … of rows as long as `imatrix`, each with its own `sigma`.
-    """
-    width, lanes = x.shape
-    if imatrix.size == 0:
-        for j in range(width):
-            for lane in range(lanes):
-                w[j, lane] = x[j, lane] * x[j, lane]
+def load_columns(imatrix, start, n, importances):  # type: ignore[no-untyped-def]
+    """The importance of each weight that `load_blocks` loads, laid out the same."""
+    width, lanes = importances.size // simd.LANES, simd.LANES
+    column = start * width % imatrix.size
+    if n == lanes and column + n * width <= imatrix.size:
+        for j in range(0, width, lanes):
+            simd.transpose(imatrix, column + j, width, importances, j * lanes)
         return
-    per_row = imatrix.size // width
-    for lane in range(lanes):
-        column = (first + lane) % per_row * width
+    importances[:] = f32(0)
+    for b in range(n):
         for j in range(width):
-            w[j, lane] = imatrix[column + j]
-    for j in range(width):
-        for lane in range(lanes):
-            w[j, lane] *= np.sqrt(sigma[lane] + x[j, lane] * x[j, lane])
+            importances[j * lanes + b] = imatrix[((start + b) * width + j) % imatrix.size]
+
+
+@kernel
+def store_codes(found, offset, codes):  # type: ignore[no-untyped-def]
+    """Codes side by side in `found`, plus `offset` -> bytes `codes` (16, 32), a block a row; `found` is overwritten."""
+    lanes = simd.LANES
+    for j in range(codes.shape[1] // lanes):
+        square = found[j * lanes * lanes :]
+        simd.transpose(square, 0, lanes, square, 0)
+        for b in range(lanes):
+            simd.store_bytes(codes, b * codes.shape[1] + j * lanes, simd.load(square, b * lanes) + offset)
+
+
+@kernel
+def encode_weighted(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+    """Template of Q4_0 … Q5_1 with an importance matrix: fill `blocks` from rows `x` (rows, n), 32 weights a block."""
+    lanes = simd.LANES
+    rows = x.reshape(blocks.size, 32)
+    xs, ws, importances, found = room(32 * lanes), room(32 * lanes), room(32 * lanes), room(32 * lanes)
+    scales, mins, means, sums = room(lanes), room(lanes), room(lanes), room(lanes)
+    codes = np.empty((lanes, 32), np.uint8)
+    per_row, row, mean = imatrix.size // 32, -1, f32(0)
+    for start in range(0, blocks.size, lanes):
+        part = blocks[start : start + lanes]
+        bad = load_blocks(rows, start, part.size, xs)
+        if bad >= 0:
+            return start + bad
+        load_columns(imatrix, start, part.size, importances)
+        for b in range(part.size):
+            if (start + b) // per_row != row:
+                row = (start + b) // per_row
+                mean = _mean_square(x[row])
+            means[b] = mean
+        weigh_by_importance(xs, importances, means, 0, ws, sums)
+        _search(xs, ws, found, scales, mins)
+        store_codes(found, _OFFSET, codes)
+        for b in range(part.size):
+            _write(part[b], scales[b], mins[b], codes[b])
+    return -1
+
+
+@kernel
+def _mean_square(row):  # type: ignore[no-untyped-def]
+    total = f32(0)
+    for j in range(row.size):
+        total += row[j] * row[j]
+    return total / f32(row.size)
+
+
+# What the template calls; `specialise` puts a format's own functions behind these names.
+_search = _write = _mean_square
+_OFFSET = f32(0)

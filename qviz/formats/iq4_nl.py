@@ -1,7 +1,7 @@
 """IQ4_NL: 32 weights, one float16 scale, 4-bit codes into a table of uneven levels: 18 bytes, 4.5 bits per weight.
 
-The size of Q4_0, better spent. A code is not a step on a ruler but the number of one of sixteen **levels** that stand
-dense around zero, where most weights are, and thin at the ends ("NL" is non-linear)::
+The size of Q4_0, better spent. A code is not a step on a ruler but the number of one of sixteen **levels** that
+stand dense around zero, where most weights are, and thin at the ends ("NL" is non-linear)::
 
     -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113        x = d · table[code]
 
@@ -28,142 +28,128 @@ Weights that are two of the levels, doubled: −254 is 2 · −127 (code 0) and 
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, u8
-from qviz.formats._blocks32 import LANES, NOTHING, importance, to_lanes
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
+from qviz.formats._blocks32 import load_blocks, load_columns, store_codes
+from qviz.formats._kquant import NOTHING, room, signed_extreme, weigh_by_importance
 from qviz.formats.base import Format
 
 TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
-# Below this magnitude ggml calls a block empty.
-_EMPTY = f32(1e-15)
+
+@kernel
+def _nearest(a, table):  # type: ignore[no-untyped-def]
+    """The entry of `table` at the level nearest to `a`; the upper one of a tie, and for NaN the last."""
+    found = simd.spread(f32(table[0]))
+    found = simd.select(a < f32(-115.5), found, simd.spread(f32(table[1])))
+    found = simd.select(a < f32(-93.5), found, simd.spread(f32(table[2])))
+    found = simd.select(a < f32(-74), found, simd.spread(f32(table[3])))
+    found = simd.select(a < f32(-57), found, simd.spread(f32(table[4])))
+    found = simd.select(a < f32(-42), found, simd.spread(f32(table[5])))
+    found = simd.select(a < f32(-28.5), found, simd.spread(f32(table[6])))
+    found = simd.select(a < f32(-16), found, simd.spread(f32(table[7])))
+    found = simd.select(a < f32(-4.5), found, simd.spread(f32(table[8])))
+    found = simd.select(a < f32(7), found, simd.spread(f32(table[9])))
+    found = simd.select(a < f32(19), found, simd.spread(f32(table[10])))
+    found = simd.select(a < f32(31.5), found, simd.spread(f32(table[11])))
+    found = simd.select(a < f32(45.5), found, simd.spread(f32(table[12])))
+    found = simd.select(a < f32(61), found, simd.spread(f32(table[13])))
+    found = simd.select(a < f32(79), found, simd.spread(f32(table[14])))
+    return simd.select(a < f32(101), found, simd.spread(f32(table[15])))
+
+
+_NUMBERS = tuple(range(16))
 
 
 @kernel
-def _level(a):  # type: ignore[no-untyped-def]
-    """The level nearest to `a`; the upper one of a tie, and for NaN the last."""
-    q = f32(-127)
-    q = q if a < f32(-115.5) else f32(-104)
-    q = q if a < f32(-93.5) else f32(-83)
-    q = q if a < f32(-74) else f32(-65)
-    q = q if a < f32(-57) else f32(-49)
-    q = q if a < f32(-42) else f32(-35)
-    q = q if a < f32(-28.5) else f32(-22)
-    q = q if a < f32(-16) else f32(-10)
-    q = q if a < f32(-4.5) else f32(1)
-    q = q if a < f32(7) else f32(13)
-    q = q if a < f32(19) else f32(25)
-    q = q if a < f32(31.5) else f32(38)
-    q = q if a < f32(45.5) else f32(53)
-    q = q if a < f32(61) else f32(69)
-    q = q if a < f32(79) else f32(89)
-    return q if a < f32(101) else f32(113)
-
-
-_MIDDLES = np.array([(a + b) / 2 for a, b in pairwise(TABLE)], np.float32)
+def nearest_codes(xs, inverses, found):  # type: ignore[no-untyped-def]
+    """Number of the level nearest to each ``x * inverse`` of sixteen blocks, as float32 `found`."""
+    inverse = simd.load(inverses, 0)
+    for i in range(0, xs.size, simd.LANES):
+        simd.store(found, i, _nearest(inverse * simd.load(xs, i), _NUMBERS))
 
 
 @kernel
-def nearest_codes(row, inverse, codes):  # type: ignore[no-untyped-def]
-    """Number of the level nearest to each ``row * inverse``, into uint8 `codes`; ties and NaN as `_level`."""
-    for j in range(row.size):
-        a = row[j] * inverse
-        code = u8(0)
-        for k in range(_MIDDLES.size):
-            code = code if a < _MIDDLES[k] else u8(k + 1)
-        codes[j] = code
+def _fit(xs, ws, inverse):  # type: ignore[no-untyped-def]
+    """``Σ w·q·x`` and ``Σ w·q²`` of sixteen blocks, q the level nearest to ``x * inverse``."""
+    sum_qx, sum_qq = simd.spread(f32(0)), simd.spread(f32(0))
+    for i in range(0, xs.size, simd.LANES):
+        x = simd.load(xs, i)
+        q = _nearest(inverse * x, TABLE)
+        wq = simd.load(ws, i) * q
+        sum_qx, sum_qq = sum_qx + wq * x, sum_qq + wq * q
+    return sum_qx, sum_qq
 
 
 @kernel
-def _fit(x, w, inverse, sum_qx, sum_qq):  # type: ignore[no-untyped-def]
-    """``Σ w·q·x`` and ``Σ w·q²`` of each lane, q the level nearest to ``x * inverse``; summed from weight 0 on."""
-    n, lanes = x.shape
-    for lane in range(lanes):
-        sum_qx[lane] = sum_qq[lane] = f32(0)
-    for j in range(n):
-        for lane in range(lanes):
-            q = _level(inverse[lane] * x[j, lane])
-            wq = w[j, lane] * q
-            sum_qx[lane] += wq * x[j, lane]
-            sum_qq[lane] += wq * q
-
-
-@kernel
-def search_scales(x, w, scales):  # type: ignore[no-untyped-def]
-    """The best scale of each lane's weights `x` (32, lanes) under the importances `w`; 0 where all are tiny."""
-    n, lanes = x.shape
-    largest, extreme, inverse = np.empty(lanes, np.float32), np.empty(lanes, np.float32), np.empty(lanes, np.float32)
-    sum_qx, sum_qq, best = np.empty(lanes, np.float32), np.empty(lanes, np.float32), np.empty(lanes, np.float32)
-    # range: the first weight of largest magnitude, with its sign
-    for lane in range(lanes):
-        largest[lane] = extreme[lane] = f32(0)
-    for j in range(n):
-        for lane in range(lanes):
-            magnitude = np.abs(x[j, lane])
-            extreme[lane] = x[j, lane] if magnitude > largest[lane] else extreme[lane]
-            largest[lane] = max(magnitude, largest[lane])
+def search_scales(xs, ws, scales):  # type: ignore[no-untyped-def]
+    """The best scales of sixteen blocks `xs` under the importances `ws`; 0 where all weights are tiny."""
+    zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
+    extreme, empty = signed_extreme(xs)
     # first guess: the largest weight on +127, beyond the last level
-    for lane in range(lanes):
-        inverse[lane] = f32(1) / (-extreme[lane] / f32(-127))
-    _fit(x, w, inverse, sum_qx, sum_qq)
-    for lane in range(lanes):
-        scales[lane] = sum_qx[lane] / sum_qq[lane] if sum_qq[lane] > f32(0) else f32(0)
-        best[lane] = scales[lane] * sum_qx[lane]
+    sum_qx, sum_qq = _fit(xs, ws, f32(1) / (extreme / f32(127)))
+    scale = simd.select(sum_qq > zero, sum_qx / sum_qq, zero)
+    gain = scale * sum_qx
     # the others: the largest weight on −134 … −120
-    for step in range(-7, 8):
-        for lane in range(lanes):
-            inverse[lane] = f32(step - 127) / extreme[lane]
-        _fit(x, w, inverse, sum_qx, sum_qq)
-        for lane in range(lanes):
-            better = (sum_qq[lane] > f32(0)) & (sum_qx[lane] * sum_qx[lane] > best[lane] * sum_qq[lane])
-            scale = sum_qx[lane] / sum_qq[lane]
-            scales[lane] = scale if better else scales[lane]
-            best[lane] = scale * sum_qx[lane] if better else best[lane]
-    for lane in range(lanes):
-        scales[lane] = f32(0) if largest[lane] < _EMPTY else scales[lane]
+    for k in range(-134, -119):
+        sum_qx, sum_qq = _fit(xs, ws, f32(k) / extreme)
+        better = simd.select(sum_qq > zero, sum_qx * sum_qx, never) > gain * sum_qq
+        scale = simd.select(better, sum_qx / sum_qq, scale)
+        gain = simd.select(better, scale * sum_qx, gain)
+    simd.store(scales, 0, simd.select(empty, zero, scale))
 
 
 @kernel
-def _encode(rows, imatrix, blocks):  # type: ignore[no-untyped-def]
-    n = rows.shape[1]
-    x, w = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    sigma, scales = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    codes = np.empty(n, np.uint8)
-    for start in range(0, blocks.size, LANES):
-        tile, part = rows[start : start + LANES], blocks[start : start + LANES]
-        bad = to_lanes(tile, x)
+def weigh(xs, imatrix, start, n, means, importances, ws, sums):  # type: ignore[no-untyped-def]
+    """How much each weight of blocks `start` … `start + n` counts, into `ws`: x², or imatrix · √(mean + x²)."""
+    if imatrix.size:
+        load_columns(imatrix, start, n, importances)
+        weigh_by_importance(xs, importances, means, 0, ws, sums)
+        return
+    for i in range(0, xs.size, simd.LANES):
+        x = simd.load(xs, i)
+        simd.store(ws, i, x * x)
+
+
+@kernel
+def reciprocals(scales, inverses):  # type: ignore[no-untyped-def]
+    """1 / scale of sixteen blocks, and 0 for 0."""
+    scale = simd.load(scales, 0)
+    simd.store(inverses, 0, simd.select(scale == f32(0), simd.spread(f32(0)), f32(1) / scale))
+
+
+@kernel
+def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+    lanes = simd.LANES
+    rows = x.reshape(blocks.size, 32)
+    xs, ws, importances, found = room(32 * lanes), room(32 * lanes), room(32 * lanes), room(32 * lanes)
+    scales, inverses, means, sums = room(lanes), room(lanes), room(lanes), room(lanes)
+    codes = np.empty((lanes, 32), np.uint8)
+    for start in range(0, blocks.size, lanes):
+        part = blocks[start : start + lanes]
+        bad = load_blocks(rows, start, part.size, xs)
         if bad >= 0:
             return start + bad
-        # importance: twice the mean square of the block under the root
-        for lane in range(LANES):
-            sigma[lane] = f32(0)
-        for j in range(n):
-            for lane in range(LANES):
-                sigma[lane] += x[j, lane] * x[j, lane]
-        for lane in range(LANES):
-            sigma[lane] *= f32(0.0625)
-        importance(x, imatrix, start, part.size, sigma, w)
-        search_scales(x, w, scales)
-        # codes
+        # twice the mean square of the block
+        total = simd.spread(f32(0))
+        for i in range(0, xs.size, lanes):
+            total = total + simd.load(xs, i) * simd.load(xs, i)
+        simd.store(means, 0, total * f32(2 / 32))
+        weigh(xs, imatrix, start, part.size, means, importances, ws, sums)
+        search_scales(xs, ws, scales)
+        reciprocals(scales, inverses)
+        nearest_codes(xs, inverses, found)
+        store_codes(found, f32(0), codes)
         for b in range(part.size):
             part[b].d = half_bits(scales[b])
-            inverse = f32(0) if scales[b] == f32(0) else f32(1) / scales[b]
-            nearest_codes(tile[b], inverse, codes)
-            simd.join_nibbles(codes, part[b].qs)
+            simd.join_nibbles(codes[b], part[b].qs)
     return -1
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
     return _encode(x, NOTHING, blocks)
-
-
-@kernel
-def _quantize_weighted(x, imatrix, blocks):  # type: ignore[no-untyped-def]
-    return _encode(x.reshape(blocks.size, 32), imatrix, blocks)
 
 
 @kernel
@@ -184,7 +170,7 @@ IQ4_NL = Format(
     codes=(0, 15),
     table=TABLE,
     quantize_blocks=_quantize,
-    quantize_weighted=_quantize_weighted,
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_iq4_nl, dequantize_row_iq4_nl; ggml-common.h: block_iq4_nl, kvalues_iq4nl",
 )

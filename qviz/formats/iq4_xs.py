@@ -1,8 +1,8 @@
 """IQ4_XS: a super-block of 256 weights in eight sub-blocks, codes into IQ4_NL's table: 136 bytes, 4.25 bits per weight.
 
 What Q4_K is to Q4_0, this is to IQ4_NL: one float16 serves 256 weights, and each sub-block of 32 has a 6-bit integer
-scale of its own, −32 … 31, stored + 32. Sixteen bits a sub-block fall to six and a half, so it is smaller and,
-for the price, better than IQ4_NL.
+scale of its own, −32 … 31, stored + 32. Sixteen bits a sub-block fall to six and a half, so it is smaller and, for
+the price, better than IQ4_NL.
 
 The scale of each sub-block is searched as IQ4_NL does. The sub-block with the largest then gets −32, which may turn
 the sign of d, and the others are rounded to multiples of d. Codes are chosen for the rounded scale, but before d
@@ -32,75 +32,87 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, i32, kernel, simd, u8, u16
-from qviz.formats._blocks32 import LANES, NOTHING, importance, nearest_int, to_lanes
+from qviz._numba import f32, float_bits, half_bits, half_float, i8, i32, kernel, simd, u8, u16, u32
+from qviz.formats._blocks32 import load_blocks, store_codes
+from qviz.formats._kquant import NOTHING, room
 from qviz.formats.base import Format
-from qviz.formats.iq4_nl import TABLE, nearest_codes, search_scales
+from qviz.formats.iq4_nl import TABLE, nearest_codes, reciprocals, search_scales, weigh
 
 _SUB_BLOCKS = 8
 
 
 @kernel
-def _encode(rows, imatrix, blocks):  # type: ignore[no-untyped-def]
-    n = rows.shape[1]
-    x, w = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
-    sigma, scales = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-    codes = np.empty(n, np.uint8)
-    step = LANES // _SUB_BLOCKS
-    for start in range(0, blocks.size, step):
-        part = blocks[start : start + step]
-        first = start * _SUB_BLOCKS
-        tile = rows[first : first + part.size * _SUB_BLOCKS]
-        bad = to_lanes(tile, x)
+def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+    lanes = simd.LANES
+    rows = x.reshape(blocks.size * _SUB_BLOCKS, 32)
+    xs, ws, importances, found = room(32 * lanes), room(32 * lanes), room(32 * lanes), room(32 * lanes)
+    scales, inverses, means, sums = room(lanes), room(lanes), room(lanes), room(lanes)
+    codes = np.empty((lanes, 32), np.uint8)
+    together = lanes // _SUB_BLOCKS
+    for start in range(0, blocks.size, together):
+        part = blocks[start : start + together]
+        first, n = start * _SUB_BLOCKS, part.size * _SUB_BLOCKS
+        bad = load_blocks(rows, first, n, xs)
         if bad >= 0:
             return start + bad // _SUB_BLOCKS
-        # importance: twice the mean square of the super-block under the root
-        for b in range(part.size if imatrix.size else 0):
-            total = f32(0)
-            for k in range(b * _SUB_BLOCKS, (b + 1) * _SUB_BLOCKS):
-                for j in range(n):
-                    total += tile[k, j] * tile[k, j]
-            sigma[b * _SUB_BLOCKS : (b + 1) * _SUB_BLOCKS] = total * f32(0.0078125)
-        importance(x, imatrix, first, tile.shape[0], sigma, w)
-        search_scales(x, w, scales)
+        if imatrix.size:
+            for b in range(part.size):
+                means[b * _SUB_BLOCKS : (b + 1) * _SUB_BLOCKS] = _twice_mean_square(rows, first + b * _SUB_BLOCKS)
+        weigh(xs, imatrix, first, n, means, importances, ws, sums)
+        search_scales(xs, ws, scales)
         for b in range(part.size):
-            _fill(tile, scales, b, part[b], codes)
+            _share(scales[b * _SUB_BLOCKS : (b + 1) * _SUB_BLOCKS], part[b])
+        reciprocals(scales, inverses)
+        nearest_codes(xs, inverses, found)
+        store_codes(found, f32(0), codes)
+        for k in range(n):
+            simd.join_nibbles(codes[k], part[k // _SUB_BLOCKS].qs[16 * (k % _SUB_BLOCKS) :])
     return -1
 
 
 @kernel
-def _fill(tile, scales, b, block, codes):  # type: ignore[no-untyped-def]
-    """Round the scales of super-block `b` to multiples of one, and choose its codes."""
-    first = b * _SUB_BLOCKS
+def _twice_mean_square(rows, first):  # type: ignore[no-untyped-def]
+    """Of the super-block that starts with sub-block `first`."""
+    total = f32(0)
+    for k in range(first, first + _SUB_BLOCKS):
+        for j in range(rows.shape[1]):
+            total += rows[k, j] * rows[k, j]
+    return total * f32(2 / 256)
+
+
+@kernel
+def _nearest_int(x):  # type: ignore[no-untyped-def]
+    """`simd.nearest` of one float32."""
+    return i32(i32(float_bits(x + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
+
+
+@kernel
+def _share(scales, block):  # type: ignore[no-untyped-def]
+    """Store the scales of a super-block as multiples of one, and round `scales` to those, before d is a float16."""
     largest, extreme = f32(0), f32(0)
     for s in range(_SUB_BLOCKS):
-        scale = scales[first + s]
-        if np.abs(scale) > largest:
-            largest, extreme = np.abs(scale), scale
+        if np.abs(scales[s]) > largest:
+            largest, extreme = np.abs(scales[s]), scales[s]
     d = -extreme / f32(32)
     inverse = f32(0) if d == f32(0) else f32(1) / d
     block.d = half_bits(d)
     high = u16(0)
-    block.scales_l[:] = u8(0)
-    for s in range(_SUB_BLOCKS):
-        multiple = min(max(nearest_int(inverse * scales[first + s]), i32(-32)), i32(31))
-        scale = d * f32(multiple)
-        nearest_codes(tile[first + s], f32(0) if scale == f32(0) else f32(1) / scale, codes)
-        simd.join_nibbles(codes, block.qs[16 * s : 16 * s + 16])
-        stored = u8(multiple + i32(32))
-        block.scales_l[s // 2] |= u8(u8(stored & u8(15)) << u8(4 * (s % 2)))
-        high = u16(high | u16(u16(stored >> u8(4)) << u16(2 * s)))
+    for k in range(_SUB_BLOCKS // 2):
+        low = u8(0)
+        for half in range(2):
+            s = 2 * k + half
+            multiple = min(max(_nearest_int(inverse * scales[s]), i32(-32)), i32(31))
+            scales[s] = d * f32(multiple)
+            stored = u8(multiple + i32(32))
+            low |= u8(u8(stored & u8(15)) << u8(4 * half))
+            high |= u16(u16(stored >> u8(4)) << u16(2 * s))
+        block.scales_l[k] = low
     block.scales_h = high
 
 
 @kernel
 def _quantize(x, blocks):  # type: ignore[no-untyped-def]
-    return _encode(x.reshape(blocks.size * _SUB_BLOCKS, 32), NOTHING, blocks)
-
-
-@kernel
-def _quantize_weighted(x, imatrix, blocks):  # type: ignore[no-untyped-def]
-    return _encode(x.reshape(blocks.size * _SUB_BLOCKS, 32), imatrix, blocks)
+    return _encode(x, NOTHING, blocks)
 
 
 @kernel
@@ -133,7 +145,7 @@ IQ4_XS = Format(
     codes=(0, 15),
     table=TABLE,
     quantize_blocks=_quantize,
-    quantize_weighted=_quantize_weighted,
+    quantize_weighted=_encode,
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_iq4_xs, dequantize_row_iq4_xs; ggml-common.h: block_iq4_xs, kvalues_iq4nl",
 )

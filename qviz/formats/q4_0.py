@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
-from qviz.formats._blocks32 import TILE, extremes, reciprocal
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, specialise
+from qviz.formats._blocks32 import TILE, encode_weighted, extremes, reciprocal
+from qviz.formats._kquant import NOTHING, search_centred
 from qviz.formats.base import Format
 
 
@@ -53,6 +54,18 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _search(xs, ws, found, scales, mins):  # type: ignore[no-untyped-def]
+    search_centred(xs, ws, f32(8), found, scales, 0, NOTHING)
+    mins[:] = f32(0)
+
+
+@kernel
+def _write(block, scale, low, codes):  # type: ignore[no-untyped-def]
+    block.d = half_bits(scale)
+    simd.join_nibbles(codes, block.qs)
+
+
+@kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
@@ -69,6 +82,9 @@ Q4_0 = Format(
     field_notes={"d": "scale", "qs": "codes + 8, two a byte"},
     codes=(-8, 7),
     quantize_blocks=_quantize,
+    quantize_weighted=specialise(
+        encode_weighted, "quantize_weighted_Q4_0", _search=_search, _write=_write, _OFFSET=f32(8)
+    ),
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q4_0_ref, dequantize_row_q4_0; ggml-common.h: block_q4_0",
 )

@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
-from qviz.formats._blocks32 import TILE, extremes, read_word, reciprocal, write_word
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, specialise
+from qviz.formats._blocks32 import TILE, encode_weighted, extremes, read_word, reciprocal, write_word
+from qviz.formats._kquant import NOTHING, search_centred
 from qviz.formats.base import Format
 
 
@@ -55,6 +56,19 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _search(xs, ws, found, scales, mins):  # type: ignore[no-untyped-def]
+    search_centred(xs, ws, f32(16), found, scales, 0, NOTHING)
+    mins[:] = f32(0)
+
+
+@kernel
+def _write(block, scale, low, codes):  # type: ignore[no-untyped-def]
+    block.d = half_bits(scale)
+    write_word(block.qh, simd.fifth_bits(codes))
+    simd.join_nibbles(codes, block.qs)
+
+
+@kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
@@ -71,6 +85,9 @@ Q5_0 = Format(
     field_notes={"d": "scale", "qh": "fifth bits", "qs": "low four bits of codes + 16"},
     codes=(-16, 15),
     quantize_blocks=_quantize,
+    quantize_weighted=specialise(
+        encode_weighted, "quantize_weighted_Q5_0", _search=_search, _write=_write, _OFFSET=f32(16)
+    ),
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q5_0_ref, dequantize_row_q5_0; ggml-common.h: block_q5_0",
 )

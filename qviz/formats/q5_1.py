@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
-from qviz.formats._blocks32 import TILE, ranges, read_word, reciprocal, write_word
+from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, specialise
+from qviz.formats._blocks32 import TILE, encode_weighted, ranges, read_word, reciprocal, write_word
+from qviz.formats._kquant import NOTHING, search_with_min
 from qviz.formats.base import Format
 
 
@@ -54,6 +55,18 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _search(xs, ws, found, scales, mins):  # type: ignore[no-untyped-def]
+    search_with_min(xs, ws, f32(31), f32(-0.9), f32(0.05), 36, False, found, scales, mins, 0, NOTHING)
+
+
+@kernel
+def _write(block, scale, low, codes):  # type: ignore[no-untyped-def]
+    block.d, block.m = half_bits(scale), half_bits(-low)
+    write_word(block.qh, simd.fifth_bits(codes))
+    simd.join_nibbles(codes, block.qs)
+
+
+@kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
@@ -70,6 +83,9 @@ Q5_1 = Format(
     field_notes={"d": "scale", "m": "smallest weight, added", "qh": "fifth bits", "qs": "low four bits of the codes"},
     codes=(0, 31),
     quantize_blocks=_quantize,
+    quantize_weighted=specialise(
+        encode_weighted, "quantize_weighted_Q5_1", _search=_search, _write=_write, _OFFSET=f32(0)
+    ),
     unpack_blocks=_unpack,
     source="ggml-quants.c: quantize_row_q5_1_ref, dequantize_row_q5_1; ggml-common.h: block_q5_1",
 )

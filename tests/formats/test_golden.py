@@ -20,6 +20,13 @@ def test_encodes_to_golden_bytes(name):
     assert quantize(GOLDEN["x"], name).tobytes() == GOLDEN[f"{name} bytes"].tobytes()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if FORMATS[name].quantize_weighted is not None])
+def test_encodes_to_golden_bytes_with_an_importance_matrix(name):
+    expected = GOLDEN[f"{name} weighted"].tobytes()
+    assert quantize(GOLDEN["x"], name, GOLDEN["imatrix"]).tobytes() == expected
+    assert expected != GOLDEN[f"{name} bytes"].tobytes()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_bytes_decode(name):
     weights = GOLDEN[f"{name} weights"]

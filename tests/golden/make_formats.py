@@ -20,11 +20,14 @@ from qviz.formats import FORMATS  # noqa: E402
 def main() -> None:
     """Encode and decode with libggml only."""
     x = np.stack(list(adversarial().values()))
-    arrays = {"x": x}
+    imatrix = np.random.default_rng(9).standard_normal(x.shape[1]).astype(np.float32) ** 2
+    arrays = {"x": x, "imatrix": imatrix}
     for name, fmt in FORMATS.items():
         if fmt.can_encode:
             raw = ggml.quantize(x, name)
             arrays[f"{name} bytes"] = np.frombuffer(raw, np.uint8)
+            if fmt.quantize_weighted is not None:
+                arrays[f"{name} weighted"] = np.frombuffer(ggml.quantize(x, name, imatrix), np.uint8)
             arrays[f"{name} weights"] = ggml.dequantize(raw, name, x.size).reshape(x.shape)
     np.savez_compressed(HERE / "formats.npz", **arrays)
 
