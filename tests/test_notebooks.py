@@ -168,6 +168,12 @@ def test_predictions_are_numbered(notebook):
     assert numbers
 
 
+def test_every_prediction_has_a_folded_answer(notebook):
+    for text in prose(notebook):
+        if "> **Predict" in text:
+            assert text.count("<details><summary>Answer</summary>\n\n") == text.count("\n\n</details>") == 1
+
+
 def test_sections_are_numbered(notebook):
     numbers = [int(n) for n in re.findall(r"^## (\d+) · ", "\n".join(prose(notebook)), re.MULTILINE)]
     assert numbers == list(range(1, len(numbers) + 1))
