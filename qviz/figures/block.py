@@ -69,7 +69,7 @@ class BitMap:
     feeds : bool array (8·type_size, block_size)
         True where a bit can move a weight.
     place : int32 array (8·type_size,)
-        What a bit adds to a code when it is set; 0 if it is not part of one.
+        What a bit adds to the code of the weight that it feeds; 0 if it has no such place value.
     """
 
     feeds: npt.NDArray[np.bool_]
@@ -95,7 +95,7 @@ class BlockLens:
     elements : float64 array (n,)
         Value of every element of every field, in order.
     feeds : uint8 array (8·type_size, ceil(block_size / 8))
-        `BitMap.feeds`, eight weights a byte, the first in the lowest bit.
+        `BitMap.feeds`, with what flips of this very block move; eight weights a byte, the first in the lowest bit.
     place : int32 array (8·type_size,)
     weights, before : float32 arrays (block_size,)
         Decoded from `raw` and from `original`; empty if the format cannot be decoded here.
@@ -175,11 +175,14 @@ def block_lens(
             )
         raw[byte] ^= 1 << bit
     per_row = tensor.blocks.shape[-1]
-    weights = _decode(fmt, np.stack([raw, original]))
+    both = np.stack([raw, original])
+    weights = _tensor(fmt, both).dequantize() if fmt.can_decode else np.empty((2, 0), np.float32)
     codes, scales, mins = np.empty(0, np.int8), np.empty(0, np.float32), np.empty(0, np.float32)
     if fmt.unpack_blocks is not None:
         codes, scales, mins = QTensor(fmt, raw.view(fmt.dtype), (fmt.block_size,)).unpack()
     bits = bit_map(fmt)
+    # a codebook has entries that few flips tell apart, so this very block is asked as well
+    feeds = bits.feeds | _flips_move(fmt, raw) if fmt.can_decode else bits.feeds
     return BlockLens(
         fmt.name,
         fmt.block_size,
@@ -190,7 +193,7 @@ def block_lens(
         raw,
         original,
         _elements(fmt, raw, weights[0]),
-        np.packbits(bits.feeds, axis=1, bitorder="little"),
+        np.packbits(feeds, axis=1, bitorder="little"),
         bits.place,
         weights[0],
         weights[1],
@@ -227,18 +230,36 @@ def bit_map(fmt: Format) -> BitMap:
     """
     n_bits = 8 * fmt.type_size
     feeds = np.zeros((n_bits, fmt.block_size), bool)
-    place = np.zeros(n_bits, np.int32)
     if not fmt.can_decode:
-        return BitMap(feeds, place)
-    one_each = np.packbits(np.eye(n_bits, dtype=bool), axis=1, bitorder="little")
+        return BitMap(feeds, np.zeros(n_bits, np.int32))
+    steps = []  # (n_bits, block_size) each: what setting a bit adds to every code
     rng = np.random.default_rng(0)
-    for base in rng.integers(0, 256, (_TRIALS, fmt.type_size), np.uint8):
-        feeds |= _differs(_decode(fmt, one_each ^ base), _decode(fmt, base[None]))
-    if fmt.unpack_blocks is not None:
-        set_one = _tensor(fmt, np.concatenate([np.zeros((1, fmt.type_size), np.uint8), one_each])).unpack()
-        moved = set_one.codes[1:].astype(np.int32) - set_one.codes[0]
-        place = moved[np.arange(n_bits), np.abs(moved).argmax(axis=1)]
-    return BitMap(feeds, place)
+    for block in rng.integers(0, 256, (_TRIALS, fmt.type_size), np.uint8):
+        feeds |= _flips_move(fmt, block)
+        if not fmt.is_float:
+            off, on = (_tensor(fmt, raw).unpack().codes for raw in (block & ~_one_bit(fmt), block | _one_bit(fmt)))
+            steps.append(on.astype(np.int32) - off)
+    return BitMap(feeds, _places(steps, n_bits))
+
+
+@cache
+def _one_bit(fmt: Format) -> Bytes:
+    """Blocks (n_bits, type_size) of which each has one bit set, the lowest of the first byte first."""
+    return np.packbits(np.eye(8 * fmt.type_size, dtype=bool), axis=1, bitorder="little")
+
+
+def _flips_move(fmt: Format, block: Bytes) -> npt.NDArray[np.bool_]:
+    """Which weights of one block each flip moves, (n_bits, block_size)."""
+    return _differs(_tensor(fmt, block ^ _one_bit(fmt)).dequantize(), _tensor(fmt, block[None]).dequantize())
+
+
+def _places(steps: list[npt.NDArray[np.int32]], n_bits: int) -> npt.NDArray[np.int32]:
+    """Bits that always add the same to just one code; others choose from a codebook, say, or set a sign."""
+    if not steps:
+        return np.zeros(n_bits, np.int32)
+    one = np.all([step == steps[0] for step in steps], axis=(0, 2)) & (np.count_nonzero(steps[0], axis=1) == 1)
+    places: npt.NDArray[np.int32] = np.where(one, steps[0].sum(axis=1), 0).astype(np.int32)
+    return places
 
 
 @cache
@@ -286,11 +307,6 @@ def _elements(fmt: Format, raw: Bytes, weights: FloatArray) -> npt.NDArray[np.fl
 
 def _tensor(fmt: Format, raw: Bytes) -> QTensor:
     return QTensor(fmt, np.ascontiguousarray(raw).view(fmt.dtype), (len(raw), fmt.block_size))
-
-
-def _decode(fmt: Format, raw: Bytes) -> FloatArray:
-    """Weights of n blocks, (n, block_size); (n, 0) if the format cannot be decoded here."""
-    return _tensor(fmt, raw).dequantize() if fmt.can_decode else np.empty((len(raw), 0), np.float32)
 
 
 def _differs(a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:

@@ -388,8 +388,10 @@ function MatrixImage(host, view) {
 
   return {
     show(next) {
+      const last = panel?.figure.pixels;
       panel = next;
-      paint();
+      const same = last?.length === next.figure.pixels.length && last.every((code, i) => code === next.figure.pixels[i]);
+      if (!same || image.width !== next.figure.pixels.shape[1]) paint();
       const { limit, colours } = panel.figure;
       const at = colours === "diverging" ? [-limit, 0, limit] : [limit / 1024, limit / 32, limit];
       const text = colours === "diverging" ? at.map((v) => number(v)) : at.map((v, i) => (i ? "" : "≤ ") + number(v));
@@ -416,7 +418,7 @@ function MatrixImage(host, view) {
 function BlockLens(host, view) {
   let lens; // what Python sent
   let built = ""; // the structure that the nodes below were made for
-  let active = { from: "byte", byte: 0, bit: -1, weight: 0 };
+  let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
   const bytes = h("div.cells.bytes", { role: "grid", "aria-label": "bytes of the block" });
   const weights = h("div.cells.weights", { role: "grid", "aria-label": "weights of the block" });
   const fields = h("div.fields");
@@ -430,12 +432,11 @@ function BlockLens(host, view) {
   const stage = h("div.stage", {}, byteSide, weightSide, wires);
   host.append(stage, h("div.lens-cards", {}, byteCard, weightCard));
 
-  const many = () => lens.raw.length > 48 || lens.weights.length > 48;
-  const feeds = (bit, weight) => (lens.feeds[bit * lens.feeds.shape[1] + (weight >> 3)] >> (weight & 7)) & 1;
+  let made = []; // bit -> the weights that it feeds
+  let makers = []; // weight -> the bits that feed it
   const range = (n) => Array.from({ length: n }, (_, i) => i);
-  const fed = (byte) => range(lens.weights.length).filter((w) => range(8).some((k) => feeds(8 * byte + k, w)));
-  const feeding = (weight) => range(8 * lens.raw.length).filter((bit) => feeds(bit, weight));
-  const reach = (bit) => range(lens.weights.length).reduce((sum, w) => sum + feeds(bit, w), 0);
+  const many = () => lens.raw.length > 48 || lens.weights.length > 48;
+  const fed = (byte) => [...new Set(made.slice(8 * byte, 8 * byte + 8).flat())].sort((a, b) => a - b);
   const fieldOf = (byte) => lens.fields.findIndex((f) => byte >= f.offset && byte < f.offset + f.size * f.count);
   const elementOf = (byte) => {
     const field = lens.fields[fieldOf(byte)];
@@ -449,8 +450,19 @@ function BlockLens(host, view) {
     const { field, index } = elementOf(byte);
     return field.count > 1 ? `${field.name}[${index}]` : field.name;
   };
-  // Bits that make only this weight: they hold its code. The others are shared.
-  const own = (weight) => feeding(weight).filter((bit) => lens.place[bit] !== 0 || reach(bit) === 1);
+  // The bits of a weight's code; the others make the scale that its sub-block shares.
+  const own = (weight) => makers[weight].filter((bit) => made[bit].length < lens.weights.length / lens.scales.length);
+
+  function relate(before) {
+    const now = lens.feeds;
+    if (before?.length === now.length && before.every((bits, i) => bits === now[i])) return;
+    makers = range(lens.weights.length).map(() => []);
+    made = range(8 * lens.raw.length).map((bit) => {
+      const fed = range(lens.weights.length).filter((weight) => (now[bit * now.shape[1] + (weight >> 3)] >> (weight & 7)) & 1);
+      for (const weight of fed) makers[weight].push(bit);
+      return fed;
+    });
+  }
 
   function build() {
     bytes.replaceChildren();
@@ -481,8 +493,9 @@ function BlockLens(host, view) {
     fields.replaceChildren(...described);
     weightSide.hidden = !lens.weights.length;
     // by default a byte that holds codes: a scale would light up everything
-    const first = range(lens.raw.length).find((i) => range(8).some((k) => lens.place[8 * i + k])) ?? 0;
-    active = { from: "byte", byte: first, bit: -1, weight: fed(first)[0] ?? 0 };
+    const codes = new Set(range(lens.weights.length).flatMap(own).map((bit) => bit >> 3));
+    const first = range(lens.raw.length).find((i) => codes.has(i)) ?? 0;
+    active = { from: "byte", byte: first, weight: fed(first)[0] ?? 0 };
   }
 
   // Arrow keys move through a grid; its columns are read off the screen, since they depend on the width.
@@ -511,23 +524,22 @@ function BlockLens(host, view) {
   }
 
   function select(what) {
-    active = { ...active, bit: -1, ...what };
+    active = { ...active, ...what };
     if (what.from === "byte") {
       const reached = fed(active.byte);
       if (reached.length && !reached.includes(active.weight)) active.weight = reached[0];
     } else if (what.from === "weight") {
-      const makers = own(active.weight).map((bit) => bit >> 3);
-      if (makers.length && !makers.includes(active.byte)) active.byte = makers[0];
+      const sources = own(active.weight).map((bit) => bit >> 3);
+      if (sources.length && !sources.includes(active.byte)) active.byte = sources[0];
     }
     highlight();
   }
 
   function highlight() {
-    const bit = active.bit;
-    const lit = active.from === "weight" ? [active.weight] : bit >= 0 ? range(lens.weights.length).filter((w) => feeds(bit, w)) : fed(active.byte);
+    const lit = active.from === "weight" ? [active.weight] : fed(active.byte);
     const litSet = new Set(lit);
-    const ownBytes = new Set(own(active.weight).map((b) => b >> 3));
-    const sharedBytes = new Set(feeding(active.weight).map((b) => b >> 3));
+    const ownBytes = new Set(lens.weights.length ? own(active.weight).map((b) => b >> 3) : []);
+    const sharedBytes = new Set(lens.weights.length ? makers[active.weight].map((b) => b >> 3) : []);
     [...bytes.children].forEach((cell, i) => {
       const on = active.from === "weight" ? ownBytes.has(i) : i === active.byte;
       cell.classList.toggle("qviz-on", on);
@@ -568,7 +580,7 @@ function BlockLens(host, view) {
     wires.innerHTML = paths.join("");
   }
 
-  function bitCell(bit, under, role) {
+  function bitCell(bit, under) {
     const cell = h("button.bit", {
       type: "button",
       "aria-label": `bit ${bit & 7} of byte ${bit >> 3}, ${bitValue(bit)}${under ? `, ${under}` : ""}; press to flip`,
@@ -577,7 +589,6 @@ function BlockLens(host, view) {
     });
     cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, fieldOf(bit >> 3)) % 5})`);
     cell.classList.toggle("qviz-flipped", Boolean(flipped(bit)));
-    if (role) cell.classList.add(`qviz-${role}`);
     cell.append(h("span.value", {}, String(bitValue(bit))), h("span.code", {}, under));
     cell.addEventListener("click", () => flip(bit));
     return cell;
@@ -606,7 +617,7 @@ function BlockLens(host, view) {
       const raw = range(size).map((i) => hex(lens.raw[element.first + size - 1 - i], 2)).join("");
       const value = element.field.parts.length ? number(element.value, 5) : minus(String(element.value));
       const row = bitRow(8 * size);
-      for (let bit = 8 * size - 1; bit >= 0; bit--) row.append(bitCell(8 * element.first + bit, ...caption(element, bit)));
+      for (let bit = 8 * size - 1; bit >= 0; bit--) row.append(bitCell(8 * element.first + bit, caption(element, bit)));
       return [
         h("h4", {}, h("b", {}, elementName(active.byte)), ` = 0x${raw} = ${value}`),
         h("p.soft", {}, `${element.field.type}, ${element.field.note}. Click a bit to flip it.`),
@@ -620,8 +631,8 @@ function BlockLens(host, view) {
       const w = active.weight;
       const bits = own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
       const row = bitRow(bits.length);
-      for (const bit of bits) row.append(bitCell(bit, lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : ""));
-      const shared = [...new Set(feeding(w).filter((bit) => !bits.includes(bit)).map((bit) => elementName(bit >> 3)))];
+      for (const bit of bits) row.append(bitCell(bit, lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : `${made[bit].length} w`));
+      const shared = [...new Set(makers[w].filter((bit) => !bits.includes(bit)).map((bit) => elementName(bit >> 3)))];
       const broken = !Object.is(lens.weights[w], lens.before[w]);
       const sub = lens.weights.length / lens.scales.length;
       const [scale, min] = [lens.scales[Math.floor(w / sub)], lens.mins[Math.floor(w / sub)]];
@@ -661,13 +672,12 @@ function BlockLens(host, view) {
     const { parts } = element.field;
     if (parts.length) {
       const [, exponent, fraction] = parts;
-      if (bit >= exponent + fraction) return ["sign", "sign"];
-      return bit >= fraction ? ["exp", "exponent"] : ["frac", "fraction"];
+      if (bit >= exponent + fraction) return "sign";
+      return bit >= fraction ? "exp" : "frac";
     }
     const at = 8 * element.first + bit;
-    const n = reach(at);
-    if (n === 1) return [`w${range(lens.weights.length).find((w) => feeds(at, w))}`, ""];
-    return [n ? `${n} w` : "", ""];
+    if (made[at].length === 1) return `w${made[at][0]}`;
+    return made[at].length ? `${made[at].length} w` : "";
   }
 
   function refresh() {
@@ -701,7 +711,9 @@ function BlockLens(host, view) {
 
   return {
     show(panel) {
+      const before = lens?.feeds;
       lens = panel.figure;
+      relate(before);
       const structure = `${lens.format}/${lens.raw.length}`;
       if (structure !== built) {
         built = structure;
