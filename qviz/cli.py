@@ -70,8 +70,11 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
         click.echo(json.dumps({key: value for key, value in shown.items() if key not in hidden}, indent=2))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    text = "\n".join(lines(summary, metadata=metadata, tensors=tensors, full=full, width=width))
-    # a console that cannot show × or Ġ gets an escape, not an exception
+    _echo("\n".join(lines(summary, metadata=metadata, tensors=tensors, full=full, width=width)))
+
+
+def _echo(text: str) -> None:
+    """Print; a console that cannot show × or Ġ gets an escape, not an exception."""
     encoding = sys.stdout.encoding or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -112,6 +115,79 @@ def _progress(bars: Any) -> Callable[[str, int, int | None], None]:
         bars.update(tasks[stage], completed=done, total=total)
 
     return update
+
+
+@main.command(short_help="Quantize a whole model.")
+@click.argument("source", metavar="IN.gguf")
+@click.argument("target", metavar="OUT.gguf")
+@click.argument("recipe")
+@click.option("--imatrix", metavar="FILE", help="Importance matrices, GGUF or .dat.")
+@click.option("--rules", default="modern", show_default=True, help="modern, 2023-06 or uniform.")
+@click.option("--threads", type=int, help="Threads to use; all cores unless given.")
+@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers do the work.")
+@click.option("--allow-requantize", is_flag=True, help="Accept a model that is quantized already.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+def quantize(
+    source: str,
+    target: str,
+    recipe: str,
+    imatrix: str | None,
+    rules: str,
+    threads: int | None,
+    dask: str | None,
+    allow_requantize: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Quantize the model IN.gguf into OUT.gguf by RECIPE, such as Q4_K_M.
+
+    The file is the one that llama.cpp would write, byte for byte. It appears under its name when it is complete.
+    """
+    from qviz import gguf, recipes
+    from qviz.gguf.report import printable
+    from qviz.recipes import report
+
+    if dry_run:
+        with gguf.read(source) as file:
+            choices = recipes.plan(file, file.metadata, recipe, rules, imatrix=imatrix is not None)
+        answer: dict[str, Any] = {"dry_run": True}
+    else:
+        options = {"imatrix": imatrix, "rules": rules, "threads": threads, "dask": dask}
+        result = _quantize(source, target, recipe, allow_requantize=allow_requantize, **options)
+        choices = result.choices
+        answer = {"path": str(result.path), "seconds": result.seconds, "without_imatrix": result.without_imatrix}
+    if as_json:
+        name = recipes.get_recipe(recipe).name
+        click.echo(json.dumps({"recipe": name, "rules": rules, **answer, **report.as_dict(choices)}, indent=2))
+        return
+    table = list(report.lines(choices))
+    for line in table if dry_run else table[-1:]:
+        _echo(printable(line))
+    if answer.get("without_imatrix"):
+        click.echo(f"{len(answer['without_imatrix'])} tensors are not in the importance matrix", err=True)
+
+
+def _quantize(source: str, target: str, recipe: str, **options: Any) -> Any:
+    """Run the job under a progress bar; a polite kill cleans up as Ctrl-C does."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from qviz import pipeline
+    from qviz.gguf.report import printable
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}", markup=False), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(progress: pipeline.Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, description=printable(progress.tensor))
+
+        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            return pipeline.quantize_model(source, target, recipe, progress=update, **options)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
 
 @main.command(short_help="Open the course in JupyterLab.", context_settings={"ignore_unknown_options": True})
