@@ -152,7 +152,7 @@ def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-unty
         Empty, or (19, 3 + n, 16) for scale, zero, gain and codes of each candidate.
     """
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
-    extreme, empty = signedsigned_extreme(x)
+    extreme, empty = signed_extreme(x)
     inverse = simd.spread(-top) / extreme
     sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
     scale = simd.select(sum_ll == zero, zero, sum_lx / sum_ll)
@@ -253,7 +253,7 @@ def refine_centred(x, n, top, codes, scales, at, trace):  # type: ignore[no-unty
 
 
 @kernel
-def signedsigned_extreme(x):  # type: ignore[no-untyped-def]
+def signed_extreme(x):  # type: ignore[no-untyped-def]
     """The first weight of the largest magnitude, with its sign; and the mask of lanes that count as all zero."""
     extreme, size = simd.spread(f32(0)), simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
