@@ -115,6 +115,8 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     """
     files = _Files(folder, pre)
     values = _byte_level(files, n_vocab) if files.is_byte_level else _sentencepiece(files, n_vocab)
+    if isinstance(stated := files.config.get("add_prefix_space"), bool):
+        values["ggml.add_space_prefix"] = stated
     values |= _special_tokens(files, n_vocab) | _chat_templates(files)
     return {f"tokenizer.{key}": value for key, value in values.items()}
 
@@ -173,12 +175,12 @@ class _Files:
                 raise self.error("an entry of added_tokens has no id or no content", entry)
             yield index, text, bool(entry.get("special"))
 
-    def template(self) -> list[Any]:
-        """How a text is framed: what the post-processor puts in a row, the text itself as None."""
+    def template(self) -> list[str | None]:
+        """How a text is framed: the special tokens that the post-processor puts in a row, the text itself as None."""
         for step in _flat(self.json.get("post_processor"), "processors"):
             if step.get("type") == "TemplateProcessing":
-                pieces = [piece for piece in _list(step.get("single")) if isinstance(piece, dict)]
-                return [piece.get("SpecialToken") for piece in pieces] or [None]
+                tokens = [piece.get("SpecialToken") for piece in _list(step.get("single")) if isinstance(piece, dict)]
+                return [str(token.get("id")) if isinstance(token, dict) else None for token in tokens] or [None]
         return [None]
 
 
@@ -302,10 +304,7 @@ def _sentencepiece(files: _Files, n_vocab: int) -> dict[str, Any]:
         "ggml.scores": Array([token.score for token in tokens], ValueType.F32),
         "ggml.token_type": Array([token.kind for token in tokens], ValueType.I32),
     }
-    prefix = files.config.get("add_prefix_space")
-    if not isinstance(prefix, bool):
-        prefix = _adds_space(files) if files.json else None
-    return values if prefix is None else {**values, "ggml.add_space_prefix": prefix}
+    return {**values, "ggml.add_space_prefix": _adds_space(files)} if files.json else values
 
 
 def _adds_space(files: _Files) -> bool:
@@ -392,25 +391,30 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 def _special_tokens(files: _Files, n_vocab: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    numbers = {text: index for index, text, _ in files.added()}
-    vocab = files.model.get("vocab", {})
+    numbers = {**files.model.get("vocab", {}), **{text: index for index, text, _ in files.added()}}
+    frame = files.template()
+    around = {"bos": frame[0], "eos": frame[-1]}
     for name, key in _SPECIAL.items():
         token = files.config.get(f"{name}_token")
-        text = token.get("content") if isinstance(token, dict) else token
-        index = numbers.get(text, vocab.get(text)) if isinstance(text, str) else None
+        index = _number(numbers, token.get("content") if isinstance(token, dict) else token)
         for config in (files.model_config, files.generation):
             if index is None:
                 given = config.get(f"{name}_token_id")
                 # several may end a text: llama.cpp finds the others by their names
                 index = given[0] if isinstance(given, list) and given else given
+        if index is None:
+            index = _number(numbers, around.get(name))
         if type(index) is int and 0 <= index < n_vocab:
             values[f"ggml.{key}"] = U32(index)
-    template = files.template()
-    for name, piece in (("bos", template[0]), ("eos", template[-1])):
+    for name, framing in around.items():
         stated = files.config.get(f"add_{name}_token")
         if isinstance(stated, bool) or files.json:
-            values[f"ggml.add_{name}_token"] = stated if isinstance(stated, bool) else piece is not None
+            values[f"ggml.add_{name}_token"] = stated if isinstance(stated, bool) else framing is not None
     return values
+
+
+def _number(numbers: Mapping[str, int], text: Any) -> Any:
+    return numbers.get(text) if isinstance(text, str) else None
 
 
 def _chat_templates(files: _Files) -> dict[str, Any]:

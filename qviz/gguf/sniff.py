@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_LEGACY = "a {} file from before GGUF; convert it with llama.cpp's convert_llama_ggml_to_gguf.py"
+_LEGACY = "a {} file from before GGUF; open it with qviz.gguf.legacy.read, or run `qviz convert` on it"
 
 # Four-byte numbers of the years before GGUF, stored little-endian: their letters stand in reverse.
 _STARTS = (

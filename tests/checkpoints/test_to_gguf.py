@@ -312,6 +312,7 @@ def test_special_tokens_and_chat_template(tmp_path: Path, tokenizer: Tokenizer) 
     ids = {key: found.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "padding", "unknown")}
     assert ids == {"bos": 0, "eos": 1, "padding": 2, "unknown": None}
     assert (found["tokenizer.ggml.add_bos_token"], found["tokenizer.ggml.add_eos_token"]) == (True, False)
+    assert found["tokenizer.ggml.add_space_prefix"] is False
     assert found["tokenizer.chat_template"] == template
 
     del settings["chat_template"]
