@@ -155,7 +155,7 @@ def test_equals_the_numpy_twin_bit_for_bit(bits, sym, size):
 
 
 @given(weights, st.sampled_from(GRIDS), st.sampled_from(SIZES))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_any_weights(weight, bits_sym, size):
     bits, sym = bits_sym
     grid = AffineGrid(bits, size, sym)
