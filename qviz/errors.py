@@ -10,6 +10,7 @@
     │   └── NotEncodableError   the format can be read, or only copied, here
     ├── GridError               an integer grid that cannot exist (bits, group_size, ...)
     ├── GGUFError               a malformed container: file, offset, what was read, what was expected
+    │   └── MissingKeyError     no tensor or metadata of that name (lives in qviz.gguf; a KeyError too)
     │   ├── ImatrixError        a malformed importance matrix
     │   └── CheckpointError     a Hugging Face folder that is damaged, or holds what cannot be converted
     ├── RecipeError             a recipe that does not exist, or does not fit a model
@@ -137,5 +138,7 @@ def _short(value: object, limit: int = 80) -> str:
     if isinstance(value, str | bytes) and len(value) > limit:
         value = value[:limit]
         return repr(value) + "..."
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to print very long integers
+        return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= limit else text[:limit] + "..."

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from qviz.errors import UnknownFormatError
+from qviz.formats._opaque import REMOVED
 from qviz.formats.base import Format, QTensor, quantize
 
 __all__ = ["FORMATS", "Format", "QTensor", "get", "quantize"]
@@ -61,6 +62,10 @@ def get(key: str | int | Format) -> Format:
     if isinstance(key, Format):
         return key
     fmt = FORMATS.get(key.upper()) if isinstance(key, str) else _BY_ID.get(key)
+    if isinstance(key, int) and key in REMOVED:
+        raise UnknownFormatError(
+            f"type id {key} was {REMOVED[key]}, which ggml has removed; known: {', '.join(FORMATS)}"
+        )
     if fmt is None:
         raise UnknownFormatError(f"no format {key!r}; known formats: {', '.join(FORMATS)}")
     return fmt

@@ -176,7 +176,12 @@ def test_blocks_are_not_copied():
     assert np.shares_memory(t.blocks, QTensor.from_bytes("Q4_0", raw, (2, 32)).rows(1).blocks)
 
 
-@pytest.mark.parametrize("key", ["Q9_9", "", -1, 4, 999, None])
+def test_removed_types_are_named():
+    with pytest.raises(UnknownFormatError, match="Q4_2"):
+        get(4)
+
+
+@pytest.mark.parametrize("key", ["Q9_9", "", -1, 999, None])
 def test_unknown_formats(key):
     with pytest.raises(UnknownFormatError, match="known formats: F32"):
         get(key)
