@@ -10,9 +10,7 @@ import numpy.typing as npt
 from qviz.errors import QvizError
 
 
-def real_array(
-    x: Any, what: str, error: type[QvizError], dtypes: tuple[Any, ...] = (np.float32,)
-) -> npt.NDArray[Any]:
+def real_array(x: Any, what: str, error: type[QvizError], dtypes: tuple[Any, ...] = (np.float32,)) -> npt.NDArray[Any]:
     """`x` as a C-contiguous array of one of `dtypes`; no copy if it is one already.
 
     Parameters
