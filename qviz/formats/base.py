@@ -171,9 +171,10 @@ class Format:
     def blocks_per_row(self, n: int) -> int:
         """Blocks of a row of `n` weights; see `row_size`."""
         if n <= 0 or n % self.block_size:
+            smaller = "Q8_0 (32) or F16 (1)" if n % 32 == 0 else "F16 (1)"
             raise ShapeError(
                 f"row size ({n}) is not a multiple of {self.name} block size ({self.block_size}); "
-                f"choose a format whose blocks divide the row, such as Q8_0 (32) or F16 (1)"
+                f"choose a format whose blocks divide the row, such as {smaller}"
             )
         return n // self.block_size
 
