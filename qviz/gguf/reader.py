@@ -129,6 +129,8 @@ class GGUFFile(Mapping[str, QTensor]):
         Key -> value. Of a split model: the first part's, without the ``split.`` keys.
     tensor_info : mapping of str to TensorInfo
         Shape, format and absolute offset of each tensor.
+    container : str
+        ``"GGUF"``.
     version : int
         1, 2 or 3.
     endian : {"little", "big"}
@@ -139,6 +141,8 @@ class GGUFFile(Mapping[str, QTensor]):
     parts : tuple of Part
         One for each file of a split model.
     """
+
+    container = "GGUF"
 
     def __init__(self, parts: tuple[Part, ...], metadata: Metadata) -> None:
         self.parts = parts

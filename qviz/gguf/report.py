@@ -45,7 +45,7 @@ def lines(
     for path in summary.paths:
         yield click.style(printable(str(path)), bold=True)
     yield (
-        f"GGUF version {summary.version}, {summary.endian}-endian, {_size(summary.file_bytes)}; "
+        f"{summary.container} version {summary.version}, {summary.endian}-endian, {_size(summary.file_bytes)}; "
         f"tensors from byte {summary.data_offset:,}, aligned to {summary.alignment}"
     )
     if metadata:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qviz.formats.base import Format
 from qviz.gguf.reader import GGUFFile, TensorInfo
 from qviz.gguf.values import Endian
+
+if TYPE_CHECKING:
+    from qviz.gguf.legacy import LegacyFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Summary:
     ----------
     paths : tuple of pathlib.Path
         The file, or all parts of a split model.
-    version, endian, alignment, data_offset
+    container, version, endian, alignment, data_offset
         As of `GGUFFile`.
     file_bytes : int
         Size of all files.
@@ -62,6 +65,7 @@ class Summary:
     """
 
     paths: tuple[Path, ...]
+    container: str
     version: int
     endian: Endian
     alignment: int
@@ -90,6 +94,7 @@ class Summary:
         """Everything as JSON can hold it: NaN and infinities become strings."""
         return {
             "paths": [str(path) for path in self.paths],
+            "container": self.container,
             "version": self.version,
             "byte_order": self.endian,
             "alignment": self.alignment,
@@ -123,12 +128,12 @@ class Summary:
         }
 
 
-def summarize(file: GGUFFile, limit: int | None = 8) -> Summary:
+def summarize(file: GGUFFile | LegacyFile, limit: int | None = 8) -> Summary:
     """Collect what `qviz inspect` shows; nothing but the header is read.
 
     Parameters
     ----------
-    file : GGUFFile
+    file : GGUFFile or LegacyFile
     limit : int or None, optional
         Most items kept of a metadata array; None keeps all.
 
@@ -145,6 +150,7 @@ def summarize(file: GGUFFile, limit: int | None = 8) -> Summary:
     types = file.metadata.types
     return Summary(
         paths=tuple(part.path for part in file.parts),
+        container=file.container,
         version=file.version,
         endian=file.endian,
         alignment=file.alignment,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import folders
+import hf_folders as folders
 import numpy as np
 import pytest
 import sentencepiece

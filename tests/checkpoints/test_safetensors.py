@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-import folders
+import hf_folders as folders
 import numpy as np
 import pytest
 from safetensors import SafetensorError, safe_open

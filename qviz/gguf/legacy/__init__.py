@@ -8,7 +8,17 @@ GGUF file of a LLaMA model.
 from __future__ import annotations
 
 from qviz.gguf.legacy.blocks import LAYOUTS, LegacyFormat, repack, scale_error
-from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, read
+from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, is_legacy, read
 from qviz.gguf.legacy.to_gguf import convert
 
-__all__ = ["LAYOUTS", "LegacyFile", "LegacyFormat", "Vocabulary", "convert", "read", "repack", "scale_error"]
+__all__ = [
+    "LAYOUTS",
+    "LegacyFile",
+    "LegacyFormat",
+    "Vocabulary",
+    "convert",
+    "is_legacy",
+    "read",
+    "repack",
+    "scale_error",
+]

@@ -95,13 +95,14 @@ class LegacyFile(Mapping[str, QTensor]):
     vocabulary : Vocabulary
     mel_filters : float32 array (n_mel, n_fft) or None
         Of a whisper model: spectrogram -> mel bands.
+    alignment : int
+        Tensors start at multiples of so many bytes.
     tensor_info : mapping of str to TensorInfo
         Shape, format, and absolute offset (of a model in parts: of the piece in the first one).
     metadata : Metadata
         Header and vocabulary once more, as `qviz inspect` prints them.
     """
 
-    alignment = _ALIGNMENT
     endian: Literal["little"] = "little"
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
@@ -112,6 +113,7 @@ class LegacyFile(Mapping[str, QTensor]):
         self.scales_per_row = first.scales_per_row
         self.vocabulary, self.mel_filters = first.vocabulary, first.mel_filters
         self.data_offset = first.data_offset
+        self.alignment = _ALIGNMENT if first.container == "GGJT" else 1
         self.tensor_info: Mapping[str, TensorInfo] = MappingProxyType(
             {name: _whole(info, len(parts)) for name, info in first.tensor_info.items()}
         )
@@ -171,6 +173,18 @@ class LegacyFile(Mapping[str, QTensor]):
         """Let go of the file. Tensors already handed out stay usable."""
         for part in self.parts:
             part.buffer = None
+
+
+def is_legacy(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there and starts like one from before GGUF."""
+    try:
+        candidate = as_path(path)
+        if not candidate.is_file():
+            return False
+        with candidate.open("rb") as file:
+            return file.read(4) in CONTAINERS
+    except (GGUFError, OSError, ValueError):  # ValueError: a NUL in the path
+        return False
 
 
 def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None) -> LegacyFile:

@@ -97,9 +97,12 @@ def convert(
     with read(path, scales_per_row=scales_per_row) as file:
         if file.model != "llama":
             raise GGUFError(f"a {file.model} model has no place in GGUF; read it as it is", path=file.path)
+        target = as_path(out)
+        if any(target.exists() and target.samefile(part.path) for part in file.parts):
+            raise GGUFError("the result would replace its source; name another file", path=target)
         tensors = _Converted(file, inexact)
         metadata = _metadata(file, tensors, context_length, rms_eps)
-        return write(as_path(out), metadata, tensors)
+        return write(target, metadata, tensors)
 
 
 class _Plan(NamedTuple):
