@@ -14,7 +14,7 @@ PACKAGE = Path(qviz.__file__).resolve().parent
 GROUND = {"errors", "_arrays", "_memory", "_numba", "_simd"}
 TYPES = GROUND | {"formats", "grids", "metrics"}
 FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
-WORK = FILES | {"imatrix", "models", "methods", "checkpoints", "llama"}
+WORK = FILES | {"models", "methods", "checkpoints", "llama"}
 ROOMS = {
     "errors": set(),
     "_arrays": {"errors"},
@@ -28,7 +28,6 @@ ROOMS = {
     "imatrix": TYPES | {"gguf"},
     "calibration": TYPES,
     "recipes": TYPES,
-    "imatrix": TYPES | {"gguf"},
     "models": FILES,
     "methods": FILES,
     "checkpoints": FILES,
