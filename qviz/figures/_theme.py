@@ -44,6 +44,7 @@ _ROLES = {
     #              light      dark
     "weight": ("#1f6fb5", "#6ab4f7"),  # what went in
     "level": ("#b15200", "#ffa94d"),  # what the grid offers, and the error it makes
+    "level-fill": ("#f0913a", "#e8923a"),
     "changed": ("#b3006e", "#ff7ac8"),  # a bit that was flipped and what it broke
     "ok": ("#1b7f4d", "#5fd39a"),
     "ink": ("#1c1e21", "#eceef1"),

@@ -89,6 +89,7 @@ class TensorExplorer(Explorer):
     def _open(self) -> None:
         self.weights = self._source.weights()
         """float32 array (rows, columns): the weights before."""
+        self._made: dict[str, QTensor] = {}  # going back to a format should not cost its search again
         self.quantized: QTensor | None = None
         """The weights in the chosen format; None if they do not fit it."""
         self.after = np.empty_like(self.weights)
@@ -205,10 +206,11 @@ class TensorExplorer(Explorer):
         }
         self.quantized = None
         try:
-            self.quantized = quantize(weights, fmt)
+            self.quantized = self._made.get(fmt.name) or quantize(weights, fmt)
         except QvizError as error:
             status = Status("error", f"{error}")
             return Scene(self._layout, panels, (), str(error), (), (status, *self._source_notes()))
+        self._made[fmt.name] = self.quantized
         after = self.quantized.dequantize(out=self.after)
         loss = compare(weights, after)
         block = {"block": fmt.block_size, "left": window.left}
@@ -219,8 +221,8 @@ class TensorExplorer(Explorer):
         )  # fmt: skip
         panels["error"] = Panel(
             error_image(weights, after, limit=2 * self._rms, window=window),
-            "Error: how far each moved",
-            "Logarithmic: one bit more is the same step darker in every format. Grey did not move.",
+            "Error",
+            "How far each moved, logarithmic: one bit more is the same step darker in every format. Grey did not move.",
             label="errors",
             options=block,
         )

@@ -172,6 +172,13 @@ class NotebookPage:
                 .map((output) => `${output.ename}: ${output.evalue}`)"""
         )
 
+    def code_cells(self) -> list[str]:
+        """Source of every code cell."""
+        return self.page.evaluate(
+            """() => window.jupyterapp.shell.currentWidget.content.widgets
+                .filter((cell) => cell.model.type === 'code').map((cell) => cell.model.sharedModel.getSource())"""
+        )
+
     def theme(self, name: str) -> None:
         """Switch JupyterLab's theme, e.g. to ``"JupyterLab Dark"``."""
         self.page.evaluate(

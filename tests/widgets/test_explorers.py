@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 from qviz import QTensor, quantize
 from qviz.errors import QvizError, WidgetError
 from qviz.formats import FORMATS
-from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer
+from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer, View
 from qviz.widgets.scene import unpack
 
 rng = np.random.default_rng(5)
@@ -220,6 +221,16 @@ def test_frames_stay_small():
     big = rng.standard_normal((1024, 1024)).astype(np.float32)
     for explorer, limit in ((BitsExplorer(big, bits=8), 40_000), (TensorExplorer(big), 3 * 256**2 + 10_000)):
         assert len(explorer.figure.frame) < limit
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_arrays_have_types_that_the_browser_knows(kind):
+    script = View._esm
+    known = set(re.findall(r"(\w\d): \w+Array", script[: script.index("function decode")]))
+    assert known
+    sent = set(re.findall(rb'"\$":"(\w+)"', kind(MODEL).figure.frame))
+    assert sent
+    assert {name.decode() for name in sent} <= known
 
 
 def test_widgets_load_no_plotly():

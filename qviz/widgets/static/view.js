@@ -38,7 +38,13 @@ function number(x, digits = 3) {
   if (Number.isNaN(x)) return "NaN";
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return minus(x.toExponential(digits - 1).replace("e-", "e−").replace("e+", "e"));
+  if (size !== 0 && (size < 1e-4 || size >= 1e6))
+    return minus(
+      x
+        .toExponential(digits - 1)
+        .replace("e-", "e−")
+        .replace("e+", "e"),
+    );
   return minus(String(Number(x.toPrecision(digits))));
 }
 
@@ -56,7 +62,9 @@ function ticks(low, high, n) {
 
 // Black text reads better than white on a colour whose relative luminance (WCAG) is above 0.179.
 function isLight(...rgb) {
-  const [r, g, b] = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  const [r, g, b] = rgb.map((v) =>
+    v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4,
+  );
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179;
 }
 
@@ -181,13 +189,12 @@ function NumberLine(host, view) {
     let most = 1;
     for (const used of line.used) most = Math.max(most, used);
     const bar = Math.min(22, Math.max(1, gap - 2));
-    c.fillStyle = ink.level;
+    c.fillStyle = ink["level-fill"];
     line.used.forEach((used, i) => {
       const height = used ? Math.max(2, ((floor - ground - 8) * used) / most) : 0;
-      c.globalAlpha = 0.5;
       c.fillRect(x(line.levels[i]) - bar / 2, ground + 6, bar, height);
     });
-    c.globalAlpha = 1;
+    c.fillStyle = ink.level;
     c.strokeStyle = ink.card;
     const radius = gap < 6 ? 1.5 : 4;
     for (const level of line.levels) dot(c, x(level), ground, radius, gap >= 6);
@@ -235,7 +242,7 @@ function ErrorHistogram(host, view) {
     const x = (value) => ((value - low) / (high - low)) * width;
     const base = 146;
     area(c, x, figure.weights, base, base - 24, { colour: ink.soft, alpha: 0.22 }, ink.soft);
-    area(c, x, figure.errors, base, base - 24, { colour: ink.level, alpha: 0.55 }, ink.level);
+    area(c, x, figure.errors, base, base - 24, { colour: ink["level-fill"], alpha: 0.75 }, ink.level);
     if (figure.rmse !== null && figure.rmse < high) {
       c.strokeStyle = ink.ink;
       c.lineWidth = 1.25;
@@ -297,15 +304,25 @@ function MatrixImage(host, view) {
       c.globalAlpha = 1;
     }
     const at = view.pointer;
-    const [i, j] = at ? [Math.floor((at.row - part.top) / step[0]), Math.floor((at.column - part.left) / step[1])] : [-1, -1];
+    const [i, j] = at
+      ? [Math.floor((at.row - part.top) / step[0]), Math.floor((at.column - part.left) / step[1])]
+      : [-1, -1];
     if (i >= 0 && j >= 0 && i < rows && j < columns) {
       const [x, y] = [((j + 0.5) / columns) * width, ((i + 0.5) / rows) * height];
       const half = Math.max(5, scale / 2 + 2);
-      for (const [colour, line] of [[view.ink().paper, 4], [view.ink().ink, 1.5]]) {
+      for (const [colour, line] of [
+        [view.ink().paper, 4],
+        [view.ink().ink, 1.5],
+      ]) {
         c.strokeStyle = colour;
         c.lineWidth = line;
         c.beginPath();
-        for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        for (const [dx, dy] of [
+          [1, 0],
+          [-1, 0],
+          [0, 1],
+          [0, -1],
+        ]) {
           c.moveTo(x + dx * half, y + dy * half);
           c.lineTo(x + dx * (half + 9), y + dy * (half + 9));
         }
@@ -369,7 +386,10 @@ function MatrixImage(host, view) {
     const { window: part, pixels } = panel.figure;
     const [down, across] = steps();
     const [y, x] = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
-    return clamp(part.top + Math.floor(y * pixels.shape[0]) * down, part.left + Math.floor(x * pixels.shape[1]) * across);
+    return clamp(
+      part.top + Math.floor(y * pixels.shape[0]) * down,
+      part.left + Math.floor(x * pixels.shape[1]) * across,
+    );
   }
   canvas.addEventListener("pointermove", (event) => view.point(place(event)));
   canvas.addEventListener("click", (event) => view.zoom(place(event), !event.shiftKey));
@@ -377,7 +397,12 @@ function MatrixImage(host, view) {
     const { window: part } = panel.figure;
     const at = view.pointer ?? clamp(part.top + part.rows / 2, part.left + part.columns / 2);
     const [down, across] = steps().map((n) => n * (event.shiftKey ? 8 : 1));
-    const moves = { ArrowUp: [-down, 0], ArrowDown: [down, 0], ArrowLeft: [0, -across], ArrowRight: [0, across] };
+    const moves = {
+      ArrowUp: [-down, 0],
+      ArrowDown: [down, 0],
+      ArrowLeft: [0, -across],
+      ArrowRight: [0, across],
+    };
     if (moves[event.key]) view.point(clamp(at.row + moves[event.key][0], at.column + moves[event.key][1]));
     else if (event.key === "Enter" || event.key === "+") view.zoom(at, true);
     else if (event.key === "Escape" || event.key === "-") view.zoom(at, false);
@@ -390,11 +415,13 @@ function MatrixImage(host, view) {
     show(next) {
       const last = panel?.figure.pixels;
       panel = next;
-      const same = last?.length === next.figure.pixels.length && last.every((code, i) => code === next.figure.pixels[i]);
+      const same =
+        last?.length === next.figure.pixels.length && last.every((code, i) => code === next.figure.pixels[i]);
       if (!same || image.width !== next.figure.pixels.shape[1]) paint();
       const { limit, colours } = panel.figure;
       const at = colours === "diverging" ? [-limit, 0, limit] : [limit / 1024, limit / 32, limit];
-      const text = colours === "diverging" ? at.map((v) => number(v)) : at.map((v, i) => (i ? "" : "≤ ") + number(v));
+      const text =
+        colours === "diverging" ? at.map((v) => number(v)) : at.map((v, i) => (i ? "" : "≤ ") + number(v, 2));
       if (marks.children.length !== text.length) marks.replaceChildren(...text.map(() => h("span")));
       text.forEach((t, i) => say(marks.children[i], t));
       canvas.setAttribute(
@@ -419,8 +446,8 @@ function BlockLens(host, view) {
   let lens; // what Python sent
   let built = ""; // the structure that the nodes below were made for
   let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
-  const bytes = h("div.cells.bytes", { role: "grid", "aria-label": "bytes of the block" });
-  const weights = h("div.cells.weights", { role: "grid", "aria-label": "weights of the block" });
+  const bytes = h("div.cells.bytes", { role: "listbox", "aria-label": "bytes of the block" });
+  const weights = h("div.cells.weights", { role: "listbox", "aria-label": "weights of the block" });
   const fields = h("div.fields");
   const byteCard = h("div.lens-card", { "aria-live": "off" });
   const weightCard = h("div.lens-card", { "aria-live": "off" });
@@ -428,7 +455,8 @@ function BlockLens(host, view) {
   wires.classList.add("qviz-wires");
   wires.setAttribute("aria-hidden", "true");
   const byteSide = h("section", {}, h("h4", {}, "Bytes in the file"), fields, bytes);
-  const weightSide = h("section", {}, h("h4", {}, "Weights they make"), weights);
+  const weightTitle = h("h4");
+  const weightSide = h("section", {}, weightTitle, weights);
   const stage = h("div.stage", {}, byteSide, weightSide, wires);
   host.append(stage, h("div.lens-cards", {}, byteCard, weightCard));
 
@@ -437,7 +465,8 @@ function BlockLens(host, view) {
   const range = (n) => Array.from({ length: n }, (_, i) => i);
   const many = () => lens.raw.length > 48 || lens.weights.length > 48;
   const fed = (byte) => [...new Set(made.slice(8 * byte, 8 * byte + 8).flat())].sort((a, b) => a - b);
-  const fieldOf = (byte) => lens.fields.findIndex((f) => byte >= f.offset && byte < f.offset + f.size * f.count);
+  const fieldOf = (byte) =>
+    lens.fields.findIndex((f) => byte >= f.offset && byte < f.offset + f.size * f.count);
   const elementOf = (byte) => {
     const field = lens.fields[fieldOf(byte)];
     const index = Math.floor((byte - field.offset) / field.size);
@@ -451,14 +480,17 @@ function BlockLens(host, view) {
     return field.count > 1 ? `${field.name}[${index}]` : field.name;
   };
   // The bits of a weight's code; the others make the scale that its sub-block shares.
-  const own = (weight) => makers[weight].filter((bit) => made[bit].length < lens.weights.length / lens.scales.length);
+  const own = (weight) =>
+    makers[weight].filter((bit) => made[bit].length < lens.weights.length / lens.scales.length);
 
   function relate(before) {
     const now = lens.feeds;
     if (before?.length === now.length && before.every((bits, i) => bits === now[i])) return;
     makers = range(lens.weights.length).map(() => []);
     made = range(8 * lens.raw.length).map((bit) => {
-      const fed = range(lens.weights.length).filter((weight) => (now[bit * now.shape[1] + (weight >> 3)] >> (weight & 7)) & 1);
+      const fed = range(lens.weights.length).filter(
+        (weight) => (now[bit * now.shape[1] + (weight >> 3)] >> (weight & 7)) & 1,
+      );
       for (const weight of fed) makers[weight].push(bit);
       return fed;
     });
@@ -469,7 +501,7 @@ function BlockLens(host, view) {
     weights.replaceChildren();
     for (const node of [bytes, weights]) node.classList.toggle("qviz-many", many());
     lens.raw.forEach((_, i) => {
-      const cell = h("div.cell.byte", { role: "gridcell", tabindex: -1, "data-lm-suppress-shortcuts": "true" });
+      const cell = h("div.cell.byte", { role: "option", tabindex: -1, "data-lm-suppress-shortcuts": "true" });
       cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, fieldOf(i)) % 5})`);
       cell.append(h("span"));
       cell.addEventListener("pointerenter", () => select({ from: "byte", byte: i }));
@@ -477,7 +509,11 @@ function BlockLens(host, view) {
       bytes.append(cell);
     });
     lens.weights.forEach((_, i) => {
-      const cell = h("div.cell.weight", { role: "gridcell", tabindex: -1, "data-lm-suppress-shortcuts": "true" });
+      const cell = h("div.cell.weight", {
+        role: "option",
+        tabindex: -1,
+        "data-lm-suppress-shortcuts": "true",
+      });
       cell.append(h("span.value"), h("span.code"));
       cell.addEventListener("pointerenter", () => select({ from: "weight", weight: i }));
       cell.addEventListener("focus", () => select({ from: "weight", weight: i }));
@@ -492,8 +528,16 @@ function BlockLens(host, view) {
     });
     fields.replaceChildren(...described);
     weightSide.hidden = !lens.weights.length;
+    say(
+      weightTitle,
+      lens.codes.length && many() ? "Codes, coloured by the weights they make" : "Weights they make",
+    );
     // by default a byte that holds codes: a scale would light up everything
-    const codes = new Set(range(lens.weights.length).flatMap(own).map((bit) => bit >> 3));
+    const codes = new Set(
+      range(lens.weights.length)
+        .flatMap(own)
+        .map((bit) => bit >> 3),
+    );
     const first = range(lens.raw.length).find((i) => codes.has(i)) ?? 0;
     active = { from: "byte", byte: first, weight: fed(first)[0] ?? 0 };
   }
@@ -501,13 +545,22 @@ function BlockLens(host, view) {
   // Arrow keys move through a grid; its columns are read off the screen, since they depend on the width.
   function arrows(event, cells, at) {
     const columns = [...cells].filter((cell) => cell.offsetTop === cells[0].offsetTop).length;
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: cells.length - 1 }[event.key];
+    const to = {
+      ArrowLeft: at - 1,
+      ArrowRight: at + 1,
+      ArrowUp: at - columns,
+      ArrowDown: at + columns,
+      Home: 0,
+      End: cells.length - 1,
+    }[event.key];
     if (to === undefined) return false;
     cells[Math.min(cells.length - 1, Math.max(0, to))].focus();
     return true;
   }
   bytes.addEventListener("keydown", (event) => {
-    const used = arrows(event, bytes.children, active.byte) || (/^[0-7]$/.test(event.key) && flip(8 * active.byte + Number(event.key)));
+    const used =
+      arrows(event, bytes.children, active.byte) ||
+      (/^[0-7]$/.test(event.key) && flip(8 * active.byte + Number(event.key)));
     if (used) stop(event);
   });
   weights.addEventListener("keydown", (event) => {
@@ -545,13 +598,19 @@ function BlockLens(host, view) {
       cell.classList.toggle("qviz-on", on);
       cell.classList.toggle("qviz-near", active.from === "weight" && !on && sharedBytes.has(i));
       cell.tabIndex = i === active.byte ? 0 : -1;
+      cell.setAttribute("aria-selected", on);
     });
     [...weights.children].forEach((cell, i) => {
       cell.classList.toggle("qviz-on", litSet.has(i));
       cell.tabIndex = i === active.weight ? 0 : -1;
+      cell.setAttribute("aria-selected", litSet.has(i));
     });
     cards();
-    wire(lit, active.from === "weight" ? [...ownBytes] : [active.byte], active.from === "weight" ? [...sharedBytes].filter((b) => !ownBytes.has(b)) : []);
+    wire(
+      lit,
+      active.from === "weight" ? [...ownBytes] : [active.byte],
+      active.from === "weight" ? [...sharedBytes].filter((b) => !ownBytes.has(b)) : [],
+    );
   }
 
   // Wires run in the gaps between cells, like tracks on a board, so that they cross no number.
@@ -559,11 +618,16 @@ function BlockLens(host, view) {
     const box = stage.getBoundingClientRect();
     const [left, right] = [bytes.getBoundingClientRect(), weights.getBoundingClientRect()];
     const beside = right.left >= left.right;
-    const [exit, entry] = beside ? [left.right - box.left, right.left - box.left] : [left.bottom - box.top, right.top - box.top];
+    const [exit, entry] = beside
+      ? [left.right - box.left, right.left - box.left]
+      : [left.bottom - box.top, right.top - box.top];
     const gap = many() ? 1 : 3;
     const paths = [];
     const draw = (byte, weight, name) => {
-      const [a, b] = [bytes.children[byte]?.getBoundingClientRect(), weights.children[weight]?.getBoundingClientRect()];
+      const [a, b] = [
+        bytes.children[byte]?.getBoundingClientRect(),
+        weights.children[weight]?.getBoundingClientRect(),
+      ];
       if (!a || !b) return;
       const [ax, bx] = [a.left + a.width / 2 - box.left, b.left + b.width / 2 - box.left];
       const [ay, by] = [a.bottom - box.top, b.top - box.top];
@@ -614,10 +678,13 @@ function BlockLens(host, view) {
     const element = elementOf(active.byte);
     fill(byteCard, `${built} ${element.first} ${state}`, () => {
       const size = element.field.size;
-      const raw = range(size).map((i) => hex(lens.raw[element.first + size - 1 - i], 2)).join("");
+      const raw = range(size)
+        .map((i) => hex(lens.raw[element.first + size - 1 - i], 2))
+        .join("");
       const value = element.field.parts.length ? number(element.value, 5) : minus(String(element.value));
       const row = bitRow(8 * size);
-      for (let bit = 8 * size - 1; bit >= 0; bit--) row.append(bitCell(8 * element.first + bit, caption(element, bit)));
+      for (let bit = 8 * size - 1; bit >= 0; bit--)
+        row.append(bitCell(8 * element.first + bit, caption(element, bit)));
       return [
         h("h4", {}, h("b", {}, elementName(active.byte)), ` = 0x${raw} = ${value}`),
         h("p.soft", {}, `${element.field.type}, ${element.field.note}. Click a bit to flip it.`),
@@ -631,20 +698,35 @@ function BlockLens(host, view) {
       const w = active.weight;
       const bits = own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
       const row = bitRow(bits.length);
-      for (const bit of bits) row.append(bitCell(bit, lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : `${made[bit].length} w`));
-      const shared = [...new Set(makers[w].filter((bit) => !bits.includes(bit)).map((bit) => elementName(bit >> 3)))];
+      for (const bit of bits)
+        row.append(
+          bitCell(bit, lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : `${made[bit].length} w`),
+        );
+      const shared = [
+        ...new Set(makers[w].filter((bit) => !bits.includes(bit)).map((bit) => elementName(bit >> 3))),
+      ];
       const broken = !Object.is(lens.weights[w], lens.before[w]);
       const sub = lens.weights.length / lens.scales.length;
       const [scale, min] = [lens.scales[Math.floor(w / sub)], lens.mins[Math.floor(w / sub)]];
       const [code, level] = [lens.codes[w], lens.levels[w]].map((n) => minus(String(n)));
-      const sum = h("p.sum", {}, `scale ${number(scale, 4)} × ` + (code === level ? `code ${code}` : `level ${level} (code ${code})`));
+      const sum = h(
+        "p.sum",
+        {},
+        `scale ${number(scale, 4)} × ` + (code === level ? `code ${code}` : `level ${level} (code ${code})`),
+      );
       if (min) sum.append(min < 0 ? ` + ${number(-min, 4)}` : ` − ${number(min, 4)}`);
       sum.append(" = ", h(broken ? "b.changed" : "b", {}, number(lens.weights[w], 4)));
       if (broken) sum.append(h("span.soft", {}, `, was ${number(lens.before[w], 4)}`));
       const places = [...new Set(bits.map((bit) => elementName(bit >> 3)))].join(" and ");
-      const about = `Its own bits, from ${places}` + (shared.length ? `; shared: ${shared.join(", ")}.` : ".");
+      const about =
+        `Its own bits, from ${places}` + (shared.length ? `; shared: ${shared.join(", ")}.` : ".");
       return [
-        h("h4", {}, h("b", {}, `weight ${w}`), h("span.soft", {}, ` at row ${lens.row}, column ${lens.column + w}`)),
+        h(
+          "h4",
+          {},
+          h("b", {}, `weight ${w}`),
+          h("span.soft", {}, ` at row ${lens.row}, column ${lens.column + w}`),
+        ),
         h("p.soft", {}, about),
         row,
         sum,
@@ -657,12 +739,26 @@ function BlockLens(host, view) {
     const [, exponents, fractions] = field.parts;
     if (!field.parts.length || fractions > 23) return [];
     const [one, most] = [2 ** fractions, 2 ** exponents - 1];
-    const [fraction, exponent, sign] = [bits % one, Math.floor(bits / one) % (most + 1), bits >= one * (most + 1)];
+    const [fraction, exponent, sign] = [
+      bits % one,
+      Math.floor(bits / one) % (most + 1),
+      bits >= one * (most + 1),
+    ];
     const line = h("p.sum", {}, sign ? "−" : "");
-    if (exponent === most) line.append(fraction ? "NaN: every exponent bit is set, and some of the fraction" : "∞: every exponent bit is set");
+    if (exponent === most)
+      line.append(
+        fraction
+          ? "NaN: every exponent bit is set, and some of the fraction"
+          : "∞: every exponent bit is set",
+      );
     else if (exponent || fraction) {
       const power = Math.max(1, exponent) - (most >> 1);
-      line.append("2", h("sup", {}, minus(String(power))), ` × ${number((exponent ? 1 : 0) + fraction / one, 6)} = `, h("b", {}, number(value, 6)));
+      line.append(
+        "2",
+        h("sup", {}, minus(String(power))),
+        ` × ${number((exponent ? 1 : 0) + fraction / one, 6)} = `,
+        h("b", {}, number(value, 6)),
+      );
     } else line.append("0: no bit of exponent or fraction is set");
     return [line];
   }
@@ -686,24 +782,35 @@ function BlockLens(host, view) {
     [...bytes.children].forEach((cell, i) => {
       say(cell.firstChild, hex(lens.raw[i], 2));
       cell.classList.toggle("qviz-flipped", lens.raw[i] !== lens.original[i]);
-      const address = lens.address === null ? `byte ${i} of the block` : `byte 0x${hex(lens.address + i, 1)} of the file`;
+      const address =
+        lens.address === null ? `byte ${i} of the block` : `byte 0x${hex(lens.address + i, 1)} of the file`;
       cell.title = address;
       const reached = fed(i);
       const which = reached.length > 4 ? `${reached.length} weights` : `weights ${reached.join(", ")}`;
-      cell.setAttribute("aria-label", `${address}: ${hex(lens.raw[i], 2)}, ${elementName(i)}, feeds ${reached.length ? which : "nothing"}; digits 0 to 7 flip a bit`);
+      cell.setAttribute(
+        "aria-label",
+        `${address}: ${hex(lens.raw[i], 2)}, ${elementName(i)}, feeds ${reached.length ? which : "nothing"}; digits 0 to 7 flip a bit`,
+      );
     });
     [...weights.children].forEach((cell, i) => {
       const [now, was] = [lens.weights[i], lens.before[i]];
       const broken = now !== was && !(Number.isNaN(now) && Number.isNaN(was));
-      const code = Number.isFinite(now) ? Math.round(127 * Math.min(1, Math.max(-1, now / unit))) + 127 : 255;
-      const [r, g, b] = table.subarray(3 * code, 3 * code + 3);
+      const shade = Number.isFinite(now)
+        ? Math.round(127 * Math.min(1, Math.max(-1, now / unit))) + 127
+        : 255;
+      const [r, g, b] = table.subarray(3 * shade, 3 * shade + 3);
       cell.style.background = `rgb(${r},${g},${b})`;
       cell.style.color = isLight(r, g, b) ? "#111" : "#fff";
-      say(cell.children[0], number(now, 2));
-      say(cell.children[1], lens.codes.length ? minus(String(lens.codes[i])) : "");
+      const code = lens.codes.length ? minus(String(lens.codes[i])) : "";
+      say(cell.children[0], many() && code ? code : number(now, 2)); // a small cell has room for the code only
+      say(cell.children[1], many() ? "" : code);
       cell.classList.toggle("qviz-flipped", broken);
-      cell.title = `weight ${i}` + (broken ? `: ${number(now, 4)}, was ${number(was, 4)}` : `: ${number(now, 4)}`);
-      cell.setAttribute("aria-label", `weight ${i}: ${number(now, 4)}${lens.codes.length ? `, code ${lens.codes[i]}` : ""}${broken ? `, changed from ${number(was, 4)}` : ""}`);
+      cell.title =
+        `weight ${i}` + (broken ? `: ${number(now, 4)}, was ${number(was, 4)}` : `: ${number(now, 4)}`);
+      cell.setAttribute(
+        "aria-label",
+        `weight ${i}: ${number(now, 4)}${lens.codes.length ? `, code ${lens.codes[i]}` : ""}${broken ? `, changed from ${number(was, 4)}` : ""}`,
+      );
     });
     highlight();
   }
@@ -752,7 +859,7 @@ function render({ model, el }) {
       if (!inks) {
         const style = getComputedStyle(root);
         inks = { font: `12.5px ${style.fontFamily}` };
-        for (const role of ["ink", "soft", "line", "card", "paper", "weight", "level", "changed"]) {
+        for (const role of ["ink", "soft", "line", "card", "paper", "weight", "level", "level-fill"]) {
           inks[role] = style.getPropertyValue(`--qviz-${role}`).trim();
         }
       }
@@ -791,9 +898,20 @@ function render({ model, el }) {
   }
 
   function panelNode(name, panel) {
-    const parts = { kind: panel.figure.type, title: h("h4"), legend: h("div.legend"), caption: h("p.caption") };
+    const parts = {
+      kind: panel.figure.type,
+      title: h("h4"),
+      legend: h("div.legend"),
+      caption: h("p.caption"),
+    };
     const body = h("div.body");
-    parts.node = h("figure.panel", { "data-panel": name }, h("div.head", {}, parts.title, parts.legend), body, parts.caption);
+    parts.node = h(
+      "figure.panel",
+      { "data-panel": name },
+      h("div.head", {}, parts.title, parts.legend),
+      body,
+      parts.caption,
+    );
     parts.node.style.margin = "0";
     parts.painter = KINDS[parts.kind](body, view);
     return parts;
@@ -815,24 +933,29 @@ function render({ model, el }) {
     names.forEach((name, i) => {
       const panel = scene.panels[name];
       drawn[name] ??= panelNode(name, panel);
-      if (panels.children[i] !== drawn[name].node) panels.insertBefore(drawn[name].node, panels.children[i] ?? null);
+      if (panels.children[i] !== drawn[name].node)
+        panels.insertBefore(drawn[name].node, panels.children[i] ?? null);
       const { title, caption, legend, painter } = drawn[name];
       say(title, panel.title);
       title.parentNode.hidden = !panel.title;
       say(caption, panel.caption);
       caption.hidden = !panel.caption;
       if (legend.children.length !== panel.legend.length) {
-        legend.replaceChildren(...panel.legend.map(([role, text]) => {
-          const key = h("span.key", {}, text);
-          key.style.setProperty("--role", `var(--qviz-${role})`);
-          return key;
-        }));
+        legend.replaceChildren(
+          ...panel.legend.map(([role, text]) => {
+            const key = h("span.key", {}, text);
+            key.style.setProperty("--role", `var(--qviz-${role})`);
+            return key;
+          }),
+        );
       }
       painter.show(panel);
     });
 
     if (readouts.children.length !== scene.readouts.length) {
-      readouts.replaceChildren(...scene.readouts.map(() => h("div.readout", {}, h("div.name"), h("div.value"))));
+      readouts.replaceChildren(
+        ...scene.readouts.map(() => h("div.readout", {}, h("div.name"), h("div.value"))),
+      );
     }
     scene.readouts.forEach(({ label, value, hint }, i) => {
       const tile = readouts.children[i];
@@ -848,7 +971,11 @@ function render({ model, el }) {
       status.replaceChildren(...scene.status.map(({ level, text }) => h(`p.${level}`, {}, text)));
     }
     located.hidden = scene.layout !== "tensor" || !scene.panels.error;
-    if (!located.textContent) say(located, "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.");
+    if (!located.textContent)
+      say(
+        located,
+        "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.",
+      );
     if (view.pointer) {
       next = view.pointer;
       ask();
@@ -865,9 +992,14 @@ function render({ model, el }) {
 
   function fillTables() {
     const made = scene.tables.map(({ caption, columns, rows }) =>
-      h("table", {}, h("caption", {}, caption),
+      h(
+        "table",
+        {},
+        h("caption", {}, caption),
         h("thead", {}, h("tr", {}, ...columns.map((text) => h("th", { scope: "col" }, text)))),
-        h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((text) => h("td", {}, text)))))));
+        h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((text) => h("td", {}, text))))),
+      ),
+    );
     data.replaceChildren(data.firstChild, h("div.tables", {}, ...made));
   }
   data.addEventListener("toggle", () => data.open && scene && fillTables());
@@ -891,9 +1023,11 @@ function render({ model, el }) {
         widget.setAttribute("role", "group");
         widget.setAttribute("aria-label", name);
       }
-      for (const button of buttons) button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+      for (const button of buttons)
+        button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
     }
-    for (const node of explorer?.querySelectorAll("select, [role=slider], input") ?? []) node.dataset.lmSuppressShortcuts = "true";
+    for (const node of explorer?.querySelectorAll("select, [role=slider], input") ?? [])
+      node.dataset.lmSuppressShortcuts = "true";
   }
 
   const answer = (message) => {
@@ -903,7 +1037,10 @@ function render({ model, el }) {
     ask();
   };
   const themes = new MutationObserver(() => requestAnimationFrame(retheme));
-  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+  themes.observe(document.body, {
+    attributes: true,
+    attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"],
+  });
   model.on("change:frame", show);
   model.on("msg:custom", answer);
   retheme();
