@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import extending as _extending
 from numba import types
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.core.typing import templates as _templates
 from numba.extending import intrinsic as _intrinsic
-from numba.extending import lower_builtin, models, register_model
+from numba.extending import models
 
 from qviz._numba import f32, float_bits, i8, i32, kernel, order_key, u8, u16, u32
 
@@ -26,6 +27,8 @@ _I32 = ir.IntType(32)
 
 # numba's types leave out that the typing context is not the caller's to pass
 intrinsic: Callable[[Any], Any] = _intrinsic
+extending: Any = _extending
+templates: Any = _templates
 
 
 class _Vectors:
@@ -396,6 +399,78 @@ def take_bits_twin(qs, at, shift, mask, offset, codes, to):  # type: ignore[no-u
         codes[to + j] = i8(u8(qs[at + j] >> shift) & mask) - offset
 
 
+@intrinsic
+def add_bits(typingctx, qs, at, shift, mask, up, offset, codes, to):  # type: ignore[no-untyped-def]
+    """``codes[to:to+32] += ((qs[at:at+32] >> shift & mask) << up) - offset`` on bytes: what `take_bits` left out."""
+
+    def body(v: _Vectors) -> None:
+        low, mask_value, up_value, offset_value = (v.splat(value, _B32) for value in v.args[2:6])
+        bits = v.b.shl(v.b.and_(v.b.lshr(v.load(0, _B32, v.args[1]), low), mask_value), up_value)
+        v.store(v.b.sub(v.b.add(v.load(6, _B32, v.args[7]), bits), offset_value), 6, v.args[7])
+
+    n, u, i = types.uint64, types.uint8, types.int8
+    return _function(types.void, body)(qs, n, u, u, u, i, codes, n)
+
+
+@kernel
+def add_bits_twin(qs, at, shift, mask, up, offset, codes, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `add_bits`."""
+    for j in range(32):
+        codes[to + j] += i8(u8(u8(qs[at + j] >> shift) & mask) << up) - offset
+
+
+@intrinsic
+def put_bits(typingctx, codes, at, shift, mask, up, qs, to):  # type: ignore[no-untyped-def]
+    """``qs[to:to+32] |= (codes[at:at+32] >> shift & mask) << up`` on bytes: the way back."""
+
+    def body(v: _Vectors) -> None:
+        low, mask_value, up_value = (v.splat(value, _B32) for value in v.args[2:5])
+        bits = v.b.shl(v.b.and_(v.b.lshr(v.load(0, _B32, v.args[1]), low), mask_value), up_value)
+        v.store(v.b.or_(v.load(5, _B32, v.args[6]), bits), 5, v.args[6])
+
+    n, u = types.uint64, types.uint8
+    return _function(types.void, body)(codes, n, u, u, u, qs, n)
+
+
+@kernel
+def put_bits_twin(codes, at, shift, mask, up, qs, to):  # type: ignore[no-untyped-def]
+    """Plain loop of `put_bits`."""
+    for j in range(32):
+        qs[to + j] |= u8(u8(u8(codes[at + j] >> shift) & mask) << up)
+
+
+@intrinsic
+def six_bit_pairs(typingctx, packed, d, dmin, scales, mins, at):  # type: ignore[no-untyped-def]
+    """12 bytes of eight 6-bit scales and minimums -> ``scales[at:at+8]``, times `d`, and ``mins``, times `dmin`."""
+
+    def body(v: _Vectors) -> None:
+        four, eight = _vector(4, _BYTE), _vector(8, _FLOAT)
+        first, second, third = (v.load(0, four, ir.Constant(ir.IntType(64), k)) for k in (0, 4, 8))
+
+        def upper(half: Any) -> Any:
+            return v.b.and_(v.b.lshr(half, _all(four, 2)), _all(four, 48))
+
+        for low, high, field, argument in (
+            (first, v.b.and_(third, _all(four, 15)), 1, 3),
+            (second, v.b.lshr(third, _all(four, 4)), 2, 4),
+        ):
+            steps = v.join(v.b.and_(low, _all(four, 63)), v.b.or_(high, upper(low)))
+            v.store(v.b.fmul(v.splat(v.args[field], eight), v.b.uitofp(steps, eight)), argument, v.args[5])
+
+    f = types.float32
+    return _function(types.void, body)(packed, f, f, scales, mins, types.uint64)
+
+
+@kernel
+def six_bit_pairs_twin(packed, d, dmin, scales, mins, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `six_bit_pairs`."""
+    for j in range(4):
+        scales[at + j] = d * f32(packed[j] & u8(63))
+        mins[at + j] = dmin * f32(packed[j + 4] & u8(63))
+        scales[at + j + 4] = d * f32(u8((packed[j + 8] & u8(15)) | u8(u8(packed[j] >> u8(6)) << u8(4))))
+        mins[at + j + 4] = dmin * f32(u8((packed[j + 8] >> u8(4)) | u8(u8(packed[j + 4] >> u8(6)) << u8(4))))
+
+
 def _digits(v: _Vectors, moved: Any) -> Any:
     words = _vector(16, ir.IntType(16))
     digit = v.b.lshr(v.b.mul(v.b.zext(moved, words), _all(words, 3)), _all(words, 8))
@@ -479,28 +554,28 @@ LANES = 16
 _LANES, _MASK = _vector(LANES, _FLOAT), _vector(LANES, _BIT)
 
 
-class _Value(types.Type):  # type: ignore[misc]
+class _Value(types.Type):
     """A numba type that stands for one LLVM vector."""
 
 
 lanes, lane_mask = _Value("lanes"), _Value("lane_mask")
 
 
-class _ValueModel(models.PrimitiveModel):  # type: ignore[misc]
+class _ValueModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _LANES if kind == lanes else _MASK)
+        super().__init__(manager, kind, _LANES if kind == lanes else _MASK)  # type: ignore[no-untyped-call]
 
 
-register_model(_Value)(_ValueModel)
+extending.register_model(_Value)(_ValueModel)
 
 
 def _operator(function: Any, result: Any, emit: Callable[[Any, Any, Any], Any]) -> None:
     """Teach numba `function` on two lanes, or on lanes and one float32."""
     pairs = [(lanes, lanes), (lanes, types.float32), (types.float32, lanes)]
 
-    @infer_global(function)
-    class Typing(ConcreteTemplate):  # type: ignore[misc]
-        cases = [signature(result, *pair) for pair in pairs]  # noqa: RUF012  numba reads it from the class
+    @templates.infer_global(function)
+    class Typing(templates.ConcreteTemplate):  # type: ignore[misc]
+        cases = [templates.signature(result, *pair) for pair in pairs]  # noqa: RUF012  numba reads it from the class
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         v = _Vectors(context, builder, sig, args)
@@ -508,14 +583,26 @@ def _operator(function: Any, result: Any, emit: Callable[[Any, Any, Any], Any]) 
         return emit(builder, *both)
 
     for pair in pairs:
-        lower_builtin(function, *pair)(lower)
+        extending.lower_builtin(function, *pair)(lower)
 
 
-_ARITHMETIC = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul", operator.truediv: "fdiv"}
-for _python, _llvm in _ARITHMETIC.items():
-    _operator(_python, lanes, lambda b, x, y, name=_llvm: getattr(b, name)(x, y))
-for _python, _llvm in {operator.lt: "<", operator.gt: ">", operator.eq: "=="}.items():
-    _operator(_python, lane_mask, lambda b, x, y, name=_llvm: b.fcmp_ordered(name, x, y))
+def _arithmetic(name: str) -> Callable[[Any, Any, Any], Any]:
+    return lambda b, x, y: getattr(b, name)(x, y)
+
+
+def _comparison(name: str) -> Callable[[Any, Any, Any], Any]:
+    return lambda b, x, y: b.fcmp_ordered(name, x, y)
+
+
+for _python, _llvm in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _operator(_python, lanes, _arithmetic(_llvm))
+for _python, _llvm in ((operator.lt, "<"), (operator.gt, ">"), (operator.eq, "==")):
+    _operator(_python, lane_mask, _comparison(_llvm))
 _operator(operator.ne, lane_mask, lambda b, x, y: b.fcmp_unordered("!=", x, y))
 
 

@@ -334,7 +334,7 @@ def share(values, top, limit, steps, factors):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_sixes(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
+def put_sixes(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
     """Eight 6-bit scales and eight 6-bit minimums of super-block `lane` -> 12 bytes.
 
     Bytes 0 … 3 are scales 0 … 3 and bytes 4 … 7 minimums 0 … 3, each with two bits to spare. Bytes 8 … 11 hold the low
@@ -355,20 +355,9 @@ def _steps(steps, j, lane):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def unpack_six(packed, j):  # type: ignore[no-untyped-def]
-    """Scale and minimum j of `pack_sixes`, as whole float32."""
-    if j < 4:
-        return f32(packed[j] & u8(63)), f32(packed[j + 4] & u8(63))
-    scale = u8(packed[j + 4] & u8(15)) | u8(u8(packed[j - 4] >> u8(6)) << u8(4))
-    low = u8(packed[j + 4] >> u8(4)) | u8(u8(packed[j] >> u8(6)) << u8(4))
-    return f32(scale), f32(low)
-
-
-@kernel
-def six_bit_scale_and_min(block, j):  # type: ignore[no-untyped-def]
-    """What a sub-block of Q4_K or Q5_K decodes with: scale and minimum j."""
-    scale, low = unpack_six(block.scales, j)
-    return half_float(block.d) * scale, half_float(block.dmin) * low
+def take_sixes(block, scales, mins, at):  # type: ignore[no-untyped-def]
+    """Eight scales and minimums of a block of Q4_K or Q5_K, as its weights decode, from position `at`."""
+    simd.six_bit_pairs(block.scales, half_float(block.d), half_float(block.dmin), scales, mins, at)
 
 
 @kernel
@@ -468,13 +457,31 @@ def room(n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def join_pairs(codes, block):  # type: ignore[no-untyped-def]
-    """The low two bits of 256 codes -> 64 bytes `qs`: byte l of a half holds its codes l, l + 32, l + 64, l + 96."""
-    for half in range(2):
-        for l in range(32):
-            a, b = codes[128 * half + l] & i8(3), codes[128 * half + 32 + l] & i8(3)
-            c, d = codes[128 * half + 64 + l] & i8(3), codes[128 * half + 96 + l] & i8(3)
-            block.qs[32 * half + l] = u8(a | (b << 2) | (c << 4) | (d << 6))
+def put_pairs(codes, field):  # type: ignore[no-untyped-def]
+    """The low two bits of 256 codes -> 64 bytes: byte l of each half holds its codes l, l + 32, l + 64 and l + 96."""
+    for k in range(8):
+        simd.put_bits(codes, 32 * k, u8(0), u8(3), u8(2 * (k % 4)), field, 32 * (k // 4))
+
+
+@kernel
+def take_pairs(field, codes, at):  # type: ignore[no-untyped-def]
+    """The reverse of `put_pairs`, to ``codes[at:at+256]``."""
+    for k in range(8):
+        simd.take_bits(field, 32 * (k // 4), u8(2 * (k % 4)), u8(3), i8(0), codes, at + 32 * k)
+
+
+@kernel
+def put_nibbles(codes, field):  # type: ignore[no-untyped-def]
+    """The low four bits of 256 codes -> 128 bytes: byte l of each quarter holds its codes l and l + 32."""
+    for k in range(8):
+        simd.put_bits(codes, 32 * k, u8(0), u8(15), u8(4 * (k % 2)), field, 32 * (k // 2))
+
+
+@kernel
+def take_nibbles(field, codes, at):  # type: ignore[no-untyped-def]
+    """The reverse of `put_nibbles`, to ``codes[at:at+256]``."""
+    for k in range(8):
+        simd.take_bits(field, 32 * (k // 2), u8(4 * (k % 2)), u8(15), i8(0), codes, at + 32 * k)
 
 
 @kernel
@@ -537,17 +544,17 @@ def by_super_block(values, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def round_codes(x, width, scale, low, bottom, top, codes):  # type: ignore[no-untyped-def]
-    """Codes of one sub-block under its final `scale` and minimum `low`."""
+    """Codes of one sub-block under its final `scale` and minimum `low`, counted from `bottom`."""
     for j in range(0, width, simd.LANES):
-        simd.store_bytes(codes, j, _level((simd.load(x, j) + low) / scale, bottom, top))
+        simd.store_bytes(codes, j, _level((simd.load(x, j) + low) / scale, bottom, top) - bottom)
 
 
 @kernel
-def found_codes(found, width, sub, codes):  # type: ignore[no-untyped-def]
+def found_codes(found, width, sub, bottom, codes):  # type: ignore[no-untyped-def]
     """Codes that the search found for sub-block `sub`: they stay where the final scale is zero."""
     group, lane = sub // simd.LANES, sub % simd.LANES
     for j in range(width):
-        codes[j] = i8(found[(group * width + j) * simd.LANES + lane])
+        codes[j] = u8(found[(group * width + j) * simd.LANES + lane] - bottom)
 
 
 @kernel
@@ -570,7 +577,7 @@ def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
     scales, mins, shared, scale_steps, min_steps = room(n), room(n), room(n), room(n), room(n)
     d, dmin = room(TILE), room(TILE)
-    codes = np.empty(SUPER, np.int8)
+    codes = np.empty(SUPER, np.uint8)
     weighted = imatrix.size > 0
     importance, importances, means, sums, shared_sums = room(TILE * SUPER), room(group), room(n), room(n), room(n)
     first, step = (f32(-0.9), f32(0.05)) if weighted else (_FIRST, _STEP)
@@ -606,15 +613,15 @@ def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
         # round
         for b in range(part.size):
             part[b].d, part[b].dmin = half_bits(d[b]), half_bits(dmin[b])
-            _pack_scales(part[b], scale_steps, min_steps, b)
+            _put_scales(part[b], scale_steps, min_steps, b)
+            _take_scales(part[b], scales, mins, 0)
             for j in range(SUPER // _WIDTH):
                 sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
-                scale, low = _scale_and_min(part[b], j)
-                if scale != f32(0):
-                    round_codes(rows[sub * _WIDTH :], _WIDTH, scale, low, f32(0), _TOP, room_for)
+                if scales[j] != f32(0):
+                    round_codes(rows[sub * _WIDTH :], _WIDTH, scales[j], mins[j], f32(0), _TOP, room_for)
                 else:
-                    found_codes(found, _WIDTH, sub, room_for)
-            _pack_codes(codes, part[b])
+                    found_codes(found, _WIDTH, sub, f32(0), room_for)
+            _put_codes(codes, part[b])
     return -1
 
 
@@ -626,7 +633,7 @@ def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
     rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(_TURNS * group), room(group)
     scales, shared, steps = room(n), room(n), room(n)
     d = room(TILE)
-    codes = np.empty(SUPER, np.int8)
+    codes = np.empty(SUPER, np.uint8)
     weighted = imatrix.size > 0
     importance, importances, means, sums, shared_sums = room(TILE * SUPER), room(group), room(n), room(n), room(n)
     for start in range(0, blocks.size, TILE):
@@ -669,18 +676,18 @@ def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
         # round
         for b in range(part.size):
             part[b].d = half_bits(d[b])
-            _pack_scales(part[b], steps, b)
+            _put_scales(part[b], steps, b)
+            _take_scales(part[b], scales, 0)
             if _BLANKS and d[b] == f32(0):
-                codes[:] = i8(-_TOP)
+                codes[:] = u8(0)
             else:
                 for j in range(SUPER // _WIDTH):
                     sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
-                    scale = _scale(part[b], j)
-                    if scale != f32(0):
-                        round_codes(rows[sub * _WIDTH :], _WIDTH, scale, f32(0), -_TOP, _TOP - f32(1), room_for)
+                    if scales[j] != f32(0):
+                        round_codes(rows[sub * _WIDTH :], _WIDTH, scales[j], f32(0), -_TOP, _TOP - f32(1), room_for)
                     else:
-                        found_codes(found, _WIDTH, sub, room_for)
-            _pack_codes(codes, part[b])
+                        found_codes(found, _WIDTH, sub, -_TOP, room_for)
+            _put_codes(codes, part[b])
     return -1
 
 
@@ -723,4 +730,4 @@ _WIDTH, _TOP, _FIRST, _STEP, _STEPS, _ABSOLUTE = 32, f32(0), f32(0), f32(0), 0, 
 _SCALE_TOP, _SCALE_LIMIT, _SCALE_OFFSET, _SCALE_LEAST = f32(0), f32(0), f32(0), f32(0)
 _WEIGHTED_LIMIT, _MEAN_FACTOR = f32(255), f32(2)
 _REFINES, _BLANKS = False, False
-_weigh = _pack_scales = _scale_and_min = _scale = _pack_codes = load_tile
+_weigh = _put_scales = _take_scales = _put_codes = load_tile

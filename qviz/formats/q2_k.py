@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i8, i32, kernel, specialise, u8
-from qviz.formats._kquant import TILE, encode_with_min, join_pairs, weigh_by_magnitude, without_imatrix
+from qviz._numba import f32, half_float, i32, kernel, specialise, u8
+from qviz.formats._kquant import TILE, encode_with_min, put_pairs, take_pairs, weigh_by_magnitude, without_imatrix
 from qviz.formats.base import Format
 
 
 @kernel
-def _pack_scales(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
     for j in range(16):
         at = j * TILE + lane
         block.scales[j] = u8(i32(scale_steps[at]) | (i32(min_steps[at]) << 4))
 
 
 @kernel
-def _scale_and_min(block, j):  # type: ignore[no-untyped-def]
-    both = block.scales[j]
-    return half_float(block.d) * f32(both & u8(15)), half_float(block.dmin) * f32(both >> u8(4))
+def _take_scales(block, scales, mins, at):  # type: ignore[no-untyped-def]
+    d, dmin = half_float(block.d), half_float(block.dmin)
+    for j in range(16):
+        scales[at + j] = d * f32(block.scales[j] & u8(15))
+        mins[at + j] = dmin * f32(block.scales[j] >> u8(4))
+
+
+@kernel
+def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+    block.qs[:] = u8(0)
+    put_pairs(codes, block.qs)
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        for j in range(16):
-            scales[16 * b + j], mins[16 * b + j] = _scale_and_min(blocks[b], j)
-            qs, shift = 32 * (j // 8) + 16 * (j % 2), u8(2 * (j % 8 // 2))
-            for l in range(codes.shape[1]):
-                codes[16 * b + j, l] = i8((blocks[b].qs[qs + l] >> shift) & u8(3))
+        _take_scales(blocks[b], scales, mins, 16 * b)
+        take_pairs(blocks[b].qs, codes, 256 * b)
 
 
 _encode = specialise(
@@ -45,9 +50,9 @@ _encode = specialise(
     _SCALE_LIMIT=f32(255),
     _MEAN_FACTOR=f32(1),
     _weigh=weigh_by_magnitude,
-    _pack_scales=_pack_scales,
-    _scale_and_min=_scale_and_min,
-    _pack_codes=join_pairs,
+    _put_scales=_put_scales,
+    _take_scales=_take_scales,
+    _put_codes=_put_codes,
 )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i8, i32, kernel, specialise, u8
-from qviz.formats._kquant import TILE, encode_centred, join_pairs, without_imatrix
+from qviz._numba import f32, half_float, i8, i32, kernel, simd, specialise, u8
+from qviz.formats._kquant import TILE, encode_centred, put_pairs, take_pairs, without_imatrix
 from qviz.formats.base import Format
 
 
 @kernel
-def _pack_scales(block, steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, steps, lane):  # type: ignore[no-untyped-def]
     block.scales[:] = u8(0)
     for j in range(16):
         step = i32(steps[j * TILE + lane])
@@ -19,31 +19,30 @@ def _pack_scales(block, steps, lane):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _scale(block, j):  # type: ignore[no-untyped-def]
-    low = (block.scales[j % 8] >> u8(4 * (j // 8))) & u8(15)
-    high = (block.scales[8 + j % 4] >> u8(2 * (j // 4))) & u8(3)
-    return half_float(block.d) * (f32(u8(low | (high << u8(4)))) - f32(32))
+def _take_scales(block, scales, at):  # type: ignore[no-untyped-def]
+    d = half_float(block.d)
+    for j in range(16):
+        low = (block.scales[j % 8] >> u8(4 * (j // 8))) & u8(15)
+        high = (block.scales[8 + j % 4] >> u8(2 * (j // 4))) & u8(3)
+        scales[at + j] = d * (f32(u8(low | (high << u8(4)))) - f32(32))
 
 
 @kernel
-def _pack_codes(codes, block):  # type: ignore[no-untyped-def]
-    join_pairs(codes, block)
-    block.hmask[:] = u8(0)
+def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+    block.qs[:], block.hmask[:] = u8(0), u8(0)
+    put_pairs(codes, block.qs)
     for k in range(8):
-        for l in range(32):
-            block.hmask[l] |= u8(((codes[32 * k + l] + 4) >> 2) << k)
+        simd.put_bits(codes, 32 * k, u8(2), u8(1), u8(k), block.hmask, 0)
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    mins[:] = f32(0)
     for b in range(blocks.size):
-        for j in range(16):
-            scales[16 * b + j], mins[16 * b + j] = _scale(blocks[b], j), f32(0)
-            half, shift, bit = 16 * (j % 2), u8(2 * (j % 8 // 2)), u8(j // 2)
-            for l in range(codes.shape[1]):
-                low = (blocks[b].qs[32 * (j // 8) + half + l] >> shift) & u8(3)
-                high = (blocks[b].hmask[half + l] >> bit) & u8(1)
-                codes[16 * b + j, l] = i8(low | (high << u8(2))) - i8(4)
+        _take_scales(blocks[b], scales, 16 * b)
+        take_pairs(blocks[b].qs, codes, 256 * b)
+        for k in range(8):
+            simd.add_bits(blocks[b].hmask, 0, u8(k), u8(1), u8(2), i8(4), codes, 256 * b + 32 * k)
 
 
 _encode = specialise(
@@ -56,9 +55,9 @@ _encode = specialise(
     _SCALE_TOP=f32(32),
     _SCALE_OFFSET=f32(32),
     _SCALE_LEAST=f32(1e-45),
-    _pack_scales=_pack_scales,
-    _scale=_scale,
-    _pack_codes=_pack_codes,
+    _put_scales=_put_scales,
+    _take_scales=_take_scales,
+    _put_codes=_put_codes,
 )
 
 

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, i8, kernel, specialise, u8
-from qviz.formats._kquant import encode_with_min, pack_sixes, six_bit_scale_and_min, weigh_by_size, without_imatrix
+from qviz._numba import f32, kernel, specialise, u8
+from qviz.formats._kquant import (
+    encode_with_min,
+    put_nibbles,
+    put_sixes,
+    take_nibbles,
+    take_sixes,
+    weigh_by_size,
+    without_imatrix,
+)
 from qviz.formats.base import Format
 
 
 @kernel
-def _pack_codes(codes, block):  # type: ignore[no-untyped-def]
-    for j in range(4):
-        for l in range(32):
-            block.qs[32 * j + l] = u8(codes[64 * j + l] | (codes[64 * j + 32 + l] << 4))
+def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+    block.qs[:] = u8(0)
+    put_nibbles(codes, block.qs)
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        for j in range(8):
-            scales[8 * b + j], mins[8 * b + j] = six_bit_scale_and_min(blocks[b], j)
-        for j in range(4):
-            for l in range(codes.shape[1]):
-                pair = blocks[b].qs[32 * j + l]
-                codes[8 * b + 2 * j, l] = i8(pair & u8(15))
-                codes[8 * b + 2 * j + 1, l] = i8(pair >> u8(4))
+        take_sixes(blocks[b], scales, mins, 8 * b)
+        take_nibbles(blocks[b].qs, codes, 256 * b)
 
 
 _encode = specialise(
@@ -40,9 +42,9 @@ _encode = specialise(
     _SCALE_TOP=f32(63),
     _SCALE_LIMIT=f32(63),
     _weigh=weigh_by_size,
-    _pack_scales=pack_sixes,
-    _scale_and_min=six_bit_scale_and_min,
-    _pack_codes=_pack_codes,
+    _put_scales=put_sixes,
+    _take_scales=take_sixes,
+    _put_codes=_put_codes,
 )
 
 

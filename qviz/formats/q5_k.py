@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, i8, kernel, specialise, u8
-from qviz.formats._kquant import encode_with_min, pack_sixes, six_bit_scale_and_min, weigh_by_size, without_imatrix
+from qviz._numba import f32, i8, kernel, simd, specialise, u8
+from qviz.formats._kquant import (
+    encode_with_min,
+    put_nibbles,
+    put_sixes,
+    take_nibbles,
+    take_sixes,
+    weigh_by_size,
+    without_imatrix,
+)
 from qviz.formats.base import Format
 
 
 @kernel
-def _pack_codes(codes, block):  # type: ignore[no-untyped-def]
-    block.qh[:] = u8(0)
+def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+    block.qs[:], block.qh[:] = u8(0), u8(0)
+    put_nibbles(codes, block.qs)
     for k in range(8):
-        for l in range(32):
-            block.qh[l] |= u8((codes[32 * k + l] >> 4) << k)
-    for j in range(4):
-        for l in range(32):
-            block.qs[32 * j + l] = u8((codes[64 * j + l] & 15) | ((codes[64 * j + 32 + l] & 15) << 4))
+        simd.put_bits(codes, 32 * k, u8(4), u8(1), u8(k), block.qh, 0)
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
-        for j in range(8):
-            scales[8 * b + j], mins[8 * b + j] = six_bit_scale_and_min(blocks[b], j)
-            shift = u8(4 * (j % 2))
-            for l in range(codes.shape[1]):
-                fifth = (blocks[b].qh[l] >> u8(j)) & u8(1)
-                codes[8 * b + j, l] = i8(((blocks[b].qs[32 * (j // 2) + l] >> shift) & u8(15)) | (fifth << u8(4)))
+        take_sixes(blocks[b], scales, mins, 8 * b)
+        take_nibbles(blocks[b].qs, codes, 256 * b)
+        for k in range(8):
+            simd.add_bits(blocks[b].qh, 0, u8(k), u8(1), u8(4), i8(0), codes, 256 * b + 32 * k)
 
 
 _encode = specialise(
@@ -44,9 +47,9 @@ _encode = specialise(
     _SCALE_LIMIT=f32(63),
     _WEIGHTED_LIMIT=f32(63),
     _weigh=weigh_by_size,
-    _pack_scales=pack_sixes,
-    _scale_and_min=six_bit_scale_and_min,
-    _pack_codes=_pack_codes,
+    _put_scales=put_sixes,
+    _take_scales=take_sixes,
+    _put_codes=_put_codes,
 )
 
 

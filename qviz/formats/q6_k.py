@@ -4,45 +4,44 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i8, kernel, specialise, u8
+from qviz._numba import f32, half_float, i8, kernel, simd, specialise, u8
 from qviz.formats._kquant import TILE, encode_centred, without_imatrix
 from qviz.formats.base import Format
 
 
 @kernel
-def _pack_scales(block, steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, steps, lane):  # type: ignore[no-untyped-def]
     for j in range(16):
         block.scales[j] = i8(steps[j * TILE + lane])
 
 
 @kernel
-def _scale(block, j):  # type: ignore[no-untyped-def]
-    return half_float(block.d) * f32(block.scales[j])
+def _take_scales(block, scales, at):  # type: ignore[no-untyped-def]
+    d = half_float(block.d)
+    for j in range(16):
+        scales[at + j] = d * f32(block.scales[j])
 
 
 @kernel
-def _pack_codes(codes, block):  # type: ignore[no-untyped-def]
-    for half in range(2):
-        for l in range(32):
-            at = 128 * half + l
-            a, b, c, d = codes[at] + 32, codes[at + 32] + 32, codes[at + 64] + 32, codes[at + 96] + 32
-            block.ql[64 * half + l] = u8((a & 15) | ((c & 15) << 4))
-            block.ql[64 * half + 32 + l] = u8((b & 15) | ((d & 15) << 4))
-            block.qh[32 * half + l] = u8((a >> 4) | ((b >> 4) << 2) | ((c >> 4) << 4) | ((d >> 4) << 6))
+def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+    block.ql[:], block.qh[:] = u8(0), u8(0)
+    for k in range(8):
+        half, quarter = k // 4, k % 4
+        simd.put_bits(codes, 32 * k, u8(0), u8(15), u8(4 * (quarter // 2)), block.ql, 64 * half + 32 * (quarter % 2))
+        simd.put_bits(codes, 32 * k, u8(4), u8(3), u8(2 * quarter), block.qh, 32 * half)
 
 
 @kernel
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+    mins[:] = f32(0)
     for b in range(blocks.size):
-        for j in range(16):
-            scales[16 * b + j], mins[16 * b + j] = _scale(blocks[b], j), f32(0)
-            half, quarter, l0 = j // 8, j % 8 // 2, 16 * (j % 2)
-            low_at, low_shift = 64 * half + 32 * (quarter % 2) + l0, u8(4 * (quarter // 2))
-            high_at, high_shift = 32 * half + l0, u8(2 * quarter)
-            for l in range(codes.shape[1]):
-                low = (blocks[b].ql[low_at + l] >> low_shift) & u8(15)
-                high = (blocks[b].qh[high_at + l] >> high_shift) & u8(3)
-                codes[16 * b + j, l] = i8(low | (high << u8(4))) - i8(32)
+        _take_scales(blocks[b], scales, 16 * b)
+        for k in range(8):
+            half, quarter, at = k // 4, k % 4, 256 * b + 32 * k
+            simd.take_bits(
+                blocks[b].ql, 64 * half + 32 * (quarter % 2), u8(4 * (quarter // 2)), u8(15), i8(0), codes, at
+            )
+            simd.add_bits(blocks[b].qh, 32 * half, u8(2 * quarter), u8(3), u8(4), i8(32), codes, at)
 
 
 _encode = specialise(
@@ -55,9 +54,9 @@ _encode = specialise(
     _SCALE_TOP=f32(128),
     _SCALE_OFFSET=f32(0),
     _SCALE_LEAST=f32(1e-15),
-    _pack_scales=_pack_scales,
-    _scale=_scale,
-    _pack_codes=_pack_codes,
+    _put_scales=_put_scales,
+    _take_scales=_take_scales,
+    _put_codes=_put_codes,
 )
 
 
