@@ -9,7 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qviz import errors, figures, formats, gguf, grids, imatrix, metrics, models, pipeline, recipes, widgets
+    from qviz import (
+        checkpoints,
+        errors,
+        figures,
+        formats,
+        gguf,
+        grids,
+        imatrix,
+        metrics,
+        models,
+        pipeline,
+        recipes,
+        widgets,
+    )
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.models import Model, fetch, load
@@ -28,6 +41,7 @@ _HOME = {
     "quantize_model": "qviz.pipeline",
 }
 _ROOMS = (
+    "checkpoints",
     "errors",
     "figures",
     "formats",
@@ -46,6 +60,7 @@ __all__ = [
     "Format",
     "Model",
     "QTensor",
+    "checkpoints",
     "errors",
     "fetch",
     "figures",

@@ -5,6 +5,7 @@ Every block maker returns the bytes of a matrix and, by the plainest possible lo
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -161,7 +162,7 @@ def whisper_file(tensors: dict[str, Matrix], hparams: tuple[int, ...], tokens: l
 
 # -- small models
 
-N_VOCAB, N_EMBD, N_MULT, N_HEAD, N_LAYER, N_FF = 300, 64, 32, 4, 2, 96
+N_VOCAB, N_EMBD, N_MULT, N_HEAD, N_LAYER, N_FF = 300, 64, 32, 4, 2, 128
 
 
 def tokens(n: int = N_VOCAB) -> list[tuple[bytes, float]]:
@@ -172,6 +173,7 @@ def tokens(n: int = N_VOCAB) -> list[tuple[bytes, float]]:
     return (special + single + pieces)[:n]
 
 
+@functools.cache
 def llama_tensors(maker: Callable, seed: int = 0, layers: int = N_LAYER, kv: int = N_EMBD) -> dict[str, Matrix]:
     rng = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {

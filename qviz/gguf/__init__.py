@@ -21,6 +21,7 @@ Examples
 
 from __future__ import annotations
 
+from qviz.gguf import legacy
 from qviz.gguf._lookup import MissingKeyError
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.reader import GGUFFile, Part, Region, TensorInfo, read
@@ -47,6 +48,7 @@ __all__ = [
     "TensorInfo",
     "TensorStream",
     "ValueType",
+    "legacy",
     "read",
     "stream",
     "write",

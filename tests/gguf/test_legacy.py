@@ -97,6 +97,10 @@ def test_scales_per_row_needs_a_file_that_may_have_them(tmp_path: Path) -> None:
         legacy.read(path, scales_per_row=True)
 
 
+COLUMNS = ("tok_embeddings", ".wo.", ".w2.")
+W2 = "layers.0.feed_forward.w2.weight"
+
+
 def cut(tensors: dict[str, old.Matrix], parts: int, columns: tuple[str, ...]) -> list[dict[str, old.Matrix]]:
     """A model over several files, as the first converter cut it: F32 here, so that cutting is slicing."""
     result: list[dict[str, old.Matrix]] = []
@@ -115,7 +119,7 @@ def cut(tensors: dict[str, old.Matrix], parts: int, columns: tuple[str, ...]) ->
 @pytest.fixture
 def in_parts(tmp_path: Path) -> tuple[Path, dict[str, old.Matrix]]:
     tensors = old.llama_tensors(old.f32)
-    for p, piece in enumerate(cut(tensors, 2, ("tok_embeddings", ".wo.", ".w2."))):
+    for p, piece in enumerate(cut(tensors, 2, COLUMNS)):
         name = "model.bin" if p == 0 else f"model.bin.{p}"
         (tmp_path / name).write_bytes(old.llama_file(piece, old.hparams(0), old.tokens(), "GGMF", 1))
     return tmp_path / "model.bin", tensors
@@ -131,6 +135,30 @@ def test_a_model_in_parts(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
             np.testing.assert_array_equal(file[name].dequantize(), matrix.values)
 
 
+def test_quantized_parts(tmp_path: Path) -> None:
+    """Each part was quantized by itself, so columns are put together block by block."""
+    pieces: list[dict[str, old.Matrix]] = []
+    for p in range(2):
+        rng = np.random.default_rng(p)
+        piece = {}
+        for name, m in old.llama_tensors(old.f32).items():
+            if m.values.ndim == 2:
+                rows, width = m.shape
+                columns = any(c in name for c in COLUMNS)
+                m = old.V1["Q4_1_v1"](rng, (rows, width // 2) if columns else (rows // 2, width))
+            piece[name] = m
+        pieces.append(piece)
+        suffix = f".{p}" if p else ""
+        (tmp_path / f"model.bin{suffix}").write_bytes(old.llama_file(piece, old.hparams(3), old.tokens(), "GGML"))
+    file = legacy.read(tmp_path / "model.bin")
+    for name, m in pieces[0].items():
+        both = [piece[name].values for piece in pieces]
+        whole = np.concatenate(both, 1 if any(c in name for c in COLUMNS) else 0) if m.values.ndim == 2 else both[0]
+        np.testing.assert_array_equal(file[name].dequantize(), whole)
+    out = legacy.convert(tmp_path / "model.bin", tmp_path / "model.gguf")
+    np.testing.assert_array_equal(decoded(out)["blk.0.ffn_down.weight"], file[W2].dequantize())
+
+
 def test_a_missing_part(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
     path, _ = in_parts
     path.with_name("model.bin.1").unlink()
@@ -140,7 +168,7 @@ def test_a_missing_part(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
 
 def test_a_part_of_another_model(in_parts: tuple[Path, dict[str, old.Matrix]]) -> None:
     path, _ = in_parts
-    other = cut(old.llama_tensors(old.f32, layers=1), 2, ("tok_embeddings", ".wo.", ".w2."))[1]
+    other = cut(old.llama_tensors(old.f32, layers=1), 2, COLUMNS)[1]
     path.with_name("model.bin.1").write_bytes(old.llama_file(other, old.hparams(0, 1), old.tokens(), "GGMF", 1))
     with pytest.raises(GGUFError, match="not a part of the model"):
         legacy.read(path)
