@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+from pathlib import Path
 
 import ggml
 import gguf
@@ -132,13 +133,17 @@ def test_unpack_gives_the_codes_before_the_table(name):
 
 
 def test_the_licence_of_the_codebooks_is_beside_them():
-    from pathlib import Path
-
     text = Path(_codebooks.__file__).with_name("codebooks.LICENSE").read_text()
     assert re.match(r"MIT License\s+Copyright \(c\) 2023-\d+ The ggml authors", text)
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["TQ1_0", "TQ2_0", "MXFP4"])
+def test_gguf_py_writes_the_same_bytes(name):
+    x = np.random.default_rng(0).standard_normal((16, 1024)).astype(np.float32)
+    assert quantize(x, name).tobytes() == gguf.quants.quantize(x, gguf.GGMLQuantizationType[name]).tobytes()
 
 
 @pytest.mark.parametrize("name", ["IQ4_NL", "IQ4_XS"])
