@@ -46,7 +46,7 @@ FloatArray = npt.NDArray[np.float32]
 Blocks = npt.NDArray[Any]
 
 # Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
-_PIECE = 1 << 20
+_PIECE = 1 << 19
 
 QUANTIZATION_VERSION = 2
 """What files say under ``general.quantization_version``: the layout of the blocks since May 2023."""

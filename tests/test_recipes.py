@@ -1,5 +1,7 @@
 """Recipes against the published table, against llama.cpp's own choices, and against examples worked by hand."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +24,7 @@ K_ROWS = {
 }
 LEGACY_ROWS = {"Q4_0": 3.50, "Q4_1": 3.90, "Q5_0": 4.30, "Q5_1": 4.70, "Q8_0": 6.70}
 GIB = 2**30
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))
 
 
 def model(n_layers=32, heads=32, kv_heads=32, architecture="llama", experts=0, width=512, tied=False, ffn_down=512):
@@ -74,11 +77,9 @@ def test_float_rows_are_rounded_up_to_whole_gib():
     assert [-(-recipes.model_size("llama-7b", name) // GIB) for name in ("F16", "F32")] == [13, 26]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "gib"), {"Q2_K": 2.358, "Q4_K_S": 3.591, "Q3_K_M": 3.071, "Q4_K_M": 3.800, "Q4_0": 3.562}.items()
-)
-def test_modern_sizes_equal_those_of_llama_cpp(recipe, gib):
-    assert round(recipes.model_size("llama-7b", recipe) / GIB, 3) == gib
+@pytest.mark.parametrize("name", recipes.ARCHITECTURES)
+def test_modern_sizes_equal_llama_cpps_dry_run_to_the_byte(name):
+    assert {recipe: recipes.model_size(name, recipe) for recipe in recipes.RECIPES} == GOLDEN["bytes"][name]
 
 
 def test_size_table_has_the_sixteen_rows_and_explains_each():

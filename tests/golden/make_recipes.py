@@ -1,11 +1,14 @@
 """Write ``recipes.json``: digests of what llama.cpp makes of the models in ``recipe_models.py``, recipe by recipe.
 
+Beside them, from its dry runs: the bytes of real architectures, of which files without content are enough.
+
 Run ``python tests/golden/make_recipes.py`` where llama-cpp-python is installed (x86-64: it was made with version
 0.3.36), after a model or a recipe is added.
 """
 
 import hashlib
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -14,11 +17,62 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import llamacpp  # noqa: E402
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter  # noqa: E402
 from recipe_models import IMATRIX_MODELS, MODELS, importance, write_model  # noqa: E402
 
-from qviz import gguf, recipes  # noqa: E402
+from qviz import recipes  # noqa: E402
 
+LINE = re.compile(r"^\[.*\] +(\S+) +- \[ *(.*?)\], type = +(\w+), size = .*?(?:\((\w+)\))?$", re.MULTILINE)
 REQUANTIZED = ("F32", "Q4_K_M", "Q8_0", "Q4_0", "IQ4_XS")
+
+
+def hollow(path: Path, architecture: recipes.Architecture) -> Path:
+    """A file of the right shapes, its tensors a hole."""
+    writer = GGUFWriter(path, "llama")
+    for key, value in architecture.metadata().items():
+        if key != "general.architecture":
+            writer.add_uint32(key, value)
+    writer.add_uint32("llama.context_length", 2048)
+    writer.add_uint32("llama.embedding_length", architecture.width)
+    writer.add_uint32("llama.feed_forward_length", architecture.ffn)
+    writer.add_uint32("llama.expert_used_count", 2 if architecture.experts else 0)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    total = 0
+    for name, (fmt, shape) in architecture.tensors().items():
+        size = fmt.type_size
+        for length in shape:
+            size *= length
+        kind = GGMLQuantizationType[fmt.name]
+        writer.add_tensor_info(name, shape, None, size, raw_dtype=kind)
+        total += -(-size // 32) * 32
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with path.open("r+b") as file:
+        file.truncate(-(-path.stat().st_size // 32) * 32 + total)
+    return path
+
+
+def dry_runs(folder: Path) -> dict[str, dict[str, int]]:
+    """Architecture -> recipe -> bytes, from what llama.cpp says that it would write."""
+    found: dict[str, dict[str, int]] = {}
+    for name, architecture in recipes.ARCHITECTURES.items():
+        source = hollow(folder / "hollow.gguf", architecture)
+        for recipe in recipes.RECIPES:
+            done, said = llamacpp.quantize(source, folder / "none.gguf", recipe, dry_run=True)
+            assert done, said
+            total = count = 0
+            for _, dims, before, after in LINE.findall(said):
+                block, size = GGML_QUANT_SIZES[GGMLQuantizationType[(after or before).upper()]]
+                weights = 1
+                for length in dims.split(","):
+                    weights *= int(length)
+                total, count = total + weights // block * size, count + 1
+            assert count == len(architecture.tensors()), said
+            found.setdefault(name, {})[recipe] = total
+        source.unlink()
+    return found
 
 
 def main() -> None:
@@ -59,9 +113,10 @@ def main() -> None:
             assert done
             for recipe in REQUANTIZED:
                 run(f"from {first}", folder / "quantized.gguf", recipe, allow_requantize=True)
-    text = json.dumps({"llama-cpp-python": llamacpp.version(), "sha256": results}, indent=1)
+        sizes = dry_runs(folder)
+    text = json.dumps({"llama-cpp-python": llamacpp.version(), "sha256": results, "bytes": sizes}, indent=1)
     (HERE / "recipes.json").write_text(text + "\n", encoding="utf-8")
-    print(sum(map(len, results.values())), "digests", gguf.__name__)
+    print(sum(map(len, results.values())), "digests,", sum(map(len, sizes.values())), "sizes")
 
 
 if __name__ == "__main__":
