@@ -5,9 +5,10 @@ stand dense around zero, where most weights are, and thin at the ends ("NL" is n
 
     -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113        x = d · table[code]
 
-No formula gives the best scale for such a table, so the encoder searches: it puts the block's largest weight on −127
-and on fifteen positions around it, takes the nearest level for every weight, and fits the scale by weighted least
-squares, ``d = Σ w·q·x / Σ w·q²``, where the weight w is x², or the importance of its column. The best fit wins.
+No formula gives the best scale for such a table, so the encoder searches: it puts the block's largest weight on
+−134 … −120, around the first level, and once on +127; takes the nearest level for every weight; and fits the scale by
+weighted least squares, ``d = Σ w·q·x / Σ w·q²``. A weight counts by w = x², or, with an importance matrix, by the
+importance of its column times √(2 · mean square of the block + x²). The best fit wins.
 
 Bytes::
 

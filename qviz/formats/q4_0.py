@@ -3,6 +3,9 @@
 The scale is chosen so that the weight of largest magnitude lands exactly on code −8, the end of the range that has
 one step more. It takes that weight's sign along, so **a scale may be negative**: then codes run downwards.
 
+With an importance matrix the encoder searches instead: nineteen scales around that one, each fitted by least squares
+in which a weight counts by the importance of its column, times √(mean square of the row + x²).
+
 Bytes::
 
     d   float16   scale
@@ -86,5 +89,6 @@ Q4_0 = Format(
         encode_weighted, "quantize_weighted_Q4_0", _search=_search, _write=_write, _OFFSET=f32(8)
     ),
     unpack_blocks=_unpack,
-    source="ggml-quants.c: quantize_row_q4_0_ref, dequantize_row_q4_0; ggml-common.h: block_q4_0",
+    source="ggml-quants.c: quantize_row_q4_0_ref, quantize_row_q4_0_impl, dequantize_row_q4_0; "
+    "ggml-common.h: block_q4_0",
 )

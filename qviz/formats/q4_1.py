@@ -3,6 +3,10 @@
 The sixteen levels run from the block's smallest weight to its largest. The minimum is **added** when decoding
 (x = d · code + m), whereas the K-quants subtract theirs; here it reaches the shared formula with its sign turned.
 
+With an importance matrix the encoder searches instead: levels stretched 37 ways, scale and minimum fitted to each by
+least squares in which a weight counts by the importance of its column, times √(mean square of the row + x²). The
+minimum is then never above zero.
+
 Bytes::
 
     d   float16   scale, never negative
@@ -85,5 +89,6 @@ Q4_1 = Format(
         encode_weighted, "quantize_weighted_Q4_1", _search=_search, _write=_write, _OFFSET=f32(0)
     ),
     unpack_blocks=_unpack,
-    source="ggml-quants.c: quantize_row_q4_1_ref, dequantize_row_q4_1; ggml-common.h: block_q4_1",
+    source="ggml-quants.c: quantize_row_q4_1_ref, quantize_row_q4_1_impl, dequantize_row_q4_1; "
+    "ggml-common.h: block_q4_1",
 )

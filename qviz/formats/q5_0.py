@@ -3,6 +3,9 @@
 Q4_0 with one bit more. Five bits do not tile a byte, so the fifth bits live apart: `qs` holds the low four of each
 code exactly as Q4_0 does, and bit l of the 32-bit word `qh` is the fifth bit of weight l.
 
+With an importance matrix the encoder searches instead: nineteen scales around that one, each fitted by least squares
+in which a weight counts by the importance of its column, times √(mean square of the row + x²).
+
 Bytes::
 
     d   float16   scale; takes the sign that puts the largest weight on code −16
@@ -89,5 +92,6 @@ Q5_0 = Format(
         encode_weighted, "quantize_weighted_Q5_0", _search=_search, _write=_write, _OFFSET=f32(16)
     ),
     unpack_blocks=_unpack,
-    source="ggml-quants.c: quantize_row_q5_0_ref, dequantize_row_q5_0; ggml-common.h: block_q5_0",
+    source="ggml-quants.c: quantize_row_q5_0_ref, quantize_row_q5_0_impl, dequantize_row_q5_0; "
+    "ggml-common.h: block_q5_0",
 )

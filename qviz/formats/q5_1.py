@@ -2,6 +2,10 @@
 
 Q4_1 with one bit more; the fifth bits live apart, as in Q5_0.
 
+With an importance matrix the encoder searches instead: levels stretched 37 ways, scale and minimum fitted to each by
+least squares in which a weight counts by the importance of its column, times √(mean square of the row + x²). The
+minimum is then never above zero.
+
 Bytes::
 
     d   float16   scale, never negative
@@ -87,5 +91,6 @@ Q5_1 = Format(
         encode_weighted, "quantize_weighted_Q5_1", _search=_search, _write=_write, _OFFSET=f32(0)
     ),
     unpack_blocks=_unpack,
-    source="ggml-quants.c: quantize_row_q5_1_ref, dequantize_row_q5_1; ggml-common.h: block_q5_1",
+    source="ggml-quants.c: quantize_row_q5_1_ref, quantize_row_q5_1_impl, dequantize_row_q5_1; "
+    "ggml-common.h: block_q5_1",
 )
