@@ -1,8 +1,8 @@
 """IQ4_XS: a super-block of 256 weights in eight sub-blocks, codes into IQ4_NL's table: 136 bytes, 4.25 bits per weight.
 
 What Q4_K is to Q4_0, this is to IQ4_NL: one float16 serves 256 weights, and each sub-block of 32 has a 6-bit integer
-scale of its own, −32 … 31, stored + 32. Sixteen bits a sub-block fall to six and a half, so it is smaller and, for
-the price, better than IQ4_NL.
+scale of its own, −32 … 31, stored + 32. So a sub-block spends eight bits on its scale in place of sixteen: six of its
+own and an eighth of the float16.
 
 The scale of each sub-block is searched as IQ4_NL does. The sub-block with the largest then gets −32, which may turn
 the sign of d, and the others are rounded to multiples of d. Codes are chosen for the rounded scale, but before d

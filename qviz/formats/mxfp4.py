@@ -3,13 +3,13 @@
 An open standard (OCP Microscaling) rather than ggml's own. Each code is a tiny float, E2M1: a sign, two exponent
 bits and one mantissa bit, which can say 0, 0.5, 1, 1.5, 2, 3, 4 and 6, and the same below zero. The scale is a
 single byte, E8M0: an exponent and nothing else. A multiplication by it moves no mantissa bit, which makes hardware
-cheap and is why the scale cannot fit the block well: it may be up to a factor of two too coarse or too fine.
+cheap, but lets the scale fit a block only to within a factor of two.
 
 To stay with whole numbers, ggml's table holds the levels twice as large and halves the scale instead::
 
     x = 2^(e − 128) · table[code],   table = 0 1 2 3 4 6 8 12, then the same with a minus sign
 
-The exponent is that of the largest weight less two, so that it falls between levels 4 and 8; what lies beyond 6
+The exponent is that of the largest weight less two, so that this weight comes out between 4 and 8; what lies beyond 6
 becomes 6.
 
 Bytes::
