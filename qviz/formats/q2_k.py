@@ -1,4 +1,32 @@
-"""Q2_K."""
+"""Q2_K: 256 weights in 16 sub-blocks of 16, each with a 4-bit scale and minimum: 84 bytes, 2.625 bits per weight.
+
+Of the 2.625 bits, 2 are the code, half a bit is the sub-block's scale and minimum (8 bits for 16 weights), and an
+eighth is the two float16 that all of those share. The minimum is **subtracted** when decoding:
+x = d · scale · code − dmin · min. Since it is stored as a multiple of dmin ≥ 0, a sub-block's lowest level is never
+above zero.
+
+With an importance matrix the search is finer (37 candidates instead of 16) and counts squared errors; without one it
+counts errors by their size, times |x|.
+
+Bytes::
+
+    scales  16 × u8   scale of sub-block j in the low four bits, its minimum in the high four
+    qs      64 × u8   codes: byte l of each half (32 bytes for 128 weights) holds weights l, l + 32, l + 64, l + 96
+    d       float16   factor of the scales
+    dmin    float16   factor of the minimums
+
+Examples
+--------
+Weights −1, 0, 1, 2 over and over are four levels, 1 apart, from −1: every sub-block has scale 1 and minimum 1, so
+d = dmin = 1 / 15, and all the 4-bit steps are 15:
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(256) % 4 - 1, "Q2_K")
+>>> round(1 / float(t.blocks["d"][0]), 1), round(1 / float(t.blocks["dmin"][0]), 1), hex(t.blocks["scales"][0, 0])
+(15.0, 15.0, '0xff')
+>>> [hex(byte) for byte in t.blocks["qs"][0, :4]]  # weights 1, 33, 65, 97 all have code 1: 01 01 01 01
+['0x0', '0x55', '0xaa', '0xff']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,33 @@
-"""Q3_K."""
+"""Q3_K: 256 weights in 16 sub-blocks of 16, each with a 6-bit scale and no minimum: 110 bytes, 3.4375 bits per weight.
+
+Of the 3.4375 bits, 3 are the code, 0.375 the sub-block's scale (6 bits for 16 weights) and 0.0625 the float16 that all
+scales share. A code is −4 … 3 and decodes as x = d · scale · code. Scales are signed (−32 … 31, stored plus 32), and
+the one of largest magnitude becomes −32, the end with one step more; so d is usually **negative**.
+
+Without an importance matrix, the search moves one code at a time (`refine_centred`); with one, it tries nineteen
+stretches for the weights, and nineteen more for the scales.
+
+Bytes::
+
+    hmask   32 × u8   third bits: bit k of byte l belongs to weight 32 k + l; it is set for codes 0 … 3
+    qs      64 × u8   low two bits of code + 4: byte l of each half holds weights l, l + 32, l + 64, l + 96
+    scales  12 × u8   low four bits of scale j in byte j mod 8, high two in byte 8 + j mod 4
+    d       float16   factor of the scales
+
+Examples
+--------
+Weights −4 … 3 over and over are their own codes, with scale 1 everywhere. The largest scale becomes −32 (stored as 0),
+so d = 1 / −32:
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(256) % 8 - 4, "Q3_K")
+>>> float(t.blocks["d"][0]), t.blocks["scales"][0].tolist() == [0] * 12
+(-0.03125, True)
+>>> t.unpack().codes[:8].tolist()
+[-4, -3, -2, -1, 0, 1, 2, 3]
+>>> t.blocks["hmask"][0, :8].tolist()  # set from code 0 on, in all eight weights of a byte
+[0, 0, 0, 0, 255, 255, 255, 255]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,33 @@
-"""Q4_K."""
+"""Q4_K: 256 weights in 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum: 144 bytes, 4.5 bits per weight.
+
+That is as many bits as Q4_0 spends (4 for the code, 0.375 for a sub-block's scale and minimum, 0.125 for the two
+float16 that all of those share), but with a minimum for every 32 weights. The minimum is **subtracted** when decoding:
+x = d · scale · code − dmin · min. Since it is stored as a multiple of dmin ≥ 0, a sub-block's lowest level is never
+above zero.
+
+Bytes::
+
+    d       float16    factor of the scales
+    dmin    float16    factor of the minimums
+    scales  12 × u8    bytes 0 … 3: scales 0 … 3; bytes 4 … 7: minimums 0 … 3, six bits each. Bytes 8 … 11: low four
+                       bits of scales (low half) and minimums (high half) 4 … 7, whose upper two bits stand on top of
+                       bytes 0 … 7
+    qs      128 × u8   codes: byte l of each quarter (32 bytes for 64 weights) holds weights l and l + 32
+
+Examples
+--------
+Sub-block j holds 0, j + 1, 2 (j + 1) … 15 (j + 1), twice: its scale is j + 1 and its minimum 0. The largest scale, 8,
+gets 63 steps, so d = 8 / 63, and scale j + 1 gets round((j + 1) · 63 / 8) steps: 8, 16, 24, 32, 39, 47, 55, 63.
+
+>>> from qviz.formats import quantize
+>>> t = quantize((np.arange(32) % 16 * np.arange(1, 9)[:, None]).ravel(), "Q4_K")
+>>> round(8 / float(t.blocks["d"][0]), 1), float(t.blocks["dmin"][0])
+(63.0, 0.0)
+>>> t.blocks["scales"][0].tolist()  # byte 0: scale 0 is 8, and above it the top of scale 4: 39 = 2 · 16 + 7
+[136, 144, 216, 224, 0, 0, 0, 0, 7, 15, 7, 15]
+>>> t.unpack().codes[:16].tolist()
+[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
+"""
 
 from __future__ import annotations
 

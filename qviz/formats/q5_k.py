@@ -1,4 +1,27 @@
-"""Q5_K."""
+"""Q5_K: 256 weights in 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum: 176 bytes, 5.5 bits per weight.
+
+Q4_K with one more bit for every code: x = d · scale · code − dmin · min, codes 0 … 31. The minimum is **subtracted**,
+and a sub-block's lowest level is never above zero. The fifth bits stand apart.
+
+Bytes::
+
+    d       float16    factor of the scales
+    dmin    float16    factor of the minimums
+    scales  12 × u8    8 scales and 8 minimums of 6 bits, packed as in Q4_K
+    qh      32 × u8    fifth bits: bit k of byte l belongs to weight 32 k + l
+    qs      128 × u8   low four bits: byte l of each quarter (32 bytes for 64 weights) holds weights l and l + 32
+
+Examples
+--------
+Weights 0 … 31 over and over are their own codes, with scale 1 (63 steps of d = 1 / 63) and minimum 0 everywhere:
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(256) % 32, "Q5_K")
+>>> round(1 / float(t.blocks["d"][0]), 1), t.unpack().codes[32:35].tolist()
+(63.0, [0, 1, 2])
+>>> hex(t.blocks["qs"][0, 17]), hex(t.blocks["qh"][0, 17])  # code 17 = 16 + 1, at weights 17, 49, 81 …
+('0x11', '0xff')
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,34 @@
-"""Q6_K."""
+"""Q6_K: 256 weights in 16 sub-blocks of 16, each with an 8-bit scale and no minimum: 210 bytes, 6.5625 bits per weight.
+
+Of the 6.5625 bits, 6 are the code, half a bit is the sub-block's scale (8 bits for 16 weights), and 0.0625 the float16
+that all scales share. A code is −32 … 31 and decodes as x = d · scale · code. Scales are signed, and the one of
+largest magnitude becomes −128, the end with one step more; so d is usually **negative**.
+
+The search tries nineteen stretches of the levels. Errors count by x², or by the importance matrix alone: here, unlike
+in the other K-quants, the weights themselves do not enter then.
+
+Bytes::
+
+    ql      128 × u8   low four bits of code + 32: of each half (64 bytes for 128 weights), byte l holds weights l
+                       and l + 64, byte l + 32 weights l + 32 and l + 96
+    qh      64 × u8    high two bits: byte l of each half holds weights l, l + 32, l + 64, l + 96
+    scales  16 × i8    one scale a sub-block
+    d       float16    factor of the scales
+
+Examples
+--------
+Weights −32, −28 … 28 over and over are their own codes, with scale 1 everywhere. The largest scale becomes −128, so
+d = 1 / −128:
+
+>>> from qviz.formats import quantize
+>>> t = quantize(np.arange(256) % 16 * 4 - 32, "Q6_K")
+>>> float(t.blocks["d"][0]), t.blocks["scales"][0, :3].tolist()
+(-0.0078125, [-128, -128, -128])
+>>> t.unpack().codes[:4].tolist()
+[-32, -28, -24, -20]
+>>> hex(t.blocks["ql"][0, 1]), hex(t.blocks["qh"][0, 15])  # code −28 is stored as 4; code 28 as 60 = 3 · 16 + 12
+('0x44', '0xff')
+"""
 
 from __future__ import annotations
 
