@@ -16,7 +16,7 @@ import numpy as np
 from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place, interleaved
 from qviz.checkpoints.safetensors import Safetensors, read, read_json
 from qviz.checkpoints.tokenizer import tokenizer_metadata
-from qviz.errors import CheckpointError
+from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
@@ -204,12 +204,17 @@ def _checked(checkpoint: Safetensors, config: LlamaConfig, folder: Path) -> list
 
 def _sampling(folder: Path) -> dict[str, Any]:
     """The settings that a model's makers recommend."""
-    found = read_json(folder / "generation_config.json", required=False)
+    path = folder / "generation_config.json"
+    found = read_json(path, required=False)
     values: dict[str, Any] = {}
     for key, (target, kind) in _SAMPLING.items():
         value = found.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            values[f"general.sampling.{target}"] = kind(value)
+        if type(value) in (int, float):
+            try:
+                values[f"general.sampling.{target}"] = kind(value)
+            except GGUFError:
+                what = f"{key} is too large, or not a whole number"
+                raise CheckpointError(what, path=path, found=value, expected=kind.__name__.lower()) from None
     return values
 
 

@@ -191,6 +191,13 @@ def test_metadata(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert fields(checkpoints.convert(model, tmp_path / "out.gguf", name="x"))["general.name"] == "x"
 
 
+def test_settings_that_make_no_sense(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folders.folder(tmp_path / "model", tokenizer)
+    folders.write_json(tmp_path / "model" / "generation_config.json", {"top_k": 0.5})
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: top_k is .*: found 0\.5, expected i32"):
+        checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf")
+
+
 def test_linear_and_yarn_scaling(tmp_path: Path, tokenizer: Tokenizer) -> None:
     def scaling(**changes: Any) -> dict[str, Any]:
         folders.folder(tmp_path / "model", tokenizer, **changes)

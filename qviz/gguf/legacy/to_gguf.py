@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+
 from qviz.errors import GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
@@ -45,6 +47,8 @@ _NAMES = {
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 # LLaMA's tokenizer: three special tokens, 256 bytes, then pieces whose score counts down from zero.
 _FIRST_PIECE = 259
+# Weights decoded at a time.
+_CHUNK = 1 << 22
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 
 
@@ -126,7 +130,14 @@ class _Converted(Mapping[str, QTensor]):
         tensor = self._file[plan.source]
         if plan.format is equivalent(tensor.format):
             return repack(tensor)
-        return quantize(tensor.dequantize(), plan.format)
+        if len(plan.shape) == 1:
+            return quantize(tensor.dequantize(), plan.format)
+        blocks = np.empty(plan.shape, plan.format.dtype)  # of a float format: one block is one weight
+        step = max(_CHUNK // plan.shape[-1], 1)
+        for start in range(0, plan.shape[0], step):
+            part = tensor.rows(start, start + step)
+            blocks[start : start + step] = quantize(part.dequantize(), plan.format).blocks
+        return QTensor(plan.format, blocks, plan.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensor_info)
