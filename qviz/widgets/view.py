@@ -1,7 +1,7 @@
 """The one picture widget: a canvas that draws what Python computed.
 
-`static/view.js` is a plain ES module, read by the browser as it stands: nothing to build and nothing to
-download.
+`static/view.js` and its painters are one plain ES module, read by the browser as it stands: nothing to build and
+nothing to download.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from qviz.figures import _theme
 from qviz.widgets.scene import Panel, Scene, pack
 
 _STATIC = Path(__file__).parent / "static"
+
+
+def _read(*names: str) -> str:
+    """Files of `static`, joined: painters may live in a file of their own, and the browser still gets one module."""
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 class View(anywidget.AnyWidget):
@@ -34,8 +39,8 @@ class View(anywidget.AnyWidget):
     'nothing yet'
     """
 
-    _esm = (_STATIC / "view.js").read_text(encoding="utf-8")
-    _css = _theme.css() + (_STATIC / "view.css").read_text(encoding="utf-8")
+    _esm = _read("view.js", "k_quants.js")
+    _css = _theme.css() + _read("view.css", "k_quants.css")
     palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
     frame = traitlets.Bytes().tag(sync=True)
 
