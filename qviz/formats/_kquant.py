@@ -756,8 +756,8 @@ class SearchTrace:
         Candidates; the first is plain min–max, or for Q3_K and Q6_K its like without a minimum.
     errors : float32 array (k,)
         What the search minimises: the weighted sum of squared errors (of their sizes for Q2_K without an importance
-        matrix). NaN for a candidate whose fit cannot be solved. For Q3_K and Q6_K, which maximise the gain of the fit,
-        Σ w·x² minus that gain, which is the same sum.
+        matrix). NaN for a candidate whose fit cannot be solved. Q3_K and Q6_K maximise the gain of the fit instead,
+        which comes to the same: Σ w·x² minus the gain is this error.
     codes : int8 array (k, n)
         Codes under each candidate.
     best : int
@@ -850,7 +850,10 @@ def search_trace(
     won = np.flatnonzero((lane[:, 0] == scales[sub_block]) & (lane[:, 3:] == final).all(axis=1))
     if won.size == 0:  # all zero: there is nothing to search
         lane = np.concatenate([[scales[sub_block], mins[sub_block], 0], final])[None].astype(np.float32)
-    errors = lane[:, 2] if with_min or won.size == 0 else np.float32(np.sum(weights * sub * sub)) - lane[:, 2]
+    errors = lane[:, 2]
+    if not with_min:  # the gain was recorded: as a difference from Σ w·x² it would lose its digits
+        off = np.float64(lane[:, :1]) * lane[:, 3:] - sub
+        errors = np.sum(weights * off * off, axis=1).astype(np.float32)
     return SearchTrace(
         sub,
         weights,
