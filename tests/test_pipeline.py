@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import llamacpp
@@ -21,7 +20,6 @@ from qviz.errors import GGUFError, ImatrixError, ModelNotFoundError, PipelineErr
 from qviz.formats import quantize
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
-WEIGHTED = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
 
 
 @pytest.fixture
@@ -62,9 +60,6 @@ def test_every_recipe_is_byte_identical_to_llama_cpp(folder, name):
 def test_with_an_importance_matrix_too(folder, name, recipe):
     source = write_model(folder / "in.gguf", name)
     result = qviz.quantize_model(source, folder / "out.gguf", recipe, imatrix=importance(name))
-    used = {choice.format for choice in result.choices if choice.format is not choice.source}
-    if pending := {fmt.name for fmt in used if fmt.name in WEIGHTED and fmt.quantize_weighted is None}:
-        pytest.skip(f"encoders that take no importance matrix yet: {', '.join(sorted(pending))}")
     assert digest(folder / "out.gguf") == GOLDEN[f"{name}, imatrix"][recipe]
     unnamed = {c.name for c in result.choices if c.name not in importance(name) and c.quantized}
     assert result.without_imatrix == [c.name for c in result.choices if c.name in unnamed and c.format is not c.source]
@@ -273,6 +268,17 @@ def test_an_embeddings_importance_of_the_wrong_size_is_ignored(folder):
     assert "token_embd.weight" in result.without_imatrix
 
 
+def test_formats_that_cannot_be_written_are_refused_at_once(folder, monkeypatch):
+    source = small(folder)
+    monkeypatch.setattr(
+        sys.modules["qviz.recipes.plan"],
+        "RULES",
+        {**recipes.RULES, "all Q8_1": (recipes.Rule("*", "*", "", "Q8_1", "a test"),)},
+    )
+    with pytest.raises(PipelineError, match="should become Q8_1, which can be read here but not written"):
+        qviz.quantize_model(source, folder / "out.gguf", "Q4_0", rules="all Q8_1")
+
+
 # -- whole or not at all
 
 
@@ -361,65 +367,3 @@ def test_memory_does_not_grow_with_the_model(tmp_path, dtype):
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert source.stat().st_size > 10 * 4 * largest or dtype == "F16"
     assert grown <= 4 * 4 * largest
-
-
-# -- Dask
-
-distributed = pytest.importorskip("distributed")
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(
-        n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
-    ) as local:
-        yield local
-
-
-def test_a_cluster_makes_the_same_bytes_though_a_worker_is_killed(folder, monkeypatch, cluster):
-    monkeypatch.setattr(pipeline, "_PIECE", 1024)
-    source = write_model(folder / "in.gguf", "eight experts")
-    killed = []
-
-    def kill_one(progress):
-        if not killed and progress.done > progress.total // 3:
-            killed.append(next(iter(cluster.workers.values())).pid)
-            os.kill(killed[0], signal.SIGKILL)
-
-    address = cluster.scheduler_address
-    qviz.quantize_model(source, folder / "out.gguf", "Q4_0", rules="uniform", dask=address, progress=kill_one)
-    assert killed
-    assert digest(folder / "out.gguf") == GOLDEN["eight experts, uniform"]["Q4_0"]
-
-
-def test_errors_come_back_from_a_cluster(folder, cluster):
-    source = broken(folder, np.nan)
-    with distributed.Client(cluster, set_as_default=False) as client:
-        with pytest.raises(PipelineError, match=r"'blk\.1\.ffn_up\.weight' is damaged"):
-            qviz.quantize_model(source, folder / "out.gguf", "Q4_0", rules="uniform", dask=client)
-        assert client.status == "running"
-
-
-def test_a_scheduler_that_is_not_there(folder, monkeypatch):
-    monkeypatch.setattr(pipeline, "_CONNECT", 1.0)
-    started = time.monotonic()
-    with pytest.raises(PipelineError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
-        qviz.quantize_model(small(folder), folder / "out.gguf", "Q4_0", dask="tcp://127.0.0.1:9")
-    assert time.monotonic() - started < 60
-
-
-def test_without_dask_the_error_says_what_to_install(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(PipelineError, match=r"pip install 'qviz-toolkit\[dask\]'"):
-        qviz.quantize_model(small(folder), folder / "out.gguf", "Q4_0", dask="tcp://127.0.0.1:9")
-
-
-def test_formats_that_cannot_be_written_are_refused_at_once(folder, monkeypatch):
-    source = small(folder)
-    monkeypatch.setattr(
-        sys.modules["qviz.recipes.plan"],
-        "RULES",
-        {**recipes.RULES, "all Q8_1": (recipes.Rule("*", "*", "", "Q8_1", "a test"),)},
-    )
-    with pytest.raises(PipelineError, match="should become Q8_1, which can be read here but not written"):
-        qviz.quantize_model(source, folder / "out.gguf", "Q4_0", rules="all Q8_1")
