@@ -34,7 +34,7 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._numba import f32, half_float, i8, i32, kernel, simd, specialise, u8
-from qviz.formats._kquant import TILE, encode_centred, put_pairs, take_pairs, without_imatrix
+from qviz.formats._kquant import TILE, encode_centred, put_pairs, without_imatrix
 from qviz.formats.base import Format
 
 
@@ -69,9 +69,10 @@ def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     mins[:] = f32(0)
     for b in range(blocks.size):
         _take_scales(blocks[b], scales, 16 * b)
-        take_pairs(blocks[b].qs, codes, 256 * b)
         for k in range(8):
-            simd.add_bits(blocks[b].hmask, 0, u8(k), u8(1), u8(2), i8(4), codes, 256 * b + 32 * k)
+            at = 256 * b + 32 * k
+            simd.take_bits(blocks[b].qs, 32 * (k // 4), u8(2 * (k % 4)), u8(3), i8(0), codes, at)
+            simd.add_bits(blocks[b].hmask, 0, u8(k), u8(1), u8(2), i8(4), codes, at)
 
 
 _encode = specialise(

@@ -32,7 +32,6 @@ from qviz.formats._kquant import (
     encode_with_min,
     put_nibbles,
     put_sixes,
-    take_nibbles,
     take_sixes,
     weigh_by_size,
     without_imatrix,
@@ -52,9 +51,10 @@ def _put_codes(codes, block):  # type: ignore[no-untyped-def]
 def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
     for b in range(blocks.size):
         take_sixes(blocks[b], scales, mins, 8 * b)
-        take_nibbles(blocks[b].qs, codes, 256 * b)
         for k in range(8):
-            simd.add_bits(blocks[b].qh, 0, u8(k), u8(1), u8(4), i8(0), codes, 256 * b + 32 * k)
+            at = 256 * b + 32 * k
+            simd.take_bits(blocks[b].qs, 32 * (k // 2), u8(4 * (k % 2)), u8(15), i8(0), codes, at)
+            simd.add_bits(blocks[b].qh, 0, u8(k), u8(1), u8(4), i8(0), codes, at)
 
 
 _encode = specialise(
