@@ -547,6 +547,9 @@ def spread_signs_twin(word, codes, to):  # type: ignore[no-untyped-def]
 #     low = simd.select(x < low, x, low)    < > == != give a mask; with NaN only != is true
 #     if simd.some(mask): ...
 #
+# To ask for two things at once, let one decide what the other compares: LLVM packs masks into bytes to combine them,
+# and unpacks them again for each select.
+#
 # Arrays are given flat or not, but C-contiguous, and positions count float32 from their start.
 
 LANES = 16
@@ -630,12 +633,6 @@ def spread(typingctx, number):  # type: ignore[no-untyped-def]
 def select(typingctx, where, yes, no):  # type: ignore[no-untyped-def]
     """`yes` in the lanes where the mask is set, `no` in the others."""
     return _function(lanes, lambda v: v.b.select(*v.args))(where, yes, no)
-
-
-@intrinsic
-def both(typingctx, a, b):  # type: ignore[no-untyped-def]
-    """The mask set where `a` and `b` are."""
-    return _function(lane_mask, lambda v: v.b.and_(*v.args))(a, b)
 
 
 @intrinsic

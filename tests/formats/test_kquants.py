@@ -174,7 +174,8 @@ def _every_operation(a, b, out):
     for at in range(0, a.size, simd.LANES):
         x, y = simd.load(a, at), simd.load(b, at)
         zero, one = simd.spread(f32(0)), simd.spread(f32(1))
-        less, alike = x < y, simd.both(simd.magnitude(x) == simd.magnitude(y), x != y)
+        less = x < y
+        alike = simd.select(x != y, simd.magnitude(x), simd.spread(f32(-1))) == simd.magnitude(y)
         simd.store(out[0], at, x + y)
         simd.store(out[1], at, x - y)
         simd.store(out[2], at, x * y)
