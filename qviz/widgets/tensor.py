@@ -6,9 +6,11 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
+import numpy.typing as npt
 
 from qviz.errors import QvizError, WidgetError
-from qviz.figures import Window, error_image, weights_image
+from qviz.figures import MatrixImage, Window, error_image, weights_image
+from qviz.figures.matrix import OCTAVES
 from qviz.formats import FORMATS, Format, QTensor, get, quantize
 from qviz.metrics import Comparison, compare
 from qviz.widgets import _text
@@ -89,6 +91,7 @@ class TensorExplorer(Explorer):
     def _open(self) -> None:
         self.weights = self._source.weights()
         """float32 array (rows, columns): the weights before."""
+        self._picture: MatrixImage | None = None
         self._made: dict[str, QTensor] = {}  # going back to a format should not cost its search again
         self.quantized: QTensor | None = None
         """The weights in the chosen format; None if they do not fit it."""
@@ -197,44 +200,44 @@ class TensorExplorer(Explorer):
                 self.zoom_to(row, column, sizes[at])
 
     def _scene(self) -> Scene:
-        fmt, weights, window = get(self.controls["format"].value), self.weights, self.window
-        limit = 4 * self._rms
-        before = weights_image(weights, limit=limit, window=window)
-        colours = f"Blue is negative, orange positive; beyond ±{_text.number(limit)} (4 × rms) the colour stays."
-        panels = {
-            "before": Panel(before, f"Before ({self._source.format_name})", window.pixel_text + ".", label="weights")
-        }
-        self.quantized = None
+        fmt, window = get(self.controls["format"].value), self.window
+        before = self._before(window)
         try:
-            self.quantized = self._made.get(fmt.name) or quantize(weights, fmt)
+            self.quantized = self._made.get(fmt.name) or quantize(self.weights, fmt)
         except QvizError as error:
-            status = Status("error", f"{error}")
-            return Scene(self._layout, panels, (), str(error), (), (status, *self._source_notes()))
+            self.quantized = None
+            alone = {"before": Panel(before, self._before_title, f"{window.pixel_text}.", label="weights")}
+            return Scene(self._layout, alone, (), str(error), (), (Status("error", str(error)), *self._source_notes()))
         self._made[fmt.name] = self.quantized
-        after = self.quantized.dequantize(out=self.after)
-        loss = compare(weights, after)
+        rounded = self.quantized.dequantize(out=self.after)
+        loss = compare(self.weights, rounded)
+        after = weights_image(rounded, limit=before.limit, window=window)
+        error = error_image(self.weights, rounded, limit=before.limit / 2, window=window)
         block = {"block": fmt.block_size, "left": window.left}
-        panels["before"] = Panel(before, panels["before"].title, colours, label="weights before", options=block)
-        panels["after"] = Panel(
-            weights_image(after, limit=limit, window=window), f"After ({fmt})", window.pixel_text + ".",
-            label="weights after", options=block,
-        )  # fmt: skip
-        panels["error"] = Panel(
-            error_image(weights, after, limit=2 * self._rms, window=window),
-            "Error",
-            "How far each moved, logarithmic: one bit more is the same step darker in every format. Grey did not move.",
-            label="errors",
-            options=block,
-        )
+        colours = f"Blue is negative, orange positive; beyond ±{_text.number(before.limit)} (4 × rms) the colour stays."
+        logarithmic = "How far each moved, logarithmic: one bit more is the same step darker in every format. "
         return Scene(
             self._layout,
-            panels,
+            {
+                "before": Panel(before, self._before_title, colours, label="weights before", options=block),
+                "after": Panel(after, f"After ({fmt})", f"{window.pixel_text}.", label="weights after", options=block),
+                "error": Panel(error, "Error", logarithmic + "Grey did not move.", label="errors", options=block),
+            },
             self._readouts(fmt, loss),
             f"{self.tensor_name} in {fmt}: {fmt.bpw:g} bits per weight, SQNR {_text.decibels(loss.sqnr_db)}, "
             f"RMSE {_text.number(loss.rmse)}.",
-            (self._table(after),),
+            (_weight_table(before, after), _error_table(error)),
             self._source_notes(),
         )
+
+    def _before(self, window: Window) -> MatrixImage:
+        if self._picture is None or self._picture.window != window:
+            self._picture = weights_image(self.weights, limit=4 * self._rms, window=window)
+        return self._picture
+
+    @property
+    def _before_title(self) -> str:
+        return f"Before ({self._source.format_name})"
 
     def _readouts(self, fmt: Format, loss: Comparison) -> tuple[Readout, ...]:
         before, after = self._source.nbytes, fmt.row_size(self._source.shape[-1]) * self._source.rows
@@ -251,15 +254,36 @@ class TensorExplorer(Explorer):
             Readout("Largest error", _text.number(loss.max_abs_error), "how far the worst weight moved"),
         )
 
-    def _table(self, after: Any) -> Table:
-        rows = []
-        for name, x in (("before", self.weights), ("after", after), ("error", after - self.weights)):
-            mean, rms = (
-                float(np.mean(x, dtype=np.float64)),
-                float(np.sqrt(np.mean(np.square(x), dtype=np.float64))),
-            )
-            rows.append((name, *(_text.number(float(v)) for v in (x.min(), x.max(), mean, rms))))
-        return Table("All weights", ("", "smallest", "largest", "mean", "rms"), tuple(rows))
+
+def _weight_table(before: MatrixImage, after: MatrixImage, rows: int = 8) -> Table:
+    edges = np.linspace(-before.limit, before.limit, rows + 1)
+    counts = [_pixels(image, np.arange(255) * rows // 255, rows) for image in (before, after)]
+    return Table(
+        "Weights in the pictures",
+        ("from", "to", "pixels before", "pixels after"),
+        tuple(
+            (_text.number(low), _text.number(high), _text.count(was), _text.count(now))
+            for low, high, was, now in zip(edges[:-1], edges[1:], *counts, strict=True)
+        ),
+    )
+
+
+def _error_table(error: MatrixImage) -> Table:
+    octave = np.append(0, 1 + np.arange(254) * OCTAVES // 254)  # code 0: no error at all
+    counts = _pixels(error, octave, OCTAVES + 1)
+    edges = [0.0, *(error.limit / 2.0 ** (OCTAVES - k) for k in range(1, OCTAVES + 1))]
+    rows = [("0", "0", _text.count(counts[0]))]
+    rows += [
+        (_text.number(low), _text.number(high), _text.count(n))
+        for low, high, n in zip(edges[:-1], edges[1:], counts[1:], strict=True)
+    ]
+    return Table("Errors in the picture", ("more than", "up to", "pixels"), tuple(rows))
+
+
+def _pixels(image: MatrixImage, row_of_code: npt.NDArray[np.intp], rows: int) -> list[int]:
+    """Pixels of an image in each row of a table; those that are not finite are in none."""
+    codes = np.bincount(image.pixels.reshape(-1), minlength=256)[:255]
+    return np.bincount(row_of_code, codes, rows).astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def _encodable() -> dict[str, Format]:

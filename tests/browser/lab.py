@@ -156,6 +156,10 @@ class NotebookPage:
         """Run every cell and wait until the kernel rests."""
         self.page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.wait_idle(timeout)
+        self.page.wait_for_function(
+            """() => document.querySelectorAll('.jp-OutputArea .qviz-explorer').length
+                  === document.querySelectorAll('.jp-OutputArea .qviz[data-layout]').length"""
+        )
 
     def wait_idle(self, timeout: float = 120) -> None:
         self.page.wait_for_function(

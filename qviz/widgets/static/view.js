@@ -475,6 +475,8 @@ function BlockLens(host, view) {
   };
   const bitValue = (bit) => (lens.raw[bit >> 3] >> (bit & 7)) & 1;
   const flipped = (bit) => ((lens.raw[bit >> 3] ^ lens.original[bit >> 3]) >> (bit & 7)) & 1;
+  const address = (byte) =>
+    lens.address === null ? `byte ${byte} of the block` : `byte 0x${hex(lens.address + byte, 1)} of the file`;
   const elementName = (byte) => {
     const { field, index } = elementOf(byte);
     return field.count > 1 ? `${field.name}[${index}]` : field.name;
@@ -533,12 +535,10 @@ function BlockLens(host, view) {
       lens.codes.length && many() ? "Codes, coloured by the weights they make" : "Weights they make",
     );
     // by default a byte that holds codes: a scale would light up everything
-    const codes = new Set(
+    const first =
       range(lens.weights.length)
         .flatMap(own)
-        .map((bit) => bit >> 3),
-    );
-    const first = range(lens.raw.length).find((i) => codes.has(i)) ?? 0;
+        .sort((a, b) => a - b)[0] >> 3;
     active = { from: "byte", byte: first, weight: fed(first)[0] ?? 0 };
   }
 
@@ -605,6 +605,7 @@ function BlockLens(host, view) {
       cell.tabIndex = i === active.weight ? 0 : -1;
       cell.setAttribute("aria-selected", litSet.has(i));
     });
+    [...fields.children].forEach((row, i) => row.classList.toggle("qviz-on", i === fieldOf(active.byte)));
     cards();
     wire(
       lit,
@@ -616,32 +617,29 @@ function BlockLens(host, view) {
   // Wires run in the gaps between cells, like tracks on a board, so that they cross no number.
   function wire(lit, strong, faint) {
     const box = stage.getBoundingClientRect();
-    const [left, right] = [bytes.getBoundingClientRect(), weights.getBoundingClientRect()];
-    const beside = right.left >= left.right;
-    const [exit, entry] = beside
-      ? [left.right - box.left, right.left - box.left]
-      : [left.bottom - box.top, right.top - box.top];
-    const gap = many() ? 1 : 3;
-    const paths = [];
-    const draw = (byte, weight, name) => {
-      const [a, b] = [
-        bytes.children[byte]?.getBoundingClientRect(),
-        weights.children[weight]?.getBoundingClientRect(),
-      ];
-      if (!a || !b) return;
-      const [ax, bx] = [a.left + a.width / 2 - box.left, b.left + b.width / 2 - box.left];
-      const [ay, by] = [a.bottom - box.top, b.top - box.top];
-      const middle = (exit + entry) / 2;
-      paths.push(
-        beside
-          ? `<path class="${name}" d="M${ax} ${ay}V${ay + gap}H${exit}C${middle} ${ay + gap} ${middle} ${by - gap} ${entry} ${by - gap}H${bx}V${by}"/>`
-          : `<path class="${name}" d="M${a.right - box.left} ${ay - a.height / 2}h${gap}V${exit}C${a.right - box.left + gap} ${middle} ${b.right - box.left + gap} ${middle} ${b.right - box.left + gap} ${entry}V${by + b.height / 2}h${-gap}"/>`,
-      );
+    const place = (node) => {
+      const { left, right, top, bottom } = node.getBoundingClientRect();
+      const [l, r, t, b] = [left - box.left, right - box.left, top - box.top, bottom - box.top];
+      return { left: l, right: r, top: t, bottom: b, x: (l + r) / 2, y: (t + b) / 2 };
     };
-    const crowd = strong.length * lit.length > 8 ? "faint" : "strong";
-    for (const byte of strong) for (const weight of lit) draw(byte, weight, crowd);
-    for (const byte of faint) for (const weight of lit) draw(byte, weight, "faint");
-    wires.innerHTML = paths.join("");
+    const [from, to] = [place(bytes), place(weights)];
+    const beside = to.left >= from.right;
+    const gap = many() ? 1 : 3;
+    const route = (byte, weight) => {
+      const [a, b] = [place(bytes.children[byte]), place(weights.children[weight])];
+      if (beside) {
+        const [y1, y2, middle] = [a.bottom + gap, b.top - gap, (from.right + to.left) / 2];
+        const curve = `C${middle} ${y1} ${middle} ${y2} ${to.left} ${y2}`;
+        return `M${a.x} ${a.bottom}V${y1}H${from.right}${curve}H${b.x}V${b.top}`;
+      }
+      const [x1, x2, middle] = [a.right + gap, b.right + gap, (from.bottom + to.top) / 2];
+      const curve = `C${x1} ${middle} ${x2} ${middle} ${x2} ${to.top}`;
+      return `M${a.right} ${a.y}H${x1}V${from.bottom}${curve}V${b.y}H${b.right}`;
+    };
+    const draw = (sources, name) =>
+      sources.flatMap((byte) => lit.map((weight) => `<path class="${name}" d="${route(byte, weight)}"/>`));
+    const crowded = strong.length * lit.length > 8;
+    wires.innerHTML = [...draw(faint, "faint"), ...draw(strong, crowded ? "faint" : "strong")].join("");
   }
 
   function bitCell(bit, under) {
@@ -676,7 +674,7 @@ function BlockLens(host, view) {
   function cards() {
     const state = Array.from(lens.raw).join() + Array.from(lens.original).join();
     const element = elementOf(active.byte);
-    fill(byteCard, `${built} ${element.first} ${state}`, () => {
+    fill(byteCard, `${built} ${element.first} ${state} ${lens.address}`, () => {
       const size = element.field.size;
       const raw = range(size)
         .map((i) => hex(lens.raw[element.first + size - 1 - i], 2))
@@ -687,7 +685,7 @@ function BlockLens(host, view) {
         row.append(bitCell(8 * element.first + bit, caption(element, bit)));
       return [
         h("h4", {}, h("b", {}, elementName(active.byte)), ` = 0x${raw} = ${value}`),
-        h("p.soft", {}, `${element.field.type}, ${element.field.note}. Click a bit to flip it.`),
+        h("p.soft", {}, `${element.field.type}, ${element.field.note}; ${address(element.first)}. Click a bit to flip it.`),
         row,
         ...floatParts(Number(`0x${raw}`), element),
       ];
@@ -782,14 +780,12 @@ function BlockLens(host, view) {
     [...bytes.children].forEach((cell, i) => {
       say(cell.firstChild, hex(lens.raw[i], 2));
       cell.classList.toggle("qviz-flipped", lens.raw[i] !== lens.original[i]);
-      const address =
-        lens.address === null ? `byte ${i} of the block` : `byte 0x${hex(lens.address + i, 1)} of the file`;
-      cell.title = address;
+      cell.title = address(i);
       const reached = fed(i);
       const which = reached.length > 4 ? `${reached.length} weights` : `weights ${reached.join(", ")}`;
       cell.setAttribute(
         "aria-label",
-        `${address}: ${hex(lens.raw[i], 2)}, ${elementName(i)}, feeds ${reached.length ? which : "nothing"}; digits 0 to 7 flip a bit`,
+        `${address(i)}: ${hex(lens.raw[i], 2)}, ${elementName(i)}, feeds ${reached.length ? which : "nothing"}; digits 0 to 7 flip a bit`,
       );
     });
     [...weights.children].forEach((cell, i) => {
