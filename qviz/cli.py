@@ -156,6 +156,8 @@ def quantize(
         with gguf.read(source) as file:
             choices = recipes.plan(file, file.metadata, recipe, rules, imatrix=imatrix is not None)
         answer: dict[str, Any] = {"dry_run": True}
+        if not allow_requantize and any(c.source.block_size > 1 and c.format is not c.source for c in choices):
+            click.echo(f"{source} is quantized already: without --allow-requantize this will be refused", err=True)
     else:
         options = {"imatrix": imatrix, "rules": rules, "threads": threads, "dask": dask}
         result = _quantize(source, target, recipe, allow_requantize=allow_requantize, **options)

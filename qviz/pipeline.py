@@ -53,7 +53,6 @@ QUANTIZATION_VERSION = 2
 
 _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 _VERSION_KEY, _TYPE_KEY = "general.quantization_version", "general.file_type"
-_IMATRIX_KEYS = tuple(f"quantize.imatrix.{key}" for key in ("file", "dataset", "entries_count", "chunks_count"))
 _LONGEST_TEXT = 127  # llama.cpp keeps an overridden string in 128 bytes
 
 # Exponent bits, all of them set in NaN and infinity
