@@ -36,13 +36,13 @@ def _numba() -> Any:
     import numba
 
     blas = "scipy.linalg.cython_blas"
-    if blas in sys.modules:
-        return numba
-    sys.modules[blas] = None  # type: ignore[assignment]  # the documented way to make an import fail
-    try:
-        importlib.import_module("numba.np.arraymath")
-    finally:
-        del sys.modules[blas]
+    if blas not in sys.modules:
+        sys.modules[blas] = None  # type: ignore[assignment]  # the documented way to make an import fail
+        try:
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            del sys.modules[blas]
+    _ = simd.__doc__  # imports it: vectors that register while a kernel is being typed would come too late
     return numba
 
 
