@@ -183,24 +183,24 @@ def byte_bars(plans: Sequence[tuple[str, Sequence[Cell]]]) -> ByteBars:
     return ByteBars(tuple(name for name, _ in plans), PARTS, totals)
 
 
-def block_parts(fmt: Format) -> dict[str, float]:
+def block_parts(fmt: Format) -> dict[str, int]:
     """Bytes of one block that hold codes, scales and mins; all of them are floats in a format without blocks.
 
     Examples
     --------
     >>> from qviz.formats import get
     >>> block_parts(get("Q4_K"))  # 6 of its 12 bytes of scales are minimums
-    {'scales': 8.0, 'mins': 8.0, 'codes': 128.0}
+    {'scales': 8, 'mins': 8, 'codes': 128}
     """
     if fmt.is_float:
-        return {"floats": float(fmt.type_size)}
+        return {"floats": fmt.type_size}
     assert fmt.dtype.names is not None
-    found: dict[str, float] = {}
+    found: dict[str, int] = {}
     for field in fmt.dtype.names:
         nbytes = fmt.dtype[field].itemsize
         if field == "scales" and "dmin" in fmt.dtype.names:
-            found["scales"] = found.get("scales", 0) + nbytes / 2
-            found["mins"] = found.get("mins", 0) + nbytes / 2
+            found["scales"] = found.get("scales", 0) + nbytes // 2
+            found["mins"] = found.get("mins", 0) + nbytes // 2
             continue
         part = next((part for part, names in _PARTS.items() if field in names), None)
         if part is None:

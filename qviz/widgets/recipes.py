@@ -88,7 +88,7 @@ class RecipeExplorer(Explorer):
             known = self._name in ARCHITECTURES and isinstance(given, str)
             if not known:
                 assert isinstance(given, Architecture)
-                self._model = given.tensors(), given.metadata()
+                self._model = _shapes(given)
         else:
             self._name, self._model = _opened(given)
         if self._model is None:
@@ -115,11 +115,7 @@ class RecipeExplorer(Explorer):
         return str(self.controls["model"].value) if "model" in self.controls else self._name
 
     def _scene(self) -> Scene:
-        if self._model is None:
-            architecture = get_architecture(self.model_name)
-            tensors, metadata = architecture.tensors(), architecture.metadata()
-        else:
-            tensors, metadata = self._model
+        tensors, metadata = self._model or _shapes(get_architecture(self.model_name))
         self.plans = {
             side: plan(tensors, metadata, self.controls[side].value, self.controls[f"{side}_rules"].value)
             for side in _SIDES
@@ -220,6 +216,10 @@ class RecipeExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"RecipeExplorer({self.model_name}, {self._title('left')} and {self._title('right')})"
+
+
+def _shapes(architecture: Architecture) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return architecture.tensors(), architecture.metadata()
 
 
 def _opened(given: Any) -> tuple[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -9,12 +9,11 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz import quantize
 from qviz._numba import simd
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures import histogram
 from qviz.figures.scale_search import FloatArray, ScaleSearch, scale_search, search_curve, search_line
-from qviz.formats import Format, _kquant, get
+from qviz.formats import Format, _kquant, get, quantize
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -223,8 +222,9 @@ class ScaleSearchExplorer(Explorer):
         n = self.format.sub_block_size
         row, start = self.controls["row"].value, self.controls["sub_block"].value * n
         self.search = trace_search(self.weights[row, start : start + n], self.format.name)
-        levels = [search_levels(self.search, self.format, k) for k in range(len(self.search.scales))]
-        ends = np.concatenate([self.search.weights, *levels])
+        # a candidate without a fit may have any scale, infinity too
+        fitted = np.flatnonzero(np.isfinite(self.search.errors))
+        ends = np.concatenate([self.search.weights, *(search_levels(self.search, self.format, k) for k in fitted)])
         low, high = float(ends.min()), float(ends.max())
         margin = 0.04 * (high - low) or 1.0
         # one axis for all candidates: what moves from one to the next is the grid
@@ -340,15 +340,15 @@ class ScaleSearchExplorer(Explorer):
         )
 
 
-def search_levels(search: ScaleSearch, fmt: Format, k: int) -> FloatArray:
+def search_levels(search: ScaleSearch, fmt: Format, k: int | np.intp) -> FloatArray:
     """The lowest and the highest level of one candidate."""
     assert fmt.codes is not None
-    levels: FloatArray = search.scales[k] * np.float32(fmt.codes) - search.mins[k]
+    levels: FloatArray = search.scales[k] * np.asarray(fmt.codes, np.float32) - search.mins[k]
     return levels
 
 
 def _whole(tensor: Any) -> bool:
-    shape = getattr(tensor, "shape", ())
+    shape: tuple[int, ...] = getattr(tensor, "shape", ())
     return len(shape) > 0 and shape[-1] > 0 and shape[-1] % _kquant.SUPER == 0
 
 
