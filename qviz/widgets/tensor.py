@@ -204,10 +204,11 @@ class TensorExplorer(Explorer):
         before = self._before(window)
         try:
             self.quantized = self._made.get(fmt.name) or quantize(self.weights, fmt)
-        except QvizError as error:
+        except QvizError as refusal:
             self.quantized = None
             alone = {"before": Panel(before, self._before_title, f"{window.pixel_text}.", label="weights")}
-            return Scene(self._layout, alone, (), str(error), (), (Status("error", str(error)), *self._source_notes()))
+            notes = (Status("error", str(refusal)), *self._source_notes())
+            return Scene(self._layout, alone, (), str(refusal), (), notes)
         self._made[fmt.name] = self.quantized
         rounded = self.quantized.dequantize(out=self.after)
         loss = compare(self.weights, rounded)
