@@ -46,8 +46,8 @@ function SearchCurve(host, view) {
       c.stroke();
       c.setLineDash([]);
       c.textAlign = "right";
-      c.textBaseline = "bottom";
-      c.fillText(curve.baseline, width - right, y(1) - 3);
+      c.textBaseline = "top";
+      c.fillText(`dashed: ${curve.baseline}`, width - right, base + 28); // below, where no point can be
     }
 
     // the steps of the best so far, up to the candidate on show in full strength
@@ -207,7 +207,7 @@ function RecipeMap(host, view) {
     for (const [stroke, line] of box ? [[ink.paper, 5], [ink.ink, 2.5]] : []) {
       c.strokeStyle = stroke;
       c.lineWidth = line;
-      c.strokeRect(box.x - 1, box.y - 1, box.w + 1, box.h);
+      c.strokeRect(box.x + 1, box.y + 1, box.w - 3, box.h - 4);
     }
   }
 
