@@ -13,8 +13,8 @@ from qviz.errors import WidgetError
 
 FloatArray = npt.NDArray[np.float32]
 
-BINS = 240
-"""Enough for a curve; every bin is 4 to 5 screen pixels wide."""
+BINS = 241
+"""Enough for a curve: a bin is 4 to 5 screen pixels wide. Odd, so that 0 lies inside a bin of a symmetric axis."""
 
 
 @dataclass(frozen=True, eq=False)

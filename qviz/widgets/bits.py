@@ -193,19 +193,20 @@ class BitsExplorer(Explorer):
             f"row {row}, columns {column} … {column + line.group_size - 1}"
         )  # fmt: skip
         inside = 1 - line.density.outside / line.density.total
-        unused = int((line.used == 0).sum())
+        unused, n = int((line.used == 0).sum()), len(line.levels)
+        caught = f"{unused} of {n} levels catch none" if unused else f"each of the {n} levels catches some"
         return Panel(
             line,
             f"One group and its grid: {where}",
             f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights fall onto the nearest "
-            f"level. The bars count all weights of the group; {unused} of {len(line.levels)} levels catch none. "
+            f"level. The bars count all weights of the group: {caught}. "
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
                 ("level", "levels and how many land there"),
                 ("soft", "all weights of the tensor"),
             ),
-            f"{len(line.levels)} levels from {_text.number(float(line.levels[0]))} to "
+            f"{n} levels from {_text.number(float(line.levels[0]))} to "
             f"{_text.number(float(line.levels[-1]))}; {unused} unused",
         )
 
@@ -272,13 +273,14 @@ def _level_table(line: NumberLine) -> Table:
 
 
 def _error_table(errors: ErrorHistogram, rows: int = 12) -> Table:
-    counts = errors.errors.counts.reshape(rows, -1).sum(axis=1)
-    edges = np.linspace(errors.errors.low, errors.errors.high, rows + 1)
+    counts = errors.errors.counts
+    starts = np.arange(rows) * counts.size // rows
+    edges = np.linspace(errors.errors.low, errors.errors.high, counts.size + 1)[[*starts, -1]]
     return Table(
         "Errors of all weights",
         ("from", "to", "weights"),
         tuple(
             (_text.number(low), _text.number(high), _text.count(int(n)))
-            for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+            for low, high, n in zip(edges[:-1], edges[1:], np.add.reduceat(counts, starts), strict=True)
         ),
     )

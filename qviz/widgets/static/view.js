@@ -34,11 +34,11 @@ function say(node, text) {
 
 const minus = (text) => text.replace("-", "−");
 
-function number(x, digits = 3) {
+function number(x, digits = 3, smallest = 1e-4) {
   if (Number.isNaN(x)) return "NaN";
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6))
+  if (size !== 0 && (size < smallest || size >= 1e6))
     return minus(
       x
         .toExponential(digits - 1)
@@ -454,7 +454,8 @@ function BlockLens(host, view) {
   const wires = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   wires.classList.add("qviz-wires");
   wires.setAttribute("aria-hidden", "true");
-  const byteSide = h("section", {}, h("h4", {}, "Bytes in the file"), fields, bytes);
+  const byteTitle = h("h4");
+  const byteSide = h("section", {}, byteTitle, fields, bytes);
   const weightTitle = h("h4");
   const weightSide = h("section", {}, weightTitle, weights);
   const stage = h("div.stage", {}, byteSide, weightSide, wires);
@@ -685,7 +686,11 @@ function BlockLens(host, view) {
         row.append(bitCell(8 * element.first + bit, caption(element, bit)));
       return [
         h("h4", {}, h("b", {}, elementName(active.byte)), ` = 0x${raw} = ${value}`),
-        h("p.soft", {}, `${element.field.type}, ${element.field.note}; ${address(element.first)}. Click a bit to flip it.`),
+        h(
+          "p.soft",
+          {},
+          `${element.field.type}, ${element.field.note}; ${address(element.first)}. Click a bit to flip it.`,
+        ),
         row,
         ...floatParts(Number(`0x${raw}`), element),
       ];
@@ -777,6 +782,7 @@ function BlockLens(host, view) {
   function refresh() {
     const unit = Math.max(1e-12, ...Array.from(lens.before, (v) => (Number.isFinite(v) ? Math.abs(v) : 0)));
     const table = view.table("diverging");
+    say(byteTitle, lens.address === null ? "Bytes of the block" : "Bytes in the file");
     [...bytes.children].forEach((cell, i) => {
       say(cell.firstChild, hex(lens.raw[i], 2));
       cell.classList.toggle("qviz-flipped", lens.raw[i] !== lens.original[i]);
@@ -798,7 +804,7 @@ function BlockLens(host, view) {
       cell.style.background = `rgb(${r},${g},${b})`;
       cell.style.color = isLight(r, g, b) ? "#111" : "#fff";
       const code = lens.codes.length ? minus(String(lens.codes[i])) : "";
-      say(cell.children[0], many() && code ? code : number(now, 2)); // a small cell has room for the code only
+      say(cell.children[0], many() && code ? code : number(now, 2, 1e-3)); // a small cell has room for the code only
       say(cell.children[1], many() ? "" : code);
       cell.classList.toggle("qviz-flipped", broken);
       cell.title =
