@@ -20,7 +20,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
-SLICED = {"00_start_here", "04_ggml_blocks", "06_gguf_file"}
+SLICED = {"00_start_here", "04_ggml_blocks", "05_k_quants", "06_gguf_file"}
 
 MAX_BYTES = 50_000
 MAX_LINES, MAX_MEDIAN_LINES = 15, 4
