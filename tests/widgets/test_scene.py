@@ -11,6 +11,10 @@ from qviz.figures import MatrixImage, Window
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table, pack, unpack
 
 
+def head_of(frame):
+    return json.loads(frame[4 : 4 + struct.unpack_from("<I", frame)[0]])
+
+
 def test_layout_of_a_frame_by_hand():
     frame = pack(Scene("bits", {"p": Panel(np.arange(3, dtype="<i4"))}))
     (length,) = struct.unpack_from("<I", frame)
@@ -54,6 +58,15 @@ def test_not_a_number_survives_in_arrays():
     got = unpack(pack(Scene("bits", {"p": Panel(np.float32([np.nan, -np.inf, -0.0]))})))
     array = got["panels"]["p"]["figure"]
     assert np.float32([np.nan, -np.inf, -0.0]).tobytes() == array.tobytes()
+
+
+def test_arrays_stand_one_after_another():
+    arrays = [np.arange(3, dtype="u1"), np.arange(5, dtype="<f4"), np.arange(2, dtype="i1"), np.arange(4, dtype="<f8")]
+    got = unpack(pack(Scene("bits", {"p": Panel({str(i): array for i, array in enumerate(arrays)})})))
+    for i, array in enumerate(arrays):
+        assert np.array_equal(got["panels"]["p"]["figure"][str(i)], array)
+    places = [(p["at"], p["n"]) for p in head_of(pack(Scene("bits", {"p": Panel(arrays)})))["panels"]["p"]["figure"]]
+    assert places == [(0, 3), (3, 20), (23, 2), (25, 32)]
 
 
 def test_arrays_need_not_be_contiguous():
