@@ -143,7 +143,7 @@ def weights_image(weights: FloatArray, *, limit: float, window: Window | None = 
     values = np.empty(window.pixels, np.float32)
     _extremes(window.of(weights), *window.step, values)
     with np.errstate(invalid="ignore"):
-        codes = np.rint(_theme.ZERO * np.clip(values / f32(limit), -1, 1)) + _theme.ZERO
+        codes = np.rint(_theme.ZERO * np.clip(values / np.float64(limit), -1, 1)) + _theme.ZERO
     return _image(values, codes, "diverging", limit, window)
 
 
@@ -174,7 +174,7 @@ def error_image(before: FloatArray, after: FloatArray, *, limit: float, window: 
     values = np.empty(window.pixels, np.float32)
     _largest_errors(window.of(before), window.of(after), *window.step, values)
     with np.errstate(divide="ignore", invalid="ignore"):
-        codes = np.rint(1 + 253 * np.clip(1 + np.log2(values / f32(limit)) / f32(OCTAVES), 0, 1))
+        codes = np.rint(1 + 253 * np.clip(1 + np.log2(values / np.float64(limit)) / OCTAVES, 0, 1))
     return _image(values, np.where(values == 0, _theme.EXACT, codes), "sequential", limit, window)
 
 

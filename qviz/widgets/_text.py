@@ -34,7 +34,9 @@ def decibels(x: float) -> str:
     >>> decibels(31.415), decibels(float("inf"))
     ('31.4 dB', '∞ (exact)')
     """
-    return "∞ (exact)" if x == math.inf else f"{x:.1f} dB".replace("-", "−")
+    if x == math.inf:
+        return "∞ (exact)"
+    return f"{x:.1f} dB".replace("-", "−") if math.isfinite(x) else f"{number(x)} dB"
 
 
 def count(n: int) -> str:

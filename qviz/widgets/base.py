@@ -152,6 +152,3 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tensor_name} {_text.shape(self._source.shape)})"
-
-    def _repr_keys(self) -> Iterator[str]:
-        return iter(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ipywidgets
@@ -98,7 +99,7 @@ class TensorExplorer(Explorer):
         self.after = np.empty_like(self.weights)
         """float32 array (rows, columns): the weights after."""
         finite = self.weights if np.isfinite(self.weights).all() else self.weights[np.isfinite(self.weights)]
-        self._rms = float(np.sqrt(np.mean(np.square(finite), dtype=np.float64))) if finite.size else 0.0
+        self._rms = math.sqrt(compare(finite, finite).signal / finite.size) if finite.size else 0.0
         self._rms = self._rms or 1.0  # all zeros
         self._centre = (self.weights.shape[0] // 2, self.weights.shape[1] // 2)
         if "format" in self.controls:

@@ -200,12 +200,25 @@ def test_any_shape(shape):
             explorer.controls[name].value = value
 
 
-@pytest.mark.parametrize("weights", [np.zeros((4, 64)), np.full((4, 64), 3.0), np.full((4, 64), -1e-40)], ids=str)
+@pytest.mark.parametrize("weights", [np.zeros((4, 64)), np.full((4, 64), 3.0), np.full((4, 64), -1e-40)])
 def test_dull_weights(weights):
     for kind in (BitsExplorer, TensorExplorer):
         explorer = kind(weights)
         assert explorer.figure.panels
         assert all(status.level != "error" for status in explorer.figure.scene.status)
+
+
+@pytest.mark.parametrize("size", [1e-44, 1e-30, 1e4, 1e30, 1e38])
+def test_extreme_weights(size):
+    weights = (W / np.abs(W).max() * size).astype(np.float32)
+    bits, tensor = BitsExplorer(weights), TensorExplorer(weights, format="F32")
+    for explorer in (bits, tensor):
+        assert all(status.level != "error" for status in explorer.figure.scene.status)
+    assert bits.figure["errors"].weights.outside < 0.02 * W.size
+    assert len(np.unique(tensor.figure["before"].pixels)) > 10
+    for name in ("Q4_0", "Q8_0", "F16", "BF16"):  # whose scales may overflow: shown as they are
+        tensor.controls["format"].value = name
+        assert tensor.figure.panels.keys() == {"before", "after", "error"}
 
 
 def test_a_large_tensor_is_cut_and_says_so():

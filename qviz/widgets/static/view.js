@@ -56,7 +56,7 @@ function ticks(low, high, n) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
   const found = [];
-  for (let i = Math.ceil(low / step); i * step <= high; i++) found.push(i * step);
+  for (let i = Math.ceil(low / step); i * step <= high && found.length < 100; i++) found.push(i * step);
   return found;
 }
 
