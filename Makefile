@@ -27,7 +27,8 @@ lab: $(VENV)/.installed-lab
 # sources gets a cache of its own.
 test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/numba/$(shell cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser" -n auto --dist loadscope
+	$(BIN)/python -m pytest -m browser
 	$(BIN)/python -m pytest --nbval notebooks/
 
 lint: $(VENV)/.installed-dev
