@@ -8,7 +8,7 @@ from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
-from qviz.figures.numberline import NumberLine, number_line
+from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "block_lens",
     "error_histogram",
     "error_image",
+    "group_axis",
     "hexdump",
     "histogram",
     "number_line",

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.errors import WidgetError
-from qviz.figures.histogram import Histogram, histogram
+from qviz.figures.histogram import Histogram
 from qviz.grids import AffineGrid
 
 FloatArray = npt.NDArray[np.float32]
@@ -46,18 +46,48 @@ class NumberLine:
     group_size: int
 
 
-def number_line(weights: FloatArray, group: FloatArray, grid: AffineGrid, params: tuple[float, int]) -> NumberLine:
+def group_axis(group: FloatArray, sym: bool) -> tuple[float, float]:
+    """Ends of an axis that holds a group and the levels of its grid, however many bits that has.
+
+    So nothing moves but the levels as bits come and go. The outermost level lies at most half a step outside the
+    group's range, and with two bits half a step is a sixth of it.
+
+    Parameters
+    ----------
+    group : float32 array (n,)
+    sym : bool
+        Of the grid.
+
+    Returns
+    -------
+    low, high : float
+
+    Examples
+    --------
+    >>> group_axis(np.float32([-1, 0.5, 2]), sym=False)
+    (-1.5, 2.5)
+    """
+    low, high = min(float(group.min()), 0.0), max(float(group.max()), 0.0)
+    if sym:
+        low, high = min(low, -high), max(high, -low)
+    if low == high:
+        low, high = -1.0, 1.0  # as the grid has it for a group of zeros
+    margin = (high - low) / 6
+    return low - margin, high + margin
+
+
+def number_line(group: FloatArray, grid: AffineGrid, params: tuple[float, int], density: Histogram) -> NumberLine:
     """Show how one group rounds.
 
     Parameters
     ----------
-    weights : float32 array, any shape
-        All weights of the tensor, for the density behind.
     group : float32 array (n,)
         The weights that share one scale.
     grid : AffineGrid
     params : (float, int)
         Scale and zero point of the group.
+    density : Histogram
+        All weights of the tensor, on an axis such as `group_axis`.
 
     Returns
     -------
@@ -65,8 +95,10 @@ def number_line(weights: FloatArray, group: FloatArray, grid: AffineGrid, params
 
     Examples
     --------
+    >>> from qviz.figures import histogram
     >>> group = np.float32([-1.0, 0.2, 0.5, 2.0])
-    >>> line = number_line(group, group, AffineGrid(bits=2, group_size=-1), (1.0, 1))
+    >>> density = histogram(group, *group_axis(group, sym=False))
+    >>> line = number_line(group, AffineGrid(bits=2, group_size=-1), (1.0, 1), density)
     >>> line.levels.tolist(), line.used.tolist(), line.snapped.tolist()
     ([-1.0, 0.0, 1.0, 2.0], [1, 2, 0, 1], [-1.0, 0.0, 0.0, 2.0])
     """
@@ -78,14 +110,12 @@ def number_line(weights: FloatArray, group: FloatArray, grid: AffineGrid, params
     codes = whole.quantize(group, shared).codes.astype(np.int32)
     levels = grid.levels(scale, zero_point)
     sample = np.unique(np.linspace(0, group.size - 1, min(group.size, SAMPLE)).astype(int))
-    low, high = min(group.min(), levels[0]), max(group.max(), levels[-1])
-    margin = 0.04 * (float(high) - float(low))
     return NumberLine(
         levels,
         np.arange(grid.qmin, grid.qmax + 1, dtype=np.int32),
         np.bincount((codes - grid.qmin).reshape(-1), minlength=levels.size).astype(np.int32),
         group[sample],
         levels[codes[sample] - grid.qmin],
-        histogram(weights, float(low) - margin, float(high) + margin),
+        density,
         group.size,
     )

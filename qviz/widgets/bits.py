@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 
 from qviz.errors import WidgetError
-from qviz.figures import ErrorHistogram, NumberLine, error_histogram, histogram, number_line
+from qviz.figures import ErrorHistogram, Histogram, NumberLine, error_histogram, group_axis, histogram, number_line
 from qviz.grids import AffineGrid
 from qviz.metrics import Comparison, compare
 from qviz.widgets import _text
@@ -135,6 +135,7 @@ class BitsExplorer(Explorer):
         flat = self.weights.reshape(-1)
         spread = float(np.std(flat, dtype=np.float64)) if np.isfinite(flat).all() else 0.0
         self._limit = 3 * spread or float(np.abs(flat).max()) or 1.0
+        self._behind_line: Histogram | None = None
         self._behind = histogram(flat, -self._limit, self._limit) if spread else None
         self._place = 0
 
@@ -174,10 +175,10 @@ class BitsExplorer(Explorer):
         start, stop = self._span(self.controls["group"].value)
         group = weights.reshape(-1)[start:stop]
         scale, zero_point = (float(p.item()) for p in AffineGrid(grid.bits, -1, grid.sym).params(group))
-        line = number_line(weights, group, grid, (scale, int(zero_point)))
+        line = number_line(group, grid, (scale, int(zero_point)), self._density(*group_axis(group, grid.sym)))
         behind = self._behind or histogram(weights, -self._limit, self._limit)
         errors = ErrorHistogram(error_histogram(weights, rounded, self._limit), behind, loss.rmse)
-        at_zero = 1 - np.count_nonzero(rounded) / rounded.size
+        at_zero = 1 - np.count_nonzero(rounded != 0) / rounded.size
         return Scene(
             self._layout,
             {"line": self._line_panel(line, start), "errors": _error_panel(errors)},
@@ -186,6 +187,13 @@ class BitsExplorer(Explorer):
             (_level_table(line), _error_table(errors)),
             self._source_notes(),
         )
+
+    def _density(self, low: float, high: float) -> Histogram:
+        """All weights between two ends; as long as the axis stays, they need not be counted again."""
+        last = self._behind_line
+        if last is None or (last.low, last.high) != (low, high):
+            self._behind_line = last = histogram(self.weights, low, high)
+        return last
 
     def _line_panel(self, line: NumberLine, start: int) -> Panel:
         row, column = divmod(start, self.weights.shape[1])

@@ -75,11 +75,17 @@ def test_more_bits_less_error():
     assert spread[0] > 8 * spread[-1]
 
 
-def test_the_axis_of_errors_stays_put():
+def test_axes_stay_put_as_bits_change():
     explorer = BitsExplorer(W)
-    before = explorer.figure["errors"]
+    before, line = explorer.figure["errors"], explorer.figure["line"]
     explorer.controls["bits"].value = 7
     after = explorer.figure["errors"]
+    assert np.array_equal(explorer.figure["line"].density.counts, line.density.counts)
+    assert (explorer.figure["line"].density.low, explorer.figure["line"].density.high) == (
+        line.density.low,
+        line.density.high,
+    )
+    assert np.array_equal(explorer.figure["line"].weights, line.weights)
     assert (after.errors.low, after.errors.high) == (before.errors.low, before.errors.high)
     assert np.array_equal(after.weights.counts, before.weights.counts)
 

@@ -444,6 +444,7 @@ function MatrixImage(host, view) {
 
 function BlockLens(host, view) {
   let lens; // what Python sent
+  let wired = ""; // the wires that are drawn
   let built = ""; // the structure that the nodes below were made for
   let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
   const bytes = h("div.cells.bytes", { role: "listbox", "aria-label": "bytes of the block" });
@@ -617,6 +618,9 @@ function BlockLens(host, view) {
 
   // Wires run in the gaps between cells, like tracks on a board, so that they cross no number.
   function wire(lit, strong, faint) {
+    const key = [built, lit, strong, faint].join("|");
+    if (key === wired) return; // measuring cells is what takes time
+    wired = key;
     const box = stage.getBoundingClientRect();
     const place = (node) => {
       const { left, right, top, bottom } = node.getBoundingClientRect();
@@ -816,7 +820,10 @@ function BlockLens(host, view) {
     });
     highlight();
   }
-  new ResizeObserver(() => lens && highlight()).observe(stage);
+  new ResizeObserver(() => {
+    wired = ""; // cells have moved
+    if (lens) highlight();
+  }).observe(stage);
 
   return {
     show(panel) {
