@@ -201,13 +201,12 @@ class BitsExplorer(Explorer):
             f"row {row}, columns {column} … {column + line.group_size - 1}"
         )  # fmt: skip
         inside = 1 - line.density.outside / line.density.total
-        unused, n = int((line.used == 0).sum()), len(line.levels)
-        caught = f"{unused} of {n} levels catch none" if unused else f"each of the {n} levels catches some"
+        used, n = np.count_nonzero(line.used), len(line.levels)
         return Panel(
             line,
             f"One group and its grid: {where}",
             f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights fall onto the nearest "
-            f"level. The bars count all weights of the group: {caught}. "
+            f"level. The bars count all of them: {used} of {n} levels are in use. "
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
@@ -215,7 +214,7 @@ class BitsExplorer(Explorer):
                 ("soft", "all weights of the tensor"),
             ),
             f"{n} levels from {_text.number(float(line.levels[0]))} to "
-            f"{_text.number(float(line.levels[-1]))}; {unused} unused",
+            f"{_text.number(float(line.levels[-1]))}; {used} in use",
         )
 
     def _readouts(
