@@ -27,7 +27,7 @@ _STARTS = (
 
 
 def looks_like(buffer: Any) -> str:
-    """``"; it looks like ..."``, or an empty string.
+    """``" (it looks like ...)"``, or an empty string.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def looks_like(buffer: Any) -> str:
     """
     head = bytes(buffer[:512])
     if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 1 << 32:
-        return "; it looks like safetensors; run `qviz convert` on the folder of the model"
+        return " (it looks like safetensors; run `qviz convert` on the folder of the model)"
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "; it looks like a web page: the link led to a page, and the file itself is behind it"
-    return next((f"; it looks like {what}" for start, what in _STARTS if head.startswith(start)), "")
+        return " (it looks like a web page: the link led to a page, not to the file)"
+    return next((f" (it looks like {what})" for start, what in _STARTS if head.startswith(start)), "")
