@@ -13,6 +13,8 @@
     │   └── MissingKeyError     no tensor or metadata of that name (lives in qviz.gguf; a KeyError too)
     │   ├── ImatrixError        a malformed importance matrix
     │   └── CheckpointError     a Hugging Face folder that is damaged, or holds what cannot be converted
+    ├── CalibrationError        inputs or statistics that cannot calibrate anything
+    ├── MethodError             a rounding method cannot do what was asked
     ├── RecipeError             a recipe that does not exist, or does not fit a model
     ├── PipelineError           a model that cannot be quantized as asked
     ├── ModelError              a model cannot be found, fetched or opened
@@ -104,6 +106,14 @@ class ImatrixError(GGUFError):
 
 class CheckpointError(GGUFError):
     """A safetensors file or model folder that breaks its rules, or that GGUF has no place for."""
+
+
+class CalibrationError(QvizError, ValueError):
+    """Inputs, statistics or a range choice that calibration cannot use."""
+
+
+class MethodError(QvizError, ValueError):
+    """A rounding method was given weights, statistics or options that do not go together."""
 
 
 class RecipeError(QvizError, ValueError):

@@ -1,0 +1,287 @@
+"""What the inputs of a weight matrix look like: statistics for GPTQ and AWQ, and range choosers.
+
+GPTQ needs the Hessian of the output error, ``2/n · XᵀX`` (IST-DASLab/gptq, ``gptq.py``); AWQ the mean |x| of each
+channel (mit-han-lab/llm-awq); an importance matrix is the mean x², half of the Hessian's diagonal. All of it sums over
+tokens, so statistics of different shards can be merged.
+
+Examples
+--------
+>>> stats = ActivationStats.from_inputs([[1.0, 2.0], [3.0, 0.0]])
+>>> stats.hessian.tolist(), stats.mean_abs.tolist(), stats.n_tokens
+([[10.0, 2.0], [2.0, 4.0]], [2.0, 1.0], 2)
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._arrays import real_array
+from qviz.errors import CalibrationError
+from qviz.grids import AffineGrid
+
+FloatArray = npt.NDArray[np.float32]
+_CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
+
+
+class ActivationStats:
+    """Sums over the inputs of one weight matrix.
+
+    Parameters
+    ----------
+    n_in : int
+        Input channels.
+    """
+
+    def __init__(self, n_in: int) -> None:
+        if isinstance(n_in, bool) or not isinstance(n_in, int | np.integer) or n_in < 1:
+            raise CalibrationError(f"n_in must be a positive integer, got {n_in!r}")
+        self.n_tokens = 0
+        self._products = np.zeros((int(n_in), int(n_in)), np.float64)
+        self._abs = np.zeros(int(n_in), np.float64)
+
+    @classmethod
+    def from_inputs(cls, x: npt.ArrayLike) -> ActivationStats:
+        """Statistics of inputs x (..., n_in); the leading axes are tokens.
+
+        Raises
+        ------
+        CalibrationError
+            No tokens, or a value that is not finite.
+        """
+        array = _inputs(x)
+        return cls(array.shape[1]).update(array)
+
+    @property
+    def n_in(self) -> int:
+        """Input channels."""
+        return len(self._abs)
+
+    def update(self, x: npt.ArrayLike) -> ActivationStats:
+        """Add tokens x (..., n_in); returns itself.
+
+        Raises
+        ------
+        CalibrationError
+            Another number of channels, or a value that is not finite; the statistics stay as they were.
+        """
+        array = _inputs(x)
+        if array.shape[1] != self.n_in:
+            raise CalibrationError(f"these statistics are of {self.n_in} channels, got x with {array.shape[1]}")
+        for start in range(0, len(array), _CHUNK):
+            part = array[start : start + _CHUNK]
+            self._products += part.T @ part
+        self._abs += np.abs(array).sum(axis=0, dtype=np.float64)
+        self.n_tokens += len(array)
+        return self
+
+    def merge(self, other: ActivationStats) -> ActivationStats:
+        """Statistics of both sets of tokens, as a new object.
+
+        Examples
+        --------
+        >>> a, b = ActivationStats.from_inputs([[1.0]]), ActivationStats.from_inputs([[3.0]])
+        >>> a.merge(b).mean_sq.tolist()
+        [5.0]
+        """
+        if not isinstance(other, ActivationStats) or other.n_in != self.n_in:
+            raise CalibrationError(f"only statistics of {self.n_in} channels can be merged here, got {other!r}")
+        both = ActivationStats(self.n_in)
+        both._products = self._products + other._products
+        both._abs = self._abs + other._abs
+        both.n_tokens = self.n_tokens + other.n_tokens
+        return both
+
+    @property
+    def hessian(self) -> FloatArray:
+        """2/n · XᵀX, float32 (n_in, n_in)."""
+        return (self._products * (2 / self._count())).astype(np.float32)
+
+    @property
+    def mean_abs(self) -> FloatArray:
+        """Mean |x| of each channel, float32 (n_in,)."""
+        return (self._abs / self._count()).astype(np.float32)
+
+    @property
+    def mean_sq(self) -> FloatArray:
+        """Mean x² of each channel, float32 (n_in,): what an importance matrix holds."""
+        return (np.diagonal(self._products) / self._count()).astype(np.float32)
+
+    def _count(self) -> int:
+        if not self.n_tokens:
+            raise CalibrationError("no tokens were seen yet; call update(x) first")
+        return self.n_tokens
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write an ``.npz`` file that `load` reads; returns its path."""
+        where = Path(path)
+        try:
+            with where.open("wb") as file:
+                np.savez(file, products=self._products, abs=self._abs, n_tokens=np.int64(self.n_tokens))
+        except OSError as error:
+            raise CalibrationError(f"{where}: cannot be written: {error.strerror or error}") from None
+        return where
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ActivationStats:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CalibrationError
+            No such file, or another kind of file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                products, sums, count = file["products"], file["abs"], int(file["n_tokens"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
+        fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0
+        if not fits or not (np.isfinite(products).all() and np.isfinite(sums).all()):
+            raise CalibrationError(f"{os.fspath(path)}: damaged statistics; collect them again")
+        stats = cls(sums.size)
+        stats._products, stats._abs = products.astype(np.float64), sums.astype(np.float64)
+        stats.n_tokens = count
+        return stats
+
+    def __repr__(self) -> str:
+        return f"<ActivationStats: {self.n_tokens} tokens, {self.n_in} channels>"
+
+
+class Collector:
+    """An ``on_linear_input(name, x)`` callback that keeps statistics for each name.
+
+    Examples
+    --------
+    >>> collect = Collector()
+    >>> collect("q_proj", np.ones((3, 2)))
+    >>> collect.stats
+    {'q_proj': <ActivationStats: 3 tokens, 2 channels>}
+    """
+
+    def __init__(self) -> None:
+        self.stats: dict[str, ActivationStats] = {}
+
+    def __call__(self, name: str, x: npt.ArrayLike) -> None:
+        """Add the inputs x (..., n_in) of the weight matrix `name`."""
+        array = _inputs(x)
+        if name not in self.stats:
+            self.stats[name] = ActivationStats(array.shape[1])
+        self.stats[name].update(array)
+
+    def merge(self, other: Mapping[str, ActivationStats]) -> None:
+        """Add the statistics that another collector, e.g. on another machine, has in its ``stats``."""
+        for name, stats in other.items():
+            self.stats[name] = self.stats[name].merge(stats) if name in self.stats else stats
+
+
+def _inputs(x: npt.ArrayLike) -> FloatArray:
+    array = real_array(x, "x", CalibrationError)
+    if array.ndim < 2 or array.size == 0:
+        raise CalibrationError(f"x must be (n_tokens, n_in) and not empty, got shape {array.shape}")
+    array = array.reshape(-1, array.shape[-1])
+    if not np.isfinite(array).all():
+        token, channel = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise CalibrationError(
+            f"x[{token}, {channel}] is {array[token, channel]}: inputs must be finite; "
+            "look for an overflow in the layer before, or run the model in float32"
+        )
+    return array
+
+
+RangeMethod = Literal["minmax", "percentile", "mse", "kl"]
+
+
+def choose_range(
+    x: npt.ArrayLike, grid: AffineGrid, method: RangeMethod = "minmax", *, percentile: float = 99.9, steps: int = 80
+) -> tuple[float, float]:
+    """The range of values that a grid should span, everything outside it being clipped.
+
+    Parameters
+    ----------
+    x : array_like
+        Weights or activations, any shape.
+    grid : AffineGrid
+        Its bits and symmetry count; its group_size does not.
+    method : {"minmax", "percentile", "mse", "kl"}
+        The smallest and largest value; percentiles on both sides; the shrunken range of least squared error; or the one
+        whose rounded histogram diverges least from that of `x` (the idea of TensorRT's entropy calibration).
+    percentile : float
+        For ``"percentile"``: the upper one, 50 to 100.
+    steps : int
+        For ``"mse"`` and ``"kl"``: how many shrunken ranges to try, 1 to 99 hundredths off.
+
+    Returns
+    -------
+    (low, high)
+        low ≤ 0 ≤ high; low = −high on a symmetric grid.
+
+    Raises
+    ------
+    CalibrationError
+        Nothing to look at, values that are not finite, an unknown method.
+
+    Examples
+    --------
+    >>> choose_range([-1.0, 0.5, 3.0], AffineGrid(bits=8))
+    (-1.0, 3.0)
+    """
+    values = real_array(x, "x", CalibrationError).ravel()
+    if not values.size or not np.isfinite(values).all():
+        raise CalibrationError("a range needs at least one value, and finite ones only")
+    if method not in ("minmax", "percentile", "mse", "kl"):
+        raise CalibrationError(f"method must be minmax, percentile, mse or kl, got {method!r}")
+    if not 50 <= percentile <= 100 or not 1 <= steps <= 99:
+        raise CalibrationError(f"percentile must be 50 to 100 and steps 1 to 99, got {percentile} and {steps}")
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    if method == "percentile":
+        low = min(float(np.percentile(values, 100 - percentile)), 0.0)
+        high = max(float(np.percentile(values, percentile)), 0.0)
+    if grid.sym:
+        high = max(high, -low)
+        low = -high
+    if method in ("minmax", "percentile") or low == high:
+        return low, high
+    loss = _squared_error if method == "mse" else _divergence
+    tried = [(low * (1 - i / 100), high * (1 - i / 100)) for i in range(steps)]
+    return min(tried, key=lambda ends: loss(values, ends[0], ends[1], grid))
+
+
+def _rounded(values: FloatArray, low: float, high: float, grid: AffineGrid) -> FloatArray:
+    row = AffineGrid(grid.bits, -1, grid.sym)
+    params = row.params(np.array([[low, high]], np.float32))
+    rounded: FloatArray = row.fake_quantize(values[None], params=params)[0]
+    return rounded
+
+
+def _squared_error(values: FloatArray, low: float, high: float, grid: AffineGrid) -> float:
+    return float(np.square(values - _rounded(values, low, high, grid), dtype=np.float64).sum())
+
+
+def _divergence(values: FloatArray, low: float, high: float, grid: AffineGrid) -> float:
+    """KL divergence of two 2048-bin histograms: clipped `values`, and the same mass spread evenly in each level."""
+    bins = max(2048, 4 << grid.bits)
+    whole = np.histogram(values, bins, (float(values.min()), float(values.max())))
+    centres = ((whole[1][1:] + whole[1][:-1]) / 2).astype(np.float32)
+    levels = np.unique(_rounded(centres, low, high, grid), return_inverse=True)[1]
+    counts = whole[0].astype(np.float64)
+    inside = (centres >= low) & (centres <= high)
+    p = np.where(inside, counts, 0)
+    if not inside.any():
+        return float("inf")
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    p[first] += counts[:first].sum()
+    p[last] += counts[last + 1 :].sum()
+    used = inside & (counts > 0)
+    mass = np.bincount(levels, np.where(inside, counts, 0))
+    share = mass / np.maximum(np.bincount(levels, used.astype(np.float64)), 1)
+    q = np.where(used, share[levels], 0) + 1e-9 * counts.sum() / bins
+    p, q = p / p.sum(), q / q.sum()
+    seen = p > 0
+    return float((p[seen] * np.log(p[seen] / q[seen])).sum())

@@ -1,0 +1,108 @@
+"""Activation statistics against NumPy in float64, and ranges against exhaustive search."""
+
+import numpy as np
+import pytest
+
+from qviz.calibration import ActivationStats, Collector, choose_range
+from qviz.errors import CalibrationError
+from qviz.grids import AffineGrid
+
+X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32) * np.float32([1, 2, 3, 0, 50, 0.1])
+
+
+def test_against_float64():
+    stats = ActivationStats.from_inputs(X)
+    x = X.astype(np.float64)
+    np.testing.assert_allclose(stats.hessian, 2 / 500 * x.T @ x, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(stats.mean_abs, np.abs(x).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(stats.mean_sq, (x**2).mean(0), rtol=1e-6)
+    assert stats.hessian.dtype == stats.mean_abs.dtype == np.float32
+    assert stats.n_tokens == 500
+
+
+def test_in_pieces_merged_saved(tmp_path):
+    whole = ActivationStats.from_inputs(X)
+    parts = ActivationStats.from_inputs(X[:100]).update(X[100:300].reshape(2, 100, 6))
+    both = parts.merge(ActivationStats.from_inputs(X[300:]))
+    assert parts.n_tokens == 300
+    np.testing.assert_allclose(both.hessian, whole.hessian, rtol=1e-5, atol=1e-4)
+    back = ActivationStats.load(both.save(tmp_path / "s.npz"))
+    assert np.array_equal(back.hessian, both.hessian)
+    assert np.array_equal(back.mean_abs, both.mean_abs)
+    assert back.n_tokens == 500
+
+
+def test_many_tokens_lose_nothing():
+    stats = ActivationStats(1)
+    for _ in range(300):
+        stats.update(np.full((4096, 1), 4096.5, np.float32))
+    assert stats.mean_sq[0] == pytest.approx(4096.5**2, rel=1e-6)
+    assert stats.mean_abs[0] == pytest.approx(4096.5, rel=1e-7)
+
+
+def test_collector():
+    a, b = Collector(), Collector()
+    a("q", X[:10])
+    a("q", X[10:20])
+    b("q", X[20:30])
+    b("k", X)
+    a.merge(b.stats)
+    assert {name: s.n_tokens for name, s in a.stats.items()} == {"q": 30, "k": 500}
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros(3), np.zeros((0, 3)), [[np.nan, 1]], [[np.inf, 1]], [["a"]], np.zeros((1, 2), complex)]
+)
+def test_wrong_inputs(x):
+    with pytest.raises(CalibrationError):
+        ActivationStats.from_inputs(x)
+
+
+def test_a_refused_batch_changes_nothing(tmp_path):
+    stats = ActivationStats.from_inputs(X)
+    before = stats.hessian
+    for bad in (np.full((2, 6), np.nan), np.zeros((2, 5))):
+        with pytest.raises(CalibrationError):
+            stats.update(bad)
+    assert np.array_equal(stats.hessian, before)
+    with pytest.raises(CalibrationError, match="update"):
+        _ = ActivationStats(3).hessian
+    with pytest.raises(CalibrationError):
+        stats.merge(ActivationStats(5))
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04nonsense")
+    for name in ("x.npz", "missing.npz"):
+        with pytest.raises(CalibrationError):
+            ActivationStats.load(tmp_path / name)
+
+
+def error(x, ends, grid):
+    low, high = ends
+    scale = (high - low) / (2**grid.bits - 1)
+    zero = 2 ** (grid.bits - 1) if grid.sym else np.rint(-low / scale)
+    q = np.clip(np.rint(x / scale) + zero, 0, 2**grid.bits - 1)
+    return np.mean((x - scale * (q - zero)) ** 2)
+
+
+@pytest.mark.parametrize("sym", [False, True])
+def test_ranges(sym):
+    x = np.random.default_rng(1).standard_normal(4000).astype(np.float32)
+    x[0] = 30
+    grid = AffineGrid(3, -1, sym)
+    ranges = {m: choose_range(x, grid, m) for m in ("minmax", "percentile", "mse", "kl")}
+    assert ranges["minmax"] == ((-30, 30) if sym else (x.min(), 30))
+    full = ranges["minmax"]
+    best = min((tuple(e * (1 - i / 100) for e in full) for i in range(80)), key=lambda e: error(x, e, grid))
+    assert ranges["mse"] == pytest.approx(best)
+    for m in ("percentile", "mse", "kl"):
+        assert ranges[m][1] < 0.8 * 30
+        assert error(x, ranges[m], grid) < error(x, full, grid)
+        assert ranges[m][0] <= 0 <= ranges[m][1]
+    assert not sym or ranges["kl"][0] == -ranges["kl"][1]
+
+
+def test_wrong_ranges():
+    grid = AffineGrid()
+    assert choose_range([0.0, 0.0], grid, "kl") == (0, 0)
+    for args in (([], grid), ([np.nan], grid), ([1.0], grid, "best")):
+        with pytest.raises(CalibrationError):
+            choose_range(*args)
