@@ -1,0 +1,8 @@
+"""Rounding methods: a weight matrix and statistics of its inputs in, a `MethodResult` out."""
+
+from qviz.methods.awq import awq, keep_salient
+from qviz.methods.gptq import gptq
+from qviz.methods.result import MethodResult
+from qviz.methods.rtn import rtn
+
+__all__ = ["MethodResult", "awq", "gptq", "keep_salient", "rtn"]

@@ -1,0 +1,217 @@
+"""AWQ: scale salient input channels up before rounding, and the activations down by as much.
+
+With s per input channel, X·Wᵀ = (X/s)·(W·s)ᵀ: exact before rounding. Afterwards the channels with large inputs, scaled
+up, lose less. s = mean|x|^alpha, with the alpha of least output error among 0, 0.05, …, 0.95; then, if asked, each
+group's range is clipped where that lowers the error of its own part of the output.
+
+Lin et al. 2023, arXiv:2306.00978; searches as in mit-han-lab/llm-awq (``auto_scale.py``, ``auto_clip.py``). Both losses
+are quadratic forms, ‖X·Dᵀ‖² = tr(D·G·Dᵀ) with G = XᵀX, so all tokens count and none has to be kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._numba import f32, i32, kernel
+from qviz.calibration import ActivationStats
+from qviz.errors import MethodError
+from qviz.grids import AffineGrid
+from qviz.grids.affine import group_params, steps_from_zero
+from qviz.methods._inputs import checked, groups_of
+from qviz.methods.result import MethodResult
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def awq(
+    weight: npt.ArrayLike,
+    stats: ActivationStats,
+    grid: AffineGrid,
+    *,
+    n_grid: int = 20,
+    clip: bool = False,
+    trace: bool = False,
+) -> MethodResult:
+    """Search the channel scales, optionally the clipping, and round.
+
+    Parameters
+    ----------
+    weight : array_like (n_out, n_in)
+    stats : ActivationStats
+        Of the layer's inputs. A channel that no token used gets the smallest scale, not an infinite one.
+    grid : AffineGrid
+    n_grid : int
+        Alphas to try: 0, 1/n_grid, …, 1 − 1/n_grid.
+    clip : bool
+        Also try ranges shrunken to 100, 95, …, 55 % of each group's largest weight.
+    trace : bool
+        Keep `alpha`, `loss` (relative output error at each alpha), `best`, `act_scale`, and with `clip` the
+        `clip_keep` of each group.
+
+    Returns
+    -------
+    MethodResult
+        `weight` is what multiplies the unscaled inputs; `codes` stand for ``weight · equivalence_scale``.
+
+    Raises
+    ------
+    MethodError
+        Arrays that do not fit together, or weights that are not finite.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((64, 8)) * [1, 1, 1, 1, 1, 1, 1, 30]
+    >>> w = np.random.default_rng(1).standard_normal((4, 8))
+    >>> result = awq(w, ActivationStats.from_inputs(x), AffineGrid(bits=3, group_size=-1))
+    >>> int(result.equivalence_scale.argmax())
+    7
+    """
+    w = checked(weight, stats, grid)
+    if isinstance(n_grid, bool) or not isinstance(n_grid, int | np.integer) or n_grid < 1:
+        raise MethodError(f"n_grid must be a positive integer, got {n_grid!r}")
+    act_scale, G = stats.mean_abs, stats.hessian
+    if not np.isfinite(G).all():
+        raise MethodError("the inputs' products overflow float32; scale the inputs down, or look for outliers in them")
+    whole = max(float(np.einsum("ij,ij->", w @ G, w, dtype=np.float64)), np.finfo(np.float64).tiny)
+    alphas = np.arange(n_grid) / n_grid
+    losses, best, s = np.empty(n_grid), np.inf, np.ones_like(act_scale)
+    for k, alpha in enumerate(alphas):
+        tried = _scale(act_scale, alpha)
+        off = grid.fake_quantize(w * tried) / tried - w
+        losses[k] = float(np.einsum("ij,ij->", off @ G, off, dtype=np.float64)) / whole
+        if losses[k] < best:
+            best, s = losses[k], tried
+    scaled = w * s
+    params, keep = None, None
+    if clip:
+        index = groups_of(grid, w.shape[1])
+        if grid.group_size == 0:
+            raise MethodError("clipping is searched for rows or groups; use group_size −1 or more")
+        size = min(grid.group_size, w.shape[1]) if grid.group_size > 0 else w.shape[1]
+        keep = np.empty((len(w), int(index[-1]) + 1), np.float32)
+        for g in range(keep.shape[1]):
+            part = slice(g * size, (g + 1) * size)
+            gram = G[part, part] / np.outer(s[part], s[part])
+            group = np.ascontiguousarray(scaled[:, part])
+            keep[:, g] = _best_clip(group, gram.astype(np.float32), grid)
+            limit = keep[:, g : g + 1] * np.abs(group).max(axis=1, keepdims=True)
+            scaled[:, part] = np.clip(group, -limit, limit)
+    t = grid.quantize(scaled, params)
+    record: dict[str, Any] = {}
+    if trace:
+        record = {"alpha": alphas, "loss": losses, "best": float(alphas[losses.argmin()]), "act_scale": act_scale}
+        record |= {} if keep is None else {"clip_keep": keep}
+    return MethodResult(
+        t.dequantize() / s,
+        t.codes,
+        t.scale,
+        t.zero_point,
+        groups_of(grid, w.shape[1]),
+        t.bpw,
+        equivalence_scale=s,
+        trace=record,
+    )
+
+
+def _scale(act_scale: FloatArray, alpha: float) -> FloatArray:
+    """act_scale^alpha, centred: √(max · min) becomes 1."""
+    s = np.maximum(act_scale ** np.float32(alpha), np.float32(1e-4))
+    centred: FloatArray = s / np.sqrt(s.max() * s.min())
+    return centred
+
+
+def _best_clip(group: FloatArray, gram: FloatArray, grid: AffineGrid) -> FloatArray:
+    """For each row of one group: the part of its largest weight to keep."""
+    best, keep = np.full(len(group), np.inf, np.float32), np.ones(len(group), np.float32)
+    off = np.empty_like(group)
+    for step in range(10):
+        part = np.float32(1 - step / 20)
+        _clip_errors(group, part, grid.qmin, grid.qmax, grid.sym, off)
+        loss = np.einsum("ij,ij->i", off @ gram, off)
+        better = loss < best
+        best[better], keep[better] = loss[better], part
+    return keep
+
+
+@kernel
+def _clip_errors(group, part, qmin, qmax, sym, out):  # type: ignore[no-untyped-def]
+    for r in range(group.shape[0]):
+        row = group[r]
+        most = f32(0)
+        for j in range(row.size):
+            most = max(most, abs(row[j]))
+        limit = f32(part * most)
+        low, high = f32(0), f32(0)
+        for j in range(row.size):
+            x = min(max(row[j], -limit), limit)
+            low, high = min(low, x), max(high, x)
+        ends = np.empty(2, np.float32)
+        ends[0], ends[1] = low, high
+        scale, zero, _ = group_params(ends, qmin, qmax, sym)
+        lowest, highest = f32(i32(qmin - zero)), f32(i32(qmax - zero))
+        for j in range(row.size):
+            x = min(max(row[j], -limit), limit)
+            out[r, j] = f32(scale * steps_from_zero(x, scale, lowest, highest)) - row[j]
+
+
+def keep_salient(
+    weight: npt.ArrayLike,
+    stats: ActivationStats,
+    grid: AffineGrid,
+    *,
+    by: Literal["activation", "weight", "random"] = "activation",
+    part: float = 0.01,
+    seed: int = 0,
+) -> MethodResult:
+    """Round to nearest, but keep a few input columns in float16: the experiment that AWQ starts from.
+
+    Parameters
+    ----------
+    weight : array_like (n_out, n_in)
+    stats : ActivationStats
+    grid : AffineGrid
+    by : {"activation", "weight", "random"}
+        Keep the columns of largest mean |x|, of largest mean |w|, or any.
+    part : float
+        How many of the columns, 0 … 1; at least one.
+    seed : int
+        For ``by="random"``.
+
+    Returns
+    -------
+    MethodResult
+        `bpw` counts 16 more bits for each kept weight, and 32 for the index of each kept column.
+
+    Raises
+    ------
+    MethodError
+        As in `awq`.
+
+    Examples
+    --------
+    >>> stats = ActivationStats.from_inputs([[1.0, 9.0]])
+    >>> keep_salient([[1.0, 0.4375]], stats, AffineGrid(1, -1)).weight.tolist()
+    [[1.0, 0.4375]]
+    """
+    w = checked(weight, stats, grid)
+    if by not in ("activation", "weight", "random") or not 0 < part <= 1:
+        raise MethodError(f"by must be activation, weight or random and part in 0 … 1, got {by!r}, {part}")
+    n_out, n_in = w.shape
+    count = max(1, round(part * n_in))
+    score = {"activation": stats.mean_abs, "weight": np.abs(w).mean(axis=0)}.get(by)
+    if score is None:
+        columns = np.random.default_rng(seed).permutation(n_in)[:count]
+    else:
+        columns = np.argsort(-score, kind="stable")[:count]
+    t = grid.quantize(w)
+    mixed = t.dequantize()
+    with np.errstate(over="ignore"):
+        kept = w[:, columns].astype(np.float16).astype(np.float32)
+    if not np.isfinite(kept).all():
+        raise MethodError("a weight to keep does not fit float16; scale the weights down")
+    mixed[:, columns] = kept
+    bpw = t.bpw + (16 * n_out + 32) * count / (n_out * n_in)
+    return MethodResult(mixed, t.codes, t.scale, t.zero_point, groups_of(grid, n_in), bpw, trace={"kept": columns})

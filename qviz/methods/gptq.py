@@ -1,0 +1,243 @@
+"""GPTQ: round column by column, and let the columns still to come make up for each error.
+
+With the Hessian H = 2/n · XᵀX of the output error and U the upper Cholesky factor of H⁻¹ = UᵀU, column i is rounded to
+q, its error e = (w − q) / Uᵢᵢ, and every later column j moves by −e · Uᵢⱼ. Row i of U is what explicit elimination of
+the columns before i from H⁻¹ would give (OBQ), so nothing needs to be inverted again. The loss of a row is Σ e² / 2.
+
+Frantar et al. 2022, arXiv:2210.17323; options as in IST-DASLab/gptq (``gptq.py``, ``quant.py``). Two differences: a
+symmetric range always starts at −max|x|, and U comes from one factorization. With J the reversal of the columns,
+J·H·J = L·Lᵀ gives H = R·Rᵀ with R = J·L·J upper triangular, hence U = R⁻¹.
+
+As there, the grid of a group is chosen from the weights as they stood when the current batch of columns began, not
+after the updates inside it; so with groups smaller than `column_batch` the batch matters a little, and with
+group_size −1 not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._numba import f32, i32, kernel
+from qviz.calibration import ActivationStats
+from qviz.errors import MethodError
+from qviz.grids import AffineGrid
+from qviz.grids.affine import group_params, steps_from_zero
+from qviz.methods._inputs import checked, groups_of
+from qviz.methods.result import MethodResult
+
+FloatArray = npt.NDArray[np.float32]
+_DAMP_STEPS = 10  # each ten times the one before
+
+
+def gptq(
+    weight: npt.ArrayLike,
+    stats: ActivationStats,
+    grid: AffineGrid,
+    *,
+    act_order: bool = False,
+    static_groups: bool = False,
+    damp_percent: float = 0.01,
+    mse: bool = False,
+    column_batch: int = 128,
+    trace: bool = False,
+) -> MethodResult:
+    """Round a weight matrix so that its outputs change least.
+
+    Parameters
+    ----------
+    weight : array_like (n_out, n_in)
+    stats : ActivationStats
+        Of the layer's inputs. With fewer tokens than columns H is singular: damping makes that work, but the result
+        fits the calibration tokens and may be worse than `rtn` on others.
+    grid : AffineGrid
+        Of 2 to 8 bits, any group size, symmetric or not.
+    act_order : bool
+        Columns with the largest diagonal of H first; groups then are of columns in that order (`g_idx`).
+    static_groups : bool
+        Choose all grids before the first update, groups being consecutive columns even with `act_order`.
+    damp_percent : float
+        Added to the diagonal of H, in parts of its mean. If the factorization fails, ten times as much, and so on.
+    mse : bool
+        Shrink each range by 0 … 79 % to the least Σ|error|^2.4.
+    column_batch : int
+        Columns whose updates of the columns after them are gathered into one matrix product.
+    trace : bool
+        Keep `hessian` (as factorized: permuted, damped), `order`, `factor` (U), `adjusted` (each weight when its turn
+        came), `errors` (e), in processing order, and `column_loss` (Σ over rows of e²/2).
+
+    Returns
+    -------
+    MethodResult
+        A column that no token used becomes zero (`dead`); `damp_percent` is what was needed.
+
+    Raises
+    ------
+    MethodError
+        Arrays that do not fit together, weights that are not finite, options out of range, or an H that no damping
+        makes positive definite.
+
+    Examples
+    --------
+    Two inputs that mostly agree: the second weight makes up for the first one's error.
+
+    >>> from qviz.calibration import ActivationStats
+    >>> stats = ActivationStats.from_inputs([[1.0, 1.0], [1.0, 0.5]])
+    >>> grid = AffineGrid(bits=2, group_size=-1)
+    >>> gptq([[1.4, 1.6], [0.0, 3.0]], stats, grid).codes.shape
+    (2, 2)
+    """
+    w = checked(weight, stats, grid)
+    if not 2 <= grid.bits <= 8:
+        raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
+    batch = _whole("column_batch", column_batch)
+    if not (np.isfinite(damp_percent) and 0 <= damp_percent <= 10):
+        raise MethodError(f"damp_percent must be 0 … 10 (0.01 is one percent), got {damp_percent}")
+    n_out, n_in = w.shape
+    H = stats.hessian
+    dead = np.diagonal(H) == 0
+    if not np.isfinite(H).all():
+        raise MethodError("the Hessian overflows float32; scale the inputs down, or look for outliers in them")
+    if dead.any():
+        w = np.where(dead, np.float32(0), w)
+        H[dead, dead] = 1
+    fixed: tuple[FloatArray, npt.NDArray[np.int32]] | None = None
+    consecutive = groups_of(grid, n_in)
+    groups = int(consecutive[-1]) + 1
+    if static_groups or grid.group_size <= 0 or groups == 1:
+        fixed = _params(w, grid, mse)
+    order = np.argsort(-np.diagonal(H), kind="stable") if act_order else np.arange(n_in)
+    if act_order:
+        w, H = np.ascontiguousarray(w[:, order]), np.ascontiguousarray(H[np.ix_(order, order)])
+    group = consecutive[order] if fixed is not None else consecutive
+    U, damp = _factor(H, float(damp_percent))
+
+    W = w.copy()
+    scales, zeros = (np.empty((n_out, groups), np.float32), np.empty((n_out, groups), np.int32))
+    if fixed is not None:
+        scales[:], zeros[:] = fixed
+    size = grid.group_size
+    kept = {"errors": np.empty_like(W), "adjusted": np.empty_like(W)} if trace else {}
+    codes = np.empty(W.shape, grid.code_dtype)
+    rounded = np.empty_like(W)
+    for first in range(0, n_in, batch):
+        last = min(first + batch, n_in)
+        if fixed is None:
+            for start in range(-(-first // size) * size, last, size):
+                g = start // size
+                new = _params(W[:, start : start + size], AffineGrid(grid.bits, -1, grid.sym), mse)
+                scales[:, g : g + 1], zeros[:, g : g + 1] = new
+        part = np.ascontiguousarray(W[:, first:last])
+        factor = np.ascontiguousarray(U[first:last, first:last])
+        errors = np.empty_like(part)
+        cells = (codes[:, first:last], rounded[:, first:last])
+        _columns(part, factor, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
+        if last < n_in:
+            W[:, last:] -= errors @ U[first:last, last:]
+        if trace:
+            kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, part
+    if not np.isfinite(W).all():
+        raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
+    record: dict[str, Any] = {}
+    if trace:
+        loss = np.square(kept["errors"], dtype=np.float64).sum(axis=0) / 2
+        record = {"hessian": H, "order": order, "factor": U, "column_loss": loss, **kept}
+    g_idx = np.empty(n_in, np.int32)
+    g_idx[order] = group
+    if act_order:
+        back = np.argsort(order)
+        codes, rounded = np.ascontiguousarray(codes[:, back]), np.ascontiguousarray(rounded[:, back])
+    if grid.group_size == 0:
+        scales, zeros = scales[:1], zeros[:1]
+    stored_order = 32 / n_out if not np.array_equal(g_idx, consecutive) else 0.0
+    bpw = grid.bpw((n_out, n_in)) + stored_order
+    return MethodResult(rounded, codes, scales, zeros, g_idx, bpw, damp_percent=damp, dead=dead, trace=record)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise MethodError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def _factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
+    """U, upper triangular with H⁻¹ = UᵀU, and the damping it took; adds that to the diagonal of `H`."""
+    from scipy.linalg import lapack
+
+    diagonal = np.diagonal(H).copy()
+    mean = np.float64(diagonal.mean(dtype=np.float64))
+    for _ in range(_DAMP_STEPS):
+        np.fill_diagonal(H, (diagonal + damp * mean).astype(np.float32))
+        lower, failed = lapack.spotrf(H[::-1, ::-1], lower=1, clean=1)
+        if not failed and np.diagonal(lower).min() > 0:
+            inverse, failed = lapack.strtri(lower, lower=1)
+            if not failed and np.isfinite(inverse).all():
+                return np.ascontiguousarray(inverse[::-1, ::-1]), damp
+        damp = max(damp * 10, 1e-4)
+        if damp > 10:
+            break
+    raise MethodError(
+        "the Hessian is not positive definite even when heavily damped; the statistics are damaged, collect them again"
+    )
+
+
+def _params(w: FloatArray, grid: AffineGrid, mse: bool) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    scale, zero = grid.params(np.ascontiguousarray(w))
+    if mse:
+        rows = np.ascontiguousarray(w).reshape(1, -1) if grid.group_size == 0 else np.ascontiguousarray(w)
+        size = grid.group_size if grid.group_size > 0 else rows.shape[1]
+        _search(rows, min(size, rows.shape[1]), grid.qmin, grid.qmax, grid.sym, scale, zero)
+    return scale, zero
+
+
+@kernel
+def _search(rows, size, qmin, qmax, sym, scales, zeros):  # type: ignore[no-untyped-def]
+    """The best of 80 shrunken ranges for each group, by Σ|error|^2.4."""
+    for r in range(rows.shape[0]):
+        for g in range(scales.shape[1]):
+            group = rows[r, g * size : (g + 1) * size]
+            high, low = f32(0), f32(0)
+            for j in range(group.size):
+                high, low = max(high, group[j]), min(low, group[j])
+            if sym:
+                high = max(high, -low)
+                low = -high
+            if low == high:
+                continue
+            ends, best = np.empty(2, np.float32), f32(np.inf)
+            for step in range(80):
+                keep = f32(1.0 - step / 100.0)
+                ends[0], ends[1] = f32(keep * low), f32(keep * high)
+                scale, zero, _ = group_params(ends, qmin, qmax, sym)
+                lowest, highest = f32(i32(qmin - zero)), f32(i32(qmax - zero))
+                loss = f32(0)
+                for j in range(group.size):
+                    off = abs(f32(scale * steps_from_zero(group[j], scale, lowest, highest)) - group[j])
+                    loss += f32(off ** f32(2.4))
+                    if loss >= best:
+                        break
+                if loss < best:
+                    best = loss
+                    scales[r, g], zeros[r, g] = scale, zero
+
+
+@kernel
+def _columns(w, U, group, scales, zeros, qmin, qmax, errors, codes, rounded):  # type: ignore[no-untyped-def]
+    """Round the columns of one batch; `w` (n_out, columns) ends as each weight was when its turn came."""
+    n = w.shape[1]
+    for r in range(w.shape[0]):
+        row = w[r]
+        for i in range(n):
+            g = group[i]
+            scale, zero = scales[r, g], zeros[r, g]
+            steps = steps_from_zero(row[i], scale, f32(i32(qmin - zero)), f32(i32(qmax - zero)))
+            codes[r, i] = i32(i32(steps) + zero)
+            q = f32(scale * steps)
+            rounded[r, i] = q
+            e = f32(f32(row[i] - q) / U[i, i])
+            errors[r, i] = e
+            ahead, pull = row[i + 1 :], U[i, i + 1 :]
+            for j in range(ahead.size):
+                ahead[j] -= f32(e * pull[j])
