@@ -74,9 +74,16 @@ class ActivationStats:
         array = _inputs(x)
         if array.shape[1] != self.n_in:
             raise CalibrationError(f"these statistics are of {self.n_in} channels, got x with {array.shape[1]}")
-        for start in range(0, len(array), _CHUNK):
-            part = array[start : start + _CHUNK]
-            self._products += part.T @ part
+        products = self._products.copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(array), _CHUNK):
+                part = array[start : start + _CHUNK]
+                products += part.T @ part
+        if not np.isfinite(products).all():
+            raise CalibrationError(
+                f"the products of inputs as large as {np.abs(array).max():g} overflow float32; scale x down"
+            )
+        self._products = products
         self._abs += np.abs(array).sum(axis=0, dtype=np.float64)
         self.n_tokens += len(array)
         return self
@@ -101,7 +108,8 @@ class ActivationStats:
     @property
     def hessian(self) -> FloatArray:
         """2/n · XᵀX, float32 (n_in, n_in)."""
-        return (self._products * (2 / self._count())).astype(np.float32)
+        with np.errstate(over="ignore"):  # methods refuse infinity
+            return (self._products * (2 / self._count())).astype(np.float32)
 
     @property
     def mean_abs(self) -> FloatArray:

@@ -61,7 +61,7 @@ def test_wrong_inputs(x):
 def test_a_refused_batch_changes_nothing(tmp_path):
     stats = ActivationStats.from_inputs(X)
     before = stats.hessian
-    for bad in (np.full((2, 6), np.nan), np.zeros((2, 5))):
+    for bad in (np.full((2, 6), np.nan), np.zeros((2, 5)), np.full((2, 6), 3e19)):
         with pytest.raises(CalibrationError):
             stats.update(bad)
     assert np.array_equal(stats.hessian, before)

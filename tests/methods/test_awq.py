@@ -1,0 +1,112 @@
+"""AWQ and RTN against the papers' formulas written with explicit inputs in float64."""
+
+import numpy as np
+import pytest
+
+from qviz.calibration import ActivationStats
+from qviz.errors import MethodError
+from qviz.grids import AffineGrid
+from qviz.methods import awq, keep_salient, rtn
+
+
+def layer(tokens=600, n_out=24, n_in=64):
+    rng = np.random.default_rng(3)
+    size = np.ones(n_in)
+    size[[5, 40]] = 30, 12  # salient channels
+    x = (rng.standard_normal((2 * tokens, n_in)) * size).astype(np.float32)
+    return rng.standard_normal((n_out, n_in)).astype(np.float32), x[:tokens], x[tokens:]
+
+
+def error(w, approximation, x):
+    return np.square(x.astype(np.float64) @ (w - approximation).T).sum() / np.square(x.astype(np.float64) @ w.T).sum()
+
+
+def test_rtn_is_the_grid():
+    w, x, _ = layer()
+    for grid in (AffineGrid(3, 16), AffineGrid(4, -1, True), AffineGrid(2, 0)):
+        result = rtn(w, ActivationStats.from_inputs(x), grid)
+        assert np.array_equal(result.weight, grid.fake_quantize(w))
+        assert result.bpw == grid.bpw(w.shape)
+        steps = (result.codes - result.zero_points[:, result.g_idx]).astype(np.float32)
+        assert np.array_equal(result.weight, result.scales[:, result.g_idx] * steps)
+
+
+@pytest.mark.parametrize("sym", [False, True])
+@pytest.mark.parametrize("size", [-1, 16])
+def test_scale_search(size, sym):
+    w, x, held_out = layer()
+    grid = AffineGrid(3, size, sym)
+    result = awq(w, ActivationStats.from_inputs(x), grid, trace=True)
+    act, expected = np.abs(x).mean(0, dtype=np.float64).astype(np.float32), []
+    for k in range(20):
+        s = np.maximum(act ** np.float32(k / 20), np.float32(1e-4))  # in float32: sym puts the largest weight on a tie
+        s /= np.sqrt(s.max() * s.min())
+        expected.append(error(w, grid.fake_quantize(w * s) / s, x))
+    np.testing.assert_allclose(result.trace["loss"], expected, rtol=2e-3)
+    assert result.trace["best"] == np.argmin(expected) / 20 > 0
+    assert error(w, result.weight, held_out) < error(w, rtn(w, None, grid).weight, held_out)
+
+
+def test_the_scale_is_an_equivalence():
+    w, x, _ = layer()
+    r = awq(w, ActivationStats.from_inputs(x), AffineGrid(4, 16))
+    stored = r.scales[:, r.g_idx] * (r.codes - r.zero_points[:, r.g_idx]).astype(np.float32)
+    np.testing.assert_allclose((x / r.equivalence_scale) @ stored.T, x @ r.weight.T, rtol=1e-4, atol=1e-2)
+    assert np.sqrt(r.equivalence_scale.max() * r.equivalence_scale.min()) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [-1, 16, 24])
+@pytest.mark.parametrize("sym", [False, True])
+def test_clipping(size, sym):
+    w, x, held_out = layer()
+    grid, stats = AffineGrid(2, size, sym), ActivationStats.from_inputs(x)
+    plain, clipped = awq(w, stats, grid), awq(w, stats, grid, clip=True, trace=True)
+    assert error(w, clipped.weight, held_out) < error(w, plain.weight, held_out)
+    keep, s = clipped.trace["clip_keep"], clipped.equivalence_scale
+    row, part = 7, slice(0, min(size, 64) if size > 0 else 64)
+    v, inputs = (w * s)[row : row + 1, part], (x / s)[:, part].astype(np.float64)
+    losses = []
+    for step in range(10):
+        limit = np.abs(v).max() * np.float32(1 - step / 20)
+        off = AffineGrid(2, -1, sym).fake_quantize(np.clip(v, -limit, limit)) - v
+        losses.append(np.square(inputs @ off.T).sum())
+    assert losses[round((1 - keep[row, 0]) * 20)] == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_channels_that_no_token_used():
+    w, x, _ = layer()
+    x[:, [0, 9]] = 0
+    result = awq(w, ActivationStats.from_inputs(x), AffineGrid(4, 16), clip=True)
+    for array in (result.weight, result.equivalence_scale, result.scales):
+        assert np.isfinite(array).all()
+    assert (result.equivalence_scale > 0).all()
+    assert np.isfinite(awq(w, ActivationStats.from_inputs(np.zeros((3, 64))), AffineGrid(4, 16)).weight).all()
+
+
+def test_keeping_salient_columns():
+    w, x, held_out = layer()
+    stats, grid = ActivationStats.from_inputs(x), AffineGrid(3, 16)
+    kept = {by: keep_salient(w, stats, grid, by=by, part=0.03) for by in ("activation", "weight", "random")}
+    assert set(kept["activation"].trace["kept"].tolist()) == {5, 40}
+    errors = {by: error(w, r.weight, held_out) for by, r in kept.items()}
+    assert errors["activation"] < 0.5 * min(errors["weight"], errors["random"])
+    assert kept["random"].bpw == pytest.approx(grid.bpw(w.shape) + (16 * 24 + 32) * 2 / w.size)
+
+
+def test_what_is_refused():
+    w, x, _ = layer()
+    stats, grid = ActivationStats.from_inputs(x), AffineGrid(4, 16)
+    for call in (
+        lambda: awq(w, stats, grid, n_grid=0),
+        lambda: awq(w[:, 1:], stats, grid),
+        lambda: awq(w * np.inf, stats, grid),
+        lambda: awq(w, None, grid),
+        lambda: awq(w, stats, AffineGrid(4, 0), clip=True),
+        lambda: rtn([["a"]], None, grid),
+        lambda: rtn(np.full((1, 2), np.nan), None, grid),
+        lambda: keep_salient(w, stats, grid, by="luck"),
+        lambda: keep_salient(w, stats, grid, part=0),
+        lambda: keep_salient(w * 1e6, stats, grid),
+    ):
+        with pytest.raises(MethodError):
+            call()
