@@ -1,0 +1,197 @@
+"""Grids whose levels are not evenly spaced: a code is an index into a short table.
+
+::
+
+    code = nearest level of x / scale        x̂ = scale · levels[code]
+
+===========  ====================================================================  =========================
+codebook     levels                                                                scale
+===========  ====================================================================  =========================
+`NF4`        quantiles of a normal distribution, −1 … 1 (QLoRA, arXiv:2305.14314)  max|x| of a group
+`FP4`        the float of 1 sign, 2 exponent, 1 mantissa bit: 0 .5 1 1.5 2 3 4 6   max|x| / 6
+`MXFP4`      the same levels (OCP Microscaling, v1.0)                              2^(⌊log₂ max|x|⌋ − 2)
+`kmeans`     fitted to the weights themselves (Lloyd's iterations)                 1
+===========  ====================================================================  =========================
+
+Examples
+--------
+>>> MXFP4.fake_quantize([[0.0, 0.6, -3.4, 5.0]]).tolist()
+[[0.0, 0.5, -3.0, 4.0]]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._arrays import real_array
+from qviz.errors import GridError
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """A table of levels that groups of weights share.
+
+    Parameters
+    ----------
+    levels : float32 array (n,)
+        2 to 256, ascending.
+    group_size : int
+        Weights of a row that share a scale; −1 for the whole row.
+    scale : {"absmax", "power", "none"}
+        The largest weight meets the largest level; the power of two below that (MXFP4); no scale.
+
+    Raises
+    ------
+    GridError
+        No such codebook.
+    """
+
+    levels: FloatArray
+    group_size: int = -1
+    scale: str = "absmax"
+
+    def __post_init__(self) -> None:
+        levels = real_array(self.levels, "levels", GridError)
+        good = levels.ndim == 1 and 2 <= levels.size <= 256 and np.isfinite(levels).all()
+        if not good or (np.diff(levels) <= 0).any() or not levels.any():
+            raise GridError(f"levels must be 2 … 256 ascending numbers, got {levels!r}")
+        if self.scale not in ("absmax", "power", "none"):
+            raise GridError(f"scale must be absmax, power or none, got {self.scale!r}")
+        if isinstance(self.group_size, bool) or not (self.group_size == -1 or self.group_size >= 1):
+            raise GridError(f"group_size must be −1 or positive, got {self.group_size!r}")
+        object.__setattr__(self, "levels", levels)
+
+    def bpw(self, shape: tuple[int, ...]) -> float:
+        """Bits per weight: codes; a float16 scale a group, 8 bits for a power of two; fitted levels as float16."""
+        n = shape[-1]
+        size = n if self.group_size == -1 else min(self.group_size, n)
+        share = {"absmax": 16, "power": 8, "none": 0}[self.scale] * -(-n // size) / n
+        table = 16 * self.levels.size / float(np.prod(shape)) if self.scale == "none" else 0.0
+        return float(np.ceil(np.log2(self.levels.size)) + share + table)
+
+    def quantize(self, weight: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+        """Codes, uint8 (n_out, n_in), and scales, float32 (n_out, n_groups), of a weight matrix.
+
+        Raises
+        ------
+        GridError
+            Not a matrix of finite numbers.
+        """
+        w = real_array(weight, "weight", GridError)
+        if w.ndim != 2 or not w.size or not np.isfinite(w).all():
+            raise GridError(f"weight must be a matrix of finite numbers, got shape {w.shape}")
+        starts = np.arange(0, w.shape[1], self._size(w.shape[1]))
+        most = np.maximum.reduceat(np.abs(w), starts, axis=1)
+        if self.scale == "none":
+            scales = np.ones_like(most)
+        elif self.scale == "absmax":
+            scales = most / np.float32(np.abs(self.levels).max())
+        else:
+            reach = int(np.floor(np.log2(np.abs(self.levels).max())))
+            scales = np.ldexp(np.float32(1), np.frexp(most)[1] - 1 - reach).astype(np.float32)
+        scales = np.where((most > 0) & (scales > 0), scales, np.float32(1))
+        middles = (self.levels[1:] + self.levels[:-1]) / 2
+        codes = np.searchsorted(middles, w / self._spread(scales, w.shape[1]), side="left").astype(np.uint8)
+        return codes, scales
+
+    def dequantize(self, codes: npt.NDArray[np.uint8], scales: FloatArray) -> FloatArray:
+        """The weights that `quantize` rounded to, float32 (n_out, n_in)."""
+        values: FloatArray = self.levels[codes] * self._spread(scales, codes.shape[1])
+        return values
+
+    def fake_quantize(self, weight: npt.ArrayLike) -> FloatArray:
+        """``dequantize(*quantize(weight))``."""
+        return self.dequantize(*self.quantize(weight))
+
+    def _size(self, n: int) -> int:
+        return n if self.group_size == -1 else min(self.group_size, n)
+
+    def _spread(self, scales: FloatArray, n: int) -> FloatArray:
+        spread: FloatArray = np.repeat(scales, self._size(n), axis=1)[:, :n]
+        return spread
+
+
+_E2M1 = np.array([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+# As printed in QLoRA's appendix E and bitsandbytes' functional.py.
+_NORMAL = np.array(
+    """
+    -1.0 -0.6961928009986877 -0.5250730514526367 -0.39491748809814453
+    -0.28444138169288635 -0.18477343022823334 -0.09105003625154495 0.0
+    0.07958029955625534 0.16093020141124725 0.24611230194568634 0.33791524171829224
+    0.44070982933044434 0.5626170039176941 0.7229568362236023 1.0
+    """.split(),
+    np.float32,
+)
+NF4 = Codebook(_NORMAL, 64)
+FP4 = Codebook(_E2M1, 64)
+MXFP4 = Codebook(_E2M1, 32, "power")
+
+
+@dataclass(frozen=True, eq=False)
+class KMeansStep:
+    """One Lloyd iteration: the levels before it, and the mean squared error of rounding onto them."""
+
+    levels: FloatArray
+    error: float
+
+
+def kmeans(
+    weight: npt.ArrayLike, bits: int = 4, *, iterations: int = 100, trace: list[KMeansStep] | None = None
+) -> Codebook:
+    """Fit a codebook to weights: round each to its nearest level, move each level to the mean of its weights.
+
+    Lloyd 1982; starts from quantiles, so nothing is random. Stops when no level moves.
+
+    Parameters
+    ----------
+    weight : array_like
+        Any shape; one codebook for all of it.
+    bits : int
+        1 to 8; 2**bits levels, fewer where the weights have fewer different values.
+    iterations : int
+        At most.
+    trace : list, optional
+        Gets a `KMeansStep` for each iteration.
+
+    Returns
+    -------
+    Codebook
+        Without scale.
+
+    Raises
+    ------
+    GridError
+        Weights that are not finite, or fewer than two different ones.
+
+    Examples
+    --------
+    >>> kmeans([0.0, 1.0, 10.0, 12.0], bits=1).levels.tolist()
+    [0.5, 11.0]
+    """
+    values = np.sort(real_array(weight, "weight", GridError).ravel()).astype(np.float64)
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8 or iterations < 1:
+        raise GridError(f"bits must be 1 … 8 and iterations positive, got {bits!r} and {iterations!r}")
+    if not values.size or not np.isfinite(values).all() or values[0] == values[-1]:
+        raise GridError("a codebook needs at least two different weights, and finite ones only")
+    levels = np.unique(np.quantile(values, (np.arange(1 << bits) + 0.5) / (1 << bits), method="inverted_cdf"))
+    if levels.size < 2:
+        levels = values[[0, -1]]
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    for _ in range(iterations):
+        ends: Any = [0, *np.searchsorted(values, (levels[1:] + levels[:-1]) / 2, side="right"), values.size]
+        ends = np.array(ends)
+        if trace is not None:
+            off = values - np.repeat(levels, np.diff(ends))
+            trace.append(KMeansStep(levels.astype(np.float32), float(np.mean(off * off))))
+        used = np.diff(ends) > 0  # a level that no weight is nearest to stays where it is
+        moved = np.where(used, np.diff(sums[ends]) / np.maximum(np.diff(ends), 1), levels)
+        if np.array_equal(moved, levels):
+            break
+        levels = moved
+    return Codebook(np.unique(levels.astype(np.float32)), -1, "none")

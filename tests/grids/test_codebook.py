@@ -1,0 +1,73 @@
+"""Codebooks against the formulas they come from, the GGML format of the same name, and exhaustive search."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import qviz
+from qviz.errors import GridError
+from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, kmeans
+
+W = np.random.default_rng(0).standard_normal((6, 128)).astype(np.float32)
+
+
+def test_nf4_levels_are_normal_quantiles():
+    reach = 0.9677083  # QLoRA's offset
+    above = norm.ppf(np.linspace(reach, 0.5, 9)[:-1])
+    below = -norm.ppf(np.linspace(reach, 0.5, 8)[:-1])
+    expected = np.sort([*below, 0, *above])
+    np.testing.assert_allclose(NF4.levels, expected / expected.max(), atol=2e-7)
+
+
+def test_mxfp4_is_the_format():
+    assert np.array_equal(MXFP4.fake_quantize(W), qviz.quantize(W, "MXFP4").dequantize())
+    assert MXFP4.bpw(W.shape) == qviz.formats.get("MXFP4").bpw == 4.25
+
+
+@pytest.mark.parametrize("book", [NF4, FP4, MXFP4, Codebook([-1, 0, 2], 50), kmeans(W, 3)])
+def test_every_weight_goes_to_the_nearest_level(book):
+    codes, scales = book.quantize(W)
+    scale = np.repeat(scales, 128 if book.group_size == -1 else book.group_size, axis=1)[:, :128]
+    reach = np.abs(scale[..., None] * book.levels - W[..., None])
+    taken = np.take_along_axis(reach, codes[..., None].astype(int), -1)[..., 0]
+    np.testing.assert_allclose(taken, reach.min(-1), atol=1e-6)
+    assert np.array_equal(book.dequantize(codes, scales), scale * book.levels[codes])
+
+
+def test_kmeans_finds_the_best_split():
+    x = np.float32([0, 0.1, 0.2, 1.0, 1.2, 5.0, 5.5, 9.0, 9.1])
+    cuts = itertools.combinations(range(1, 9), 3)
+    best = min(sum(((p - p.mean()) ** 2).sum() for p in np.split(x.astype(float), list(c))) for c in cuts)
+    found = kmeans(x, 2)
+    assert np.square(x - found.fake_quantize(x[None])).sum() == pytest.approx(best, rel=1e-5)
+
+
+def test_kmeans_descends_to_a_fixed_point():
+    steps = []
+    book = kmeans(W, 4, iterations=2000, trace=steps)
+    errors = [s.error for s in steps]
+    assert all(b <= a for a, b in itertools.pairwise(errors))
+    assert errors[-1] < errors[0]
+    codes = book.quantize(W)[0]
+    for k, level in enumerate(book.levels):
+        assert level == pytest.approx(W[codes == k].mean(dtype=float), rel=1e-4, abs=1e-5)
+
+
+def test_edges():
+    assert not NF4.fake_quantize(np.zeros((2, 64))).any()
+    assert kmeans([1, 1, 1, 2], 4).levels.tolist() == [1, 2]
+    for call in (
+        lambda: kmeans([1.0, 1.0]),
+        lambda: kmeans([np.nan, 1.0]),
+        lambda: kmeans(W, 9),
+        lambda: Codebook([1, 0]),
+        lambda: Codebook([0]),
+        lambda: Codebook([0, 1], 0),
+        lambda: Codebook([0, 1], 4, "best"),
+        lambda: NF4.quantize([[np.inf]]),
+        lambda: NF4.quantize([1.0]),
+    ):
+        with pytest.raises(GridError):
+            call()
