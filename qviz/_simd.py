@@ -21,7 +21,7 @@ from numba.core.typing import templates as _templates
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models
 
-from qviz._numba import f32, float_bits, i8, i32, kernel, order_key, u8, u16, u32
+from qviz._numba import f32, float_bits, half_float, i8, i32, kernel, order_key, u8, u16, u32
 
 _I32 = ir.IntType(32)
 
@@ -725,3 +725,572 @@ def transpose(typingctx, source, at, stride, out, to):  # type: ignore[no-untype
 
     n = types.intp
     return _function(lambda a, i, s, o, t: types.void(a, n, n, o, n), body)(source, at, stride, out, to)
+
+
+# --- dot products of packed weights with int8 codes ------------------------------------------------------------------
+#
+# Integers first: products of two bytes, two of them summed in 16 bits; two of those, times the step of their sub-block,
+# in 32. `words` is a value of eight such int32: their total is the dot product, and only the twins form it. Then scales
+# come in, which are floats. An x86 instruction is named in `_pairs` and `_fours` alone, for hosts that have it, since
+# LLVM does not find it from the portable lines beside.
+
+
+class _Packed(types.Type):
+    """A numba type that stands for one LLVM vector of its own."""
+
+    def __init__(self, name: str, vector: Any) -> None:
+        super().__init__(name)
+        self.vector = vector
+
+
+class _PackedModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, kind.vector)  # type: ignore[no-untyped-call]
+
+
+extending.register_model(_Packed)(_PackedModel)
+
+_SHORT, _HALF, _LONG = ir.IntType(16), ir.HalfType(), ir.IntType(64)
+_S16, _W8, _F8 = _vector(16, _SHORT), _vector(8, _I32), _vector(8, _FLOAT)
+
+words, steps, floats = _Packed("words", _W8), _Packed("steps", _S16), _Packed("floats", _F8)
+
+
+def _host_has(v: _Vectors, feature: str) -> bool:
+    """Whether numba compiles for an x86 with this feature; numba's cache keeps hosts apart."""
+    triple, _, features = v.context.codegen().magic_tuple()
+    return triple.startswith("x86_64") and f"+{feature}" in features.split(",")
+
+
+def _pick(v: _Vectors, value: Any, lanes: list[int]) -> Any:
+    order = ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
+    return v.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), order)
+
+
+def _call(v: _Vectors, name: str, result: Any, *args: Any) -> Any:
+    return v.b.call(v.b.module.declare_intrinsic(name, (), ir.FunctionType(result, [a.type for a in args])), args)
+
+
+def _paired(v: _Vectors, wide: Any, x: tuple[Any, bool], y: tuple[Any, bool]) -> Any:
+    """Neighbours' products summed: ``x[2j] * y[2j] + x[2j+1] * y[2j+1]``; each comes with whether it has a sign."""
+
+    def part(value: Any, signed: bool, first: int) -> Any:
+        return (v.b.sext if signed else v.b.zext)(_pick(v, value, list(range(first, value.type.count, 2))), wide)
+
+    return v.b.add(*(v.b.mul(part(*x, first), part(*y, first)) for first in (0, 1)))
+
+
+def _pairs(v: _Vectors, unsigned: Any, signed: Any) -> Any:
+    """32 unsigned bytes, at most 63, times 32 signed ones, two and two: no sum leaves 16 bits."""
+    if _host_has(v, "avx2"):
+        return _call(v, "llvm.x86.avx2.pmadd.ub.sw", _S16, unsigned, signed)
+    return _paired(v, _S16, (unsigned, False), (signed, True))
+
+
+def _fours(v: _Vectors, shorts: Any, factors: Any) -> Any:
+    """16 products of int16, two and two."""
+    if _host_has(v, "avx2"):
+        return _call(v, "llvm.x86.avx2.pmadd.wd", _W8, shorts, factors)
+    return _paired(v, _W8, (shorts, True), (factors, True))
+
+
+def _moved(v: _Vectors, at: Any, by: int) -> Any:
+    return v.b.add(at, ir.Constant(at.type, by))
+
+
+def _bits(v: _Vectors, value: Any, shift: int, mask: int) -> Any:
+    """Bytes shifted to the right, or to the left by a negative `shift`, and masked."""
+    moved = v.b.lshr(value, _all(value.type, shift)) if shift >= 0 else v.b.shl(value, _all(value.type, -shift))
+    return v.b.and_(moved, _all(value.type, mask))
+
+
+def _nibbles(v: _Vectors, packed: Any) -> tuple[Any, Any]:
+    return _bits(v, packed, 0, 15), _bits(v, packed, 4, 15)
+
+
+@intrinsic
+def dot_bytes(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 32 int8 `qs` times ``codes[at:at+32]``."""
+
+    def body(v: _Vectors) -> Any:
+        rows = (v.load(0, _B32), v.load(1, _B32, v.args[2]))
+        low, high = zip(*(v.halves(v.b.sext(row, _vector(32, _SHORT))) for row in rows), strict=True)
+        return v.b.add(_fours(v, *low), _fours(v, *high))
+
+    return _function(lambda q, c, i: words(q, c, types.intp), body)(qs, codes, at)
+
+
+@kernel
+def dot_bytes_twin(qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_bytes`, summed."""
+    total = i32(0)
+    for j in range(32):
+        total += i32(qs[j]) * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_nibbles(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 32 codes 0 … 15 of 16 bytes, as `split_nibbles` gives them, times ``codes[at:at+32]``."""
+
+    def body(v: _Vectors) -> Any:
+        unsigned = v.join(*_nibbles(v, v.load(0, _B16)))
+        return _fours(v, _pairs(v, unsigned, v.load(1, _B32, v.args[2])), _all(_S16, 1))
+
+    return _function(lambda q, c, i: words(q, c, types.intp), body)(qs, codes, at)
+
+
+@kernel
+def dot_nibbles_twin(qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_nibbles`, summed."""
+    total = i32(0)
+    for j in range(16):
+        total += i32(qs[j] & u8(15)) * i32(codes[at + j]) + i32(qs[j] >> u8(4)) * i32(codes[at + j + 16])
+    return total
+
+
+@intrinsic
+def dot_fives(typingctx, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 32 codes 0 … 31, as `split_fives` gives them, times ``codes[at:at+32]``; `qh` is 4 bytes."""
+
+    def body(v: _Vectors) -> Any:
+        set_bits = v.b.bitcast(v.load(0, _I32), _vector(32, _BIT))
+        fifth = v.b.select(set_bits, _all(_B32, 16), _all(_B32, 0))
+        unsigned = v.b.or_(v.join(*_nibbles(v, v.load(1, _B16))), fifth)
+        return _fours(v, _pairs(v, unsigned, v.load(2, _B32, v.args[3])), _all(_S16, 1))
+
+    return _function(lambda h, q, c, i: words(h, q, c, types.intp), body)(qh, qs, codes, at)
+
+
+@kernel
+def dot_fives_twin(qh, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_fives`, summed."""
+    total = i32(0)
+    for j in range(32):
+        fifth = u8(u8(u8(qh[j // 8] >> u8(j % 8)) & u8(1)) << u8(4))
+        low = u8(qs[j % 16] >> u8(4 * (j // 16))) & u8(15)
+        total += i32(u8(low | fifth)) * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def two_sums(typingctx, sums, at):  # type: ignore[no-untyped-def]
+    """Words: ``sums[at]``, ``sums[at+1]`` and zeros."""
+
+    def body(v: _Vectors) -> Any:
+        two = v.load(0, _vector(2, _I32), v.args[1])
+        zeros = ir.Constant(two.type, [0, 0])
+        return v.b.shuffle_vector(two, zeros, ir.Constant(_W8, [0, 1, 2, 3, 2, 3, 2, 3]))
+
+    return _function(lambda s, i: words(s, types.intp), body)(sums, at)
+
+
+@kernel
+def two_sums_twin(sums, at):  # type: ignore[no-untyped-def]
+    """Plain form of `two_sums`, summed."""
+    return sums[at] + sums[at + 1]
+
+
+@intrinsic
+def less(typingctx, x, y, shift):  # type: ignore[no-untyped-def]
+    """Words: ``x - (y << shift)``, the offset that all codes share taken off."""
+
+    def body(v: _Vectors) -> Any:
+        return v.b.sub(v.args[0], v.b.shl(v.args[1], v.splat(v.args[2], _W8)))
+
+    return _function(lambda a, b, n: words(words, words, types.int32), body)(x, y, shift)
+
+
+def _bytes(v: _Vectors, value: Any, shift: int, mask: int) -> Any:
+    """Eight bytes in an int64: the whole shifted to the right, each byte masked."""
+    moved = v.b.lshr(value, ir.Constant(_LONG, shift))
+    return v.b.and_(moved, ir.Constant(_LONG, mask * 0x0101010101010101))
+
+
+def _sixteen(v: _Vectors, low: Any, high: Any) -> Any:
+    """Sixteen bytes from two int64."""
+    both = ir.Constant(_vector(2, _LONG), ir.Undefined)
+    for k, half in enumerate((low, high)):
+        both = v.b.insert_element(both, half, ir.Constant(_I32, k))
+    return v.b.bitcast(both, _B16)
+
+
+def _four_bytes_twice(v: _Vectors, at: int, shift: int) -> Any:
+    """Four bytes in an int64, and above them the same ones shifted to the right by `shift`; its top bits are noise."""
+    four = v.b.zext(v.load(0, _I32, ir.Constant(_LONG, at)), _LONG)
+    return v.b.or_(four, v.b.shl(four, ir.Constant(_LONG, 32 - shift)))
+
+
+@kernel
+def less_twin(x, y, shift):  # type: ignore[no-untyped-def]
+    """Plain form of `less`, of totals."""
+    return x - (y << shift)
+
+
+@intrinsic
+def six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
+    """Eight steps of scales, then eight of minimums, from the 12 bytes that `six_bit_pairs` reads."""
+
+    def body(v: _Vectors) -> Any:
+        first, last = v.load(0, _LONG), _four_bytes_twice(v, 8, 4)
+        high = v.b.or_(_bytes(v, last, 0, 15), _bytes(v, first, 2, 48))
+        fours = [0, 2, 1, 3]  # scales 0 … 3, minimums 0 … 3, then the others
+        order = [4 * k + j for k in fours for j in range(4)]
+        return v.b.zext(_pick(v, _sixteen(v, _bytes(v, first, 0, 63), high), order), _S16)
+
+    return _function(lambda p: steps(p), body)(packed)
+
+
+@kernel
+def six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `six_bit_steps`, into `out`."""
+    for j in range(4):
+        out[j], out[j + 8] = packed[j] & u8(63), packed[j + 4] & u8(63)
+        out[j + 4] = u8((packed[j + 8] & u8(15)) | u8(u8(packed[j] >> u8(6)) << u8(4)))
+        out[j + 12] = u8((packed[j + 8] >> u8(4)) | u8(u8(packed[j + 4] >> u8(6)) << u8(4)))
+
+
+# Sub-blocks of 16: the two halves of 32 bytes meet steps 2 k and 2 k + 1, which stand in the two halves of a vector.
+_EVEN_ODD = [*range(0, 16, 2), *range(1, 16, 2)]
+
+
+@intrinsic
+def byte_steps(typingctx, scales):  # type: ignore[no-untyped-def]
+    """Steps from sixteen int8 `scales`: those of even sub-blocks, then those of odd ones."""
+
+    def body(v: _Vectors) -> Any:
+        return v.b.sext(_pick(v, v.load(0, _B16), _EVEN_ODD), _S16)
+
+    return _function(lambda s: steps(s), body)(scales)
+
+
+@kernel
+def byte_steps_twin(scales, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `byte_steps`, into `out`."""
+    for j in range(8):
+        out[j], out[j + 8] = scales[2 * j], scales[2 * j + 1]
+
+
+@intrinsic
+def nibble_steps(typingctx, scales, shift):  # type: ignore[no-untyped-def]
+    """Steps from four bits, `shift` up, of sixteen bytes: those of even sub-blocks, then those of odd ones."""
+
+    def body(v: _Vectors) -> Any:
+        four = v.b.and_(v.b.lshr(v.load(0, _B16), v.splat(v.args[1], _B16)), _all(_B16, 15))
+        return v.b.zext(_pick(v, four, _EVEN_ODD), _S16)
+
+    return _function(lambda s, n: steps(s, types.uint8), body)(scales, shift)
+
+
+@kernel
+def nibble_steps_twin(scales, shift, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `nibble_steps`, into `out`."""
+    for j in range(8):
+        out[j] = u8(scales[2 * j] >> shift) & u8(15)
+        out[j + 8] = u8(scales[2 * j + 1] >> shift) & u8(15)
+
+
+@intrinsic
+def centred_six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
+    """Steps −32 … 31 from the 12 bytes of Q3_K: those of even sub-blocks, then those of odd ones."""
+
+    def body(v: _Vectors) -> Any:
+        first, last = v.load(0, _LONG), _four_bytes_twice(v, 8, 2)
+        low = v.b.or_(_bytes(v, first, 0, 15), v.b.shl(_bytes(v, last, 0, 3), ir.Constant(_LONG, 4)))
+        high = v.b.or_(_bytes(v, first, 4, 15), _bytes(v, last, 0, 48))
+        six = v.b.zext(_pick(v, _sixteen(v, low, high), _EVEN_ODD), _S16)
+        return v.b.sub(six, _all(_S16, 32))
+
+    return _function(lambda p: steps(p), body)(packed)
+
+
+@kernel
+def centred_six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `centred_six_bit_steps`, into `out`."""
+    for j in range(16):
+        low = u8(packed[j % 8] >> u8(4 * (j // 8))) & u8(15)
+        high = u8(packed[8 + j % 4] >> u8(2 * (j // 4))) & u8(3)
+        out[j // 2 + 8 * (j % 2)] = i32(u8(low | u8(high << u8(4)))) - i32(32)
+
+
+@intrinsic
+def load_steps(typingctx, array):  # type: ignore[no-untyped-def]
+    """Steps from sixteen int16."""
+    return _function(lambda a: steps(a), lambda v: v.load(0, _S16))(array)
+
+
+@intrinsic
+def store_steps(typingctx, value, array):  # type: ignore[no-untyped-def]
+    """Steps into sixteen int16."""
+    return _function(lambda x, a: types.void(steps, a), lambda v: v.store(v.args[0], 1))(value, array)
+
+
+def _super_dot(v: _Vectors, quarters: list[Any], factors: Callable[[int], Any], codes: int, at: Any) -> Any:
+    """Words: eight times 32 unsigned bytes, times as many codes from `at`, times their ``factors``."""
+    total = ir.Constant(_W8, [0] * 8)
+    for k, unsigned in enumerate(quarters):
+        pairs = _pairs(v, unsigned, v.load(codes, _B32, _moved(v, at, 32 * k)))
+        total = v.b.add(total, _fours(v, pairs, factors(k)))
+    return total
+
+
+def _one_step(v: _Vectors) -> Callable[[int], Any]:
+    """What 32 weights share in one sub-block."""
+    return lambda k: _pick(v, v.args[0], [k] * 16)
+
+
+def _two_steps(v: _Vectors) -> Callable[[int], Any]:
+    """What 32 weights share in two sub-blocks of 16."""
+    return lambda k: _pick(v, v.args[0], [k] * 8 + [k + 8] * 8)
+
+
+def _twos(v: _Vectors, argument: int) -> list[Any]:
+    halves = (v.load(argument, _B32, ir.Constant(_LONG, 32 * k)) for k in range(2))
+    return [_bits(v, packed, shift, 3) for packed in halves for shift in (0, 2, 4, 6)]
+
+
+def _nibbles_of_quarters(v: _Vectors, argument: int) -> list[Any]:
+    quarters = (v.load(argument, _B32, ir.Constant(_LONG, 32 * k)) for k in range(4))
+    return [part for packed in quarters for part in _nibbles(v, packed)]
+
+
+@intrinsic
+def dot_nibbles_k(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 256 codes 0 … 15 of Q4_K, times the first eight `factors`, times ``codes[at:at+256]``."""
+
+    def body(v: _Vectors) -> Any:
+        quarters = _nibbles_of_quarters(v, 1)
+        return _super_dot(v, quarters, _one_step(v), 2, v.args[3])
+
+    return _function(lambda s, q0, c, i: words(steps, q0, c, types.intp), body)(factors, qs, codes, at)
+
+
+@kernel
+def dot_nibbles_k_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_nibbles_k`, summed."""
+    total = i32(0)
+    for j in range(256):
+        code = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
+        total += i32(code) * i32(factors[j // 32]) * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_fives_k(typingctx, factors, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 256 codes 0 … 31 of Q5_K, times the first eight `factors`, times ``codes[at:at+256]``."""
+
+    def body(v: _Vectors) -> Any:
+        fifths, quarters = v.load(1, _B32), _nibbles_of_quarters(v, 2)
+        quarters = [v.b.or_(low, _bits(v, fifths, k - 4, 16)) for k, low in enumerate(quarters)]
+        return _super_dot(v, quarters, _one_step(v), 3, v.args[4])
+
+    return _function(lambda s, q0, q1, c, i: words(steps, q0, q1, c, types.intp), body)(factors, qh, qs, codes, at)
+
+
+@kernel
+def dot_fives_k_twin(factors, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_fives_k`, summed."""
+    total = i32(0)
+    for j in range(256):
+        low = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
+        fifth = u8(u8(u8(qh[j % 32] >> u8(j // 32)) & u8(1)) << u8(4))
+        total += i32(u8(low | fifth)) * i32(factors[j // 32]) * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_mins(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
+    """Words: the last eight `factors` times the sums of 32 codes each, from ``sums[at:at+16]``."""
+
+    def body(v: _Vectors) -> Any:
+        all_sums = v.load(1, _vector(16, _I32), v.args[2])
+        pairs = v.b.add(*(_pick(v, all_sums, list(range(first, 16, 2))) for first in (0, 1)))
+        short = v.b.sext(v.b.trunc(pairs, _vector(8, _SHORT)), _W8)  # they fit, and 16-bit products are cheaper
+        return v.b.mul(v.b.sext(v.halves(v.args[0])[1], _W8), short)
+
+    return _function(lambda f, s, i: words(steps, s, types.intp), body)(factors, sums, at)
+
+
+@kernel
+def dot_mins_twin(factors, sums, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_mins`, summed."""
+    total = i32(0)
+    for j in range(16):
+        total += i32(factors[8 + j // 2]) * sums[at + j]
+    return total
+
+
+@intrinsic
+def dot_twos(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 256 codes 0 … 3 of Q2_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+
+    def body(v: _Vectors) -> Any:
+        return _super_dot(v, _twos(v, 1), _two_steps(v), 2, v.args[3])
+
+    return _function(lambda s, q0, c, i: words(steps, q0, c, types.intp), body)(factors, qs, codes, at)
+
+
+@kernel
+def dot_twos_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_twos`, summed."""
+    total = i32(0)
+    for j in range(256):
+        code = u8(qs[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
+        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
+        total += i32(code) * step * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_threes(typingctx, factors, hmask, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 256 codes 0 … 7 of Q3_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+
+    def body(v: _Vectors) -> Any:
+        thirds = v.load(1, _B32)
+        quarters = [v.b.or_(low, _bits(v, thirds, k - 2, 4)) for k, low in enumerate(_twos(v, 2))]
+        return _super_dot(v, quarters, _two_steps(v), 3, v.args[4])
+
+    return _function(lambda s, h0, q1, c, i: words(steps, h0, q1, c, types.intp), body)(factors, hmask, qs, codes, at)
+
+
+@kernel
+def dot_threes_twin(factors, hmask, qs, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_threes`, summed."""
+    total = i32(0)
+    for j in range(256):
+        low = u8(qs[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
+        third = u8(u8(u8(hmask[j % 32] >> u8(j // 32)) & u8(1)) << u8(2))
+        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
+        total += i32(u8(low | third)) * step * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_sixes(typingctx, factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 256 codes 0 … 63 of Q6_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+
+    def body(v: _Vectors) -> Any:
+        quarters = []
+        for half in range(2):
+            low = [v.load(1, _B32, ir.Constant(_LONG, 64 * half + k)) for k in (0, 32)]
+            high = v.load(2, _B32, ir.Constant(_LONG, 32 * half))
+            fours = [_bits(v, part, shift, 15) for shift in (0, 4) for part in low]
+            upper = [_bits(v, high, shift, 48) for shift in (-4, -2, 0, 2)]
+            quarters += [v.b.or_(*pair) for pair in zip(fours, upper, strict=True)]
+        return _super_dot(v, quarters, _two_steps(v), 3, v.args[4])
+
+    return _function(lambda s, q0, q1, c, i: words(steps, q0, q1, c, types.intp), body)(factors, ql, qh, codes, at)
+
+
+@kernel
+def dot_sixes_twin(factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_sixes`, summed."""
+    total = i32(0)
+    for j in range(256):
+        low = u8(ql[j // 128 * 64 + j % 64] >> u8(4 * (j // 64 % 2))) & u8(15)
+        high = u8(qh[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
+        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
+        total += i32(u8(low | u8(high << u8(4)))) * step * i32(codes[at + j])
+    return total
+
+
+@intrinsic
+def dot_steps(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
+    """Words: sixteen `factors`, even ones first, times ``sums[at:at+16]``: what an offset of all codes adds up to."""
+
+    def body(v: _Vectors) -> Any:
+        short = v.b.trunc(v.load(1, _vector(16, _I32), v.args[2]), _S16)
+        return _fours(v, v.args[0], _pick(v, short, _EVEN_ODD))
+
+    return _function(lambda f, s, i: words(steps, s, types.intp), body)(factors, sums, at)
+
+
+@kernel
+def dot_steps_twin(factors, sums, at):  # type: ignore[no-untyped-def]
+    """Plain loop of `dot_steps`, summed."""
+    total = i32(0)
+    for j in range(16):
+        total += i32(factors[j // 2 + 8 * (j % 2)]) * sums[at + j]
+    return total
+
+
+def _float(v: _Vectors, halves: Any) -> Any:
+    """Eight float32 from the bits of eight float16."""
+    if _host_has(v, "f16c") or v.context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64")):
+        return v.b.fpext(v.b.bitcast(halves, _vector(8, _HALF)), _F8)
+    wide = v.b.zext(halves, _W8)  # as qviz._numba.half_float
+    moved = v.b.shl(v.b.and_(wide, _all(_W8, 0x7FFF)), _all(_W8, 13))
+    scaled = v.b.bitcast(v.b.fmul(v.b.bitcast(moved, _F8), ir.Constant(_F8, [2.0**112] * 8)), _W8)
+    special = v.b.icmp_unsigned(">=", moved, _all(_W8, 0x0F800000))
+    value = v.b.select(special, v.b.or_(moved, _all(_W8, 0x7F800000)), scaled)
+    sign = v.b.shl(v.b.and_(wide, _all(_W8, 0x8000)), _all(_W8, 16))
+    return v.b.bitcast(v.b.or_(value, sign), _F8)
+
+
+@intrinsic
+def no_floats(typingctx):  # type: ignore[no-untyped-def]
+    """Eight zeros."""
+    return _function(lambda: floats(), lambda v: ir.Constant(_F8, [0.0] * 8))()
+
+
+@intrinsic
+def add_scaled(typingctx, total, products, d, x):  # type: ignore[no-untyped-def]
+    """``total + d * x * products`` in eight float32; `d` is the bits of a float16, `x` a float32.
+
+    The last product and the sum are rounded once where the host can do that.
+    """
+
+    def body(v: _Vectors) -> Any:
+        before, products, d, x = v.args
+        scale = v.b.fmul(_float(v, v.splat(d, _vector(8, _SHORT))), v.splat(x, _F8))
+        return _call(v, "llvm.fmuladd.v8f32", _F8, scale, v.b.sitofp(products, _F8), before)
+
+    return _function(lambda t, p, d, x: floats(floats, words, types.uint16, types.float32), body)(total, products, d, x)
+
+
+@kernel
+def add_scaled_twin(total, products, d, x):  # type: ignore[no-untyped-def]
+    """Plain form of `add_scaled`, of totals."""
+    return total + half_float(d) * x * f32(products)
+
+
+@intrinsic
+def add_scaled_and_low(typingctx, total, products, d, m, x, sums, at):  # type: ignore[no-untyped-def]
+    """`add_scaled`, and ``m * x * (sums[at] + sums[at+1])``: what the minimum adds; both float16 convert as one."""
+
+    def body(v: _Vectors) -> Any:
+        before, products, d, m, x, _, at = v.args
+        bits = v.b.or_(v.b.zext(d, _I32), v.b.shl(v.b.zext(m, _I32), ir.Constant(_I32, 16)))
+        both = _float(v, v.b.bitcast(v.splat(bits, _vector(4, _I32)), _vector(8, _SHORT)))
+        scale = v.b.fmul(_pick(v, both, [0, 0, 2, 2, 4, 4, 6, 6]), v.splat(x, _F8))
+        two = v.load(5, _vector(2, _I32), at)
+        odd = v.b.shuffle_vector(two, ir.Constant(two.type, [0, 0]), ir.Constant(_W8, [2, 0, 2, 1, 2, 2, 2, 2]))
+        low = v.b.fmul(v.b.sitofp(odd, _F8), v.splat(x, _F8))
+        after = _call(v, "llvm.fmuladd.v8f32", _F8, both, low, before)
+        return _call(v, "llvm.fmuladd.v8f32", _F8, scale, v.b.sitofp(products, _F8), after)
+
+    return _function(
+        lambda t, p, d, m, x, s, i: floats(floats, words, types.uint16, types.uint16, types.float32, s, types.intp),
+        body,
+    )(total, products, d, m, x, sums, at)
+
+
+@kernel
+def add_scaled_and_low_twin(total, products, d, m, x, sums, at):  # type: ignore[no-untyped-def]
+    """Plain form of `add_scaled_and_low`, of totals."""
+    return total + half_float(d) * x * f32(products) + half_float(m) * x * f32(sums[at] + sums[at + 1])
+
+
+@intrinsic
+def total(typingctx, values):  # type: ignore[no-untyped-def]
+    """Sum of eight float32, halves first; or of eight int32."""
+
+    def body(v: _Vectors) -> Any:
+        value = v.args[0]
+        while value.type.count > 1:
+            count = value.type.count // 2
+            parts = [_pick(v, value, list(range(k, k + count))) for k in (0, count)]
+            value = (v.b.fadd if values == floats else v.b.add)(*parts)
+        return v.b.extract_element(value, ir.Constant(_I32, 0))
+
+    return _function(lambda x: (types.float32 if x == floats else types.int32)(x), body)(values)
