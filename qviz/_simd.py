@@ -901,6 +901,11 @@ def less(typingctx, x, y, shift):  # type: ignore[no-untyped-def]
     return _function(lambda a, b, n: words(words, words, types.int32), body)(x, y, shift)
 
 
+# `steps` are sixteen factors, one for each sub-block of 16 weights, as int16: those of even sub-blocks in the lower
+# half of the vector, those of odd ones in the upper half, since the halves of 32 weights meet them there.
+_EVEN_ODD = [*range(0, 16, 2), *range(1, 16, 2)]
+
+
 def _bytes(v: _Vectors, value: Any, shift: int, mask: int) -> Any:
     """Eight bytes in an int64: the whole shifted to the right, each byte masked."""
     moved = v.b.lshr(value, ir.Constant(_LONG, shift))
@@ -927,36 +932,46 @@ def less_twin(x, y, shift):  # type: ignore[no-untyped-def]
     return x - (y << shift)
 
 
+def _six_bits(v: _Vectors, first_of_mins: int) -> Any:
+    first, last = v.load(0, _LONG), _four_bytes_twice(v, 8, 4)
+    high = v.b.or_(_bytes(v, last, 0, 15), _bytes(v, first, 2, 48))
+    order = [k + first_of_mins for k in (0, 1, 2, 3, 8, 9, 10, 11)]
+    return v.b.zext(_pick(v, _sixteen(v, _bytes(v, first, 0, 63), high), order * 2), _S16)
+
+
 @intrinsic
 def six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
-    """Eight steps of scales, then eight of minimums, from the 12 bytes that `six_bit_pairs` reads."""
-
-    def body(v: _Vectors) -> Any:
-        first, last = v.load(0, _LONG), _four_bytes_twice(v, 8, 4)
-        high = v.b.or_(_bytes(v, last, 0, 15), _bytes(v, first, 2, 48))
-        fours = [0, 2, 1, 3]  # scales 0 … 3, minimums 0 … 3, then the others
-        order = [4 * k + j for k in fours for j in range(4)]
-        return v.b.zext(_pick(v, _sixteen(v, _bytes(v, first, 0, 63), high), order), _S16)
-
-    return _function(lambda p: steps(p), body)(packed)
+    """Steps of the eight scales, each for two halves of 32 weights, from the 12 bytes that `six_bit_pairs` reads."""
+    return _function(lambda p: steps(p), lambda v: _six_bits(v, 0))(packed)
 
 
 @kernel
 def six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
     """Plain loop of `six_bit_steps`, into `out`."""
-    for j in range(4):
-        out[j], out[j + 8] = packed[j] & u8(63), packed[j + 4] & u8(63)
-        out[j + 4] = u8((packed[j + 8] & u8(15)) | u8(u8(packed[j] >> u8(6)) << u8(4)))
-        out[j + 12] = u8((packed[j + 8] >> u8(4)) | u8(u8(packed[j + 4] >> u8(6)) << u8(4)))
+    for j in range(16):
+        k = j % 4
+        upper = u8((packed[k + 8] & u8(15)) | u8(u8(packed[k] >> u8(6)) << u8(4)))
+        out[j] = packed[k] & u8(63) if j % 8 < 4 else upper
 
 
-# Sub-blocks of 16: the two halves of 32 bytes meet steps 2 k and 2 k + 1, which stand in the two halves of a vector.
-_EVEN_ODD = [*range(0, 16, 2), *range(1, 16, 2)]
+@intrinsic
+def six_bit_mins(typingctx, packed):  # type: ignore[no-untyped-def]
+    """Steps of the eight minimums, as `six_bit_steps`."""
+    return _function(lambda p: steps(p), lambda v: _six_bits(v, 4))(packed)
+
+
+@kernel
+def six_bit_mins_twin(packed, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `six_bit_mins`, into `out`."""
+    for j in range(16):
+        k = j % 4
+        upper = u8((packed[k + 8] >> u8(4)) | u8(u8(packed[k + 4] >> u8(6)) << u8(4)))
+        out[j] = packed[k + 4] & u8(63) if j % 8 < 4 else upper
 
 
 @intrinsic
 def byte_steps(typingctx, scales):  # type: ignore[no-untyped-def]
-    """Steps from sixteen int8 `scales`: those of even sub-blocks, then those of odd ones."""
+    """Steps from sixteen int8 `scales`: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
         return v.b.sext(_pick(v, v.load(0, _B16), _EVEN_ODD), _S16)
@@ -973,7 +988,7 @@ def byte_steps_twin(scales, out):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def nibble_steps(typingctx, scales, shift):  # type: ignore[no-untyped-def]
-    """Steps from four bits, `shift` up, of sixteen bytes: those of even sub-blocks, then those of odd ones."""
+    """Steps from four bits, `shift` up, of sixteen bytes: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
         four = v.b.and_(v.b.lshr(v.load(0, _B16), v.splat(v.args[1], _B16)), _all(_B16, 15))
@@ -992,7 +1007,7 @@ def nibble_steps_twin(scales, shift, out):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def centred_six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
-    """Steps −32 … 31 from the 12 bytes of Q3_K: those of even sub-blocks, then those of odd ones."""
+    """Steps −32 … 31 from the 12 bytes of Q3_K: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
         first, last = v.load(0, _LONG), _four_bytes_twice(v, 8, 2)
@@ -1025,23 +1040,13 @@ def store_steps(typingctx, value, array):  # type: ignore[no-untyped-def]
     return _function(lambda x, a: types.void(steps, a), lambda v: v.store(v.args[0], 1))(value, array)
 
 
-def _super_dot(v: _Vectors, quarters: list[Any], factors: Callable[[int], Any], codes: int, at: Any) -> Any:
-    """Words: eight times 32 unsigned bytes, times as many codes from `at`, times their ``factors``."""
+def _super_dot(v: _Vectors, quarters: list[Any], codes: int, at: Any) -> Any:
+    """Words: eight times 32 unsigned bytes, times as many codes from `at`, times their steps."""
     total = ir.Constant(_W8, [0] * 8)
     for k, unsigned in enumerate(quarters):
         pairs = _pairs(v, unsigned, v.load(codes, _B32, _moved(v, at, 32 * k)))
-        total = v.b.add(total, _fours(v, pairs, factors(k)))
+        total = v.b.add(total, _fours(v, pairs, _pick(v, v.args[0], [k] * 8 + [k + 8] * 8)))
     return total
-
-
-def _one_step(v: _Vectors) -> Callable[[int], Any]:
-    """What 32 weights share in one sub-block."""
-    return lambda k: _pick(v, v.args[0], [k] * 16)
-
-
-def _two_steps(v: _Vectors) -> Callable[[int], Any]:
-    """What 32 weights share in two sub-blocks of 16."""
-    return lambda k: _pick(v, v.args[0], [k] * 8 + [k + 8] * 8)
 
 
 def _twos(v: _Vectors, argument: int) -> list[Any]:
@@ -1056,11 +1061,11 @@ def _nibbles_of_quarters(v: _Vectors, argument: int) -> list[Any]:
 
 @intrinsic
 def dot_nibbles_k(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
-    """Words: 256 codes 0 … 15 of Q4_K, times the first eight `factors`, times ``codes[at:at+256]``."""
+    """Words: 256 codes 0 … 15 of Q4_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
         quarters = _nibbles_of_quarters(v, 1)
-        return _super_dot(v, quarters, _one_step(v), 2, v.args[3])
+        return _super_dot(v, quarters, 2, v.args[3])
 
     return _function(lambda s, q0, c, i: words(steps, q0, c, types.intp), body)(factors, qs, codes, at)
 
@@ -1071,18 +1076,19 @@ def dot_nibbles_k_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
     total = i32(0)
     for j in range(256):
         code = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
-        total += i32(code) * i32(factors[j // 32]) * i32(codes[at + j])
+        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
+        total += i32(code) * step * i32(codes[at + j])
     return total
 
 
 @intrinsic
 def dot_fives_k(typingctx, factors, qh, qs, codes, at):  # type: ignore[no-untyped-def]
-    """Words: 256 codes 0 … 31 of Q5_K, times the first eight `factors`, times ``codes[at:at+256]``."""
+    """Words: 256 codes 0 … 31 of Q5_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
         fifths, quarters = v.load(1, _B32), _nibbles_of_quarters(v, 2)
         quarters = [v.b.or_(low, _bits(v, fifths, k - 4, 16)) for k, low in enumerate(quarters)]
-        return _super_dot(v, quarters, _one_step(v), 3, v.args[4])
+        return _super_dot(v, quarters, 3, v.args[4])
 
     return _function(lambda s, q0, q1, c, i: words(steps, q0, q1, c, types.intp), body)(factors, qh, qs, codes, at)
 
@@ -1094,38 +1100,17 @@ def dot_fives_k_twin(factors, qh, qs, codes, at):  # type: ignore[no-untyped-def
     for j in range(256):
         low = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
         fifth = u8(u8(u8(qh[j % 32] >> u8(j // 32)) & u8(1)) << u8(4))
-        total += i32(u8(low | fifth)) * i32(factors[j // 32]) * i32(codes[at + j])
-    return total
-
-
-@intrinsic
-def dot_mins(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
-    """Words: the last eight `factors` times the sums of 32 codes each, from ``sums[at:at+16]``."""
-
-    def body(v: _Vectors) -> Any:
-        all_sums = v.load(1, _vector(16, _I32), v.args[2])
-        pairs = v.b.add(*(_pick(v, all_sums, list(range(first, 16, 2))) for first in (0, 1)))
-        short = v.b.sext(v.b.trunc(pairs, _vector(8, _SHORT)), _W8)  # they fit, and 16-bit products are cheaper
-        return v.b.mul(v.b.sext(v.halves(v.args[0])[1], _W8), short)
-
-    return _function(lambda f, s, i: words(steps, s, types.intp), body)(factors, sums, at)
-
-
-@kernel
-def dot_mins_twin(factors, sums, at):  # type: ignore[no-untyped-def]
-    """Plain loop of `dot_mins`, summed."""
-    total = i32(0)
-    for j in range(16):
-        total += i32(factors[8 + j // 2]) * sums[at + j]
+        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
+        total += i32(u8(low | fifth)) * step * i32(codes[at + j])
     return total
 
 
 @intrinsic
 def dot_twos(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
-    """Words: 256 codes 0 … 3 of Q2_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+    """Words: 256 codes 0 … 3 of Q2_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
-        return _super_dot(v, _twos(v, 1), _two_steps(v), 2, v.args[3])
+        return _super_dot(v, _twos(v, 1), 2, v.args[3])
 
     return _function(lambda s, q0, c, i: words(steps, q0, c, types.intp), body)(factors, qs, codes, at)
 
@@ -1143,12 +1128,12 @@ def dot_twos_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def dot_threes(typingctx, factors, hmask, qs, codes, at):  # type: ignore[no-untyped-def]
-    """Words: 256 codes 0 … 7 of Q3_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+    """Words: 256 codes 0 … 7 of Q3_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
         thirds = v.load(1, _B32)
         quarters = [v.b.or_(low, _bits(v, thirds, k - 2, 4)) for k, low in enumerate(_twos(v, 2))]
-        return _super_dot(v, quarters, _two_steps(v), 3, v.args[4])
+        return _super_dot(v, quarters, 3, v.args[4])
 
     return _function(lambda s, h0, q1, c, i: words(steps, h0, q1, c, types.intp), body)(factors, hmask, qs, codes, at)
 
@@ -1167,7 +1152,7 @@ def dot_threes_twin(factors, hmask, qs, codes, at):  # type: ignore[no-untyped-d
 
 @intrinsic
 def dot_sixes(typingctx, factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
-    """Words: 256 codes 0 … 63 of Q6_K, times sixteen `factors`, even ones first, times ``codes[at:at+256]``."""
+    """Words: 256 codes 0 … 63 of Q6_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
         quarters = []
@@ -1177,7 +1162,7 @@ def dot_sixes(typingctx, factors, ql, qh, codes, at):  # type: ignore[no-untyped
             fours = [_bits(v, part, shift, 15) for shift in (0, 4) for part in low]
             upper = [_bits(v, high, shift, 48) for shift in (-4, -2, 0, 2)]
             quarters += [v.b.or_(*pair) for pair in zip(fours, upper, strict=True)]
-        return _super_dot(v, quarters, _two_steps(v), 3, v.args[4])
+        return _super_dot(v, quarters, 3, v.args[4])
 
     return _function(lambda s, q0, q1, c, i: words(steps, q0, q1, c, types.intp), body)(factors, ql, qh, codes, at)
 
@@ -1196,7 +1181,7 @@ def dot_sixes_twin(factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def dot_steps(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
-    """Words: sixteen `factors`, even ones first, times ``sums[at:at+16]``: what an offset of all codes adds up to."""
+    """Words: `factors` times ``sums[at:at+16]``: what an offset of all codes adds up to."""
 
     def body(v: _Vectors) -> Any:
         short = v.b.trunc(v.load(1, _vector(16, _I32), v.args[2]), _S16)
@@ -1255,30 +1240,29 @@ def add_scaled_twin(total, products, d, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def add_scaled_and_low(typingctx, total, products, d, m, x, sums, at):  # type: ignore[no-untyped-def]
-    """`add_scaled`, and ``m * x * (sums[at] + sums[at+1])``: what the minimum adds; both float16 convert as one."""
+def add_two_scaled(typingctx, total, products, d, x, others, m, y):  # type: ignore[no-untyped-def]
+    """``total + d * x * products + m * y * others`` as by `add_scaled`; one conversion serves `d` and `m`."""
 
     def body(v: _Vectors) -> Any:
-        before, products, d, m, x, _, at = v.args
+        before, products, d, x, others, m, y = v.args
         bits = v.b.or_(v.b.zext(d, _I32), v.b.shl(v.b.zext(m, _I32), ir.Constant(_I32, 16)))
         both = _float(v, v.b.bitcast(v.splat(bits, _vector(4, _I32)), _vector(8, _SHORT)))
-        scale = v.b.fmul(_pick(v, both, [0, 0, 2, 2, 4, 4, 6, 6]), v.splat(x, _F8))
-        two = v.load(5, _vector(2, _I32), at)
-        odd = v.b.shuffle_vector(two, ir.Constant(two.type, [0, 0]), ir.Constant(_W8, [2, 0, 2, 1, 2, 2, 2, 2]))
-        low = v.b.fmul(v.b.sitofp(odd, _F8), v.splat(x, _F8))
-        after = _call(v, "llvm.fmuladd.v8f32", _F8, both, low, before)
-        return _call(v, "llvm.fmuladd.v8f32", _F8, scale, v.b.sitofp(products, _F8), after)
+        order = ir.Constant(_W8, [0, 8] * 4)
+        both = v.b.fmul(both, v.b.shuffle_vector(v.splat(x, _F8), v.splat(y, _F8), order))
+        after = before
+        for first, integers in ((1, others), (0, products)):
+            scale = _pick(v, both, [first + k for k in (0, 0, 2, 2, 4, 4, 6, 6)])
+            after = _call(v, "llvm.fmuladd.v8f32", _F8, scale, v.b.sitofp(integers, _F8), after)
+        return after
 
-    return _function(
-        lambda t, p, d, m, x, s, i: floats(floats, words, types.uint16, types.uint16, types.float32, s, types.intp),
-        body,
-    )(total, products, d, m, x, sums, at)
+    h, f = types.uint16, types.float32
+    return _function(lambda *_: floats(floats, words, h, f, words, h, f), body)(total, products, d, x, others, m, y)
 
 
 @kernel
-def add_scaled_and_low_twin(total, products, d, m, x, sums, at):  # type: ignore[no-untyped-def]
-    """Plain form of `add_scaled_and_low`, of totals."""
-    return total + half_float(d) * x * f32(products) + half_float(m) * x * f32(sums[at] + sums[at + 1])
+def add_two_scaled_twin(total, products, d, x, others, m, y):  # type: ignore[no-untyped-def]
+    """Plain form of `add_two_scaled`, of totals."""
+    return total + half_float(d) * x * f32(products) + half_float(m) * y * f32(others)
 
 
 @intrinsic

@@ -20,7 +20,7 @@ def _q4_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
 @kernel
 def _q4_1(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
     products = simd.dot_nibbles(block.qs, codes, 32 * k)
-    return simd.add_scaled_and_low(total, products, block.d, block.m, scales[k], sums, 2 * k)
+    return simd.add_two_scaled(total, products, block.d, scales[k], simd.two_sums(sums, 2 * k), block.m, scales[k])
 
 
 @kernel
@@ -32,7 +32,7 @@ def _q5_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
 @kernel
 def _q5_1(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
     products = simd.dot_fives(block.qh, block.qs, codes, 32 * k)
-    return simd.add_scaled_and_low(total, products, block.d, block.m, scales[k], sums, 2 * k)
+    return simd.add_two_scaled(total, products, block.d, scales[k], simd.two_sums(sums, 2 * k), block.m, scales[k])
 
 
 @kernel
@@ -42,23 +42,23 @@ def _q8_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
 
 @kernel
 def _q4_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
-    steps = simd.six_bit_steps(block.scales)
-    total = simd.add_scaled(total, simd.dot_nibbles_k(steps, block.qs, codes, 256 * k), block.d, scales[k])
-    return simd.add_scaled(total, simd.dot_mins(steps, sums, 16 * k), block.dmin, -scales[k])
+    steps, mins = simd.six_bit_steps(block.scales), simd.six_bit_mins(block.scales)
+    products, lows = simd.dot_nibbles_k(steps, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
+    return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel
 def _q5_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
-    steps = simd.six_bit_steps(block.scales)
-    total = simd.add_scaled(total, simd.dot_fives_k(steps, block.qh, block.qs, codes, 256 * k), block.d, scales[k])
-    return simd.add_scaled(total, simd.dot_mins(steps, sums, 16 * k), block.dmin, -scales[k])
+    steps, mins = simd.six_bit_steps(block.scales), simd.six_bit_mins(block.scales)
+    products, lows = simd.dot_fives_k(steps, block.qh, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
+    return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel
 def _q2_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
     steps, mins = simd.nibble_steps(block.scales, u8(0)), simd.nibble_steps(block.scales, u8(4))
-    total = simd.add_scaled(total, simd.dot_twos(steps, block.qs, codes, 256 * k), block.d, scales[k])
-    return simd.add_scaled(total, simd.dot_steps(mins, sums, 16 * k), block.dmin, -scales[k])
+    products, lows = simd.dot_twos(steps, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
+    return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel

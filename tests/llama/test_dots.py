@@ -82,21 +82,21 @@ def test_256_products(name, host):
                 assert vector(*arguments) == twin(*arguments)
 
 
-@pytest.mark.parametrize("name", ["dot_mins", "dot_steps"])
-def test_products_with_sums(name, host):
-    vector = compiled("steps, sums, at", f"simd.total(simd.{name}(simd.load_steps(steps), sums, at))")
+def test_products_with_sums(host):
+    vector = compiled("steps, sums, at", "simd.total(simd.dot_steps(simd.load_steps(steps), sums, at))")
     for codes in activations(512, -128):
         sums = codes.reshape(-1, 16).sum(1, dtype=np.int32)
         for steps in of_bytes(16, np.int8):
             for at in (0, 16):
                 arguments = steps.astype(np.int16), sums, at
-                assert vector(*arguments) == getattr(_simd, f"{name}_twin")(*arguments)
+                assert vector(*arguments) == _simd.dot_steps_twin(*arguments)
 
 
 @pytest.mark.parametrize(
     ("name", "dtype", "n", "more"),
     [
         ("six_bit_steps", np.uint8, 12, ()),
+        ("six_bit_mins", np.uint8, 12, ()),
         ("centred_six_bit_steps", np.uint8, 12, ()),
         ("byte_steps", np.int8, 16, ()),
         ("nibble_steps", np.uint8, 16, (np.uint8(0),)),
@@ -128,21 +128,18 @@ def halves():
 
 def test_scaled(host):
     # every product is exact, and with one word that is not zero so is the sum of the eight lanes
-    sums, x = np.int32([1000, 0, 0, 0]), np.float32(0.25)
-    plain = compiled("d, x, sums", "simd.total(simd.add_scaled(simd.no_floats(), simd.two_sums(sums, 0), d, x))")
-    both = compiled(
-        "d, m, x, sums",
-        "simd.total(simd.add_scaled_and_low(simd.no_floats(), simd.two_sums(sums, 0), d, m, x, sums, 2))",
+    sums, x, y = np.int32([1000, 0, 0, -3]), np.float32(0.25), np.float32(-0.5)
+    one = compiled("d, x, sums", "simd.total(simd.add_scaled(simd.no_floats(), simd.two_sums(sums, 0), d, x))")
+    two = compiled(
+        "d, x, m, y, sums",
+        "simd.total(simd.add_two_scaled(simd.no_floats(), simd.two_sums(sums, 0), d, x, simd.two_sums(sums, 2), m, y))",
     )
+    zero = np.float32(0)
     for d in halves():
         bits = d.view(np.uint16)
-        expected = _simd.add_scaled_twin(np.float32(0), sums[0], bits, x)
-        assert plain(bits, x, sums) == expected == np.float32(d) * 250
-        assert both(bits, np.uint16(0x3C00), x, sums) == expected
-        sums_too = np.int32([1, 0, 3, -1])
-        twin = _simd.add_scaled_and_low_twin(np.float32(0), np.int32(1), bits, bits, x, sums_too, 2)
-        # 0.25 d + 0.5 d, in another order: one rounding apart
-        np.testing.assert_allclose(both(bits, bits, x, sums_too), twin, rtol=2.0**-22)
+        assert one(bits, x, sums) == _simd.add_scaled_twin(zero, sums[0], bits, x) == np.float32(d) * 250
+        for m in halves().view(np.uint16):
+            assert two(bits, x, m, y, sums) == _simd.add_two_scaled_twin(zero, sums[0], bits, x, sums[3], m, y)
 
 
 def blocks_of(name, rows, width, seed=0, exact=False):
