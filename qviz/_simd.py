@@ -1,7 +1,7 @@
 """The few places where numba's loop vectoriser is not enough: explicit, portable LLVM vectors.
 
-No instruction of one CPU is named here: LLVM chooses. Each vector function has beside it a **twin**, the same thing as
-a plain loop: students read the twin, tests compare the two. Kernels reach this module through
+LLVM chooses the instructions (dot products name two of x86). Each vector function has beside it a **twin**,
+the same thing as a plain loop: students read the twin, tests compare the two. Kernels reach this module through
 ``qviz._numba.simd``, which imports it (and numba) only when a kernel is compiled.
 
 Arrays given to these functions must be C-contiguous; nothing here checks a bound.
