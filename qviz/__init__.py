@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         gguf,
         grids,
         imatrix,
+        llama,
         metrics,
         models,
         pipeline,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
+    from qviz.llama.evaluate import perplexity
     from qviz.models import Model, fetch, load
     from qviz.pipeline import quantize_model
 
@@ -38,6 +40,7 @@ _HOME = {
     "Model": "qviz.models",
     "fetch": "qviz.models",
     "load": "qviz.models",
+    "perplexity": "qviz.llama.evaluate",
     "quantize_model": "qviz.pipeline",
 }
 _ROOMS = (
@@ -48,6 +51,7 @@ _ROOMS = (
     "gguf",
     "grids",
     "imatrix",
+    "llama",
     "metrics",
     "models",
     "pipeline",
@@ -68,9 +72,11 @@ __all__ = [
     "gguf",
     "grids",
     "imatrix",
+    "llama",
     "load",
     "metrics",
     "models",
+    "perplexity",
     "pipeline",
     "quantize",
     "quantize_model",

@@ -20,6 +20,7 @@
     ├── ModelError              a model cannot be found, fetched or opened
     │   ├── ModelNotFoundError  not there; says what to run
     │   └── FetchError          the download failed or its checksum is wrong
+    ├── LlamaError              a model that cannot be run, or was asked for what it cannot do
     └── WidgetError             a figure or widget was given something it cannot show
 
 An error names what was wrong, the value, what was expected, and the next step.
@@ -137,6 +138,10 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 class FetchError(ModelError):
     """A download failed, was interrupted for good, or has the wrong checksum."""
+
+
+class LlamaError(QvizError, ValueError):
+    """A model that cannot be run here, or was asked for what it cannot do."""
 
 
 class WidgetError(QvizError, ValueError):

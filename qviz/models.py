@@ -196,6 +196,26 @@ class Model(Mapping[str, QTensor]):
         return list(self)
 
 
+def heldout_text() -> str:
+    """English that the small model was not trained on, in ``data/``: for perplexity."""
+    return _text("tiny-heldout.txt")
+
+
+def calibration_text() -> str:
+    """English that the small model was trained on, in ``data/``: for importance matrices and calibration.
+
+    Never evaluate on what you calibrated on: `heldout_text` is for that.
+    """
+    return _text("tiny-calibration.txt")
+
+
+def _text(name: str) -> str:
+    path = data_dir() / name
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    return path.read_text(encoding="utf-8")
+
+
 def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Model:
     """Open a model. Only its header is read; tensors are mapped from the file when they are used.
 

@@ -153,10 +153,15 @@ class Format:
         return self._unpacking_decoder(name, simd.decode_streaming)
 
     def _unpacking_decoder(self, name: str, decode: Callable[..., None]) -> Callable[..., None]:
-        levels = _keep_codes
-        if self.table is not None:
-            levels = specialise(_look_up_codes, f"look_up_{self}", _table=np.array(self.table, np.int8))
-        return specialise(_unpack_and_decode, name, _unpack=self.unpack_blocks, _levels=levels, _decode=decode)
+        names = {"_unpack": self.unpack_blocks, "_levels": self.code_lookup, "_decode": decode}
+        return specialise(_unpack_and_decode, name, **names)
+
+    @cached_property
+    def code_lookup(self) -> Callable[..., None]:
+        """``(codes)``: replace each code by its level, in place; does nothing where a code is its own level."""
+        if self.table is None:
+            return _keep_codes
+        return specialise(_look_up_codes, f"look_up_{self}", _table=np.array(self.table, np.int8))
 
     def row_size(self, n: int) -> int:
         """Bytes of a row of `n` weights.

@@ -1,0 +1,20 @@
+"""A Llama that runs on quantized weights: tokenizer, forward pass, generation, perplexity."""
+
+from qviz.llama.config import LlamaConfig
+from qviz.llama.evaluate import Perplexity, compare, perplexity
+from qviz.llama.generate import Sampler, generate, generate_tokens
+from qviz.llama.model import KVCache, Llama
+from qviz.llama.tokenizer import Tokenizer
+
+__all__ = [
+    "KVCache",
+    "Llama",
+    "LlamaConfig",
+    "Perplexity",
+    "Sampler",
+    "Tokenizer",
+    "compare",
+    "generate",
+    "generate_tokens",
+    "perplexity",
+]

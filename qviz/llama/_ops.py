@@ -1,0 +1,160 @@
+"""The float arithmetic between the matrices of a Llama: norms, rotation, attention, SwiGLU, log-probabilities.
+
+Sums here may be taken in any order (`loose_kernel`): they decide no byte. All arrays are float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qviz._numba import f32, half_float, i32, kernel, loose_kernel, specialise
+
+_LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.12194440e-4)
+
+
+@loose_kernel
+def exp(x):  # type: ignore[no-untyped-def]
+    """e^x for x ≤ 0 to about 1e-7, in a form that LLVM can put into vectors (Cephes' expf polynomial)."""
+    x = max(x, f32(-87))
+    n = np.floor(x * _LOG2E + f32(0.5))
+    r = x - n * _LN2_HIGH
+    r = r - n * _LN2_LOW
+    p = f32(1.9875691500e-4)
+    p = p * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    p = p * r * r + r + f32(1)
+    return p * i32(i32(i32(n) + i32(127)) << i32(23)).view(np.float32)
+
+
+@loose_kernel
+def rms_norm(x, gain, eps, out):  # type: ignore[no-untyped-def]
+    """``x / sqrt(mean x² + eps) · gain`` for each row (ggml.c: ggml_rms_norm)."""
+    rows, n = x.shape
+    for t in range(rows):
+        total = f32(0)
+        for i in range(n):
+            total += x[t, i] * x[t, i]
+        scale = f32(1) / np.sqrt(total / f32(n) + eps)
+        for i in range(n):
+            out[t, i] = x[t, i] * scale * gain[i]
+
+
+@loose_kernel
+def rotate(x, positions, cos, sin, head_size):  # type: ignore[no-untyped-def]
+    """RoPE in place: each pair (2i, 2i + 1) of each head turns by its position's angle (ggml's NORM mode)."""
+    rows, n = x.shape
+    pairs = cos.shape[1]
+    for t in range(rows):
+        p = positions[t]
+        for h in range(0, n, head_size):
+            for i in range(pairs):
+                a, b = x[t, h + 2 * i], x[t, h + 2 * i + 1]
+                x[t, h + 2 * i] = a * cos[p, i] - b * sin[p, i]
+                x[t, h + 2 * i + 1] = a * sin[p, i] + b * cos[p, i]
+
+
+@loose_kernel
+def causal_softmax(scores, first):  # type: ignore[no-untyped-def]
+    """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
+    n, rows, keys = scores.shape
+    for b in range(n):
+        for t in range(rows):
+            row = scores[b, t]
+            seen = first + t + 1
+            top = row[0]
+            for j in range(seen):
+                top = max(top, row[j])
+            total = f32(0)
+            for j in range(seen):
+                row[j] = exp(row[j] - top)
+                total += row[j]
+            inverse = f32(1) / total
+            for j in range(seen):
+                row[j] *= inverse
+            for j in range(seen, keys):
+                row[j] = f32(0)
+
+
+@loose_kernel
+def swiglu(gate, up):  # type: ignore[no-untyped-def]
+    """``gate / (1 + e^-gate) · up``, written over `gate`."""
+    rows, n = gate.shape
+    for t in range(rows):
+        for i in range(n):
+            g = gate[t, i]
+            e = exp(-abs(g))
+            sigmoid = f32(1) / (f32(1) + e)
+            gate[t, i] = g * (sigmoid if g >= f32(0) else f32(1) - sigmoid) * up[t, i]
+
+
+@loose_kernel
+def log_softmax(logits):  # type: ignore[no-untyped-def]
+    """Logits (rows, n) -> natural logarithms of probabilities, in place."""
+    rows, n = logits.shape
+    for t in range(rows):
+        row = logits[t]
+        top = row[0]
+        for i in range(n):
+            top = max(top, row[i])
+        total = 0.0
+        for i in range(n):
+            total += np.float64(exp(row[i] - top))
+        shift = f32(np.float64(top) + np.log(total))
+        for i in range(n):
+            row[i] -= shift
+
+
+@loose_kernel
+def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
+    """Kullback–Leibler divergence Σ p_base (log p_base − log p) of each row, and whether both prefer the same token."""
+    rows, n = base.shape
+    for t in range(rows):
+        total = 0.0
+        best, ours = 0, 0
+        for i in range(n):
+            p = base[t, i]
+            total += np.float64(exp(p) * (p - log_probs[t, i]))
+        for i in range(n):
+            best = i if base[t, i] > base[t, best] else best
+            ours = i if log_probs[t, i] > log_probs[t, ours] else ours
+        kld[t], same_top[t] = total, best == ours
+
+
+@kernel
+def _is_float(x):  # type: ignore[no-untyped-def]
+    return x
+
+
+@loose_kernel
+def _attend_template(q, keys, values, length, n_head_kv, scores, out):  # type: ignore[no-untyped-def]
+    """One new token: its query heads against `length` cached keys, then the mean of the values."""
+    n_head, head = q.shape
+    share = n_head // n_head_kv
+    scale = f32(1) / np.sqrt(f32(head))
+    for h in range(n_head):
+        at = h // share * head
+        top = f32(-np.inf)
+        for j in range(length):
+            total = f32(0)
+            for i in range(head):
+                total += q[h, i] * _widen(keys[j, at + i])
+            scores[j] = total * scale
+            top = max(top, scores[j])
+        total = f32(0)
+        for j in range(length):
+            scores[j] = exp(scores[j] - top)
+            total += scores[j]
+        for i in range(head):
+            out[h, i] = f32(0)
+        for j in range(length):
+            p = scores[j] / total
+            for i in range(head):
+                out[h, i] += p * _widen(values[j, at + i])
+
+
+_widen = _is_float
+attend_floats = specialise(_attend_template, "attend_floats", _widen=_is_float)
+attend_halves = specialise(_attend_template, "attend_halves", _widen=half_float)

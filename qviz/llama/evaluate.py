@@ -1,0 +1,260 @@
+"""Perplexity, KL divergence and token agreement, as llama.cpp's ``perplexity`` tool defines them.
+
+A text is cut into windows of `n_ctx` tokens; a BOS token replaces the first of each where the model wants one; the
+second half of a window is scored, so that every scored token has at least n_ctx / 2 tokens before it
+(llama.cpp ``tools/perplexity/perplexity.cpp``: ``perplexity``, ``kl_divergence``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import LlamaError
+from qviz.llama import _ops
+from qviz.llama.linear import in_parallel
+from qviz.llama.model import Llama
+
+_BATCH = 2048  # tokens run at once
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """What a model makes of a text; each ``_se`` is the standard error of the value before it.
+
+    Attributes
+    ----------
+    n_tokens : int
+        Tokens scored.
+    ppl, ppl_se : float
+        Perplexity: exp of the mean negative log-likelihood of a token.
+    base_ppl : float or None
+        The baseline's perplexity on the same tokens. The rest is None without a baseline.
+    delta, delta_se : float or None
+        ``ppl − base_ppl``, paired: the error of the difference, smaller than either one's own.
+    log_ratio, log_ratio_se : float or None
+        ``ln(ppl / base_ppl)``, paired.
+    kld, kld_se : float or None
+        Mean Kullback–Leibler divergence from the baseline's prediction, in nats a token.
+    same_top, same_top_se : float or None
+        How often both prefer the same token, 0 … 1.
+    n_ctx : int
+        Length of a window.
+    """
+
+    n_tokens: int
+    ppl: float
+    ppl_se: float
+    n_ctx: int
+    base_ppl: float | None = None
+    delta: float | None = None
+    delta_se: float | None = None
+    log_ratio: float | None = None
+    log_ratio_se: float | None = None
+    kld: float | None = None
+    kld_se: float | None = None
+    same_top: float | None = None
+    same_top_se: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = f"perplexity {self.ppl:.4f} ± {self.ppl_se:.4f} on {self.n_tokens:,} tokens"
+        if self.delta is None:
+            return text
+        return (
+            f"{text}; {self.delta:+.4f} ± {self.delta_se:.4f} against the baseline, KL divergence "
+            f"{self.kld:.5f} ± {self.kld_se:.5f} nats, same first choice {self.same_top:.2%}"
+        )
+
+
+def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: int | None) -> npt.NDArray[np.int64]:
+    """The windows (n, n_ctx) that a text is cut into.
+
+    Parameters
+    ----------
+    llama : Llama
+    text : str or sequence of int
+        Text, or its tokens.
+    n_ctx : int
+    max_tokens : int or None
+        Stop once so many tokens will be scored.
+
+    Raises
+    ------
+    LlamaError
+        If the text is shorter than one window.
+    """
+    if n_ctx < 4 or n_ctx > llama.config.n_ctx:
+        raise LlamaError(f"n_ctx is {n_ctx}; this model takes windows of 4 to {llama.config.n_ctx} tokens")
+    tokens = np.array(llama.tokenizer.encode(text) if isinstance(text, str) else text, np.int64)
+    n = tokens.size // n_ctx
+    if n == 0:
+        raise LlamaError(f"the text has {tokens.size} tokens; one window takes {n_ctx}, so give a longer text")
+    if max_tokens is not None:
+        if max_tokens < 1:
+            raise LlamaError(f"max_tokens is {max_tokens}; at least one token must be scored")
+        n = min(n, -(-max_tokens // (n_ctx - n_ctx // 2 - 1)))
+    windows = tokens[: n * n_ctx].reshape(n, n_ctx).copy()
+    if llama.tokenizer.add_bos:
+        windows[:, 0] = llama.tokenizer.bos
+    return windows
+
+
+def compare(
+    models: Mapping[str, Any],
+    text: str | Sequence[int],
+    baseline: Any = None,
+    *,
+    n_ctx: int | None = None,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Perplexity]:
+    """Evaluate several models on one text, window by window, against one run of the baseline.
+
+    Parameters
+    ----------
+    models : mapping of name to Llama (or what `Llama` takes)
+    text : str or sequence of int
+    baseline : Llama, optional
+        Usually the unquantized model.
+    n_ctx : int, optional
+        The model's context, at most 512, unless given.
+    max_tokens : int, optional
+        Score only about so many tokens.
+    progress : callable ``(done, total)``, optional
+        Called after each step of work; whatever it raises ends the run.
+
+    Returns
+    -------
+    dict of str to Perplexity
+
+    Raises
+    ------
+    LlamaError
+        A text that is too short, or a baseline with another vocabulary.
+    """
+    runs = {name: m if isinstance(m, Llama) else Llama(m) for name, m in models.items()}
+    if not runs:
+        return {}
+    base = None if baseline is None else baseline if isinstance(baseline, Llama) else Llama(baseline)
+    reference = base if base is not None else next(iter(runs.values()))
+    for name, run in runs.items():
+        if run.config.n_vocab != reference.config.n_vocab or run.tokenizer.tokens != reference.tokenizer.tokens:
+            raise LlamaError(f"{name} has another vocabulary than the baseline; only the same tokens can be compared")
+    n_ctx = min(512, *(run.config.n_ctx for run in (*runs.values(), reference))) if n_ctx is None else n_ctx
+    windows = windows_of(reference, text, n_ctx, max_tokens)
+    first = n_ctx // 2
+    step = max(1, _BATCH // n_ctx)
+    total, done = len(windows) * (len(runs) + (base is not None)), 0
+    base_nll: list[npt.NDArray[np.float64]] = []
+    kept: dict[str, list[list[npt.NDArray[Any]]]] = {name: [] for name in runs}
+
+    def told(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, total)
+
+    for begin in range(0, len(windows), step):
+        part = windows[begin : begin + step]
+        targets = part[:, first + 1 :].reshape(-1)
+        expected = None
+        if base is not None:
+            expected, nll = _scored(base, part, first, targets)
+            base_nll.append(nll)
+            told(len(part))
+        for name, run in runs.items():
+            if run is base:
+                assert expected is not None
+                log_probs, nll = expected, base_nll[-1]
+            else:
+                log_probs, nll = _scored(run, part, first, targets)
+            found = [nll]
+            if expected is not None:
+                kld, same = np.empty(targets.size), np.empty(targets.size, np.bool_)
+                in_parallel(
+                    targets.size,
+                    lambda a, b, e=expected, p=log_probs, k=kld, s=same: _ops.divergence(e[a:b], p[a:b], k[a:b], s[a:b]),
+                )
+                found += [kld, same]
+            kept[name].append(found)
+            told(len(part))
+    return {
+        name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
+        for name, rows in kept.items()
+    }
+
+
+def perplexity(
+    model: Any,
+    text: str | Sequence[int],
+    baseline: Any = None,
+    *,
+    n_ctx: int | None = None,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Perplexity:
+    """Perplexity of a model on a text; with a baseline, also how far its predictions moved.
+
+    Parameters
+    ----------
+    model : Llama, or what `qviz.load` returns
+    text, baseline, n_ctx, max_tokens, progress
+        As for `compare`.
+
+    Returns
+    -------
+    Perplexity
+
+    Examples
+    --------
+    >>> from qviz import load
+    >>> from qviz.models import heldout_text
+    >>> p = perplexity(load("tiny"), heldout_text()[:4000])
+    >>> p.n_tokens % 127, 5 < p.ppl < 200  # 127 tokens of each window of 256 are scored
+    (0, True)
+    """
+    found = compare({"": model}, text, baseline, n_ctx=n_ctx, max_tokens=max_tokens, progress=progress)
+    return found[""]
+
+
+def _scored(llama: Llama, windows: Any, first: int, targets: Any) -> tuple[Any, npt.NDArray[np.float64]]:
+    """Log-probabilities of the scored positions (n, n_vocab), and −log p of what came."""
+    logits = llama.window_logits(windows, first, windows.shape[1] - 1).reshape(targets.size, -1)
+    if not np.isfinite(logits[:, 0]).all():
+        raise LlamaError(f"{llama.name} computes NaN or infinity; its weights are damaged")
+    in_parallel(len(logits), lambda a, b: _ops.log_softmax(logits[a:b]))
+    return logits, -logits[np.arange(targets.size), targets].astype(np.float64)
+
+
+def _mean(x: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean and its standard error."""
+    return float(x.mean()), float(x.std() / math.sqrt(max(x.size - 1, 1)))
+
+
+def _summary(columns: list[npt.NDArray[Any]], base: list[npt.NDArray[np.float64]], n_ctx: int) -> Perplexity:
+    nll = columns[0]
+    mean, error = _mean(nll)
+    ppl = math.exp(mean)
+    if not base:
+        return Perplexity(nll.size, ppl, ppl * error, n_ctx)
+    base_nll = np.concatenate(base)
+    base_ppl = math.exp(base_nll.mean())
+    ratio, ratio_se = _mean(nll - base_nll)
+    # error of exp(a) − exp(b) to first order, with what the two have in common taken out
+    delta_se = _mean(ppl * (nll - mean) - base_ppl * (base_nll - base_nll.mean()))[1]
+    kld, kld_se = _mean(columns[1])
+    same, same_se = _mean(columns[2].astype(np.float64))
+    return Perplexity(
+        nll.size, ppl, ppl * error, n_ctx, base_ppl, ppl - base_ppl, delta_se, ratio, ratio_se, kld, kld_se, same, same_se
+    )

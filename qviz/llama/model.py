@@ -1,0 +1,349 @@
+"""The forward pass of a Llama over quantized weights.
+
+Source of the arithmetic: llama.cpp ``src/models/llama.cpp`` (``llm_build_llama``): RMSNorm, rotary positions,
+grouped-query attention, SwiGLU, tied or separate output matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import LlamaError
+from qviz.formats.base import QTensor, quantize
+from qviz.llama import _ops
+from qviz.llama.config import LlamaConfig
+from qviz.llama.linear import Activations, FloatArray, Linear, in_parallel
+from qviz.llama.tokenizer import Tokenizer
+
+OnLinearInput = Callable[[str, FloatArray], object]
+
+_CACHE_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
+
+
+class KVCache:
+    """Keys and values of the tokens so far, in a format of their own.
+
+    Parameters
+    ----------
+    config : LlamaConfig
+    n_ctx : int
+        Tokens there is room for.
+    kind : {"F16", "F32", "Q8_0", "Q4_0"}
+        Block formats are decoded when they are read.
+    """
+
+    def __init__(self, config: LlamaConfig, n_ctx: int, kind: str = "F16") -> None:
+        if kind not in _CACHE_TYPES:
+            raise LlamaError(f"a KV cache of {kind!r} is not implemented; choose one of {', '.join(_CACHE_TYPES)}")
+        width = config.n_head_kv * config.head_size
+        if kind[0] == "Q" and width % 32:
+            raise LlamaError(f"{width} values a token are not whole blocks of {kind}; choose F16")
+        self.kind, self.n_ctx, self.length, self.width = kind, n_ctx, 0, width
+        shape: tuple[int, ...] = (config.n_layers, 2, n_ctx, width)
+        if kind[0] == "Q":
+            fmt = quantize(np.zeros(32, np.float32), kind).format
+            self._store: Any = np.zeros((*shape[:3], width // 32), fmt.dtype)
+        else:
+            self._store = np.zeros(shape, np.float32 if kind == "F32" else np.float16)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved."""
+        return int(self._store.nbytes)
+
+    def put(self, layer: int, keys: FloatArray, values: FloatArray) -> None:
+        """Write (n_tokens, width) behind the `length` tokens that are there."""
+        for k, x in enumerate((keys, values)):
+            rows = self._store[layer, k, self.length : self.length + x.shape[0]]
+            rows[...] = quantize(x, self.kind).blocks if self.kind[0] == "Q" else x
+
+    def get(self, layer: int, length: int) -> tuple[Any, Any]:
+        """Keys and values of the first `length` tokens: float32, or float16 as its bits (uint16)."""
+        found = self._store[layer, :, :length]
+        if self.kind[0] == "Q":
+            found = QTensor(self.kind, np.ascontiguousarray(found), (2, length, self.width)).dequantize()
+        elif self.kind == "F16":
+            found = found.view(np.uint16)
+        return found[0], found[1]
+
+
+class Llama:
+    """A Llama model that runs.
+
+    Parameters
+    ----------
+    model : mapping of tensor name to QTensor, with ``.metadata``
+        Such as `qviz.load` returns. Nothing is decoded in advance.
+    activations : {"int8", "float"}
+        Round activations to int8 where they meet quantized weights, as ggml does, or leave them in float32.
+    on_linear_input : callable ``(name, x)``, optional
+        Called with the input (n_tokens, n_in) of each matrix, under the matrix's tensor name: for calibration.
+
+    Raises
+    ------
+    LlamaError
+        Not a Llama, or not a whole one.
+
+    Examples
+    --------
+    >>> from qviz import load
+    >>> llama = Llama(load("tiny"))
+    >>> llama
+    <Llama 'qviz tiny': 8 layers, 256 wide, 4096 tokens>
+    >>> llama.logits(llama.tokenizer.encode("The President of the United")).shape
+    (6, 4096)
+    """
+
+    def __init__(
+        self, model: Any, *, activations: str = "int8", on_linear_input: OnLinearInput | None = None
+    ) -> None:
+        self.model, self.on_linear_input = model, on_linear_input
+        metadata: Mapping[str, Any] = model.metadata
+        self.name = str(metadata.get("general.name", "llama"))
+        embedding = self._tensor("token_embd.weight")
+        self.config = c = LlamaConfig.from_metadata(metadata, embedding.shape[0])
+        self.embedding = embedding
+        if embedding.shape != (c.n_vocab, c.n_embd):
+            raise LlamaError(
+                f"token_embd.weight has shape {embedding.shape}, the metadata say ({c.n_vocab}, {c.n_embd}); "
+                f"the file holds only a part of a model, or is damaged"
+            )
+        kv = c.n_head_kv * c.head_size
+        shapes = {
+            "attn_q": (c.n_head * c.head_size, c.n_embd),
+            "attn_k": (kv, c.n_embd),
+            "attn_v": (kv, c.n_embd),
+            "attn_output": (c.n_embd, c.n_head * c.head_size),
+            "ffn_gate": (c.n_ff, c.n_embd),
+            "ffn_up": (c.n_ff, c.n_embd),
+            "ffn_down": (c.n_embd, c.n_ff),
+        }
+        self.layers: list[dict[str, Any]] = []
+        for i in range(c.n_layers):
+            layer: dict[str, Any] = {}
+            for part, shape in shapes.items():
+                name = f"blk.{i}.{part}.weight"
+                layer[part] = Linear(self._tensor(name), name, activations)
+                if layer[part].weight.shape != shape:
+                    raise LlamaError(f"{name} has shape {layer[part].weight.shape}, the metadata ask for {shape}")
+            for part in ("attn_norm", "ffn_norm"):
+                layer[part] = self._tensor(f"blk.{i}.{part}.weight").dequantize().reshape(-1)
+            self.layers.append(layer)
+        self.output_norm = self._tensor("output_norm.weight").dequantize().reshape(-1)
+        head = "output.weight" if "output.weight" in model else "token_embd.weight"
+        self.output = Linear(self._tensor(head), head, activations)
+        self._angles: tuple[FloatArray, FloatArray] = (np.empty((0, 0), np.float32),) * 2
+        factors = self._tensor("rope_freqs.weight").dequantize() if "rope_freqs.weight" in model else np.float32(1)
+        power = -np.arange(0, c.rope_size, 2, dtype=np.float32) / np.float32(c.rope_size)
+        self._frequencies = np.float32(c.rope_base) ** power / factors
+
+    def _tensor(self, name: str) -> QTensor:
+        if name not in self.model:
+            raise LlamaError(f"the model has no tensor {name}; it is not a whole Llama, so it cannot be run")
+        tensor = self.model[name]
+        assert isinstance(tensor, QTensor)
+        return tensor
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, made on first use."""
+        if not hasattr(self, "_tokenizer"):
+            self._tokenizer = Tokenizer(self.model.metadata)
+        return self._tokenizer
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"<Llama {self.name!r}: {c.n_layers} layers, {c.n_embd} wide, {c.n_vocab} tokens>"
+
+    def new_cache(self, n_ctx: int | None = None, kind: str = "F16") -> KVCache:
+        """An empty KV cache for `n_ctx` tokens (at most 2048 unless given)."""
+        return KVCache(self.config, n_ctx or min(self.config.n_ctx, 2048), kind)
+
+    def logits(self, tokens: npt.ArrayLike, cache: KVCache | None = None, last_only: bool = False) -> FloatArray:
+        """Logits of what follows each token.
+
+        Parameters
+        ----------
+        tokens : int array (n_tokens,)
+            New tokens; with a `cache`, they continue it.
+        cache : KVCache, optional
+        last_only : bool
+            Only those after the last token.
+
+        Returns
+        -------
+        float32 array (n_tokens or 1, n_vocab)
+
+        Raises
+        ------
+        LlamaError
+            A token that does not exist, or no room left in the cache.
+        """
+        ids = self._checked(np.atleast_1d(np.asarray(tokens)))
+        own = cache if cache is not None else self.new_cache(max(ids.size, 1), "F16")
+        if own.length + ids.size > own.n_ctx:
+            raise LlamaError(
+                f"{own.length} tokens in the cache and {ids.size} new ones do not fit its {own.n_ctx}; "
+                f"make a longer one with new_cache(n_ctx=...)"
+            )
+        hidden = self._one_by_one(ids, own) if ids.size == 1 else self._hidden(ids[None], own)[0]
+        own.length += ids.size
+        return self.output(np.ascontiguousarray(hidden[-1:] if last_only else hidden))
+
+    def window_logits(self, windows: npt.NDArray[np.int64], first: int = 0, last: int | None = None) -> FloatArray:
+        """Logits of independent windows, all at once.
+
+        Parameters
+        ----------
+        windows : int array (n_windows, n_tokens)
+        first, last : int
+            Only those of positions `first` to `last`; in the last layer nothing is computed for the others.
+
+        Returns
+        -------
+        float32 array (n_windows, last − first, n_vocab)
+        """
+        ids = self._checked(np.asarray(windows))
+        last = ids.shape[1] if last is None else last
+        hidden = self._hidden(ids, None, first, last)
+        flat = np.ascontiguousarray(hidden).reshape(-1, self.config.n_embd)
+        return self._feed(self.output, flat).reshape(ids.shape[0], last - first, -1)
+
+    def _checked(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+            raise LlamaError(f"tokens must be whole numbers, at least one of them; got {ids.dtype} {ids.shape}")
+        if ids.min() < 0 or ids.max() >= self.config.n_vocab:
+            bad = ids[(ids < 0) | (ids >= self.config.n_vocab)][0]
+            raise LlamaError(f"token {bad} does not exist; the model has {self.config.n_vocab}")
+        return ids.astype(np.int64, copy=False)
+
+    def _feed(self, linear: Linear, x: FloatArray) -> FloatArray:
+        if self.on_linear_input is not None:
+            self.on_linear_input(linear.name, x)
+        return linear(x)
+
+    def _rope(self, n: int) -> tuple[FloatArray, FloatArray]:
+        if self._angles[0].shape[0] < n:
+            angle = np.arange(max(n, 256), dtype=np.float32)[:, None] * self._frequencies
+            self._angles = np.cos(angle), np.sin(angle)
+        return self._angles
+
+    def _embed(self, ids: npt.NDArray[np.int64]) -> FloatArray:
+        fmt = self.embedding.format
+        rows = np.ascontiguousarray(self.embedding.blocks[ids])
+        return QTensor(fmt, rows, (ids.size, self.config.n_embd)).dequantize()
+
+    def _hidden(self, ids: npt.NDArray[np.int64], cache: KVCache | None, first: int = 0, last: int | None = None) -> Any:
+        """The residual stream (n_windows, tokens, n_embd) after the last norm."""
+        c = self.config
+        n, t = ids.shape
+        last = t if last is None else last
+        start = cache.length if cache is not None else 0
+        cos, sin = self._rope(start + t)
+        positions = np.tile(np.arange(start, start + t), n)
+        eps = np.float32(c.norm_eps)
+        x = self._embed(ids.reshape(-1))
+        h = np.empty_like(x)
+
+        def norm(source: FloatArray, gain: FloatArray) -> FloatArray:
+            out = np.empty_like(source)
+            in_parallel(len(source), lambda a, b: _ops.rms_norm(source[a:b], gain, eps, out[a:b]))
+            return out
+
+        for i, layer in enumerate(self.layers):
+            h = norm(x, layer["attn_norm"])
+            k, v = self._feed(layer["attn_k"], h), self._feed(layer["attn_v"], h)
+            final = i == c.n_layers - 1 and (first, last) != (0, t)
+            where = positions
+            if final:  # only what is asked for needs queries, attention output and feed-forward
+                h = np.ascontiguousarray(h.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
+                x = np.ascontiguousarray(x.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
+                where = np.ascontiguousarray(positions.reshape(n, t)[:, first:last]).reshape(-1)
+            q = self._feed(layer["attn_q"], h)
+            in_parallel(len(q), lambda a, b, q=q, w=where: _ops.rotate(q[a:b], w[a:b], cos, sin, c.head_size))
+            in_parallel(len(k), lambda a, b, k=k: _ops.rotate(k[a:b], positions[a:b], cos, sin, c.head_size))
+            if cache is not None:
+                cache.put(i, k, v)
+                k, v = cache.get(i, start + t)
+                if k.dtype == np.uint16:
+                    k, v = (part.view(np.float16).astype(np.float32) for part in (k, v))
+            else:  # what an F16 cache would have made of them
+                k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))
+            mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
+            x += self._feed(layer["attn_output"], mixed.reshape(len(x), -1))
+            h = norm(x, layer["ffn_norm"])
+            gate, up = self._feed(layer["ffn_gate"], h), self._feed(layer["ffn_up"], h)
+            in_parallel(len(gate), lambda a, b, gate=gate, up=up: _ops.swiglu(gate[a:b], up[a:b]))
+            x += self._feed(layer["ffn_down"], gate)
+        return norm(x, self.output_norm).reshape(n, -1, c.n_embd)
+
+    def _attend(self, q: FloatArray, k: FloatArray, v: FloatArray, start: int) -> FloatArray:
+        """Causal attention: q (n, t, heads, size) whose first query stands at `start`; k, v (n · keys, width)."""
+        c = self.config
+        n, t = q.shape[:2]
+        q = np.ascontiguousarray(q.transpose(0, 2, 1, 3)) * np.float32(c.head_size**-0.5)
+        k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).transpose(0, 2, 1, 3) for x in (k, v))
+        share = c.n_head // c.n_head_kv
+        out = np.empty((n, t, c.n_head, c.head_size), np.float32)
+        step = 64  # queries at a time: keys that none of them may see are left out
+
+        def work(a: int, b: int) -> None:
+            for pair in range(a, b):
+                w, h = divmod(pair, c.n_head)
+                keys, values = k[w, h // share], v[w, h // share]
+                for begin in range(0, t, step):
+                    end = min(begin + step, t)
+                    seen = start + end
+                    scores = np.matmul(q[w, h, begin:end], keys[:seen].T)
+                    _ops.causal_softmax(scores[None], start + begin)
+                    np.matmul(scores, values[:seen], out=out[w, begin:end, h])
+
+        work(0, n * c.n_head)
+        return out
+
+    def _one_by_one(self, ids: npt.NDArray[np.int64], cache: KVCache) -> FloatArray:
+        """One token: matrices are read once, as they stand in the file."""
+        c = self.config
+        cos, sin = self._rope(cache.length + 1)
+        position = np.array([cache.length])
+        x = self._embed(ids)
+        eps, h = np.float32(c.norm_eps), np.empty_like(x)
+        scores, mixed = np.empty(cache.length + 1, np.float32), np.empty((c.n_head, c.head_size), np.float32)
+        for i, layer in enumerate(self.layers):
+            _ops.rms_norm(x, layer["attn_norm"], eps, h)
+            q, k, v = self._together(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
+            _ops.rotate(q, position, cos, sin, c.head_size)
+            _ops.rotate(k, position, cos, sin, c.head_size)
+            cache.put(i, k, v)
+            keys, values = cache.get(i, cache.length + 1)
+            attend = _ops.attend_halves if keys.dtype == np.uint16 else _ops.attend_floats
+            attend(q.reshape(c.n_head, c.head_size), keys, values, cache.length + 1, c.n_head_kv, scores, mixed)
+            x += self._together(mixed.reshape(1, -1), layer["attn_output"])[0]
+            _ops.rms_norm(x, layer["ffn_norm"], eps, h)
+            gate, up = self._together(h, layer["ffn_gate"], layer["ffn_up"])
+            _ops.swiglu(gate, up)
+            x += self._together(gate, layer["ffn_down"])[0]
+        _ops.rms_norm(x, self.output_norm, eps, h)
+        return h
+
+    def _together(self, x: FloatArray, *linears: Linear) -> list[FloatArray]:
+        """Several matrices times the same token; each core takes a part of every one."""
+        if self.on_linear_input is not None:
+            for linear in linears:
+                self.on_linear_input(linear.name, x)
+        token = Activations(x.reshape(-1))
+        for width in {linear.width for linear in linears} - {0}:
+            token.codes(width)
+        outs = [np.empty((1, linear.n_out), np.float32) for linear in linears]
+
+        def work(a: int, b: int) -> None:
+            for linear, out in zip(linears, outs, strict=True):
+                linear.part(token, out[0], linear.n_out * a // 64, linear.n_out * b // 64)
+
+        weights = sum(linear.n_out * linear.n_in for linear in linears)
+        in_parallel(64, work, least=1 if weights >= 1 << 19 else 64)
+        return outs
