@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qviz import (
+        calibration,
         checkpoints,
         errors,
         figures,
@@ -18,21 +19,29 @@ if TYPE_CHECKING:
         grids,
         imatrix,
         llama,
+        methods,
         metrics,
         models,
         pipeline,
         recipes,
         widgets,
     )
+    from qviz.calibration import ActivationStats
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.llama.evaluate import perplexity
+    from qviz.methods import MethodResult, awq, gptq, rtn
     from qviz.models import Model, fetch, load
     from qviz.pipeline import quantize_model
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "ActivationStats": "qviz.calibration",
+    "MethodResult": "qviz.methods",
+    "awq": "qviz.methods",
+    "gptq": "qviz.methods",
+    "rtn": "qviz.methods",
     "Format": "qviz.formats",
     "QTensor": "qviz.formats",
     "quantize": "qviz.formats",
@@ -44,6 +53,7 @@ _HOME = {
     "quantize_model": "qviz.pipeline",
 }
 _ROOMS = (
+    "calibration",
     "checkpoints",
     "errors",
     "figures",
@@ -52,6 +62,7 @@ _ROOMS = (
     "grids",
     "imatrix",
     "llama",
+    "methods",
     "metrics",
     "models",
     "pipeline",
@@ -60,20 +71,26 @@ _ROOMS = (
 )
 
 __all__ = [
+    "ActivationStats",
     "AffineGrid",
     "Format",
+    "MethodResult",
     "Model",
     "QTensor",
+    "awq",
+    "calibration",
     "checkpoints",
     "errors",
     "fetch",
     "figures",
     "formats",
     "gguf",
+    "gptq",
     "grids",
     "imatrix",
     "llama",
     "load",
+    "methods",
     "metrics",
     "models",
     "perplexity",
@@ -81,6 +98,7 @@ __all__ = [
     "quantize",
     "quantize_model",
     "recipes",
+    "rtn",
     "widgets",
 ]
 

@@ -8,7 +8,8 @@ import pytest
 
 import qviz
 
-HEAVY = ("numba", "llvmlite", "scipy", "plotly", "ipywidgets", "anywidget", "IPython", "rich", "click", "platformdirs")
+DRAWS = ("plotly", "ipywidgets", "anywidget", "IPython")
+HEAVY = ("numba", "llvmlite", "scipy", *DRAWS, "rich", "click", "platformdirs", "tokenizers")
 
 
 def loaded_by(statement):

@@ -8,7 +8,7 @@ PROVENANCE.md names the packages, their versions and licences.
 
 from __future__ import annotations
 
-import json
+import bz2
 import lzma
 import random
 import re
@@ -45,8 +45,7 @@ def stdlib_documents(folder: Path) -> list[tuple[str, str]]:
         for member in archive:
             if re.search(r"/(sotu/data/\d{4}_.*|moby-dick/data/chapter_\d+)\.txt$", member.name):
                 raw = archive.extractfile(member).read().decode("utf-8")  # type: ignore[union-attr]
-                text = json.loads(raw)["text"] if raw.lstrip().startswith("{") else raw
-                found.append((Path(member.name).name, paragraphs(text)))
+                found.append((Path(member.name).name, paragraphs(raw)))
     return sorted(found)
 
 
@@ -83,7 +82,7 @@ def austen_documents(folder: Path) -> list[tuple[str, str]]:
         (size,) = struct.unpack_from(">I", raw, size_at)
         if raw[at : at + 1] in (b"2", b"Z"):  # bzip2 or xz, each with a letter in front
             kind = raw[at : at + 1]
-            unpacker = lzma.LZMADecompressor(lzma.FORMAT_AUTO) if kind == b"Z" else __import__("bz2").BZ2Decompressor()
+            unpacker = lzma.LZMADecompressor(lzma.FORMAT_AUTO) if kind == b"Z" else bz2.BZ2Decompressor()
             data = unpacker.decompress(raw[at + 1 :])
         else:
             unpacker = zlib.decompressobj()

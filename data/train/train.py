@@ -1,7 +1,7 @@
 """Train the small Llama of this course on the CPU, and write it as a GGUF file that llama.cpp loads.
 
-Run ``python corpus.py FOLDER`` first, then ``python train.py FOLDER``. A checkpoint is kept every 100 steps and taken up
-again after an interruption; ``FOLDER/tiny.gguf`` is written with each. The log says what each step cost and how fast.
+Run ``python corpus.py FOLDER`` first, then ``python train.py FOLDER``. A checkpoint is kept every 100 steps and taken
+up again after an interruption; ``FOLDER/tiny.gguf`` is written with each. The log says what each step cost.
 
 256 wide, 8 layers, 4 heads, feed-forward 768, 4096 tokens, tied embeddings: every row is a multiple of 256, so that
 K-quants apply to each matrix. RoPE turns neighbouring pairs (2i, 2i + 1), as llama.cpp's Llama does, so no matrix needs
@@ -19,7 +19,7 @@ import numpy as np
 import sentencepiece
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import qviz
 
@@ -56,10 +56,10 @@ class Layer(nn.Module):
         b, t, _ = x.shape
         h = self.attn_norm(x)
         q, k, v = (f(h).view(b, t, HEADS, HEAD).transpose(1, 2) for f in (self.attn_q, self.attn_k, self.attn_v))
-        mixed = F.scaled_dot_product_attention(turn(q, cos, sin), turn(k, cos, sin), v, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(turn(q, cos, sin), turn(k, cos, sin), v, is_causal=True)
         x = x + self.attn_output(mixed.transpose(1, 2).reshape(b, t, D))
         h = self.ffn_norm(x)
-        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Llama(nn.Module):
         t = tokens.shape[1]
         for layer in self.blk:
             x = layer(x, self.cos[:t], self.sin[:t])
-        return F.linear(self.output_norm(x), self.token_embd.weight)
+        return functional.linear(self.output_norm(x), self.token_embd.weight)
 
 
 class Muon(torch.optim.Optimizer):
@@ -119,11 +119,10 @@ class Muon(torch.optim.Optimizer):
 def export(model: Llama, folder: Path) -> None:
     """Write `model` with its tokenizer: F16 matrices, F32 norms."""
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    kinds = []
-    for i in range(VOCAB):
-        kinds.append(
-            2 if tokenizer.is_unknown(i) else 3 if tokenizer.is_control(i) else 6 if tokenizer.is_byte(i) else 1
-        )
+    kinds = [
+        2 if tokenizer.is_unknown(i) else 3 if tokenizer.is_control(i) else 6 if tokenizer.is_byte(i) else 1
+        for i in range(VOCAB)
+    ]
     metadata = {
         "general.architecture": "llama",
         "general.type": "model",
@@ -155,7 +154,9 @@ def export(model: Llama, folder: Path) -> None:
     tensors = {}
     for name, p in model.state_dict().items():
         x = p.numpy()
-        tensors[name if name.endswith("weight") else f"{name}.weight"] = qviz.quantize(x, "F16" if x.ndim > 1 else "F32")
+        tensors[name if name.endswith("weight") else f"{name}.weight"] = qviz.quantize(
+            x, "F16" if x.ndim > 1 else "F32"
+        )
     qviz.gguf.write(folder / "tiny.gguf", metadata, tensors)
 
 
@@ -193,7 +194,7 @@ def main() -> None:
         windows = torch.stack([stream[i : i + CONTEXT + 1] for i in pick.tolist()])
         targets = windows[:, 1:].clone()
         windows[:, 0] = BOS  # as a perplexity window begins
-        loss = F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), targets.flatten())
+        loss = functional.cross_entropy(model(windows[:, :-1]).flatten(0, 1), targets.flatten())
         loss.backward()
         for opt in optimizers:
             opt.step()

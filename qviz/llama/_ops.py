@@ -58,24 +58,23 @@ def rotate(x, positions, cos, sin, head_size):  # type: ignore[no-untyped-def]
 
 @loose_kernel
 def causal_softmax(scores, first):  # type: ignore[no-untyped-def]
-    """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
-    n, rows, keys = scores.shape
-    for b in range(n):
-        for t in range(rows):
-            row = scores[b, t]
-            seen = first + t + 1
-            top = row[0]
-            for j in range(seen):
-                top = max(top, row[j])
-            total = f32(0)
-            for j in range(seen):
-                row[j] = exp(row[j] - top)
-                total += row[j]
-            inverse = f32(1) / total
-            for j in range(seen):
-                row[j] *= inverse
-            for j in range(seen, keys):
-                row[j] = f32(0)
+    """Softmax in place over scores (rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
+    rows, keys = scores.shape
+    for t in range(rows):
+        row = scores[t]
+        seen = first + t + 1
+        top = row[0]
+        for j in range(seen):
+            top = max(top, row[j])
+        total = f32(0)
+        for j in range(seen):
+            row[j] = exp(row[j] - top)
+            total += row[j]
+        inverse = f32(1) / total
+        for j in range(seen):
+            row[j] *= inverse
+        for j in range(seen, keys):
+            row[j] = f32(0)
 
 
 @loose_kernel

@@ -106,6 +106,7 @@ def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: 
         n = min(n, -(-max_tokens // (n_ctx - n_ctx // 2 - 1)))
     windows = tokens[: n * n_ctx].reshape(n, n_ctx).copy()
     if llama.tokenizer.add_bos:
+        assert llama.tokenizer.bos is not None
         windows[:, 0] = llama.tokenizer.bos
     return windows
 
@@ -174,20 +175,11 @@ def compare(
             base_nll.append(nll)
             told(len(part))
         for name, run in runs.items():
-            if run is base:
-                assert expected is not None
+            if expected is not None and run is base:
                 log_probs, nll = expected, base_nll[-1]
             else:
                 log_probs, nll = _scored(run, part, first, targets)
-            found = [nll]
-            if expected is not None:
-                kld, same = np.empty(targets.size), np.empty(targets.size, np.bool_)
-                in_parallel(
-                    targets.size,
-                    lambda a, b, e=expected, p=log_probs, k=kld, s=same: _ops.divergence(e[a:b], p[a:b], k[a:b], s[a:b]),
-                )
-                found += [kld, same]
-            kept[name].append(found)
+            kept[name].append([nll] if expected is None else [nll, *_apart(expected, log_probs)])
             told(len(part))
     return {
         name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
@@ -233,8 +225,23 @@ def _scored(llama: Llama, windows: Any, first: int, targets: Any) -> tuple[Any, 
     logits = llama.window_logits(windows, first, windows.shape[1] - 1).reshape(targets.size, -1)
     if not np.isfinite(logits[:, 0]).all():
         raise LlamaError(f"{llama.name} computes NaN or infinity; its weights are damaged")
-    in_parallel(len(logits), lambda a, b: _ops.log_softmax(logits[a:b]))
+
+    def work(a: int, b: int) -> None:
+        _ops.log_softmax(logits[a:b])
+
+    in_parallel(targets.size, work)
     return logits, -logits[np.arange(targets.size), targets].astype(np.float64)
+
+
+def _apart(expected: Any, log_probs: Any) -> list[npt.NDArray[Any]]:
+    """Divergence of each row from what the baseline expected, and whether both prefer the same token."""
+    kld, same = np.empty(len(expected)), np.empty(len(expected), np.bool_)
+
+    def work(a: int, b: int) -> None:
+        _ops.divergence(expected[a:b], log_probs[a:b], kld[a:b], same[a:b])
+
+    in_parallel(len(kld), work)
+    return [kld, same]
 
 
 def _mean(x: npt.NDArray[Any]) -> tuple[float, float]:
@@ -256,5 +263,17 @@ def _summary(columns: list[npt.NDArray[Any]], base: list[npt.NDArray[np.float64]
     kld, kld_se = _mean(columns[1])
     same, same_se = _mean(columns[2].astype(np.float64))
     return Perplexity(
-        nll.size, ppl, ppl * error, n_ctx, base_ppl, ppl - base_ppl, delta_se, ratio, ratio_se, kld, kld_se, same, same_se
+        nll.size,
+        ppl,
+        ppl * error,
+        n_ctx,
+        base_ppl,
+        ppl - base_ppl,
+        delta_se,
+        ratio,
+        ratio_se,
+        kld,
+        kld_se,
+        same,
+        same_se,
     )

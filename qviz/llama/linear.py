@@ -15,7 +15,7 @@ Two ways to the same product, as in ggml:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -23,7 +23,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import f32, half_bits, half_float, i8, i32, kernel, loose_kernel, specialise
+from qviz._numba import (
+    bits_float,
+    f32,
+    float_bits,
+    half_bits,
+    half_float,
+    i8,
+    i32,
+    kernel,
+    loose_kernel,
+    specialise,
+    u32,
+)
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
 
@@ -58,63 +70,57 @@ def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> 
 
 
 @kernel
-def quantize_by_32(x, codes, scales, sums):  # type: ignore[no-untyped-def]
-    """Activations (n,) -> int8 codes, a float16-rounded scale for every 32, and the sum of every 16 codes.
+def _scale(row, halved):  # type: ignore[no-untyped-def]
+    """Of a few activations: what they are multiplied by to become codes −127 … 127, and what undoes it."""
+    top = u32(0)  # bits of a float without its sign order as the float does, and their maximum vectorises
+    for j in range(row.size):
+        top = max(top, u32(float_bits(row[j]) & u32(0x7FFFFFFF)))
+    largest = bits_float(top)
+    if largest == f32(0):
+        return f32(0), f32(0)
+    inverse = f32(127) / largest
+    return inverse, half_float(half_bits(largest / f32(127))) if halved else f32(1) / inverse
 
-    ggml-cpu/arch/x86/quants.c: quantize_row_q8_0, whose rounding is half to even.
+
+@kernel
+def quantize_activations(x, codes, scales, sums):  # type: ignore[no-untyped-def]
+    """Activations (n,) -> int8 codes, a scale for every 32 or 256 of them, and the sum of every 16 codes.
+
+    ggml-cpu/arch/x86/quants.c: quantize_row_q8_0 (scales rounded to float16); ggml-quants.c: quantize_row_q8_K_ref,
+    whose negative scale and codes are here both turned positive, which changes no product. Rounding is half to even.
     """
+    width = x.size // scales.size
     for b in range(scales.size):
-        top = f32(0)
-        for j in range(32):
-            top = max(top, abs(x[32 * b + j]))
-        inverse = f32(127) / top if top > f32(0) else f32(0)
-        for k in range(2):
-            total = i32(0)
-            for j in range(16):
-                at = 32 * b + 16 * k + j
-                code = i32(np.rint(x[at] * inverse))
-                codes[at] = i8(code)
-                total += code
-            sums[2 * b + k] = total
-        scales[b] = _round_half(top / f32(127))
+        row, part = x[width * b : width * b + width], codes[width * b : width * b + width]
+        inverse, scales[b] = _scale(row, width == 32)
+        for j in range(width):
+            part[j] = i8(i32(np.rint(row[j] * inverse)))
+    run = codes.size // sums.size
+    for k in range(sums.size):
+        total = i32(0)
+        for j in range(run * k, run * k + run):
+            total += i32(codes[j])
+        sums[k] = total
 
 
 @kernel
-def quantize_by_256(x, codes, scales, sums):  # type: ignore[no-untyped-def]
-    """Activations (n,) -> int8 codes and a float32 scale for every 256 (ggml-quants.c: quantize_row_q8_K_ref)."""
-    for b in range(scales.size):
-        top, signed = f32(0), f32(0)
-        for j in range(256):
-            v = x[256 * b + j]
-            if abs(v) > top:
-                top, signed = abs(v), v
-        inverse = f32(-127) / signed if top > f32(0) else f32(0)
-        for k in range(16):
-            total = i32(0)
-            for j in range(16):
-                at = 256 * b + 16 * k + j
-                code = min(i32(127), i32(np.rint(inverse * x[at])))
-                codes[at] = i8(code)
-                total += code
-            sums[16 * b + k] = total
-        scales[b] = f32(1) / inverse if top > f32(0) else f32(0)
-
-
-@kernel
-def _round_half(x):  # type: ignore[no-untyped-def]
-    return half_float(half_bits(x))
-
-
-@kernel
-def _round_rows(x, codes, scales, sums, out):  # type: ignore[no-untyped-def]
-    """Template: activations after a round trip through their codes."""
+def _round_rows(x, width, out):  # type: ignore[no-untyped-def]
+    """Activations (rows, n) after a round trip through the codes of `quantize_activations`."""
     rows, n = x.shape
-    width = n // scales.size
     for t in range(rows):
-        _quantize(x[t], codes, scales, sums)
-        for b in range(scales.size):
-            for j in range(width * b, width * b + width):
-                out[t, j] = f32(codes[j]) * scales[b]
+        for b in range(n // width):
+            row, part = x[t, width * b : width * b + width], out[t, width * b : width * b + width]
+            inverse, scale = _scale(row, width == 32)
+            for j in range(width):
+                part[j] = np.rint(row[j] * inverse) * scale
+
+
+@kernel
+def round_to_half(x, out):  # type: ignore[no-untyped-def]
+    """Float32 (rows, n) after a round trip through float16; `out` may be `x`."""
+    for t in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[t, j] = half_float(half_bits(x[t, j]))
 
 
 @kernel
@@ -124,19 +130,21 @@ def _integer_rows(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-
     n = codes.size
     n_sub = n // _SUB
     width = n // scales.size
+    run = min(_SUB, width)
     levels = np.empty((n_sub, _SUB), np.int8)
+    flat = levels.reshape(n)
     w_scales, w_mins = np.empty(n_sub, np.float32), np.empty(n_sub, np.float32)
     for r in range(rows):
         _unpack(blocks[r], levels, w_scales, w_mins)
         _look_up(levels)
         total = f32(0)
-        for s in range(n_sub):
+        for start in range(0, n, run):  # a run shares its weights' scale and its activations' scale
             dot, both = i32(0), i32(0)
-            for j in range(_SUB):
-                dot += i32(levels[s, j]) * i32(codes[s * _SUB + j])
-            for j in range(s * _SUB // 16, (s + 1) * _SUB // 16):
+            for j in range(start, start + run):
+                dot += i32(flat[j]) * i32(codes[j])
+            for j in range(start // 16, (start + run) // 16):
                 both += sums[j]
-            d = scales[s * _SUB // width]
+            s, d = start // _SUB, scales[start // width]
             total += w_scales[s] * d * f32(dot) - w_mins[s] * d * f32(both)
         out[r] = total
 
@@ -167,12 +175,8 @@ def _float_format_rows(blocks, x, out):  # type: ignore[no-untyped-def]
 
 
 # what the templates call; `specialise` puts others behind these names
-_quantize = quantize_by_32
-_unpack = _decode = _look_up = _round_half
+_unpack = _decode = _look_up = _scale
 _SUB = 32
-
-_round_by_32 = specialise(_round_rows, "round_by_32", _quantize=quantize_by_32)
-_round_by_256 = specialise(_round_rows, "round_by_256", _quantize=quantize_by_256)
 
 
 @cache
@@ -199,28 +203,56 @@ def float_product(fmt: Format) -> Any:
     return specialise(template, f"multiply_float_{fmt}", _decode=fmt.decoder, _SUB=fmt.sub_block_size)
 
 
+_HALF = 16
+
+
 def activation_width(fmt: Format) -> int:
-    """Activations that share a scale when they meet `fmt`: 256 for super-blocks, 32 for blocks, 0: none are rounded."""
-    return 0 if fmt.is_float else 256 if fmt.block_size == 256 else 32
+    """How activations are rounded where they meet `fmt`, as ggml does.
+
+    To int8 with a scale for every 256 (super-blocks) or 32 (blocks); to float16 for F16 (returned as 16); for F32 and
+    BF16, 0: not at all.
+    """
+    if fmt.is_float:
+        return _HALF if fmt == "F16" else 0
+    return 256 if fmt.block_size == 256 else 32
 
 
 class Activations:
-    """One token's activations, and their codes once somebody needs them."""
+    """Activations (n_tokens, n_in), and what becomes of them where they meet quantized weights: made once, then shared.
 
-    __slots__ = ("_by_width", "x")
+    Parameters
+    ----------
+    x : float32 array (n_tokens, n_in)
+    """
+
+    __slots__ = ("_codes", "_rounded", "x")
 
     def __init__(self, x: FloatArray) -> None:
         self.x = x
-        self._by_width: dict[int, tuple[Any, Any, Any]] = {}
+        self._codes: dict[int, tuple[Any, Any, Any]] = {}
+        self._rounded: dict[int, FloatArray] = {}
 
     def codes(self, width: int) -> tuple[Any, Any, Any]:
-        """Codes, scales and sums for blocks of `width`; made once."""
-        if width not in self._by_width:
-            n = self.x.size
-            made = np.empty(n, np.int8), np.empty(n // width, np.float32), np.empty(n // 16, np.int32)
-            (quantize_by_256 if width == 256 else quantize_by_32)(self.x, *made)
-            self._by_width[width] = made
-        return self._by_width[width]
+        """Of a single token: codes, scales and sums for blocks of `width`."""
+        if width not in self._codes:
+            x = self.x.reshape(-1)
+            made = np.empty(x.size, np.int8), np.empty(x.size // width, np.float32), np.empty(x.size // 16, np.int32)
+            quantize_activations(x, *made)
+            self._codes[width] = made
+        return self._codes[width]
+
+    def rounded(self, width: int) -> FloatArray:
+        """The activations as a product sees them: after int8 codes for each `width`, or after float16 for width 16."""
+        if width == 0:
+            return self.x
+        if width not in self._rounded:
+            x, out = self.x, np.empty_like(self.x)
+            if width == _HALF:
+                in_parallel(len(x), lambda a, b: round_to_half(x[a:b], out[a:b]))
+            else:
+                in_parallel(len(x), lambda a, b: _round_rows(x[a:b], width, out[a:b]))
+            self._rounded[width] = out
+        return self._rounded[width]
 
 
 class Linear:
@@ -251,55 +283,58 @@ class Linear:
     def __repr__(self) -> str:
         return f"<Linear {self.name}: {self.weight.format} {self.weight.shape}>"
 
-    def one(self, token: Activations, out: FloatArray) -> None:
-        """``out = weight @ x`` for a single token; `out` (n_out,)."""
-        in_parallel(self.n_out, lambda a, b: self.part(token, out, a, b), least=256)
-
     def part(self, token: Activations, out: FloatArray, start: int, stop: int) -> None:
-        """Rows `start` to `stop` of `one`."""
-        if self.width:
-            integer_product(self.weight.format)(self.blocks[start:stop], *token.codes(self.width), out[start:stop])
+        """Rows `start` to `stop` of ``out = weight @ x`` for a single token; `out` (n_out,)."""
+        rows = self.blocks[start:stop]
+        if self.width > _HALF:
+            integer_product(self.weight.format)(rows, *token.codes(self.width), out[start:stop])
         else:
-            float_product(self.weight.format)(self.blocks[start:stop], token.x, out[start:stop])
+            float_product(self.weight.format)(rows, token.rounded(self.width).reshape(-1), out[start:stop])
 
-    def __call__(self, x: FloatArray) -> FloatArray:
+    def __call__(self, x: FloatArray | Activations) -> FloatArray:
         """``x @ weight.T``.
 
         Parameters
         ----------
-        x : float32 array (n_tokens, n_in)
+        x : float32 array (n_tokens, n_in), or Activations
 
         Returns
         -------
         float32 array (n_tokens, n_out)
         """
-        out = np.empty((x.shape[0], self.n_out), np.float32)
-        if x.shape[0] <= _FEW:
-            for t in range(x.shape[0]):
-                self.one(Activations(x[t]), out[t])
+        given = x if isinstance(x, Activations) else Activations(x)
+        n_tokens = given.x.shape[0]
+        out = np.empty((n_tokens, self.n_out), np.float32)
+        if n_tokens <= _FEW:
+            for t in range(n_tokens):
+                multiply_one(Activations(given.x[t : t + 1]), (self,), (out[t],))
             return out
-        x = self.rounded(x)
+        rounded = given.rounded(self.width)
         step = max(1, _TILE // self.n_in)
         tile = _scratch(min(step, self.n_out), self.n_in)
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
-            weights = part.dequantize(tile[: part.shape[0]])
-            np.matmul(x, weights.T, out=out[:, start : start + part.shape[0]])
+            weights = tile[: part.shape[0]]
+            in_parallel(len(weights), lambda a, b, p=part, w=weights: p.rows(a, b).dequantize(w[a:b]))  # type: ignore[misc]
+            np.matmul(rounded, weights.T, out=out[:, start : start + part.shape[0]])
         return out
 
-    def rounded(self, x: FloatArray) -> FloatArray:
-        """Activations as the integer product sees them: after their round trip through int8 (float16 for F16)."""
-        if not self.width:
-            return x.astype(np.float16).astype(np.float32) if self.weight.format == "F16" else x
-        out = np.empty_like(x)
-        by = _round_by_256 if self.width == 256 else _round_by_32
 
-        def work(start: int, stop: int) -> None:
-            codes, scales = np.empty(self.n_in, np.int8), np.empty(self.n_in // self.width, np.float32)
-            by(x[start:stop], codes, scales, np.empty(self.n_in // 16, np.int32), out[start:stop])
+def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:
+    """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
+    for width in {linear.width for linear in linears} - {0}:
+        token.codes(width) if width > _HALF else token.rounded(width)
 
-        in_parallel(x.shape[0], work)
-        return out
+    def work(a: int, b: int) -> None:
+        for linear, out in zip(linears, outs, strict=True):
+            linear.part(token, out, linear.n_out * a // _SHARES, linear.n_out * b // _SHARES)
+
+    weights = sum(linear.n_out * linear.n_in for linear in linears)
+    in_parallel(_SHARES, work, least=1 if weights >= _WORTH else _SHARES)
+
+
+_SHARES = 64  # what rows are dealt out in
+_WORTH = 1 << 19  # weights below which waking another core costs more than it saves
 
 
 @cache

@@ -16,7 +16,7 @@ from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.llama import _ops
 from qviz.llama.config import LlamaConfig
-from qviz.llama.linear import Activations, FloatArray, Linear, in_parallel
+from qviz.llama.linear import Activations, FloatArray, Linear, in_parallel, multiply_one
 from qviz.llama.tokenizer import Tokenizer
 
 OnLinearInput = Callable[[str, FloatArray], object]
@@ -98,9 +98,7 @@ class Llama:
     (6, 4096)
     """
 
-    def __init__(
-        self, model: Any, *, activations: str = "int8", on_linear_input: OnLinearInput | None = None
-    ) -> None:
+    def __init__(self, model: Any, *, activations: str = "int8", on_linear_input: OnLinearInput | None = None) -> None:
         self.model, self.on_linear_input = model, on_linear_input
         metadata: Mapping[str, Any] = model.metadata
         self.name = str(metadata.get("general.name", "llama"))
@@ -192,7 +190,7 @@ class Llama:
             )
         hidden = self._one_by_one(ids, own) if ids.size == 1 else self._hidden(ids[None], own)[0]
         own.length += ids.size
-        return self.output(np.ascontiguousarray(hidden[-1:] if last_only else hidden))
+        return self._feed(np.ascontiguousarray(hidden[-1:] if last_only else hidden), self.output)[0]
 
     def window_logits(self, windows: npt.NDArray[np.int64], first: int = 0, last: int | None = None) -> FloatArray:
         """Logits of independent windows, all at once.
@@ -211,7 +209,7 @@ class Llama:
         last = ids.shape[1] if last is None else last
         hidden = self._hidden(ids, None, first, last)
         flat = np.ascontiguousarray(hidden).reshape(-1, self.config.n_embd)
-        return self._feed(self.output, flat).reshape(ids.shape[0], last - first, -1)
+        return self._feed(flat, self.output)[0].reshape(ids.shape[0], last - first, -1)
 
     def _checked(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
@@ -221,10 +219,17 @@ class Llama:
             raise LlamaError(f"token {bad} does not exist; the model has {self.config.n_vocab}")
         return ids.astype(np.int64, copy=False)
 
-    def _feed(self, linear: Linear, x: FloatArray) -> FloatArray:
+    def _feed(self, x: FloatArray, *linears: Linear) -> list[FloatArray]:
+        """Several matrices times the same activations."""
         if self.on_linear_input is not None:
-            self.on_linear_input(linear.name, x)
-        return linear(x)
+            for linear in linears:
+                self.on_linear_input(linear.name, x)
+        shared = Activations(x)
+        if len(x) > 1:
+            return [linear(shared) for linear in linears]
+        outs = [np.empty((1, linear.n_out), np.float32) for linear in linears]
+        multiply_one(shared, linears, [out[0] for out in outs])
+        return outs
 
     def _rope(self, n: int) -> tuple[FloatArray, FloatArray]:
         if self._angles[0].shape[0] < n:
@@ -237,7 +242,9 @@ class Llama:
         rows = np.ascontiguousarray(self.embedding.blocks[ids])
         return QTensor(fmt, rows, (ids.size, self.config.n_embd)).dequantize()
 
-    def _hidden(self, ids: npt.NDArray[np.int64], cache: KVCache | None, first: int = 0, last: int | None = None) -> Any:
+    def _hidden(
+        self, ids: npt.NDArray[np.int64], cache: KVCache | None, first: int = 0, last: int | None = None
+    ) -> Any:
         """The residual stream (n_windows, tokens, n_embd) after the last norm."""
         c = self.config
         n, t = ids.shape
@@ -247,38 +254,45 @@ class Llama:
         positions = np.tile(np.arange(start, start + t), n)
         eps = np.float32(c.norm_eps)
         x = self._embed(ids.reshape(-1))
-        h = np.empty_like(x)
 
         def norm(source: FloatArray, gain: FloatArray) -> FloatArray:
             out = np.empty_like(source)
             in_parallel(len(source), lambda a, b: _ops.rms_norm(source[a:b], gain, eps, out[a:b]))
             return out
 
+        def turn(heads: FloatArray, where: npt.NDArray[np.int64]) -> None:
+            in_parallel(len(heads), lambda a, b: _ops.rotate(heads[a:b], where[a:b], cos, sin, c.head_size))
+
+        def activate(gate: FloatArray, up: FloatArray) -> None:
+            in_parallel(len(gate), lambda a, b: _ops.swiglu(gate[a:b], up[a:b]))
+
         for i, layer in enumerate(self.layers):
             h = norm(x, layer["attn_norm"])
-            k, v = self._feed(layer["attn_k"], h), self._feed(layer["attn_v"], h)
             final = i == c.n_layers - 1 and (first, last) != (0, t)
             where = positions
-            if final:  # only what is asked for needs queries, attention output and feed-forward
+            if not final:
+                q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
+            else:  # only what is asked for needs queries, attention output and feed-forward
+                k, v = self._feed(h, layer["attn_k"], layer["attn_v"])
                 h = np.ascontiguousarray(h.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
                 x = np.ascontiguousarray(x.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
                 where = np.ascontiguousarray(positions.reshape(n, t)[:, first:last]).reshape(-1)
-            q = self._feed(layer["attn_q"], h)
-            in_parallel(len(q), lambda a, b, q=q, w=where: _ops.rotate(q[a:b], w[a:b], cos, sin, c.head_size))
-            in_parallel(len(k), lambda a, b, k=k: _ops.rotate(k[a:b], positions[a:b], cos, sin, c.head_size))
+                (q,) = self._feed(h, layer["attn_q"])
+            turn(q, where)
+            turn(k, positions)
             if cache is not None:
                 cache.put(i, k, v)
                 k, v = cache.get(i, start + t)
                 if k.dtype == np.uint16:
                     k, v = (part.view(np.float16).astype(np.float32) for part in (k, v))
             else:  # what an F16 cache would have made of them
-                k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))
+                k, v = Activations(k).rounded(16), Activations(v).rounded(16)
             mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
-            x += self._feed(layer["attn_output"], mixed.reshape(len(x), -1))
+            x += self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
             h = norm(x, layer["ffn_norm"])
-            gate, up = self._feed(layer["ffn_gate"], h), self._feed(layer["ffn_up"], h)
-            in_parallel(len(gate), lambda a, b, gate=gate, up=up: _ops.swiglu(gate[a:b], up[a:b]))
-            x += self._feed(layer["ffn_down"], gate)
+            gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
+            activate(gate, up)
+            x += self._feed(gate, layer["ffn_down"])[0]
         return norm(x, self.output_norm).reshape(n, -1, c.n_embd)
 
     def _attend(self, q: FloatArray, k: FloatArray, v: FloatArray, start: int) -> FloatArray:
@@ -291,18 +305,14 @@ class Llama:
         out = np.empty((n, t, c.n_head, c.head_size), np.float32)
         step = 64  # queries at a time: keys that none of them may see are left out
 
-        def work(a: int, b: int) -> None:
-            for pair in range(a, b):
-                w, h = divmod(pair, c.n_head)
-                keys, values = k[w, h // share], v[w, h // share]
-                for begin in range(0, t, step):
-                    end = min(begin + step, t)
-                    seen = start + end
-                    scores = np.matmul(q[w, h, begin:end], keys[:seen].T)
-                    _ops.causal_softmax(scores[None], start + begin)
-                    np.matmul(scores, values[:seen], out=out[w, begin:end, h])
-
-        work(0, n * c.n_head)
+        for w, h in np.ndindex(n, c.n_head):
+            keys, values = k[w, h // share], v[w, h // share]
+            for begin in range(0, t, step):
+                end = min(begin + step, t)
+                seen = start + end
+                scores = np.matmul(q[w, h, begin:end], keys[:seen].T)
+                _ops.causal_softmax(scores, start + begin)
+                np.matmul(scores, values[:seen], out=out[w, begin:end, h])
         return out
 
     def _one_by_one(self, ids: npt.NDArray[np.int64], cache: KVCache) -> FloatArray:
@@ -315,35 +325,17 @@ class Llama:
         scores, mixed = np.empty(cache.length + 1, np.float32), np.empty((c.n_head, c.head_size), np.float32)
         for i, layer in enumerate(self.layers):
             _ops.rms_norm(x, layer["attn_norm"], eps, h)
-            q, k, v = self._together(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
+            q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
             _ops.rotate(q, position, cos, sin, c.head_size)
             _ops.rotate(k, position, cos, sin, c.head_size)
             cache.put(i, k, v)
             keys, values = cache.get(i, cache.length + 1)
             attend = _ops.attend_halves if keys.dtype == np.uint16 else _ops.attend_floats
             attend(q.reshape(c.n_head, c.head_size), keys, values, cache.length + 1, c.n_head_kv, scores, mixed)
-            x += self._together(mixed.reshape(1, -1), layer["attn_output"])[0]
+            x += self._feed(mixed.reshape(1, -1), layer["attn_output"])[0]
             _ops.rms_norm(x, layer["ffn_norm"], eps, h)
-            gate, up = self._together(h, layer["ffn_gate"], layer["ffn_up"])
+            gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
             _ops.swiglu(gate, up)
-            x += self._together(gate, layer["ffn_down"])[0]
+            x += self._feed(gate, layer["ffn_down"])[0]
         _ops.rms_norm(x, self.output_norm, eps, h)
         return h
-
-    def _together(self, x: FloatArray, *linears: Linear) -> list[FloatArray]:
-        """Several matrices times the same token; each core takes a part of every one."""
-        if self.on_linear_input is not None:
-            for linear in linears:
-                self.on_linear_input(linear.name, x)
-        token = Activations(x.reshape(-1))
-        for width in {linear.width for linear in linears} - {0}:
-            token.codes(width)
-        outs = [np.empty((1, linear.n_out), np.float32) for linear in linears]
-
-        def work(a: int, b: int) -> None:
-            for linear, out in zip(linears, outs, strict=True):
-                linear.part(token, out[0], linear.n_out * a // 64, linear.n_out * b // 64)
-
-        weights = sum(linear.n_out * linear.n_in for linear in linears)
-        in_parallel(64, work, least=1 if weights >= 1 << 19 else 64)
-        return outs

@@ -18,7 +18,8 @@ _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 _SPACE = "\u2581"  # how SentencePiece writes a space
 
 _DIGITS_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # tokenizer.ggml.pre -> the regular expression that cuts text into words; None: GPT-2's, which the library has built in
 _WORDS = {
@@ -105,9 +106,9 @@ class Tokenizer:
 
     @cached_property
     def _library(self) -> Any:
+        from tokenizers import Regex as Pattern
         from tokenizers import Tokenizer as Library
         from tokenizers import models, normalizers, pre_tokenizers
-        from tokenizers import Regex as Pattern
 
         vocab = {token: i for i, token in enumerate(self.tokens)}
         if self.kind == "llama":
@@ -121,7 +122,8 @@ class Tokenizer:
             raise LlamaError(f"tokenizer.ggml.pre is {self.pre!r}; implemented here are: {', '.join(_WORDS)}")
         if self._metadata.get("tokenizer.ggml.merges") is None:
             raise LlamaError("the file has no tokenizer.ggml.merges; byte-pair encoding needs them")
-        merges = [tuple(str(pair).split(" ", 1)) for pair in self._metadata["tokenizer.ggml.merges"]]
+        cuts = (str(pair).partition(" ") for pair in self._metadata["tokenizer.ggml.merges"])
+        merges = [(left, right) for left, _, right in cuts]
         library = Library(models.BPE(vocab, merges, ignore_merges=self.pre in ("llama-bpe", "llama3")))
         words = _WORDS[self.pre]
         steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if self.pre in _SINGLE_DIGITS else []

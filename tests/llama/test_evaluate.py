@@ -1,0 +1,123 @@
+"""Perplexity and its companions against the same definitions written out in NumPy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import qviz
+from qviz.cli import main
+from qviz.errors import LlamaError
+from qviz.llama import Llama, compare, perplexity
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return Llama(qviz.load("tiny"))
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "q3.gguf"
+    qviz.quantize_model(qviz.load("tiny").path, path, "Q3_K_S")
+    return path
+
+
+@pytest.fixture(scope="module")
+def text():
+    return qviz.models.heldout_text()[:6000]
+
+
+def log_probabilities(llama, text, n_ctx=256):
+    """Window by window, each by itself, in float64: (n_scored, n_vocab), and the tokens that came."""
+    ids = llama.tokenizer.encode(text)
+    rows, came = [], []
+    for start in range(0, len(ids) - n_ctx + 1, n_ctx):
+        window = [llama.tokenizer.bos, *ids[start + 1 : start + n_ctx]]
+        logits = llama.logits(window).astype(np.float64)[n_ctx // 2 : -1]
+        rows.append(logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)))
+        rows[-1] -= logits.max(-1, keepdims=True)
+        came += window[n_ctx // 2 + 1 :]
+    return np.concatenate(rows), np.array(came)
+
+
+def test_every_figure(tiny, rounded, text):
+    # activations stay in float: rounded ones flip with the order of a sum, which differs between one window and many
+    llama = Llama(qviz.load(rounded), activations="float")
+    found = perplexity(llama, text, tiny)
+    base, came = log_probabilities(tiny, text)
+    ours, _ = log_probabilities(llama, text)
+    n = came.size
+    assert found.n_tokens == n
+    nll, base_nll = -ours[np.arange(n), came], -base[np.arange(n), came]
+    ppl, base_ppl = np.exp(nll.mean()), np.exp(base_nll.mean())
+    kld = (np.exp(base) * (base - ours)).sum(-1)
+    same = (base.argmax(-1) == ours.argmax(-1)).mean()
+    # llama.cpp's formulas: variances of means, and their covariance for what is paired
+    cov = np.cov(nll, base_nll) / n
+    want = {
+        "ppl": ppl,
+        "ppl_se": ppl * math.sqrt(cov[0, 0]),
+        "base_ppl": base_ppl,
+        "delta": ppl - base_ppl,
+        "delta_se": math.sqrt(ppl**2 * cov[0, 0] + base_ppl**2 * cov[1, 1] - 2 * ppl * base_ppl * cov[0, 1]),
+        "log_ratio": nll.mean() - base_nll.mean(),
+        "log_ratio_se": math.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]),
+        "kld": kld.mean(),
+        "kld_se": kld.std(ddof=1) / math.sqrt(n),
+    }
+    for name, value in want.items():
+        assert getattr(found, name) == pytest.approx(value, rel=5e-3), name
+    assert abs(found.same_top - same) <= 2 / n
+    assert found.same_top_se == pytest.approx(math.sqrt(same * (1 - same) / (n - 1)), rel=0.02)
+    assert found.delta_se < found.ppl_se / 3  # paired: what both find hard drops out
+
+
+def test_a_model_against_itself(tiny, text):
+    found = perplexity(tiny, text, tiny, max_tokens=200)
+    assert (found.delta, found.kld, found.same_top) == (0, 0, 1)
+    assert found.n_tokens == 254
+
+
+def test_several_models_share_one_run_of_the_baseline(tiny, rounded, text):
+    told = []
+    found = compare({"a": tiny, "b": qviz.load(rounded)}, text, tiny, progress=lambda *p: told.append(p))
+    assert found["b"] == perplexity(qviz.load(rounded), text, tiny)
+    assert told[-1][0] == told[-1][1] == 3 * (found["a"].n_tokens // 127)
+
+
+def test_an_interrupted_run_ends(tiny, text):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perplexity(tiny, text, progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"n_ctx": 3}, "n_ctx is 3"), ({"n_ctx": 512}, "n_ctx is 512"), ({"max_tokens": 0}, "max_tokens is 0")],
+)
+def test_what_is_refused(tiny, text, options, says):
+    with pytest.raises(LlamaError, match=says):
+        perplexity(tiny, text, **options)
+    with pytest.raises(LlamaError, match="longer text"):
+        perplexity(tiny, "Call me Ishmael.")
+
+
+def test_command_line(rounded, tmp_path, text):
+    file = tmp_path / "text.txt"
+    file.write_text(text, encoding="utf-8")
+    run = CliRunner().invoke(main, ["perplexity", str(rounded), "--text", str(file), "--baseline", "tiny", "--json"])
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.stdout)
+    assert said["delta"] > 0
+    assert said["n_tokens"] == perplexity(qviz.load(rounded), text).n_tokens
+    run = CliRunner().invoke(main, ["perplexity", "tiny", "--max-tokens", "100"])
+    assert run.stdout.startswith("perplexity ")
+    file.write_bytes(b"\xff\xfe")
+    run = CliRunner().invoke(main, ["perplexity", "tiny", "--text", str(file)])
+    assert run.exit_code != 0
+    assert "UTF-8" in run.output
