@@ -33,11 +33,12 @@ ROOMS = {
     "checkpoints": FILES,
     "llama": FILES - {"calibration"},  # it takes a callback instead
     "pipeline": WORK,
+    "measure": WORK | {"pipeline"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
-    "widgets": WORK | {"pipeline", "figures"},
+    "widgets": WORK | {"pipeline", "measure", "figures"},
     "lesson": WORK | {"pipeline", "figures", "widgets"},
-    "cli": WORK | {"pipeline", "lesson"},
+    "cli": WORK | {"pipeline", "measure", "lesson"},
 }
 NOT_CODE = {"__init__.py", "__pycache__", "_bundled", "py.typed"}
 

@@ -1,5 +1,6 @@
 """A Llama that runs on quantized weights: tokenizer, forward pass, generation, perplexity."""
 
+from qviz.llama import evaluate
 from qviz.llama.config import LlamaConfig
 from qviz.llama.evaluate import Perplexity, compare, perplexity
 from qviz.llama.generate import Sampler, generate, generate_tokens
@@ -14,6 +15,7 @@ __all__ = [
     "Sampler",
     "Tokenizer",
     "compare",
+    "evaluate",
     "generate",
     "generate_tokens",
     "perplexity",

@@ -1,0 +1,527 @@
+"""The tables of this field, measured: every recipe, every method, on a model that runs here.
+
+Results are kept on disk under a key of everything they depend on (model, text, settings, version), so that a table
+that was measured once is there at once the next time. Nothing here is typed in but `PUBLISHED_PPL`, which says where it
+comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qviz
+from qviz import llama, models, pipeline
+from qviz.calibration import ActivationStats
+from qviz.errors import LlamaError, QvizError
+from qviz.grids.affine import AffineGrid
+from qviz.models import Model
+
+PUBLISHED_PPL: Mapping[str, float] = {
+    "Q8_0": 0.0004,
+    "Q6_K": 0.0044,
+    "Q5_K_M": 0.0142,
+    "Q5_K_S": 0.0353,
+    "Q5_1": 0.0415,
+    "Q5_0": 0.0796,
+    "Q4_K_M": 0.0535,
+    "Q4_K_S": 0.1149,
+    "Q4_1": 0.1846,
+    "Q3_K_L": 0.1803,
+    "Q4_0": 0.2499,
+    "Q3_K_M": 0.2437,
+    "Q3_K_S": 0.5505,
+    "Q2_K": 0.8698,
+}
+"""Rise in perplexity of LLaMA-7B on WikiText-2, as published for the rules of June 2023.
+
+Source: ggml-org/llama.cpp#1684 and #2094, repeated in the help text of ``llama-quantize``.
+"""
+
+FORMATS = ("F32", "F16", *PUBLISHED_PPL)
+"""The sixteen rows of the table, largest file first, as it is usually printed."""
+
+Progress = Callable[[str, int, int], object]
+
+_SCHEMA = 1  # raised when what is measured, or how, changes
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """One recipe on one model.
+
+    Attributes
+    ----------
+    recipe : str
+    nbytes : int
+        Bytes of all tensors.
+    bpw : float
+        Bits per weight, everything counted.
+    memory : int
+        Bytes to run it: tensors, and a KV cache in F16 for the whole context.
+    quality : qviz.llama.Perplexity
+        With its differences from the unquantized model.
+    tokens_per_second : float
+        Generating, one token after the other, on this machine.
+    published : float or None
+        `PUBLISHED_PPL` of a 7B model, for comparison.
+    """
+
+    recipe: str
+    nbytes: int
+    bpw: float
+    memory: int
+    quality: llama.Perplexity
+    tokens_per_second: float
+    published: float | None
+
+
+def recipe_table(
+    model: Model | None = None,
+    text: str | None = None,
+    recipes: Sequence[str] = FORMATS,
+    *,
+    max_tokens: int | None = 45_000,
+    speed: bool = True,
+    progress: Progress | None = None,
+    cache: bool = True,
+) -> list[RecipeRow]:
+    """Quantize a model by every recipe, and measure each against the unquantized one.
+
+    Parameters
+    ----------
+    model : Model, optional
+        An unquantized Llama; the small model of the course unless given.
+    text : str, optional
+        What to predict; the course's held-out text unless given.
+    recipes : sequence of str
+        Recipe names, such as ``"Q4_K_M"``.
+    max_tokens : int, optional
+        Tokens to score: 45,000 separate all groups of recipes; 10,000 are quicker, with error bars twice as wide.
+    speed : bool
+        Also time generation; NaN otherwise.
+    progress : callable ``(what, done, total)``, optional
+        Called after each piece of work; whatever it raises ends the run, and what is measured by then stays measured.
+    cache : bool
+        Keep results on disk, and take them from there.
+
+    Returns
+    -------
+    list of RecipeRow
+        In the order of `recipes`.
+
+    Raises
+    ------
+    QvizError
+        A model that cannot be run or quantized, or a text that is too short.
+    """
+    source = models.load("tiny") if model is None else model
+    words = models.heldout_text() if text is None else text
+    store = _Store({"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens}, cache)
+    missing = [r for r in recipes if store.get("quality", r) is None or (speed and store.get("speed", r) is None)]
+
+    def told(what: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(what, done, total)
+
+    with tempfile.TemporaryDirectory(prefix="qviz-table-") as folder:
+        runs: dict[str, llama.Llama] = {}
+        for k, recipe in enumerate(missing):
+            told(f"quantizing {recipe}", k, len(missing))
+            path = Path(folder) / f"{recipe}.gguf"
+            pipeline.quantize_model(source.path, path, recipe)
+            runs[recipe] = llama.Llama(models.load(path))
+            tensors = [runs[recipe].model[name] for name in runs[recipe].model]
+            store.put(
+                "size", recipe, {"nbytes": sum(t.nbytes for t in tensors), "n": sum(t.n_weights for t in tensors)}
+            )
+        unknown = {r: run for r, run in runs.items() if store.get("quality", r) is None}
+        base = llama.Llama(source)
+        found = llama.compare(
+            unknown, words, base, max_tokens=max_tokens, progress=lambda done, total: told("scoring", done, total)
+        )
+        for recipe, quality in found.items():
+            store.put("quality", recipe, quality.as_dict())
+        if speed:
+            for k, (recipe, run) in enumerate(runs.items()):
+                told(f"timing {recipe}", k, len(runs))
+                if store.get("speed", recipe) is None:
+                    store.put("speed", recipe, {"tokens_per_second": generation_speed(run)})
+    kv = base.new_cache(base.config.n_ctx).nbytes
+    return [_row(store, recipe, kv, speed) for recipe in recipes]
+
+
+def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
+    size, quality = store.get("size", recipe), store.get("quality", recipe)
+    assert size is not None
+    assert quality is not None
+    rate = (store.get("speed", recipe) or {}).get("tokens_per_second", float("nan")) if speed else float("nan")
+    return RecipeRow(
+        recipe,
+        size["nbytes"],
+        8 * size["nbytes"] / size["n"],
+        size["nbytes"] + kv,
+        llama.Perplexity(**quality),
+        rate,
+        PUBLISHED_PPL.get(recipe),
+    )
+
+
+def generation_speed(run: llama.Llama, n_tokens: int = 48, repeats: int = 3) -> float:
+    """Tokens per second while generating, the median of a few runs; every matrix is read once a token.
+
+    Parameters
+    ----------
+    run : Llama
+    n_tokens, repeats : int
+
+    Returns
+    -------
+    float
+    """
+    n = min(n_tokens, run.config.n_ctx - 1)
+    rates = []
+    for attempt in range(repeats + 1):
+        cache = run.new_cache(n + 1)
+        begun = time.perf_counter()
+        for token in range(n):
+            run.logits([token % run.config.n_vocab], cache)
+        if attempt:  # the first run loads kernels
+            rates.append(n / (time.perf_counter() - begun))
+    return float(np.median(rates))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike a measured column and the published one order the recipes.
+
+    Attributes
+    ----------
+    kld, delta : float
+        Spearman's rank correlation of the KL divergence, and of the rise in perplexity, with `PUBLISHED_PPL`.
+    n : int
+        Recipes compared.
+    """
+
+    kld: float
+    delta: float
+    n: int
+
+
+def agreement(rows: Sequence[RecipeRow]) -> Agreement:
+    """Rank correlation of a measured table with the published one.
+
+    Raises
+    ------
+    QvizError
+        Fewer than three rows have a published figure.
+    """
+    from scipy.stats import spearmanr
+
+    shared = [row for row in rows if row.published is not None]
+    if len(shared) < 3:
+        raise QvizError(f"{len(shared)} recipes have a published figure; at least 3 are needed for a rank correlation")
+    published = [row.published for row in shared]
+    return Agreement(
+        float(spearmanr([row.quality.kld for row in shared], published).statistic),
+        float(spearmanr([row.quality.delta for row in shared], published).statistic),
+        len(shared),
+    )
+
+
+GROUPS = (
+    ("Q8_0",),
+    ("Q6_K",),
+    ("Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0"),
+    ("Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0"),
+    ("Q3_K_L", "Q3_K_M"),
+    ("Q3_K_S",),
+    ("Q2_K",),
+)
+"""Recipes that a small model can tell apart: every KL divergence of a group is below every one of the next."""
+
+
+def groups_in_order(rows: Sequence[RecipeRow]) -> list[bool]:
+    """For each two neighbours of `GROUPS`, whether the worse half of one is better than the better half of the next."""
+    kld = {row.recipe: float(row.quality.kld or 0.0) for row in rows}
+    return [
+        max(kld[r] for r in better if r in kld) < min(kld[r] for r in worse if r in kld)
+        for better, worse in itertools.pairwise(GROUPS)
+        if any(r in kld for r in better) and any(r in kld for r in worse)
+    ]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which points are worth choosing: no other is smaller in both numbers. Sorted by the first.
+
+    Examples
+    --------
+    >>> pareto([(4, 1.0), (5, 0.5), (6, 0.7), (3, 2.0)])  # the third costs more than the second, and is worse
+    [3, 0, 1]
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if not front or points[i][1] < points[front[-1]][1]:
+            front.append(i)
+    return front
+
+
+class _Store:
+    """Results on disk, one small file each; a damaged or foreign one counts as absent."""
+
+    def __init__(self, key: Mapping[str, Any], use: bool) -> None:
+        self.use = use
+        self.key = {**key, "schema": _SCHEMA, "version": qviz.__version__, "host": _host()}
+        self.found: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def _path(self, kind: str, name: str) -> Path:
+        key = self.key if kind == "speed" else {k: v for k, v in self.key.items() if k != "host"}
+        digest = _hash(json.dumps([kind, name, key], sort_keys=True))
+        return models.cache_dir().parent / "measured" / f"{digest[:32]}.json"
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        if (kind, name) in self.found:
+            return self.found[kind, name]
+        if not self.use:
+            return None
+        with suppress(OSError, ValueError):
+            value = json.loads(self._path(kind, name).read_text(encoding="utf-8"))
+            if isinstance(value, dict) and (
+                kind != "quality" or {f.name for f in fields(llama.Perplexity)} == set(value)
+            ):
+                self.found[kind, name] = value
+                return value
+        return None
+
+    def put(self, kind: str, name: str, value: dict[str, Any]) -> None:
+        self.found[kind, name] = value
+        if not self.use:
+            return
+        path = self._path(kind, name)
+        with suppress(OSError):  # a cache that cannot be written is no reason to fail
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(f".{os.getpid()}.tmp")
+            scratch.write_text(json.dumps(value), encoding="utf-8")
+            scratch.replace(path)
+
+
+def _host() -> str:
+    import platform
+
+    return f"{platform.machine()} {os.cpu_count()} {platform.processor()}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --------------------------------------------------------------------------------------------- methods, layer by layer
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One rounding method with its settings on one model.
+
+    Attributes
+    ----------
+    method : str
+        ``"rtn"``, ``"gptq"``, ``"awq"``, or the name of a GGML recipe.
+    bits, group_size : int
+    bpw : float
+        True bits per weight of the matrices that were rounded: codes, scales and zero points.
+    seconds : float
+        To quantize the model, calibration included.
+    quality : qviz.llama.Perplexity
+    """
+
+    method: str
+    bits: int
+    group_size: int
+    bpw: float
+    seconds: float
+    quality: llama.Perplexity
+
+
+class _Rounded(Mapping[str, Any]):
+    """A model with some of its matrices replaced by rounded ones, in float32."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.replaced = model, dict[str, Any]()
+        self.metadata = model.metadata
+
+    def __getitem__(self, name: str) -> Any:
+        return self.replaced[name] if name in self.replaced else self.model[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.model)
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+
+_TOGETHER = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
+
+
+class _SeenEnoughError(Exception):
+    """The inputs that were asked for have been seen; the rest of the forward pass is not needed."""
+
+
+def round_model(
+    model: Model,
+    method: str,
+    bits: int = 4,
+    group_size: int = 128,
+    *,
+    sym: bool = False,
+    calibration: str | None = None,
+    n_tokens: int = 8192,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[Mapping[str, Any], float]:
+    """Round every matrix of every layer by RTN, GPTQ or AWQ, in the order in which the model uses them.
+
+    Each group of matrices that share their input is calibrated on what the layers before it, *already rounded*, send
+    ("true sequential"). Embedding and output stay as they are.
+
+    Parameters
+    ----------
+    model : Model
+        An unquantized Llama.
+    method : {"rtn", "gptq", "awq"}
+    bits, group_size, sym
+        Of the grid; see `qviz.AffineGrid`.
+    calibration : str, optional
+        Text; the course's calibration text unless given, which the model was trained on.
+    n_tokens : int
+        Calibration tokens.
+    progress : callable ``(what, done, total)``, optional
+    **options
+        For the method, such as ``act_order=True``.
+
+    Returns
+    -------
+    rounded : mapping of tensor name to QTensor, with ``.metadata``
+        Runs in `qviz.llama.Llama`; rounded matrices are float32 and lie on their grids.
+    bpw : float
+        True bits per weight of the rounded matrices.
+
+    Raises
+    ------
+    QvizError
+        An unknown method, a grid that does not fit, or too short a text.
+    """
+    from qviz import methods
+
+    rules: dict[str, Callable[..., Any]] = {"rtn": methods.rtn, "gptq": methods.gptq, "awq": methods.awq}
+    if method not in rules:
+        raise QvizError(f"no method {method!r}; there are {', '.join(rules)}")
+    grid = AffineGrid(bits, group_size, sym)
+    rounded = _Rounded(model)
+    run = llama.Llama(model)
+    words = models.calibration_text() if calibration is None else calibration
+    windows = llama.evaluate.windows_of(run, words, min(run.config.n_ctx, 512), None)
+    if method != "rtn" and len(windows) * windows.shape[1] < n_tokens:
+        raise LlamaError(
+            f"the calibration text has {windows.size} tokens, {n_tokens} were asked for; give a longer one"
+        )
+    windows = windows[: -(-n_tokens // windows.shape[1])]
+    bits_total, weights_total = 0.0, 0
+    steps = [(i, part) for i in range(run.config.n_layers) for part in _TOGETHER]
+    for k, (i, part) in enumerate(steps):
+        if progress is not None:
+            progress(f"{method} {bits} bit, layer {i}", k, len(steps))
+        names = [f"blk.{i}.{kind}.weight" for kind in part]
+        stats = None
+        if method != "rtn":
+            stats = _inputs(rounded, names[0], windows)
+        for name in names:
+            weight = model[name].dequantize()
+            result = rules[method](weight, stats, grid, **options)
+            rounded.replaced[name] = qviz.quantize(result.weight, "F32")
+            bits_total += result.bpw * weight.size
+            weights_total += weight.size
+    return rounded, bits_total / weights_total
+
+
+def _inputs(model: Any, name: str, windows: Any) -> ActivationStats:
+    """Statistics of what one matrix receives, from a forward pass that ends there."""
+    collected: list[Any] = []
+
+    def look(seen: str, x: Any) -> None:
+        if seen == name:
+            collected.append(x)
+            raise _SeenEnoughError
+
+    run = llama.Llama(model, activations="float", on_linear_input=look)
+    stats: ActivationStats | None = None
+    for start in range(0, len(windows), 8):
+        with suppress(_SeenEnoughError):
+            run.window_logits(windows[start : start + 8])
+        x = collected.pop()
+        if stats is None:
+            stats = ActivationStats.from_inputs(x)
+        else:
+            stats.update(x)
+    assert stats is not None
+    return stats
+
+
+def method_table(
+    settings: Sequence[tuple[str, int, int]],
+    model: Model | None = None,
+    text: str | None = None,
+    *,
+    max_tokens: int | None = 10_000,
+    progress: Progress | None = None,
+    cache: bool = True,
+) -> list[MethodRow]:
+    """Measure rounding methods on a whole model.
+
+    Parameters
+    ----------
+    settings : sequence of (method, bits, group_size)
+    model, text, max_tokens, progress, cache
+        As for `recipe_table`.
+
+    Returns
+    -------
+    list of MethodRow
+        In the order of `settings`.
+    """
+    source = models.load("tiny") if model is None else model
+    words = models.heldout_text() if text is None else text
+    key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens}
+    store = _Store({**key, "calibration": _hash(models.calibration_text())}, cache)
+    base = llama.Llama(source, activations="float")
+    rows = []
+    for method, bits, group in settings:
+        name = f"{method} {bits} {group}"
+        kept = store.get("method", name)
+        if kept is None:
+            begun = time.perf_counter()
+            options: dict[str, Any] = {"act_order": True} if method == "gptq" else {}
+            rounded, bpw = round_model(source, method, bits, group, progress=progress, **options)
+            seconds = time.perf_counter() - begun
+            run = llama.Llama(rounded, activations="float")
+            told = None if progress is None else (lambda done, total, n=name: progress(f"scoring {n}", done, total))
+            quality = llama.perplexity(run, words, base, max_tokens=max_tokens, progress=told)
+            kept = {"bpw": bpw, "seconds": seconds, "quality": asdict(quality)}
+            store.put("method", name, kept)
+        rows.append(MethodRow(method, bits, group, kept["bpw"], kept["seconds"], llama.Perplexity(**kept["quality"])))
+    return rows
