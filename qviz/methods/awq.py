@@ -75,13 +75,14 @@ def awq(
     act_scale, G = stats.mean_abs, stats.hessian
     if not np.isfinite(G).all():
         raise MethodError("the inputs' products overflow float32; scale the inputs down, or look for outliers in them")
-    whole = max(float(np.einsum("ij,ij->", w @ G, w, dtype=np.float64)), np.finfo(np.float64).tiny)
+    np.fill_diagonal(G, np.diagonal(G) / 2)  # as `_squares` wants it
+    whole = max(float(_squares(w, G).sum()), np.finfo(np.float64).tiny)
     alphas = np.arange(n_grid) / n_grid
     losses, best, s = np.empty(n_grid), np.inf, np.ones_like(act_scale)
     for k, alpha in enumerate(alphas):
         tried = _scale(act_scale, alpha)
         off = grid.fake_quantize(w * tried) / tried - w
-        losses[k] = float(np.einsum("ij,ij->", off @ G, off, dtype=np.float64)) / whole
+        losses[k] = float(_squares(off, G).sum()) / whole
         if losses[k] < best:
             best, s = losses[k], tried
     scaled = w * s
@@ -123,14 +124,26 @@ def _scale(act_scale: FloatArray, alpha: float) -> FloatArray:
     return centred
 
 
+def _squares(off: FloatArray, gram: FloatArray) -> npt.NDArray[np.float64]:
+    """d·G·dᵀ of each row d of `off`, float64 (rows,); `gram` is G with half its diagonal.
+
+    G = T + Tᵀ with T one triangle and half the diagonal, so d·G·dᵀ = 2·d·T·dᵀ: half the work of a full product.
+    """
+    from scipy.linalg import blas
+
+    half = blas.strmm(1.0, gram.T, off.T)  # reads one triangle only
+    squares: npt.NDArray[np.float64] = 2 * np.einsum("ji,ij->i", half, off, dtype=np.float64)
+    return squares
+
+
 def _best_clip(group: FloatArray, gram: FloatArray, grid: AffineGrid) -> FloatArray:
     """For each row of one group: the part of its largest weight to keep."""
-    best, keep = np.full(len(group), np.inf, np.float32), np.ones(len(group), np.float32)
+    best, keep = np.full(len(group), np.inf), np.ones(len(group), np.float32)
     off = np.empty_like(group)
     for step in range(10):
         part = np.float32(1 - step / 20)
         _clip_errors(group, part, grid.qmin, grid.qmax, grid.sym, off)
-        loss = np.einsum("ij,ij->i", off @ gram, off)
+        loss = _squares(off, gram)
         better = loss < best
         best[better], keep[better] = loss[better], part
     return keep
