@@ -2,7 +2,8 @@
 
 from qviz.methods.awq import awq, keep_salient
 from qviz.methods.gptq import gptq
+from qviz.methods.recommended import damping, recommended
 from qviz.methods.result import MethodResult
 from qviz.methods.rtn import rtn
 
-__all__ = ["MethodResult", "awq", "gptq", "keep_salient", "rtn"]
+__all__ = ["MethodResult", "awq", "damping", "gptq", "keep_salient", "recommended", "rtn"]

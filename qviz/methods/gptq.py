@@ -15,6 +15,8 @@ group_size −1 not at all.
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ def gptq(
     static_groups: bool = False,
     damp_percent: float = 0.01,
     mse: bool = False,
+    weighted: bool = False,
     column_batch: int = 128,
     trace: bool = False,
 ) -> MethodResult:
@@ -62,6 +65,8 @@ def gptq(
         Added to the diagonal of H, in parts of its mean. If the factorization fails, ten times as much, and so on.
     mse : bool
         Shrink each range by 0 … 79 % to the least Σ|error|^2.4.
+    weighted : bool
+        Shrink to the least Σ(error / Uᵢᵢ)² instead: every column counts as much as it does in the loss.
     column_batch : int
         Columns whose updates of the columns after them are gathered into one matrix product.
     trace : bool
@@ -71,7 +76,8 @@ def gptq(
     Returns
     -------
     MethodResult
-        A column that no token used becomes zero (`dead`); `damp_percent` is what was needed.
+        A column that no token used becomes zero (`dead`); `damp_percent` is what was needed; `notes` say so, and
+        whether there were fewer tokens than columns.
 
     Raises
     ------
@@ -93,28 +99,25 @@ def gptq(
     if not 2 <= grid.bits <= 8:
         raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
     batch = _whole("column_batch", column_batch)
-    if not (np.isfinite(damp_percent) and 0 <= damp_percent <= 10):
-        raise MethodError(f"damp_percent must be 0 … 10 (0.01 is one percent), got {damp_percent}")
+    asked = checked_damping(damp_percent)
     n_out, n_in = w.shape
-    H = stats.hessian
-    dead = np.diagonal(H) == 0
-    if not np.isfinite(H).all():
-        raise MethodError("the Hessian overflows float32; scale the inputs down, or look for outliers in them")
-    if dead.any():
-        w = np.where(dead, np.float32(0), w)
-        H[dead, dead] = 1
-    fixed: tuple[FloatArray, npt.NDArray[np.int32]] | None = None
+    w, H, dead = without_dead(w, stats)
     consecutive = groups_of(grid, n_in)
     groups = int(consecutive[-1]) + 1
-    if static_groups or grid.group_size <= 0 or groups == 1:
-        fixed = _params(w, grid, mse)
     order = np.argsort(-np.diagonal(H), kind="stable") if act_order else np.arange(n_in)
     if act_order:
-        w, H = np.ascontiguousarray(w[:, order]), np.ascontiguousarray(H[np.ix_(order, order)])
+        H = np.ascontiguousarray(H[np.ix_(order, order)])
+    U, damp = factor(H, asked)
+    importance = np.empty(n_in, np.float32)
+    importance[order] = np.diagonal(U) ** np.float32(-2)
+    find = functools.partial(_params, power=2 if weighted else 2.4) if mse or weighted else _params
+    everywhere = importance if weighted else np.ones_like(importance)
+    fixed: tuple[FloatArray, npt.NDArray[np.int32]] | None = None
+    if static_groups or grid.group_size <= 0 or groups == 1:
+        fixed = find(w, grid, everywhere)
     group = consecutive[order] if fixed is not None else consecutive
-    U, damp = _factor(H, float(damp_percent))
 
-    W = w.copy()
+    W, everywhere = np.ascontiguousarray(w[:, order]), everywhere[order]
     scales, zeros = (np.empty((n_out, groups), np.float32), np.empty((n_out, groups), np.int32))
     if fixed is not None:
         scales[:], zeros[:] = fixed
@@ -127,17 +130,18 @@ def gptq(
         if fixed is None:
             for start in range(-(-first // size) * size, last, size):
                 g = start // size
-                new = _params(W[:, start : start + size], AffineGrid(grid.bits, -1, grid.sym), mse)
+                part = slice(start, start + size)
+                new = find(W[:, part], AffineGrid(grid.bits, -1, grid.sym), everywhere[part])
                 scales[:, g : g + 1], zeros[:, g : g + 1] = new
-        part = np.ascontiguousarray(W[:, first:last])
-        factor = np.ascontiguousarray(U[first:last, first:last])
-        errors = np.empty_like(part)
+        now = np.ascontiguousarray(W[:, first:last])
+        square = np.ascontiguousarray(U[first:last, first:last])
+        errors = np.empty_like(now)
         cells = (codes[:, first:last], rounded[:, first:last])
-        _columns(part, factor, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
+        _columns(now, square, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
         if last < n_in:
             W[:, last:] -= errors @ U[first:last, last:]
         if trace:
-            kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, part
+            kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, now
     if not np.isfinite(W).all():
         raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
     record: dict[str, Any] = {}
@@ -153,7 +157,43 @@ def gptq(
         scales, zeros = scales[:1], zeros[:1]
     stored_order = 32 / n_out if not np.array_equal(g_idx, consecutive) else 0.0
     bpw = grid.bpw((n_out, n_in)) + stored_order
-    return MethodResult(rounded, codes, scales, zeros, g_idx, bpw, damp_percent=damp, dead=dead, trace=record)
+    result = MethodResult(rounded, codes, scales, zeros, g_idx, bpw, damp_percent=damp, dead=dead, trace=record)
+    return replace(result, notes=_notes(stats, asked, damp, dead))
+
+
+def _notes(stats: ActivationStats, asked: float, damp: float, dead: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    notes = []
+    if stats.n_tokens < stats.n_in:
+        notes.append(
+            f"{stats.n_tokens} tokens for {stats.n_in} input columns: the rounding fits these tokens and may be worse "
+            "than rtn on others; collect more, or damp more (recommended() does)"
+        )
+    if damp > asked:
+        notes.append(f"damp_percent was raised from {asked:g} to {damp:g}: the Hessian was not positive definite")
+    if dead.any():
+        notes.append(f"{int(dead.sum())} input columns that no token used became zero")
+    return tuple(notes)
+
+
+def checked_damping(value: Any) -> float:
+    """`value` as a float 0 … 10, or a `MethodError`."""
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        damp = float(value)
+        if 0 <= damp <= 10:
+            return damp
+    raise MethodError(f"damp_percent must be a number 0 … 10 (0.01 is one percent), got {value!r}")
+
+
+def without_dead(w: FloatArray, stats: ActivationStats) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+    """The weight with zeros in columns that no token used, a Hessian with ones there, and which those are."""
+    H = stats.hessian
+    if not np.isfinite(H).all():
+        raise MethodError("the Hessian overflows float32; scale the inputs down, or look for outliers in them")
+    dead = np.diagonal(H) == 0
+    if dead.any():
+        w = np.where(dead, np.float32(0), w)
+        H[dead, dead] = 1
+    return w, H, dead
 
 
 def _whole(name: str, value: Any) -> int:
@@ -162,7 +202,7 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def _factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
+def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
     """U, upper triangular with H⁻¹ = UᵀU, and the damping it took; adds that to the diagonal of `H`."""
     from scipy.linalg import lapack
 
@@ -183,21 +223,25 @@ def _factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
     )
 
 
-def _params(w: FloatArray, grid: AffineGrid, mse: bool) -> tuple[FloatArray, npt.NDArray[np.int32]]:
-    scale, zero = grid.params(np.ascontiguousarray(w))
-    if mse:
-        rows = np.ascontiguousarray(w).reshape(1, -1) if grid.group_size == 0 else np.ascontiguousarray(w)
-        size = grid.group_size if grid.group_size > 0 else rows.shape[1]
-        _search(rows, min(size, rows.shape[1]), grid.qmin, grid.qmax, grid.sym, scale, zero)
+def _params(
+    w: FloatArray, grid: AffineGrid, importance: FloatArray, power: float = 0
+) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    w = np.ascontiguousarray(w)
+    scale, zero = grid.params(w)
+    if power:
+        rows = w.reshape(1, -1) if grid.group_size == 0 else w
+        size = min(grid.group_size, rows.shape[1]) if grid.group_size > 0 else rows.shape[1]
+        _search(rows, size, grid.qmin, grid.qmax, grid.sym, importance, np.float32(power), scale, zero)
     return scale, zero
 
 
 @kernel
-def _search(rows, size, qmin, qmax, sym, scales, zeros):  # type: ignore[no-untyped-def]
-    """The best of 80 shrunken ranges for each group, by Σ|error|^2.4."""
+def _search(rows, size, qmin, qmax, sym, importance, power, scales, zeros):  # type: ignore[no-untyped-def]
+    """The best of 80 shrunken ranges for each group, by Σ importance·|error|^power."""
     for r in range(rows.shape[0]):
         for g in range(scales.shape[1]):
             group = rows[r, g * size : (g + 1) * size]
+            first = g * size % importance.size
             high, low = f32(0), f32(0)
             for j in range(group.size):
                 high, low = max(high, group[j]), min(low, group[j])
@@ -215,7 +259,7 @@ def _search(rows, size, qmin, qmax, sym, scales, zeros):  # type: ignore[no-unty
                 loss = f32(0)
                 for j in range(group.size):
                     off = abs(f32(scale * steps_from_zero(group[j], scale, lowest, highest)) - group[j])
-                    loss += f32(off ** f32(2.4))
+                    loss += f32(f32(off**power) * importance[(first + j) % importance.size])
                     if loss >= best:
                         break
                 if loss < best:

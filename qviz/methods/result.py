@@ -34,6 +34,8 @@ class MethodResult:
         GPTQ: the damping that the factorization took, at least the one asked for.
     dead : boolean array (n_in,), optional
         GPTQ: input columns that no token used; their weights became zero.
+    notes : tuple of str
+        What was recovered from, or what to beware of; empty if all is well.
     trace : mapping of str to array
         Intermediate quantities, named in the method's docstring; empty unless asked for.
     """
@@ -47,6 +49,7 @@ class MethodResult:
     equivalence_scale: FloatArray | None = None
     damp_percent: float | None = None
     dead: npt.NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
     trace: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

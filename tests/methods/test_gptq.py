@@ -6,7 +6,7 @@ import pytest
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError, QvizError
 from qviz.grids import AffineGrid
-from qviz.methods import gptq, rtn
+from qviz.methods import damping, gptq, recommended, rtn
 
 
 def layer(n_out=16, n_in=48, tokens=400, seed=0):
@@ -132,6 +132,53 @@ def test_mse_scales():
     assert (searched.scales < plain.scales).any()
 
 
+@pytest.mark.parametrize("size", [0, -1, 16])
+def test_scales_searched_by_the_loss(size):
+    w, x, _ = layer()
+    stats, grid = ActivationStats.from_inputs(x), AffineGrid(2, size)
+    result = gptq(w, stats, grid, static_groups=True, act_order=True, weighted=True)
+    H = stats.hessian.astype(np.float64)
+    order = np.argsort(-np.diagonal(H), kind="stable")
+    permuted = H[np.ix_(order, order)] + 0.01 * np.diagonal(H).mean() * np.eye(48)
+    importance = np.empty(48)
+    importance[order] = np.diagonal(np.linalg.cholesky(np.linalg.inv(permuted)).T) ** -2
+    rows = w.reshape(1, -1) if size == 0 else w
+    importance = np.tile(importance, rows.shape[1] // 48)
+    for r, g in ((0, 0), (len(rows) - 1, result.scales.shape[1] - 1)):
+        part = slice(None) if size <= 0 else slice(g * size, (g + 1) * size)
+        v, tried = rows[r, part], []
+        for i in range(80):
+            ends = np.float32(1 - i / 100) * np.float32([[min(v.min(), 0), max(v.max(), 0)]])
+            params = AffineGrid(2, -1).params(ends)
+            off = AffineGrid(2, -1).fake_quantize(v[None], params=params) - v
+            tried.append(((off.astype(np.float64) ** 2 * importance[part]).sum(), params[0][0, 0]))
+        assert result.scales[r, g] == pytest.approx(min(tried)[1], rel=1e-5)
+
+
+def test_recommended():
+    w, x, held_out = layer(tokens=2000)
+    stats, grid = ActivationStats.from_inputs(x), AffineGrid(3, 16)
+    ours = recommended(w, stats, grid)
+    assert loss(w, ours, held_out) < 0.97 * loss(w, gptq(w, stats, grid, act_order=True, mse=True), held_out)
+    assert ours.notes == ()
+    assert recommended(w, stats).bpw == AffineGrid(4, 128).bpw(w.shape)
+    assert ours.damp_percent == damping(2000, 48) == pytest.approx(0.25 * 48 / 2000)
+    with pytest.raises(MethodError):
+        damping(0, 4)
+
+
+def test_too_few_tokens():
+    w, x, held_out = layer(tokens=24)
+    held_out, stats, grid = layer(tokens=2000)[2], ActivationStats.from_inputs(x), AffineGrid(4, 16)
+    hasty, careful, nearest = gptq(w, stats, grid), recommended(w, stats, grid), rtn(w, stats, grid)
+    assert loss(w, hasty, x) < 0.5 * loss(w, nearest, x)  # it looks good on the tokens it has seen
+    assert loss(w, careful, held_out) < 0.7 * loss(w, hasty, held_out)
+    assert "24 tokens for 48 input columns" in hasty.notes[0]
+    x[:, 3] = 0
+    damaged = gptq(w, ActivationStats.from_inputs(x[:1]), grid, damp_percent=0)
+    assert [note.split()[0] for note in damaged.notes] == ["1", "damp_percent", "1"]
+
+
 def test_dead_columns_become_zero():
     w, x, _ = layer()
     x[:, [3, 40]] = 0
@@ -172,6 +219,10 @@ def test_what_is_refused():
         ((w, stats, AffineGrid(16, 16)), {}, "2 … 8 bits"),
         ((w, stats, grid), {"damp_percent": -1}, "damp_percent"),
         ((w, stats, grid), {"damp_percent": np.nan}, "damp_percent"),
+        ((w, stats, grid), {"damp_percent": "auto"}, "damp_percent"),
+        ((w, stats, grid), {"damp_percent": None}, "damp_percent"),
+        ((w, stats, grid), {"damp_percent": True}, "damp_percent"),
+        ((w, stats, grid), {"damp_percent": [0.1]}, "damp_percent"),
         ((w, stats, grid), {"column_batch": 0}, "column_batch"),
         ((w, ActivationStats.from_inputs(np.full((1, 48), 1.5e19)), grid), {}, "overflow"),
         ((w, damaged, grid), {}, "positive definite"),
