@@ -74,16 +74,14 @@ class ActivationStats:
         array = _inputs(x)
         if array.shape[1] != self.n_in:
             raise CalibrationError(f"these statistics are of {self.n_in} channels, got x with {array.shape[1]}")
-        products = self._products.copy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(array), _CHUNK):
-                part = array[start : start + _CHUNK]
-                products += part.T @ part
-        if not np.isfinite(products).all():
+        # no sum of products is larger than the largest sum of squares (Cauchy and Schwarz)
+        if np.einsum("ti,ti->i", array, array, dtype=np.float64).max() > np.finfo(np.float32).max:
             raise CalibrationError(
                 f"the products of inputs as large as {np.abs(array).max():g} overflow float32; scale x down"
             )
-        self._products = products
+        for start in range(0, len(array), _CHUNK):
+            part = array[start : start + _CHUNK]
+            self._products += part.T @ part
         self._abs += np.abs(array).sum(axis=0, dtype=np.float64)
         self.n_tokens += len(array)
         return self
@@ -108,8 +106,10 @@ class ActivationStats:
     @property
     def hessian(self) -> FloatArray:
         """2/n · XᵀX, float32 (n_in, n_in)."""
+        hessian = np.empty(self._products.shape, np.float32)
         with np.errstate(over="ignore"):  # methods refuse infinity
-            return (self._products * (2 / self._count())).astype(np.float32)
+            np.multiply(self._products, 2 / self._count(), out=hessian, casting="same_kind")
+        return hessian
 
     @property
     def mean_abs(self) -> FloatArray:

@@ -139,7 +139,7 @@ def gptq(
         cells = (codes[:, first:last], rounded[:, first:last])
         _columns(now, square, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
         if last < n_in:
-            W[:, last:] -= errors @ U[first:last, last:]
+            W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
         if trace:
             kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, now
     if not np.isfinite(W).all():
@@ -203,7 +203,10 @@ def _whole(name: str, value: Any) -> int:
 
 
 def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
-    """U, upper triangular with H⁻¹ = UᵀU, and the damping it took; adds that to the diagonal of `H`."""
+    """U, upper triangular with H⁻¹ = UᵀU, and the damping it took; adds that to the diagonal of `H`.
+
+    U is a view with negative strides; what goes into a matrix product needs to be made contiguous first.
+    """
     from scipy.linalg import lapack
 
     diagonal = np.diagonal(H).copy()
@@ -212,9 +215,9 @@ def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
         np.fill_diagonal(H, (diagonal + damp * mean).astype(np.float32))
         lower, failed = lapack.spotrf(H[::-1, ::-1], lower=1, clean=1)
         if not failed and np.diagonal(lower).min() > 0:
-            inverse, failed = lapack.strtri(lower, lower=1)
+            inverse, failed = lapack.strtri(lower, lower=1, overwrite_c=1)
             if not failed and np.isfinite(inverse).all():
-                return np.ascontiguousarray(inverse[::-1, ::-1]), damp
+                return inverse[::-1, ::-1], damp
         damp = max(damp * 10, 1e-4)
         if damp > 10:
             break

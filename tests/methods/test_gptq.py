@@ -168,12 +168,13 @@ def test_recommended():
 
 
 def test_too_few_tokens():
-    w, x, held_out = layer(tokens=24)
+    w, x, _ = layer(tokens=16)
     held_out, stats, grid = layer(tokens=2000)[2], ActivationStats.from_inputs(x), AffineGrid(4, 16)
     hasty, careful, nearest = gptq(w, stats, grid), recommended(w, stats, grid), rtn(w, stats, grid)
-    assert loss(w, hasty, x) < 0.5 * loss(w, nearest, x)  # it looks good on the tokens it has seen
-    assert loss(w, careful, held_out) < 0.7 * loss(w, hasty, held_out)
-    assert "24 tokens for 48 input columns" in hasty.notes[0]
+    assert loss(w, hasty, x) < 0.3 * loss(w, nearest, x)  # it looks good on the tokens it has seen
+    assert loss(w, hasty, held_out) > 1.3 * loss(w, nearest, held_out)
+    assert loss(w, careful, held_out) < 0.9 * loss(w, nearest, held_out)
+    assert "16 tokens for 48 input columns" in hasty.notes[0]
     x[:, 3] = 0
     damaged = gptq(w, ActivationStats.from_inputs(x[:1]), grid, damp_percent=0)
     assert [note.split()[0] for note in damaged.notes] == ["1", "damp_percent", "1"]
