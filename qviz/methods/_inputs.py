@@ -18,7 +18,12 @@ FloatArray = npt.NDArray[np.float32]
 def checked(weight: npt.ArrayLike, stats: Any, grid: Any, *, needs_stats: bool = True) -> FloatArray:
     """`weight` as a finite float32 matrix that fits the statistics and the grid, or a `MethodError`."""
     if not isinstance(grid, AffineGrid):
-        raise MethodError(f"grid must be an AffineGrid, got {type(grid).__name__}")
+        raise MethodError(f"grid must be an AffineGrid, got {type(grid).__name__}; a GGML format goes to gptq_format")
+    return checked_weight(weight, stats, needs_stats=needs_stats)
+
+
+def checked_weight(weight: npt.ArrayLike, stats: Any, *, needs_stats: bool = True) -> FloatArray:
+    """`checked` for methods that take another kind of grid."""
     w = real_array(weight, "weight", MethodError)
     if w.ndim != 2 or not w.size:
         raise MethodError(f"weight must be a matrix (n_out, n_in), got shape {w.shape}")
