@@ -255,11 +255,8 @@ GROUPS = (
 def groups_in_order(rows: Sequence[RecipeRow]) -> list[bool]:
     """For each two neighbours of `GROUPS`, whether the worse half of one is better than the better half of the next."""
     kld = {row.recipe: float(row.quality.kld or 0.0) for row in rows}
-    return [
-        max(kld[r] for r in better if r in kld) < min(kld[r] for r in worse if r in kld)
-        for better, worse in itertools.pairwise(GROUPS)
-        if any(r in kld for r in better) and any(r in kld for r in worse)
-    ]
+    present = [[kld[name] for name in group if name in kld] for group in GROUPS]
+    return [max(better) < min(worse) for better, worse in itertools.pairwise(filter(None, present))]
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -488,6 +485,7 @@ def method_table(
     text: str | None = None,
     *,
     max_tokens: int | None = 10_000,
+    n_tokens: int = 8192,
     progress: Progress | None = None,
     cache: bool = True,
 ) -> list[MethodRow]:
@@ -496,6 +494,8 @@ def method_table(
     Parameters
     ----------
     settings : sequence of (method, bits, group_size)
+    n_tokens : int
+        Calibration tokens.
     model, text, max_tokens, progress, cache
         As for `recipe_table`.
 
@@ -507,7 +507,7 @@ def method_table(
     source = models.load("tiny") if model is None else model
     words = models.heldout_text() if text is None else text
     key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens}
-    store = _Store({**key, "calibration": _hash(models.calibration_text())}, cache)
+    store = _Store({**key, "calibration": _hash(models.calibration_text()), "n_tokens": n_tokens}, cache)
     base = llama.Llama(source, activations="float")
     rows = []
     for method, bits, group in settings:
@@ -516,7 +516,7 @@ def method_table(
         if kept is None:
             begun = time.perf_counter()
             options: dict[str, Any] = {"act_order": True} if method == "gptq" else {}
-            rounded, bpw = round_model(source, method, bits, group, progress=progress, **options)
+            rounded, bpw = round_model(source, method, bits, group, n_tokens=n_tokens, progress=progress, **options)
             seconds = time.perf_counter() - begun
             run = llama.Llama(rounded, activations="float")
             told = None if progress is None else (lambda done, total, n=name: progress(f"scoring {n}", done, total))

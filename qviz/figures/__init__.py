@@ -4,7 +4,9 @@ Each returns a frozen dataclass of plain numbers that a test can look at; drawin
 business.
 """
 
+from qviz.figures.balance import Balance, balance
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
+from qviz.figures.duel import TokenDuel, token_duel
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
@@ -12,6 +14,7 @@ from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
+    "Balance",
     "BitMap",
     "BlockLens",
     "ErrorHistogram",
@@ -20,7 +23,9 @@ __all__ = [
     "MatrixImage",
     "NumberLine",
     "TextTable",
+    "TokenDuel",
     "Window",
+    "balance",
     "bit_map",
     "block_lens",
     "error_histogram",
@@ -30,5 +35,6 @@ __all__ = [
     "histogram",
     "number_line",
     "table",
+    "token_duel",
     "weights_image",
 ]

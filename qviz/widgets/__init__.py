@@ -3,16 +3,20 @@
 Displaying one as the last expression of a cell shows it. Nothing here prints.
 """
 
+from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
+from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
 from qviz.widgets.tensor import TensorExplorer
 from qviz.widgets.view import View
 
 __all__ = [
+    "BalanceExplorer",
     "BitsExplorer",
     "BlockExplorer",
+    "DuelExplorer",
     "RecipeExplorer",
     "ScaleSearchExplorer",
     "TensorExplorer",

@@ -1,0 +1,114 @@
+"""Size against damage: which formats are worth choosing, and which one fits a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import WidgetError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Balance:
+    """Points in a plane, both axes the smaller the better; the damage on a logarithmic scale.
+
+    Attributes
+    ----------
+    names : tuple of str
+    sizes, damage, errors : float64 arrays (n,)
+        Across, upwards, and the standard error of what is upwards.
+    front : int32 array (k,)
+        The points that no other beats in both, from left to right.
+    fits : uint8 array (n,)
+        1 where the size is within the budget.
+    budget : float
+    current : int
+        The point on show.
+    best : int
+        The least damage within the budget; -1 where nothing fits.
+    across, upwards : str
+        What the axes mean.
+    """
+
+    names: tuple[str, ...]
+    sizes: FloatArray
+    damage: FloatArray
+    errors: FloatArray
+    front: npt.NDArray[np.int32]
+    fits: npt.NDArray[np.uint8]
+    budget: float
+    current: int
+    best: int
+    across: str
+    upwards: str
+
+
+def balance(
+    names: Sequence[str],
+    sizes: npt.ArrayLike,
+    damage: npt.ArrayLike,
+    errors: npt.ArrayLike,
+    *,
+    budget: float,
+    current: int = 0,
+    across: str = "size",
+    upwards: str = "damage",
+) -> Balance:
+    """Find the front of what is worth choosing, and the best point within a budget.
+
+    Parameters
+    ----------
+    names : sequence of str
+    sizes, damage, errors : array_like (n,)
+        Damage may be 0 or below (a difference within its error): it is drawn at the foot of the scale.
+    budget : float
+        Largest size that is wanted, in the unit of `sizes`.
+    current : int
+        The point on show.
+    across, upwards : str
+        What the axes mean.
+
+    Returns
+    -------
+    Balance
+
+    Raises
+    ------
+    WidgetError
+        No points, lengths that differ, or numbers that are not finite.
+
+    Examples
+    --------
+    >>> b = balance(["a", "b", "c"], [4, 5, 6], [1, 0.5, 0.7], [0, 0, 0], budget=5.5)
+    >>> [b.names[i] for i in b.front], b.names[b.best], b.fits.tolist()
+    (['a', 'b'], 'b', [1, 1, 0])
+    """
+    x, y, e = (np.asarray(values, np.float64).reshape(-1) for values in (sizes, damage, errors))
+    if not len(names) or not len(names) == x.size == y.size == e.size:
+        raise WidgetError(f"{len(names)} names, {x.size} sizes, {y.size} damages, {e.size} errors: one each is needed")
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(e).all() and np.isfinite(budget)):
+        raise WidgetError("sizes, damages, errors and the budget must be finite numbers")
+    front: list[int] = []
+    for i in sorted(range(x.size), key=lambda i: (x[i], y[i])):
+        if not front or y[i] < y[front[-1]]:
+            front.append(i)
+    fits = x <= budget
+    best = int(np.where(fits, y, np.inf).argmin()) if fits.any() else -1
+    return Balance(
+        tuple(names),
+        x,
+        y,
+        e,
+        np.array(front, np.int32),
+        fits.astype(np.uint8),
+        float(budget),
+        min(max(int(current), 0), x.size - 1),
+        best,
+        across,
+        upwards,
+    )

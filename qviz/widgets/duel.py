@@ -1,0 +1,186 @@
+"""`DuelExplorer`: one prompt, two formats, and the token at which they part."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from qviz import llama, models, pipeline
+from qviz.errors import QvizError, WidgetError
+from qviz.figures.duel import TokenDuel, token_duel
+from qviz.measure import FORMATS
+from qviz.models import Model
+from qviz.widgets import _text
+from qviz.widgets.base import Explorer
+from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+from qviz.widgets.view import View
+
+_SIDES = ("left", "right")
+
+
+class DuelExplorer(Explorer):
+    """Two formats of one model continue the same prompt side by side.
+
+    Both always take their likeliest token, so nothing is left to chance: where the texts part, rounding has changed
+    what the model prefers. Tokens from there on are underlined. Writing goes on in the background and can be stopped.
+
+    Parameters
+    ----------
+    model : Model, optional
+        An unquantized Llama; the small model of the course unless given.
+    left, right : str
+        Recipes, such as ``"F16"`` and ``"Q2_K"``.
+    prompt : str
+    max_tokens : int
+        Tokens that each side writes.
+
+    Raises
+    ------
+    QvizError
+        A model that cannot be run, or an unknown recipe.
+
+    Attributes
+    ----------
+    controls : dict
+        ``prompt``, ``left``, ``right``, ``tokens``, ``go``, ``stop``.
+    figure : View
+        ``figure["duel"]`` is `TokenDuel`.
+    """
+
+    _layout = "duel"
+
+    def __init__(
+        self,
+        model: Model | None = None,
+        left: str = "F16",
+        right: str = "Q2_K",
+        prompt: str = "The people of the United States",
+        max_tokens: int = 40,
+    ) -> None:
+        super(Explorer, self).__init__()  # there is no tensor to open
+        self.add_class("qviz-explorer")
+        self.figure = View()
+        self._problem, self._quiet = None, True
+        self._model = models.load("tiny") if model is None else model
+        self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
+        self._runs: dict[str, llama.Llama] = {}
+        self._written: tuple[list[str], list[str]] = ([], [])
+        self._shown = ("", left, right)
+        self._note = ""
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        for recipe in (left, right):
+            if recipe not in FORMATS:
+                raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(FORMATS)}")
+        self.controls = {
+            "prompt": ipywidgets.Text(
+                prompt, description="Prompt", continuous_update=False, layout={"width": "min(100%, 620px)"}
+            ),
+            **{
+                side: ipywidgets.Dropdown(options=FORMATS, value=recipe, description=side.capitalize())
+                for side, recipe in zip(_SIDES, (left, right), strict=True)
+            },
+            "tokens": ipywidgets.IntSlider(max_tokens, 5, 120, description="Tokens"),
+            "go": ipywidgets.Button(description="Write", icon="play", tooltip="let both continue the prompt"),
+            "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop writing"),
+        }
+        self.controls["go"].on_click(lambda _: self.start())
+        self.controls["stop"].on_click(lambda _: self.stop())
+        self._arrange(("prompt",), ("left", "right", "tokens", "go", "stop"))
+        self.start()
+        self.wait()  # the first picture is complete
+
+    def start(self) -> None:
+        """Write anew, in the background."""
+        self.stop()
+        self._halt = threading.Event()
+        prompt, first, second = (str(self.controls[name].value) for name in ("prompt", *_SIDES))
+        self._shown = (prompt, first, second)
+        self._written, self._note = ([], []), ""
+        self.controls["stop"].disabled = False
+        self._thread = threading.Thread(target=self._write, args=(self._halt,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop writing; what is written stays."""
+        self._halt.set()
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _changed(self, change: Any) -> None:
+        if not self._quiet:
+            self.start()
+
+    def _run(self, recipe: str) -> llama.Llama:
+        if recipe not in self._runs:
+            path = Path(self._folder.name) / f"{recipe}.gguf"
+            pipeline.quantize_model(self._model.path, path, recipe)
+            self._runs[recipe] = llama.Llama(models.load(path))
+        return self._runs[recipe]
+
+    def _write(self, halt: threading.Event) -> None:
+        prompt, *recipes = self._shown
+        try:
+            sides = []
+            for recipe in recipes:
+                run = self._run(recipe)
+                ids = run.tokenizer.encode(prompt)
+                sides.append((run, llama.generate_tokens(run, ids, int(self.controls["tokens"].value))))
+            open_sides = [0, 1]
+            while open_sides and not halt.is_set():
+                for side in list(open_sides):
+                    run, tokens = sides[side]
+                    token = next(tokens, None)
+                    if token is None:
+                        open_sides.remove(side)
+                    else:
+                        self._written[side].append(run.tokenizer.piece(token).decode("utf-8", "replace"))
+                self.update()
+        except QvizError as error:
+            self._note = str(error)
+        self.controls["stop"].disabled = True
+        self.update()
+
+    def _scene(self) -> Scene:
+        prompt, left, right = self._shown
+        duel = token_duel(prompt, (left, right), self._written)
+        done = min(len(side) for side in duel.tokens)
+        parted = duel.parts < done
+        first = str(duel.parts + 1) if parted else "none yet" if done else "–"
+        summary = self._summary(duel) if done else f"{left} and {right} are about to continue “{prompt}”."
+        return Scene(
+            self._layout,
+            {"duel": Panel(duel, "The same prompt, two formats", label=summary)},
+            (
+                Readout("Tokens written", _text.count(done)),
+                Readout("In common at the start", _text.count(duel.parts)),
+                Readout("First that differs", first, "counted from the prompt"),
+            ),
+            summary,
+            (
+                Table(
+                    "Token by token",
+                    ("token", left, right),
+                    tuple((str(i + 1), a, b) for i, (a, b) in enumerate(zip(*duel.tokens, strict=False))),
+                ),
+            ),
+            (Status("error", self._note),) if self._note else (),
+        )
+
+    def _summary(self, duel: TokenDuel) -> str:
+        texts = [f"{name} writes “{''.join(side).strip()}”" for name, side in zip(duel.names, duel.tokens, strict=True)]
+        where = f"They share {_text.plural(duel.parts, 'token')}" + (
+            ", then part." if duel.parts < min(map(len, duel.tokens)) else " and never part."
+        )
+        return f"{texts[0]}; {texts[1]}. {where}"
+
+    def __repr__(self) -> str:
+        return f"DuelExplorer({self.controls['left'].value} and {self.controls['right'].value})"

@@ -1,0 +1,52 @@
+"""Fronts, budgets, and where two texts part."""
+
+import numpy as np
+import pytest
+
+from qviz.errors import WidgetError
+from qviz.figures import balance, token_duel
+from qviz.measure import pareto
+
+
+def test_the_front_by_brute_force():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        points = rng.integers(0, 12, (9, 2))
+        found = balance([str(i) for i in range(9)], points[:, 0], points[:, 1], np.zeros(9), budget=6)
+        beaten = [
+            any((b <= a).all() and ((b < a).any() or j < i) for j, b in enumerate(points) if j != i)
+            for i, a in enumerate(points)
+        ]
+        assert sorted(found.front.tolist()) == [i for i in range(9) if not beaten[i]]
+        assert found.front.tolist() == pareto([tuple(p) for p in points.tolist()])
+        assert (found.fits == (points[:, 0] <= 6)).all()
+        if found.fits.any():
+            assert points[found.best, 1] == points[points[:, 0] <= 6, 1].min()
+        else:
+            assert found.best == -1
+
+
+def test_a_budget_that_nothing_fits():
+    assert balance(["a"], [5], [1], [0], budget=4).best == -1
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "says"), [([], [], "0 names"), (["a"], [1, 2], "1 names, 2 sizes"), (["a"], [np.nan], "finite")]
+)
+def test_what_is_refused(names, sizes, says):
+    with pytest.raises(WidgetError, match=says):
+        balance(names, sizes, [1] * len(names), [0] * len(names), budget=1)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "parts"), [("abc", "abd", 2), ("abc", "abc", 3), ("ab", "abc", 2), ("", "a", 0), ("x", "a", 0)]
+)
+def test_where_texts_part(left, right, parts):
+    duel = token_duel("p", ("l", "r"), (list(left), list(right)))
+    assert duel.parts == parts
+    assert duel.tokens == (tuple(left), tuple(right))
+
+
+def test_a_duel_has_two_sides():
+    with pytest.raises(WidgetError, match="two sides"):
+        token_duel("p", ("l",), ([],))

@@ -1,0 +1,96 @@
+"""The explorers of whole models, driven from Python."""
+
+import pytest
+
+import qviz
+from qviz.errors import WidgetError
+from qviz.measure import RecipeRow
+from qviz.widgets import BalanceExplorer, DuelExplorer
+from qviz.widgets.scene import unpack
+
+
+def row(recipe, mib, kld, delta):
+    quality = qviz.llama.Perplexity(
+        1000, 40 + delta, 1.0, 256, 40.0, delta, 0.02, 0.01, 0.001, kld, kld / 50, 0.9, 0.01
+    )
+    return RecipeRow(recipe, int(mib * 2**20), 8.0, int(mib * 2**20), quality, 100.0, None)
+
+
+ROWS = [
+    row("Q8_0", 8, 0.001, 0.01),
+    row("Q5_0", 6, 0.01, 0.1),
+    row("Q4_K_M", 5, 0.02, 0.2),
+    row("Q4_0", 5.5, 0.04, 0.15),
+]
+
+
+def test_the_budget_chooses():
+    explorer = BalanceExplorer(ROWS, budget=7)
+    plane = explorer.figure["balance"]
+    assert plane.names[plane.best] == plane.names[plane.current] == "Q5_0"
+    explorer.controls["budget"].value = 5.8
+    plane = explorer.figure["balance"]
+    assert plane.names[plane.best] == "Q4_K_M"
+    explorer.controls["damage"].value = "rise in perplexity"
+    plane = explorer.figure["balance"]
+    assert plane.names[plane.best] == "Q4_0"
+    assert [plane.names[i] for i in plane.front] == ["Q4_K_M", "Q4_0", "Q5_0", "Q8_0"]
+    explorer.controls["budget"].value = explorer.controls["budget"].min
+    assert explorer.figure["balance"].best == -1
+    assert "smaller model" in explorer.figure.scene.status[0].text
+
+
+def test_a_point_can_be_looked_at():
+    explorer = BalanceExplorer(ROWS, budget=7)
+    explorer._message(explorer.figure, {"event": "point", "point": 3}, None)
+    readouts = {tile.label: tile.value for tile in explorer.figure.scene.readouts}
+    assert readouts["Format"] == "Q4_0"
+    assert readouts["Rise"] == "+0.150 ± 0.020"
+    explorer._message(explorer.figure, {"event": "point", "point": "?"}, None)  # nonsense is not answered
+    assert explorer.figure["balance"].current == 3
+    sent = unpack(explorer.figure.frame)["panels"]["balance"]["figure"]
+    assert sent["names"] == ["Q8_0", "Q5_0", "Q4_K_M", "Q4_0"]
+    assert sent["sizes"].tolist() == [8, 6, 5, 5.5]
+
+
+def test_rows_are_needed():
+    with pytest.raises(WidgetError, match="recipe_table"):
+        BalanceExplorer([])
+
+
+def test_two_formats_write(tmp_path):
+    explorer = DuelExplorer(left="F16", right="F16", max_tokens=6)
+    duel = explorer.figure["duel"]
+    assert duel.tokens[0] == duel.tokens[1]
+    assert duel.parts == len(duel.tokens[0]) == 6
+    llama = qviz.llama.Llama(qviz.load("tiny"))
+    assert "".join(duel.tokens[0]) == "".join(qviz.llama.generate(llama, duel.prompt, 6))
+    explorer.controls["right"].value = "Q2_K"
+    explorer.wait()
+    duel = explorer.figure["duel"]
+    assert duel.names == ("F16", "Q2_K")
+    assert len(duel.tokens[1]) == 6
+    explorer.controls["prompt"].value = "It was the"
+    explorer.wait()
+    assert explorer.figure["duel"].prompt == "It was the"
+    assert explorer.controls["stop"].disabled
+
+
+def test_writing_can_be_stopped():
+    explorer = DuelExplorer(left="F16", right="F16", max_tokens=5)
+    explorer.controls["tokens"].value = 120
+    explorer.controls["stop"].click()
+    assert not explorer._thread.is_alive()
+    assert len(explorer.figure["duel"].tokens[0]) < 120
+
+
+def test_a_prompt_that_is_too_long_is_said():
+    explorer = DuelExplorer(left="F16", right="F16", max_tokens=5)
+    explorer.controls["prompt"].value = "whale " * 400
+    explorer.wait()
+    assert "context is 256" in explorer.figure.scene.status[0].text
+
+
+def test_unknown_formats_are_refused():
+    with pytest.raises(WidgetError, match="Q9_0"):
+        DuelExplorer(left="Q9_0")
