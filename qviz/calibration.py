@@ -17,7 +17,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ class ActivationStats:
         self.n_tokens = 0
         self._products = np.zeros((int(n_in), int(n_in)), np.float64)
         self._abs = np.zeros(int(n_in), np.float64)
+        self._max = np.zeros(int(n_in), np.float32)
 
     @classmethod
     def from_inputs(cls, x: npt.ArrayLike) -> ActivationStats:
@@ -82,7 +83,9 @@ class ActivationStats:
         for start in range(0, len(array), _CHUNK):
             part = array[start : start + _CHUNK]
             self._products += part.T @ part
-        self._abs += np.abs(array).sum(axis=0, dtype=np.float64)
+        size = np.abs(array)
+        self._abs += size.sum(axis=0, dtype=np.float64)
+        self._max = np.maximum(self._max, size.max(axis=0))
         self.n_tokens += len(array)
         return self
 
@@ -100,6 +103,7 @@ class ActivationStats:
         both = ActivationStats(self.n_in)
         both._products = self._products + other._products
         both._abs = self._abs + other._abs
+        both._max = np.maximum(self._max, other._max)
         both.n_tokens = self.n_tokens + other.n_tokens
         return both
 
@@ -114,12 +118,43 @@ class ActivationStats:
     @property
     def mean_abs(self) -> FloatArray:
         """Mean |x| of each channel, float32 (n_in,)."""
-        return (self._abs / self._count()).astype(np.float32)
+        return (self._known(self._abs) / self._count()).astype(np.float32)
+
+    @property
+    def max_abs(self) -> FloatArray:
+        """Largest |x| of each channel, float32 (n_in,)."""
+        self._count()
+        return self._known(self._max).copy()
 
     @property
     def mean_sq(self) -> FloatArray:
         """Mean x² of each channel, float32 (n_in,): what an importance matrix holds."""
         return (np.diagonal(self._products) / self._count()).astype(np.float32)
+
+    def rotated(self, matrix: FloatArray) -> ActivationStats:
+        """Statistics of ``x @ matrix``, for a matrix (n_in, n_in).
+
+        The sums of products are exact; sums of |x| cannot be had from them, so `mean_abs` and `max_abs` are refused.
+
+        Examples
+        --------
+        >>> turned = ActivationStats.from_inputs([[1.0, 2.0]]).rotated(np.array([[0, 1], [-1, 0]], np.float32))
+        >>> turned.mean_sq.tolist()
+        [4.0, 1.0]
+        """
+        square = real_array(matrix, "matrix", CalibrationError)
+        if square.shape != self._products.shape:
+            raise CalibrationError(f"matrix must be of shape {self._products.shape}, got {square.shape}")
+        turned = ActivationStats(self.n_in)
+        wide = square.astype(np.float64)
+        turned._products, turned.n_tokens = wide.T @ self._products @ wide, self.n_tokens
+        turned._abs[:], turned._max[:] = np.nan, np.nan
+        return turned
+
+    def _known(self, sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if np.isnan(sums).any():
+            raise CalibrationError("|x| of rotated inputs is not known; collect statistics of x @ matrix itself")
+        return sums
 
     def _count(self) -> int:
         if not self.n_tokens:
@@ -131,7 +166,7 @@ class ActivationStats:
         where = Path(path)
         try:
             with where.open("wb") as file:
-                np.savez(file, products=self._products, abs=self._abs, n_tokens=np.int64(self.n_tokens))
+                np.savez(file, products=self._products, abs=self._abs, max=self._max, n_tokens=np.int64(self.n_tokens))
         except OSError as error:
             raise CalibrationError(f"{where}: cannot be written: {error.strerror or error}") from None
         return where
@@ -147,14 +182,17 @@ class ActivationStats:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                products, sums, count = file["products"], file["abs"], int(file["n_tokens"])
+                products, sums, most = file["products"], file["abs"], file["max"]
+                count = int(file["n_tokens"])
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
         fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0
-        if not fits or not (np.isfinite(products).all() and np.isfinite(sums).all()):
+        fits = fits and most.shape == sums.shape
+        if not fits or not all(np.isfinite(array).all() for array in (products, sums, most)):
             raise CalibrationError(f"{os.fspath(path)}: damaged statistics; collect them again")
         stats = cls(sums.size)
         stats._products, stats._abs = products.astype(np.float64), sums.astype(np.float64)
+        stats._max = most.astype(np.float32)
         stats.n_tokens = count
         return stats
 
@@ -259,6 +297,48 @@ def choose_range(
     loss = _squared_error if method == "mse" else _divergence
     tried = [(low * (1 - i / 100), high * (1 - i / 100)) for i in range(steps)]
     return min(tried, key=lambda ends: loss(values, ends[0], ends[1], grid))
+
+
+def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] | None = None) -> FloatArray:
+    """Activations as they come back from being rounded at run time.
+
+    Parameters
+    ----------
+    x : array_like (..., n_in)
+        Inputs of a layer.
+    grid : AffineGrid
+        Its bits, symmetry and, for dynamic ranges, group_size: −1 is a range for each token.
+    ends : (low, high), optional
+        A static range, chosen beforehand (`choose_range`): costs nothing at run time, and clips what lies outside.
+        Without it the range is dynamic, from the values at hand.
+
+    Returns
+    -------
+    float32 array of the shape of `x`
+
+    Raises
+    ------
+    CalibrationError
+        Values that are not finite, or ends that enclose no zero.
+
+    Examples
+    --------
+    A token ten times as large as the one that calibrated:
+
+    >>> x, grid = np.array([[3.0, -1.0], [30.0, -10.0]]), AffineGrid(2, -1)
+    >>> round_inputs(x, grid).tolist()
+    [[2.6666667461395264, -1.3333333730697632], [26.66666603088379, -13.333333015441895]]
+    >>> round_inputs(x, grid, choose_range(x[:1], grid)).tolist()
+    [[2.6666667461395264, -1.3333333730697632], [2.6666667461395264, -1.3333333730697632]]
+    """
+    array = real_array(x, "x", CalibrationError)
+    flat = _inputs(array)
+    if ends is None:
+        return grid.fake_quantize(flat).reshape(array.shape)
+    low, high = ends
+    if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
+        raise CalibrationError(f"a range must be finite and enclose zero, got {low} … {high}")
+    return _rounded(flat.ravel(), low, high, grid).reshape(array.shape)
 
 
 def _rounded(values: FloatArray, low: float, high: float, grid: AffineGrid) -> FloatArray:

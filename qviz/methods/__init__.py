@@ -3,8 +3,24 @@
 from qviz.methods.awq import awq, keep_salient
 from qviz.methods.gptq import gptq
 from qviz.methods.gptq_format import gptq_format
+from qviz.methods.hqq import hqq
 from qviz.methods.recommended import damping, recommended
 from qviz.methods.result import MethodResult
+from qviz.methods.rotation import hadamard, rotation
 from qviz.methods.rtn import rtn
+from qviz.methods.smoothquant import smoothquant
 
-__all__ = ["MethodResult", "awq", "damping", "gptq", "gptq_format", "keep_salient", "recommended", "rtn"]
+__all__ = [
+    "MethodResult",
+    "awq",
+    "damping",
+    "gptq",
+    "gptq_format",
+    "hadamard",
+    "hqq",
+    "keep_salient",
+    "recommended",
+    "rotation",
+    "rtn",
+    "smoothquant",
+]

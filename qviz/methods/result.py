@@ -24,12 +24,15 @@ class MethodResult:
         From ``grid.qmin`` to ``grid.qmax``, in the order of the input columns.
     scales : float32 array (n_out, n_groups)
     zero_points : int32 array (n_out, n_groups)
+        float32 from `hqq`.
     g_idx : int32 array (n_in,)
         The group of each input column.
     bpw : float
         Bits per weight: codes, scales, zero points, and `g_idx` or kept columns where a file has to hold them.
     equivalence_scale : float32 array (n_in,), optional
         AWQ: codes stand for ``weight · equivalence_scale``; the operation before divides its outputs by it.
+    rotation : float32 array (n_in, n_in), optional
+        Rotation: codes stand for ``weight @ rotation``; the layer's inputs are multiplied by it, too.
     damp_percent : float, optional
         GPTQ: the damping that the factorization took, at least the one asked for.
     dead : boolean array (n_in,), optional
@@ -43,10 +46,11 @@ class MethodResult:
     weight: FloatArray
     codes: npt.NDArray[Any]
     scales: FloatArray
-    zero_points: npt.NDArray[np.int32]
+    zero_points: npt.NDArray[np.int32] | FloatArray
     g_idx: npt.NDArray[np.int32]
     bpw: float
     equivalence_scale: FloatArray | None = None
+    rotation: FloatArray | None = None
     damp_percent: float | None = None
     dead: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
