@@ -84,7 +84,8 @@ def test_a_polite_kill_cleans_up(source, tmp_path, polite):
         pipeline._PIECE = 256
         convert = pipeline.convert
         def slowly(piece):
-            print("working", flush=True)
+            sys.stdout.write("working\\n")
+            sys.stdout.flush()
             time.sleep(0.1)
             return convert(piece)
         pipeline.convert = slowly

@@ -317,7 +317,8 @@ def test_a_killed_process_leaves_no_half_written_file(tmp_path, deadly):
     source, out = small(tmp_path), tmp_path / "out.gguf"
     command = [sys.executable, "-c", textwrap.dedent(SLOW_JOB), str(source), str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-        assert job.stdout.readline() == "working\n"
+        for _ in range(3):  # by then every kernel is compiled: LLVM's callbacks would swallow the interruption
+            assert job.stdout.readline() == "working\n"
         job.send_signal(deadly)
         job.communicate(timeout=60)
     assert job.returncode != 0

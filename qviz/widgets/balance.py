@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,18 @@ _DAMAGE = {
     "KL divergence": ("kld", "KL divergence from the unquantized model, nats a token"),
     "rise in perplexity": ("delta", "rise in perplexity"),
 }
+
+_COLUMNS = (
+    "format",
+    "MiB to run",
+    "bits per weight",
+    "perplexity",
+    "rise",
+    "KL divergence",
+    "same first choice",
+    "tokens/s here",
+    "rise, LLaMA-7B (published)",
+)
 
 
 class BalanceExplorer(Explorer):
@@ -134,18 +147,15 @@ class BalanceExplorer(Explorer):
         assert q.kld_se is not None
         assert q.same_top is not None
         published = "none" if row.published is None else f"+{row.published}"
-        speed = row.tokens_per_second
-        tiles = (
-            Readout("Format", row.recipe),
-            Readout("Bits per weight", f"{row.bpw:.2f}", "everything counted"),
+        ppl = f"perplexity {q.ppl:.3f} ± {q.ppl_se:.3f} on {_text.count(q.n_tokens)} tokens of held-out text; "
+        return (
+            Readout("Format · bits per weight", f"{row.recipe} · {row.bpw:.2f}", "everything counted"),
             Readout("To run", _text.size(row.memory), "weights, and a KV cache in F16 for the whole context"),
-            Readout("Perplexity", f"{q.ppl:.2f}", f"on {_text.count(q.n_tokens)} tokens of held-out text"),
-            Readout("Rise", f"{q.delta:+.3f} ± {q.delta_se:.3f}".replace("-", "−"), "paired standard error"),
-            Readout("KL divergence", f"{_text.number(q.kld)} ± {_text.number(q.kld_se, 1)}", "nats a token"),
+            Readout("Rise", f"{q.delta:+.3f} ± {q.delta_se:.3f}".replace("-", "−"), ppl + "the error is paired"),
+            Readout("KL divergence", f"{_text.number(q.kld, 2)} ± {_text.number(q.kld_se, 1)}", "nats a token"),
             Readout("Same first choice", _text.percent(q.same_top)),
             Readout("Rise, LLaMA-7B", published, "published in ggml-org/llama.cpp#1684 and #2094"),
         )
-        return tiles if speed != speed else (*tiles, Readout("Speed here", f"{speed:.0f} tokens/s"))
 
     def _summary(self, plane: Balance) -> str:
         budget = f"{plane.budget:.2f} MiB"
@@ -156,21 +166,16 @@ class BalanceExplorer(Explorer):
         return f"Within {budget}, {row.recipe} does the least damage. Worth choosing, by size: {front}."
 
     def _table(self) -> Table:
-        columns = (
-            "format",
-            "MiB to run",
-            "bits per weight",
-            "rise in perplexity",
-            "KL divergence",
-            "same first choice",
-        )
         rows = []
         for row in self._rows:
             q = row.quality
             rise = f"{q.delta:+.4f} ± {q.delta_se:.4f}".replace("-", "−")
+            speed = "–" if math.isnan(row.tokens_per_second) else f"{row.tokens_per_second:.0f}"
+            size = (f"{row.memory / 2**20:.2f}", f"{row.bpw:.3f}")
             kld = f"{q.kld:.5f} ± {q.kld_se:.5f}"
-            rows.append((row.recipe, f"{row.memory / 2**20:.2f}", f"{row.bpw:.3f}", rise, kld, f"{q.same_top:.2%}"))
-        return Table("Every format measured", columns, tuple(rows))
+            published = "–" if row.published is None else f"+{row.published}"
+            rows.append((row.recipe, *size, f"{q.ppl:.3f}", rise, kld, f"{q.same_top:.2%}", speed, published))
+        return Table("Every format measured", _COLUMNS, tuple(rows))
 
     def __repr__(self) -> str:
         return f"BalanceExplorer({len(self._rows)} formats)"

@@ -44,7 +44,7 @@ def test_a_point_can_be_looked_at():
     explorer = BalanceExplorer(ROWS, budget=7)
     explorer._message(explorer.figure, {"event": "point", "point": 3}, None)
     readouts = {tile.label: tile.value for tile in explorer.figure.scene.readouts}
-    assert readouts["Format"] == "Q4_0"
+    assert readouts["Format · bits per weight"] == "Q4_0 · 8.00"
     assert readouts["Rise"] == "+0.150 ± 0.020"
     explorer._message(explorer.figure, {"event": "point", "point": "?"}, None)  # nonsense is not answered
     assert explorer.figure["balance"].current == 3

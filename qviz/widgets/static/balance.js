@@ -6,12 +6,12 @@ function Balance(host, view) {
   let panel;
   const [left, right, top, base] = [66, 20, 16, 300];
   const scales = (width) => {
-    const most = Math.max(...plane.sizes, plane.budget) * 1.04;
-    const least = Math.min(...plane.sizes, plane.budget) * 0.9;
-    const positive = Array.from(plane.damage).filter((v) => v > 0);
+    const most = Math.max(...plane.sizes, plane.budget) * 1.06;
+    const least = Math.min(...plane.sizes, plane.budget) * 0.94;
+    const positive = Array.from(plane.damage).filter((v) => v > 1e-5); // below that it is the noise of the arithmetic
     const low = Math.log10(Math.min(...positive, 1)) - 0.25;
     const high = Math.log10(Math.max(...positive, 10 ** (low + 1))) + 0.2;
-    const x = (v) => left + ((width - left - right) * (v - least)) / (most - least);
+    const x = (v) => left + ((width - left - right) * Math.log(v / least)) / Math.log(most / least);
     const y = (v) => base - ((base - top) * (Math.max(low, v > 0 ? Math.log10(v) : low) - low)) / (high - low);
     return { x, y, low, high, least, most };
   };
@@ -42,9 +42,17 @@ function Balance(host, view) {
     }
     c.textAlign = "center";
     c.textBaseline = "top";
-    for (const value of ticks(least, most, 6)) c.fillText(number(value), x(value), base + 8);
+    let free = -Infinity;
+    for (let power = Math.floor(Math.log10(least)); power <= Math.log10(most); power++) {
+      for (const digit of [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]) {
+        const at = x(digit * 10 ** power);
+        if (at < Math.max(left, free) || at > width - right) continue;
+        c.fillText(number(digit * 10 ** power), at, base + 8);
+        free = at + 44;
+      }
+    }
     c.textAlign = "right";
-    c.fillText(plane.across, width - right, base + 28);
+    c.fillText(`${plane.across}, logarithmic →`, width - right, base + 28);
     c.textAlign = "left";
     c.fillText(`↑ ${plane.upwards}, logarithmic`, left, base + 28);
     c.strokeStyle = ink.soft;
@@ -64,7 +72,7 @@ function Balance(host, view) {
     c.stroke();
 
     const order = Array.from(plane.names.keys()).sort((a, b) => (a === plane.current) - (b === plane.current));
-    const taken = [];
+    const taken = order.map((i) => [x(plane.sizes[i]) - 5, y(plane.damage[i]) - 5, 10, 10]);
     for (const i of order) {
       const [px, py] = [x(plane.sizes[i]), y(plane.damage[i])];
       c.strokeStyle = plane.fits[i] ? ink.level : ink.soft;
