@@ -2,14 +2,17 @@
 
 With s per input channel, X·Wᵀ = (X/s)·(W·s)ᵀ: exact before rounding. Afterwards the channels with large inputs, scaled
 up, lose less. s = mean|x|^alpha, with the alpha of least output error among 0, 0.05, …, 0.95; then, if asked, each
-group's range is clipped where that lowers the error of its own part of the output.
+group's range is clipped where that lowers the error of the output.
 
 Lin et al. 2023, arXiv:2306.00978; searches as in mit-han-lab/llm-awq (``auto_scale.py``, ``auto_clip.py``). Both losses
-are quadratic forms, ‖X·Dᵀ‖² = tr(D·G·Dᵀ) with G = XᵀX, so all tokens count and none has to be kept.
+are quadratic forms, ‖X·Dᵀ‖² = tr(D·G·Dᵀ) with G = XᵀX, so all tokens count and none has to be kept. One difference:
+there each group is clipped as if it were alone. Here that is the first of three turns; in the others a group also sees
+what the others leave of the output's error, and can make up for it.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +27,7 @@ from qviz.methods._inputs import checked, groups_of
 from qviz.methods.result import MethodResult
 
 FloatArray = npt.NDArray[np.float32]
+_TURNS = 3  # of the clip search
 
 
 def awq(
@@ -93,13 +97,20 @@ def awq(
             raise MethodError("clipping is searched for rows or groups; use group_size −1 or more")
         size = min(grid.group_size, w.shape[1]) if grid.group_size > 0 else w.shape[1]
         keep = np.empty((len(w), int(index[-1]) + 1), np.float32)
-        for g in range(keep.shape[1]):
+        off = grid.fake_quantize(scaled) / s - w
+        for turn, g in itertools.product(range(_TURNS if keep.shape[1] > 1 else 1), range(keep.shape[1])):
             part = slice(g * size, (g + 1) * size)
             gram = G[part, part] / np.outer(s[part], s[part])
             group = np.ascontiguousarray(scaled[:, part])
-            keep[:, g] = _best_clip(group, gram.astype(np.float32), grid)
-            limit = keep[:, g : g + 1] * np.abs(group).max(axis=1, keepdims=True)
-            scaled[:, part] = np.clip(group, -limit, limit)
+            off[:, part] = 0
+            # the first turn looks at each group alone, the others at what all the others leave
+            pull = np.zeros_like(group) if turn == 0 else (off @ G[:, part] / s[part]).astype(np.float32)
+            keep[:, g], chosen = _best_clip(group, gram.astype(np.float32), pull, grid)
+            off[:, part] = chosen / s[part]
+        for g in range(keep.shape[1]):
+            part = slice(g * size, (g + 1) * size)
+            limit = keep[:, g : g + 1] * np.abs(scaled[:, part]).max(axis=1, keepdims=True)
+            scaled[:, part] = np.clip(scaled[:, part], -limit, limit)
     t = grid.quantize(scaled, params)
     record: dict[str, Any] = {}
     if trace:
@@ -136,17 +147,19 @@ def _squares(off: FloatArray, gram: FloatArray) -> npt.NDArray[np.float64]:
     return squares
 
 
-def _best_clip(group: FloatArray, gram: FloatArray, grid: AffineGrid) -> FloatArray:
-    """For each row of one group: the part of its largest weight to keep."""
+def _best_clip(
+    group: FloatArray, gram: FloatArray, pull: FloatArray, grid: AffineGrid
+) -> tuple[FloatArray, FloatArray]:
+    """For each row of one group: the part of its largest weight to keep, and the errors that remain."""
     best, keep = np.full(len(group), np.inf), np.ones(len(group), np.float32)
-    off = np.empty_like(group)
+    off, chosen = np.empty_like(group), np.empty_like(group)
     for step in range(10):
         part = np.float32(1 - step / 20)
         _clip_errors(group, part, grid.qmin, grid.qmax, grid.sym, off)
-        loss = _squares(off, gram)
+        loss = _squares(off, gram) + 2 * np.einsum("ij,ij->i", off, pull, dtype=np.float64)
         better = loss < best
-        best[better], keep[better] = loss[better], part
-    return keep
+        best[better], keep[better], chosen[better] = loss[better], part, off[better]
+    return keep, chosen
 
 
 @kernel

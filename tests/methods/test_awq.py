@@ -63,14 +63,17 @@ def test_clipping(size, sym):
     plain, clipped = awq(w, stats, grid), awq(w, stats, grid, clip=True, trace=True)
     assert error(w, clipped.weight, held_out) < error(w, plain.weight, held_out)
     keep, s = clipped.trace["clip_keep"], clipped.equivalence_scale
-    row, part = 7, slice(0, min(size, 64) if size > 0 else 64)
-    v, inputs = (w * s)[row : row + 1, part], (x / s)[:, part].astype(np.float64)
-    losses = []
-    for step in range(10):
-        limit = np.abs(v).max() * np.float32(1 - step / 20)
-        off = AffineGrid(2, -1, sym).fake_quantize(np.clip(v, -limit, limit)) - v
-        losses.append(np.square(inputs @ off.T).sum())
-    assert losses[round((1 - keep[row, 0]) * 20)] == pytest.approx(min(losses), rel=1e-3)
+    part = slice(64 - (64 % size or size) if size > 0 else 0, 64)  # the last group, that knows all the others' ends
+    for row in range(24):
+        v, losses = (w * s)[row : row + 1, part], []
+        off = (clipped.weight - w)[row].astype(np.float64)
+        for step in range(10):
+            limit = np.abs(v).max() * np.float32(1 - step / 20)
+            rounded = AffineGrid(2, -1, sym).fake_quantize(np.clip(v, -limit, limit))
+            off[part] = (rounded - v)[0] / s[part]
+            losses.append(np.square(x @ off).sum())
+        assert losses[round((1 - keep[row, -1]) * 20)] == pytest.approx(min(losses), rel=1e-3)
+        assert np.square(x @ (clipped.weight - w)[row]).sum() == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_channels_that_no_token_used():
