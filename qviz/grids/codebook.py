@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._numba import kernel
 from qviz.errors import GridError
 
 FloatArray = npt.NDArray[np.float32]
@@ -207,3 +208,126 @@ def kmeans(
             break
         levels = moved
     return Codebook(np.unique(levels.astype(np.float32)), -1, "none")
+
+
+@dataclass(frozen=True, eq=False)
+class GroupCodebooks:
+    """Weights, each group of a row with a fitted codebook of its own.
+
+    Attributes
+    ----------
+    codes : uint8 array (n_out, n_in)
+    levels : float32 array (n_out, n_groups, 2**bits)
+        Ascending; a group with fewer different weights repeats its last level.
+    group_size : int
+        Weights of a row that share levels; −1 for the whole row.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    levels: FloatArray
+    group_size: int
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight: codes, and each level as float16. Small groups pay dearly for their tables."""
+        return float(np.log2(self.levels.shape[-1]) + 16 * self.levels.size / self.codes.size)
+
+    def dequantize(self) -> FloatArray:
+        """The weights that the codes stand for, float32 (n_out, n_in)."""
+        rows, n = self.codes.shape
+        group = np.arange(n) // (n if self.group_size == -1 else self.group_size)
+        values: FloatArray = self.levels[np.arange(rows)[:, None], group, self.codes]
+        return values
+
+
+def kmeans_groups(
+    weight: npt.ArrayLike, bits: int = 4, group_size: int = -1, *, iterations: int = 100
+) -> GroupCodebooks:
+    """`kmeans` for every group of a weight matrix.
+
+    Parameters
+    ----------
+    weight : array_like (n_out, n_in)
+    bits : int
+        1 to 8.
+    group_size : int
+        Weights of a row that share levels; −1 for the whole row.
+    iterations : int
+        At most, for each group.
+
+    Returns
+    -------
+    GroupCodebooks
+
+    Raises
+    ------
+    GridError
+        Not a matrix of finite numbers, or a group size that is neither −1 nor positive.
+
+    Examples
+    --------
+    >>> books = kmeans_groups([[0.0, 1.0, 10.0, 12.0, 5.0, 5.0, 6.0, 6.0]], bits=1, group_size=4)
+    >>> books.levels.tolist(), books.bpw
+    ([[[0.5, 11.0], [5.0, 6.0]]], 9.0)
+    """
+    w = real_array(weight, "weight", GridError)
+    if w.ndim != 2 or not w.size or not np.isfinite(w).all():
+        raise GridError(f"weight must be a matrix of finite numbers, got shape {w.shape}")
+    for name, value, low, high in (("bits", bits, 1, 8), ("iterations", iterations, 1, 1 << 31)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise GridError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+    whole = not isinstance(group_size, bool) and isinstance(group_size, int | np.integer)
+    if not whole or not (group_size == -1 or group_size >= 1):
+        raise GridError(f"group_size must be −1 or positive, got {group_size!r}")
+    size = w.shape[1] if group_size == -1 else min(int(group_size), w.shape[1])
+    levels = np.empty((len(w), -(-w.shape[1] // size), 1 << bits), np.float32)
+    codes = np.empty(w.shape, np.uint8)
+    _fit_groups(w, size, iterations, levels, codes)
+    return GroupCodebooks(codes, levels, int(group_size))
+
+
+@kernel
+def _fit_groups(w, size, iterations, levels, codes):  # type: ignore[no-untyped-def]
+    for r in range(w.shape[0]):
+        for g in range(levels.shape[1]):
+            group = w[r, g * size : (g + 1) * size]
+            values = np.sort(group).astype(np.float64)
+            found = _lloyd(values, levels.shape[2], iterations)
+            n = found.size
+            for k in range(levels.shape[2]):
+                levels[r, g, k] = found[min(k, n - 1)]
+            for j in range(group.size):
+                code = 0
+                while code < n - 1 and np.float64(group[j]) > (found[code] + found[code + 1]) / 2:
+                    code += 1
+                codes[r, g * size + j] = code
+
+
+@kernel
+def _lloyd(values, count, iterations):  # type: ignore[no-untyped-def]
+    """The levels of sorted `values`, float64; from quantiles, as `kmeans` starts."""
+    n = values.size
+    levels = np.empty(max(count, 2))
+    used = 0
+    for k in range(count):
+        start = values[max(np.int64(np.ceil((k + 0.5) / count * n)) - 1, 0)]
+        if used == 0 or start > levels[used - 1]:
+            levels[used] = start
+            used += 1
+    if used == 1 and values[0] < values[n - 1]:
+        levels[0], levels[1], used = values[0], values[n - 1], 2
+    levels = levels[:used]
+    for _ in range(iterations):
+        changed, first = False, 0
+        previous = levels.copy()  # all move at once
+        for k in range(used):
+            last, total = first, 0.0
+            while last < n and (k == used - 1 or values[last] <= (previous[k] + previous[k + 1]) / 2):
+                total += values[last]
+                last += 1
+            if last > first and total / (last - first) != levels[k]:
+                levels[k], changed = total / (last - first), True
+            first = last
+        if not changed:
+            break
+    return levels

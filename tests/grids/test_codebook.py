@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 import qviz
 from qviz.errors import GridError
-from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, kmeans
+from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, kmeans, kmeans_groups
 
 W = np.random.default_rng(0).standard_normal((6, 128)).astype(np.float32)
 
@@ -53,6 +53,42 @@ def test_kmeans_descends_to_a_fixed_point():
     codes = book.quantize(W)[0]
     for k, level in enumerate(book.levels):
         assert level == pytest.approx(W[codes == k].mean(dtype=float), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(("bits", "size"), [(1, 32), (3, 50), (4, -1), (8, 16)])
+def test_a_codebook_for_each_group(bits, size):
+    books = kmeans_groups(W, bits, size)
+    width = 128 if size == -1 else size
+    for r in (0, 5):
+        for g, start in enumerate(range(0, 128, width)):
+            part = W[r : r + 1, start : start + width]
+            alone = kmeans(part, bits)
+            levels = books.levels[r, g]
+            np.testing.assert_allclose(np.unique(levels), alone.levels, rtol=1e-6)
+            ours = books.dequantize()[r, start : start + width]
+            np.testing.assert_allclose(ours, alone.fake_quantize(part)[0], rtol=1e-6)
+    assert books.bpw == bits + 16 * 2**bits * -(-128 // width) / 128
+    off = [np.square(W - b.dequantize()).sum() for b in (kmeans_groups(W, bits), books)]
+    assert off[1] <= off[0]
+
+
+def test_edges_of_groups():
+    flat = kmeans_groups([[2.0, 2.0, 1.0, 3.0]], 4, 2)
+    assert flat.dequantize().tolist() == [[2.0, 2.0, 1.0, 3.0]]
+    mostly = kmeans_groups([[0.0] * 99 + [1.0]], 1)
+    assert mostly.dequantize()[0, -1] == 1
+    for call in (
+        lambda: kmeans_groups([1.0, 2.0]),
+        lambda: kmeans_groups([[np.nan]]),
+        lambda: kmeans_groups(W, 0),
+        lambda: kmeans_groups(W, 2.5),
+        lambda: kmeans_groups(W, 4, 0),
+        lambda: kmeans_groups(W, 4, True),
+        lambda: kmeans_groups(W, 4, "row"),
+        lambda: kmeans_groups(W, iterations=0),
+    ):
+        with pytest.raises(GridError):
+            call()
 
 
 def test_edges():
