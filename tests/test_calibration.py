@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qviz.calibration import ActivationStats, Collector, choose_range
+from qviz.calibration import ActivationStats, Collector, _one_thread, choose_range, on_one_thread
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
 
@@ -106,3 +106,27 @@ def test_wrong_ranges():
     for args in (([], grid), ([np.nan], grid), ([1.0], grid, "best")):
         with pytest.raises(CalibrationError):
             choose_range(*args)
+
+
+def test_one_thread():
+    pools = _one_thread._pools
+    assert pools  # in NumPy's and SciPy's wheels
+    before = [get() for get, _ in pools]
+
+    @on_one_thread
+    def inside(deeper):
+        assert [get() for get, _ in pools] == [1] * len(pools)
+        if deeper:
+            inside(False)
+            assert [get() for get, _ in pools] == [1] * len(pools)
+        else:
+            raise KeyError
+
+    for put in (2, 1):
+        for _, pool in pools:
+            pool(put)
+        with pytest.raises(KeyError):
+            inside(True)
+        assert [get() for get, _ in pools] == [put] * len(pools)
+    for (_, pool), count in zip(pools, before, strict=True):
+        pool(count)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._numba import f32, i32, kernel
-from qviz.calibration import ActivationStats
+from qviz.calibration import ActivationStats, on_one_thread
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, steps_from_zero
@@ -30,6 +30,7 @@ FloatArray = npt.NDArray[np.float32]
 _TURNS = 3  # of the clip search
 
 
+@on_one_thread
 def awq(
     weight: npt.ArrayLike,
     stats: ActivationStats,

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._numba import f32, i32, kernel
-from qviz.calibration import ActivationStats
+from qviz.calibration import ActivationStats, on_one_thread
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, steps_from_zero
@@ -34,6 +34,7 @@ FloatArray = npt.NDArray[np.float32]
 _DAMP_STEPS = 10  # each ten times the one before
 
 
+@on_one_thread
 def gptq(
     weight: npt.ArrayLike,
     stats: ActivationStats,

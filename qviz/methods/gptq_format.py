@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._numba import f32, kernel
-from qviz.calibration import ActivationStats
+from qviz.calibration import ActivationStats, on_one_thread
 from qviz.errors import MethodError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
@@ -29,6 +29,7 @@ from qviz.methods.recommended import damping
 FloatArray = npt.NDArray[np.float32]
 
 
+@on_one_thread
 def gptq_format(
     weight: npt.ArrayLike, stats: ActivationStats, format: Format | str | int, *, damp_percent: float | None = None
 ) -> QTensor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz.calibration import ActivationStats
+from qviz.calibration import ActivationStats, on_one_thread
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked
@@ -56,6 +56,7 @@ def _paley() -> npt.NDArray[np.float64]:
     return skew + np.eye(12)
 
 
+@on_one_thread
 def rotation(
     weight: npt.ArrayLike,
     stats: ActivationStats,
