@@ -25,6 +25,7 @@ import qviz
 from qviz import llama, models, pipeline
 from qviz.calibration import ActivationStats
 from qviz.errors import LlamaError, QvizError
+from qviz.formats import FORMATS as FORMATS_OF_BLOCKS
 from qviz.grids.affine import AffineGrid
 from qviz.models import Model
 
@@ -338,8 +339,9 @@ class MethodRow:
     Attributes
     ----------
     method : str
-        ``"rtn"``, ``"gptq"``, ``"awq"``, or the name of a GGML recipe.
+        ``"rtn"``, ``"gptq"``, ``"awq"``, or the name of a GGML format.
     bits, group_size : int
+        0 where the method is a format.
     bpw : float
         True bits per weight of the matrices that were rounded: codes, scales and zero points.
     seconds : float
@@ -353,6 +355,11 @@ class MethodRow:
     bpw: float
     seconds: float
     quality: llama.Perplexity
+
+    @property
+    def recipe(self) -> str:
+        """A short name, such as ``"gptq 3 bit, 128"``."""
+        return f"{self.method} {self.bits} bit, {self.group_size}" if self.bits else self.method
 
 
 class _Rounded(Mapping[str, Any]):
@@ -400,7 +407,8 @@ def round_model(
     ----------
     model : Model
         An unquantized Llama.
-    method : {"rtn", "gptq", "awq"}
+    method : str
+        ``"rtn"``, ``"gptq"``, ``"awq"``, or a GGML format such as ``"Q4_K"``, whose grid is its own.
     bits, group_size, sym
         Of the grid; see `qviz.AffineGrid`.
     calibration : str, optional
@@ -426,14 +434,16 @@ def round_model(
     from qviz import methods
 
     rules: dict[str, Callable[..., Any]] = {"rtn": methods.rtn, "gptq": methods.gptq, "awq": methods.awq}
-    if method not in rules:
-        raise QvizError(f"no method {method!r}; there are {', '.join(rules)}")
-    grid = AffineGrid(bits, group_size, sym)
+    fmt = next((fmt for fmt in FORMATS_OF_BLOCKS.values() if fmt.name == method and fmt.can_encode), None)
+    if method not in rules and fmt is None:
+        raise QvizError(f"no method {method!r}; there are {', '.join(rules)}, and the names of GGML formats")
+    grid = AffineGrid(bits, group_size, sym) if fmt is None else None
     rounded = _Rounded(model)
     run = llama.Llama(model)
     words = models.calibration_text() if calibration is None else calibration
     windows = llama.evaluate.windows_of(run, words, min(run.config.n_ctx, 512), None)
-    if method != "rtn" and len(windows) * windows.shape[1] < n_tokens:
+    calibrated = method in ("gptq", "awq")
+    if calibrated and len(windows) * windows.shape[1] < n_tokens:
         raise LlamaError(
             f"the calibration text has {windows.size} tokens, {n_tokens} were asked for; give a longer one"
         )
@@ -445,13 +455,16 @@ def round_model(
             progress(f"{method} {bits} bit, layer {i}", k, len(steps))
         names = [f"blk.{i}.{kind}.weight" for kind in part]
         stats = None
-        if method != "rtn":
+        if calibrated:
             stats = _inputs(rounded, names[0], windows)
         for name in names:
             weight = model[name].dequantize()
-            result = rules[method](weight, stats, grid, **options)
-            rounded.replaced[name] = qviz.quantize(result.weight, "F32")
-            bits_total += result.bpw * weight.size
+            if fmt is not None:
+                rounded.replaced[name], bpw = qviz.quantize(weight, fmt), fmt.bpw
+            else:
+                result = rules[method](weight, stats, grid, **options)
+                rounded.replaced[name], bpw = qviz.quantize(result.weight, "F32"), result.bpw
+            bits_total += bpw * weight.size
             weights_total += weight.size
     return rounded, bits_total / weights_total
 

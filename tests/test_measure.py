@@ -114,9 +114,10 @@ def test_methods_go_through_the_model(method):
 
 
 def test_methods_are_measured_and_kept(kept, text):
-    settings = [("rtn", 3, 128), ("gptq", 3, 128)]
+    settings = [("rtn", 3, 128), ("gptq", 3, 128), ("Q3_K", 0, 0)]
     rows = method_table(settings, text=text, max_tokens=500, n_tokens=1024)
-    assert [row.method for row in rows] == ["rtn", "gptq"]
+    assert [row.recipe for row in rows] == ["rtn 3 bit, 128", "gptq 3 bit, 128", "Q3_K"]
+    assert rows[2].bpw == 3.4375
     assert rows[1].quality.kld < rows[0].quality.kld
     assert method_table(settings, text=text, max_tokens=500, n_tokens=1024) == rows
 

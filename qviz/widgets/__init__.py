@@ -7,6 +7,7 @@ from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
 from qviz.widgets.duel import DuelExplorer
+from qviz.widgets.progress import ProgressBar
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
 from qviz.widgets.tensor import TensorExplorer
@@ -17,6 +18,7 @@ __all__ = [
     "BitsExplorer",
     "BlockExplorer",
     "DuelExplorer",
+    "ProgressBar",
     "RecipeExplorer",
     "ScaleSearchExplorer",
     "TensorExplorer",

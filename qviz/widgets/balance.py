@@ -10,7 +10,7 @@ import ipywidgets
 
 from qviz.errors import WidgetError
 from qviz.figures.balance import Balance, balance
-from qviz.measure import RecipeRow
+from qviz.measure import MethodRow, RecipeRow
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -21,18 +21,6 @@ _DAMAGE = {
     "rise in perplexity": ("delta", "rise in perplexity"),
 }
 
-_COLUMNS = (
-    "format",
-    "MiB to run",
-    "bits per weight",
-    "perplexity",
-    "rise",
-    "KL divergence",
-    "same first choice",
-    "tokens/s here",
-    "rise, LLaMA-7B (published)",
-)
-
 
 class BalanceExplorer(Explorer):
     """Size against damage for every format that was measured, with a budget to fit.
@@ -42,10 +30,11 @@ class BalanceExplorer(Explorer):
 
     Parameters
     ----------
-    rows : sequence of RecipeRow
-        From `qviz.measure.recipe_table`.
+    rows : sequence of RecipeRow or MethodRow
+        From `qviz.measure.recipe_table`, whose sizes are MiB to run, or `qviz.measure.method_table`, whose sizes are
+        bits per rounded weight.
     budget : float, optional
-        MiB to start with; two fifths of the largest unless given.
+        To start with; two fifths of the largest unless given.
 
     Raises
     ------
@@ -62,7 +51,7 @@ class BalanceExplorer(Explorer):
 
     _layout = "balance"
 
-    def __init__(self, rows: Sequence[RecipeRow], budget: float | None = None) -> None:
+    def __init__(self, rows: Sequence[RecipeRow] | Sequence[MethodRow], budget: float | None = None) -> None:
         super(Explorer, self).__init__()  # there is no tensor to open
         self.add_class("qviz-explorer")
         self.figure = View()
@@ -70,7 +59,9 @@ class BalanceExplorer(Explorer):
         self._rows = [row for row in rows if row.quality.kld is not None]
         if not self._rows:
             raise WidgetError("no measured rows to show; make some with qviz.measure.recipe_table()")
-        sizes = [row.memory / 2**20 for row in self._rows]
+        by_bits = isinstance(self._rows[0], MethodRow)
+        self._unit = "bits per weight" if by_bits else "MiB"
+        self._sizes = sizes = [row.bpw if isinstance(row, MethodRow) else row.memory / 2**20 for row in self._rows]
         start = 0.4 * max(sizes) if budget is None else budget
         low, high = 0.9 * min(sizes), 1.02 * max(sizes)
         self._current: int | None = None
@@ -81,8 +72,8 @@ class BalanceExplorer(Explorer):
                 max=high,
                 step=(high - low) / 200,
                 readout_format=".2f",
-                description="Memory budget, MiB",
-                tooltip="the most memory that weights and KV cache may take",
+                description=f"Budget, {self._unit}",
+                tooltip="the most that may be spent: memory of weights and KV cache, or bits",
                 layout={"width": "min(100%, 520px)"},
             ),
             "damage": ipywidgets.ToggleButtons(
@@ -104,12 +95,12 @@ class BalanceExplorer(Explorer):
         rows = self._rows
         plane = balance(
             [row.recipe for row in rows],
-            [row.memory / 2**20 for row in rows],
+            self._sizes,
             [getattr(row.quality, name) for row in rows],
             [getattr(row.quality, f"{name}_se") for row in rows],
             budget=float(self.controls["budget"].value),
             current=0,
-            across="MiB to run",
+            across="MiB to run" if self._unit == "MiB" else self._unit,
             upwards=upwards,
         )
         shown = self._current if self._current is not None else plane.best if plane.best >= 0 else 0
@@ -139,26 +130,32 @@ class BalanceExplorer(Explorer):
             () if plane.best >= 0 else (Status("info", "Nothing fits this budget: a smaller model is needed."),),
         )
 
-    def _readouts(self, row: RecipeRow) -> tuple[Readout, ...]:
+    def _readouts(self, row: RecipeRow | MethodRow) -> tuple[Readout, ...]:
         q = row.quality
         assert q.delta is not None
         assert q.delta_se is not None
         assert q.kld is not None
         assert q.kld_se is not None
         assert q.same_top is not None
-        published = "none" if row.published is None else f"+{row.published}"
         ppl = f"perplexity {q.ppl:.3f} ± {q.ppl_se:.3f} on {_text.count(q.n_tokens)} tokens of held-out text; "
-        return (
-            Readout("Format · bits per weight", f"{row.recipe} · {row.bpw:.2f}", "everything counted"),
-            Readout("To run", _text.size(row.memory), "weights, and a KV cache in F16 for the whole context"),
+        common = (
             Readout("Rise", f"{q.delta:+.3f} ± {q.delta_se:.3f}".replace("-", "−"), ppl + "the error is paired"),
             Readout("KL divergence", f"{_text.number(q.kld, 2)} ± {_text.number(q.kld_se, 1)}", "nats a token"),
             Readout("Same first choice", _text.percent(q.same_top)),
+        )
+        if isinstance(row, MethodRow):
+            bits = Readout("Bits per weight", f"{row.bpw:.2f}", "codes, scales and zero points of the rounded matrices")
+            return (Readout("Method", row.recipe), bits, *common, Readout("Made in", f"{row.seconds:.1f} s"))
+        published = "none" if row.published is None else f"+{row.published}"
+        return (
+            Readout("Format · bits per weight", f"{row.recipe} · {row.bpw:.2f}", "everything counted"),
+            Readout("To run", _text.size(row.memory), "weights, and a KV cache in F16 for the whole context"),
+            *common,
             Readout("Rise, LLaMA-7B", published, "published in ggml-org/llama.cpp#1684 and #2094"),
         )
 
     def _summary(self, plane: Balance) -> str:
-        budget = f"{plane.budget:.2f} MiB"
+        budget = f"{plane.budget:.2f} {self._unit}"
         if plane.best < 0:
             return f"Nothing fits {budget}."
         row = self._rows[plane.best]
@@ -166,16 +163,32 @@ class BalanceExplorer(Explorer):
         return f"Within {budget}, {row.recipe} does the least damage. Worth choosing, by size: {front}."
 
     def _table(self) -> Table:
-        rows = []
+        lines: list[tuple[str, ...]] = []
         for row in self._rows:
             q = row.quality
             rise = f"{q.delta:+.4f} ± {q.delta_se:.4f}".replace("-", "−")
+            quality = (f"{q.ppl:.3f}", rise, f"{q.kld:.5f} ± {q.kld_se:.5f}", f"{q.same_top:.2%}")
+            if isinstance(row, MethodRow):
+                lines.append((row.recipe, f"{row.bpw:.3f}", *quality, f"{row.seconds:.1f}"))
+                continue
             speed = "–" if math.isnan(row.tokens_per_second) else f"{row.tokens_per_second:.0f}"
-            size = (f"{row.memory / 2**20:.2f}", f"{row.bpw:.3f}")
-            kld = f"{q.kld:.5f} ± {q.kld_se:.5f}"
             published = "–" if row.published is None else f"+{row.published}"
-            rows.append((row.recipe, *size, f"{q.ppl:.3f}", rise, kld, f"{q.same_top:.2%}", speed, published))
-        return Table("Every format measured", _COLUMNS, tuple(rows))
+            size = (f"{row.bpw:.3f}", f"{row.memory / 2**20:.2f}")
+            lines.append((row.recipe, *size, *quality, speed, published))
+        measured = ("perplexity", "rise", "KL divergence", "same first choice")
+        columns: tuple[str, ...]
+        if self._unit == "MiB":
+            columns = (
+                "format",
+                "bits per weight",
+                "MiB to run",
+                *measured,
+                "tokens/s here",
+                "rise, LLaMA-7B (published)",
+            )
+        else:
+            columns = ("method", "bits per weight", *measured, "seconds to make")
+        return Table("Everything measured", columns, tuple(lines))
 
     def __repr__(self) -> str:
-        return f"BalanceExplorer({len(self._rows)} formats)"
+        return f"BalanceExplorer({len(self._rows)} {'methods' if self._unit != 'MiB' else 'formats'})"

@@ -4,8 +4,8 @@ import pytest
 
 import qviz
 from qviz.errors import WidgetError
-from qviz.measure import RecipeRow
-from qviz.widgets import BalanceExplorer, DuelExplorer
+from qviz.measure import MethodRow, RecipeRow
+from qviz.widgets import BalanceExplorer, DuelExplorer, ProgressBar
 from qviz.widgets.scene import unpack
 
 
@@ -94,3 +94,19 @@ def test_a_prompt_that_is_too_long_is_said():
 def test_unknown_formats_are_refused():
     with pytest.raises(WidgetError, match="Q9_0"):
         DuelExplorer(left="Q9_0")
+
+
+def test_methods_are_compared_by_true_bits():
+    rows = [MethodRow("rtn", 4, 128, 4.16, 0.1, ROWS[1].quality), MethodRow("gptq", 3, 64, 3.4, 9.0, ROWS[2].quality)]
+    explorer = BalanceExplorer(rows, budget=4)
+    plane = explorer.figure["balance"]
+    assert plane.sizes.tolist() == [4.16, 3.4]
+    assert plane.names[plane.best] == "gptq 3 bit, 64"
+    assert "seconds to make" in explorer.figure.scene.tables[0].columns
+
+
+def test_progress_is_told():
+    bar = ProgressBar()
+    bar("reading", 1, 4)
+    bar("reading", 4, 4)
+    assert (bar.children[0].value, bar.children[0].max, bar.children[1].value) == (4, 4, "reading: 4 of 4")
