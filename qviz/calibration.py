@@ -346,8 +346,13 @@ def choose_range(
         raise CalibrationError("a range needs at least one value, and finite ones only")
     if method not in ("minmax", "percentile", "mse", "kl"):
         raise CalibrationError(f"method must be minmax, percentile, mse or kl, got {method!r}")
-    if not 50 <= percentile <= 100 or not 1 <= steps <= 99:
-        raise CalibrationError(f"percentile must be 50 to 100 and steps 1 to 99, got {percentile} and {steps}")
+    if not isinstance(grid, AffineGrid):
+        raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
+    numbers = isinstance(percentile, int | float | np.floating) and isinstance(steps, int | np.integer)
+    if not numbers or not 50 <= percentile <= 100 or not 1 <= steps <= 99:
+        raise CalibrationError(
+            f"percentile must be a number 50 to 100 and steps an integer 1 to 99, got {percentile!r} and {steps!r}"
+        )
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if method == "percentile":
         low = min(float(np.percentile(values, 100 - percentile)), 0.0)
@@ -396,9 +401,14 @@ def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] |
     """
     array = real_array(x, "x", CalibrationError)
     flat = _inputs(array)
+    if not isinstance(grid, AffineGrid):
+        raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
     if ends is None:
         return grid.fake_quantize(flat).reshape(array.shape)
-    low, high = ends
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise CalibrationError(f"ends must be two numbers (low, high), got {ends!r}") from None
     if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
         raise CalibrationError(f"a range must be finite and enclose zero, got {low} … {high}")
     return _rounded(flat.ravel(), low, high, grid).reshape(array.shape)

@@ -103,9 +103,12 @@ def test_ranges(sym):
 def test_wrong_ranges():
     grid = AffineGrid()
     assert choose_range([0.0, 0.0], grid, "kl") == (0, 0)
-    for args in (([], grid), ([np.nan], grid), ([1.0], grid, "best")):
+    for args in (([], grid), ([np.nan], grid), ([1.0], grid, "best"), ([1.0], "grid")):
         with pytest.raises(CalibrationError):
             choose_range(*args)
+    for options in ({"percentile": "a"}, {"steps": 2.5}, {"steps": None}, {"percentile": 20}):
+        with pytest.raises(CalibrationError):
+            choose_range([1.0], grid, **options)
 
 
 def test_one_thread():

@@ -129,6 +129,10 @@ def awq(
     )
 
 
+def _is_part(value: Any) -> bool:
+    return isinstance(value, int | float | np.floating) and not isinstance(value, bool) and bool(0 < value <= 1)
+
+
 def _scale(act_scale: FloatArray, alpha: float) -> FloatArray:
     """act_scale^alpha, centred: √(max · min) becomes 1."""
     s = np.maximum(act_scale ** np.float32(alpha), np.float32(1e-4))
@@ -224,7 +228,7 @@ def keep_salient(
     [[1.0, 0.4375]]
     """
     w = checked(weight, stats, grid)
-    if by not in ("activation", "weight", "random") or not 0 < part <= 1:
+    if by not in ("activation", "weight", "random") or not _is_part(part):
         raise MethodError(f"by must be activation, weight or random and part in 0 … 1, got {by!r}, {part}")
     n_out, n_in = w.shape
     count = max(1, round(part * n_in))

@@ -6,6 +6,7 @@ and damping that grows as tokens get fewer. Each was chosen by measurement (``be
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
 
 from qviz.calibration import ActivationStats
@@ -24,8 +25,9 @@ def damping(n_tokens: int, n_in: int) -> float:
     >>> damping(n_tokens=3072, n_in=384), damping(n_tokens=128, n_in=384), damping(n_tokens=10**6, n_in=384)
     (0.03125, 0.75, 0.003)
     """
-    if n_tokens < 1 or n_in < 1:
-        raise MethodError(f"n_tokens and n_in must be positive, got {n_tokens} and {n_in}")
+    for value in (n_tokens, n_in):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise MethodError(f"n_tokens and n_in must be positive integers, got {n_tokens!r} and {n_in!r}")
     return min(max(0.25 * n_in / n_tokens, 0.003), 1.0)
 
 

@@ -100,6 +100,10 @@ def rotation(
     [3, 4]
     """
     w = checked(weight, stats, grid)
+    if not callable(method):
+        raise MethodError(f"method must be rtn, gptq or recommended, got {method!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise MethodError(f"seed must be an integer from 0, got {seed!r}")
     n = w.shape[1]
     signs = np.random.default_rng(seed).choice([-1, 1], n)
     R = (signs[:, None] * hadamard(n)).astype(np.float32)

@@ -7,7 +7,7 @@ import scipy.linalg
 from qviz.calibration import ActivationStats, choose_range, round_inputs
 from qviz.errors import CalibrationError, MethodError
 from qviz.grids import AffineGrid
-from qviz.methods import awq, gptq, hadamard, hqq, recommended, rotation, rtn, smoothquant
+from qviz.methods import awq, damping, gptq, hadamard, hqq, keep_salient, recommended, rotation, rtn, smoothquant
 
 
 def layer(n_in=48, tokens=1500, outliers=()):
@@ -78,7 +78,7 @@ def test_static_and_dynamic_ranges():
     each = [grid.fake_quantize(token[None])[0] for token in held_out]
     assert np.array_equal(round_inputs(held_out, grid), each)
     assert round_inputs(held_out.reshape(2, -1, 48), grid).shape == (2, 750, 48)
-    for ends in ((1.0, 2.0), (0.0, 0.0), (-np.inf, 1.0), (np.nan, 1.0)):
+    for ends in ((1.0, 2.0), (0.0, 0.0), (-np.inf, 1.0), (np.nan, 1.0), 5, ("a", "b")):
         with pytest.raises(CalibrationError):
             round_inputs(x, grid, ends)
 
@@ -135,7 +135,11 @@ def test_what_is_refused():
         lambda: smoothquant(w, stats, grid, alpha="half"),
         lambda: smoothquant(w, None, grid),
         lambda: rotation(w.T, stats, grid),
+        lambda: rotation(w, stats, grid, method=3),
+        lambda: rotation(w, stats, grid, seed="x"),
         lambda: hadamard(0),
+        lambda: damping("many", 3),
+        lambda: keep_salient(w, stats, grid, part="a"),
     ):
         with pytest.raises(MethodError):
             call()
