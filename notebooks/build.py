@@ -7,7 +7,8 @@
 To change a lesson, edit it in JupyterLab, save it, and run this. Each runs in a fresh kernel, in this folder. Kept are
 the cells, their tags, and what they show; dropped are what differs between two runs or two machines (random cell ids,
 times, the Python version) and widget models, which mean nothing without the kernel that made them: a widget is
-stored as its text.
+stored as its text. A cell tagged `nbval-ignore-output` shows what was measured, such as seconds: its stored
+output stays as it is until its source changes (or its outputs are cleared).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+MEASURED = "nbval-ignore-output"  # the tag of cells whose outputs nobody compares
 SECONDS_A_CELL = 300  # the first use of a kernel may compile for a while
 
 
@@ -56,7 +58,10 @@ def build(path: Path) -> str:
         Not a notebook; a cell failed, or wrote to stderr, where warnings end up.
     """
     notebook = _read(path)
+    measured = _measured(notebook)
     _execute(notebook, path)
+    for index, outputs in measured.items():
+        notebook.cells[index].outputs = outputs
     return canonical(notebook, path.name)
 
 
@@ -129,6 +134,18 @@ def _execute(notebook: Any, path: Path) -> None:
             raise BuildError(f"{path.name}: a cell ran for more than {SECONDS_A_CELL} s\n{error}") from None
         except DeadKernelError:
             raise BuildError(f"{path.name}: the kernel died; was there enough memory?") from None
+
+
+def _measured(notebook: Any) -> dict[int, Any]:
+    """Stored outputs that differ with every run, of cells whose source is the one that made them."""
+    found: dict[int, Any] = {}
+    ids: dict[str, int] = {}
+    for index, cell in enumerate(notebook.cells):
+        source = "\n".join(line.rstrip() for line in cell.source.strip().splitlines())
+        same = bool(source) and cell.get("id") == _cell_id(cell.cell_type, source, ids)
+        if same and MEASURED in cell.metadata.get("tags", ()) and cell.get("outputs"):
+            found[index] = list(cell.outputs)
+    return found
 
 
 def _cell_id(kind: str, source: str, seen: dict[str, int]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         models,
         pipeline,
         recipes,
+        speed,
         widgets,
     )
     from qviz.calibration import ActivationStats
@@ -69,6 +70,7 @@ _ROOMS = (
     "models",
     "pipeline",
     "recipes",
+    "speed",
     "widgets",
 )
 
@@ -102,6 +104,7 @@ __all__ = [
     "quantize_model",
     "recipes",
     "rtn",
+    "speed",
     "widgets",
 ]
 

@@ -34,9 +34,10 @@ ROOMS = {
     "llama": FILES - {"calibration"},  # it takes a callback instead
     "pipeline": WORK,
     "measure": WORK | {"pipeline"},
+    "speed": GROUND | {"formats", "llama", "recipes"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
-    "widgets": WORK | {"pipeline", "measure", "figures"},
+    "widgets": WORK | {"pipeline", "measure", "speed", "figures"},
     "lesson": WORK | {"pipeline", "figures", "widgets"},
     "cli": WORK | {"pipeline", "measure", "lesson"},
 }

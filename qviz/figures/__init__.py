@@ -11,6 +11,7 @@ from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.numberline import NumberLine, group_axis, number_line
+from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
@@ -22,8 +23,10 @@ __all__ = [
     "Histogram",
     "MatrixImage",
     "NumberLine",
+    "Roofline",
     "TextTable",
     "TokenDuel",
+    "TokenRates",
     "Window",
     "balance",
     "bit_map",
@@ -34,7 +37,9 @@ __all__ = [
     "hexdump",
     "histogram",
     "number_line",
+    "roofline",
     "table",
     "token_duel",
+    "token_rates",
     "weights_image",
 ]

@@ -103,6 +103,17 @@ def css() -> str:
     return "".join(blocks)
 
 
+def colours(dark: bool = False) -> dict[str, str]:
+    """Every role and its colour, for pictures that no stylesheet reaches.
+
+    Examples
+    --------
+    >>> colours()["paper"], colours(dark=True)["paper"]
+    ('#ffffff', '#121417')
+    """
+    return {role: pair[dark] for role, pair in _ROLES.items()}
+
+
 def _table(*parts: npt.ArrayLike) -> Table:
     table = np.concatenate([np.atleast_2d(np.asarray(part)) for part in parts]).astype(np.uint8)
     table.setflags(write=False)

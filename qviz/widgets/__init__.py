@@ -10,6 +10,7 @@ from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
+from qviz.widgets.speed import SpeedExplorer
 from qviz.widgets.tensor import TensorExplorer
 from qviz.widgets.view import View
 
@@ -21,6 +22,7 @@ __all__ = [
     "ProgressBar",
     "RecipeExplorer",
     "ScaleSearchExplorer",
+    "SpeedExplorer",
     "TensorExplorer",
     "View",
     "trace_search",

@@ -1,0 +1,265 @@
+"""What limits a product: the roofline, and how many tokens per second a memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import WidgetError
+from qviz.figures import _theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FloatArray = npt.NDArray[np.float64]
+
+_MIME = "application/vnd.plotly.v1+json"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Roofline:
+    """A machine's roof, and what was measured under it.
+
+    JupyterLab draws it; everything else shows it as text. Both axes are logarithmic.
+
+    Attributes
+    ----------
+    bandwidth : float
+        Bytes per second: the slope of the roof.
+    kinds : tuple of str
+        Names of the flat parts, and
+    peaks : float64 array (n_kinds,)
+        their heights in operations per second.
+    names : tuple of str
+        Of the points.
+    intensities, operations : float64 arrays (n,)
+        Operations per byte, and operations per second that were reached.
+    bounds : float64 array (n,)
+        What the highest roof allows at each point's intensity.
+    """
+
+    bandwidth: float
+    kinds: tuple[str, ...]
+    peaks: FloatArray
+    names: tuple[str, ...]
+    intensities: FloatArray
+    operations: FloatArray
+    bounds: FloatArray
+
+    @property
+    def shares(self) -> FloatArray:
+        """How much of the roof each point reaches."""
+        return self.operations / self.bounds
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the roof over each point is: ``"memory"`` where it slopes, ``"arithmetic"`` where it is flat."""
+        top = float(self.peaks.max())
+        return tuple("memory" if bound < top else "arithmetic" for bound in self.bounds)
+
+    @property
+    def summary(self) -> str:
+        """What the picture says, in words."""
+        ridges = ", ".join(
+            f"{kind} from {peak / self.bandwidth:.2g} operations per byte on"
+            for kind, peak in zip(self.kinds, self.peaks, strict=True)
+        )
+        low = ", ".join(name for name, share in zip(self.names, self.shares, strict=True) if share < 0.1)
+        far = f" Less than a tenth of the roof: {low}." if low else ""
+        return f"{self.bandwidth / 1e9:.3g} GB/s; the roof is flat for {ridges}.{far}"
+
+    def __repr__(self) -> str:
+        return f"Roofline({len(self.names)} points; {self.summary})"
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure.
+
+        Slopes and flats are lines, one for each kind of arithmetic; each point is a format, with a thin line up to the
+        roof over it: its length is what was not reached.
+        """
+        import plotly.graph_objects as go
+
+        theme = _theme.colours()
+        span = self._span()
+        figure = go.Figure()
+        for kind, peak, colour in zip(self.kinds, self.peaks, _cycle(theme), strict=False):
+            x = np.array([span[0], np.clip(peak / self.bandwidth, *span), span[1]])
+            y = np.minimum(peak, self.bandwidth * x) / 1e9
+            line = {"color": colour, "width": 2.5}
+            hover = f"{kind}: %{{y:.3g}} Gop/s at most<extra></extra>"
+            figure.add_scatter(x=x.tolist(), y=y.tolist(), mode="lines", line=line, name=kind, hovertemplate=hover)
+        gaps_x = [value for x in self.intensities.tolist() for value in (x, x, None)]
+        pairs = zip(self.operations.tolist(), self.bounds.tolist(), strict=True)
+        gaps_y = [value for low, high in pairs for value in (low / 1e9, high / 1e9, None)]
+        thin = {"color": theme["line"], "width": 1}
+        figure.add_scatter(x=gaps_x, y=gaps_y, mode="lines", line=thin, hoverinfo="skip", showlegend=False)
+        figure.add_scatter(
+            x=self.intensities.tolist(),
+            y=(self.operations / 1e9).tolist(),
+            mode="markers+text",
+            text=list(self.names),
+            textposition=self._places(),
+            textfont={"color": theme["ink"], "size": 12},
+            marker={"color": theme["level"], "size": 9, "line": {"color": theme["paper"], "width": 1}},
+            customdata=[f"{share:.0%}" for share in self.shares],
+            hovertemplate="%{text}: %{y:.3g} Gop/s, %{customdata} of the roof<extra></extra>",
+            name="measured",
+        )
+        axis = {
+            "type": "log",
+            "gridcolor": theme["line"],
+            "linecolor": theme["soft"],
+            "ticks": "outside",
+            "dtick": "D2",
+        }
+        low = min(float(self.operations.min()), self.bandwidth * span[0]) / 1e9 if self.names else None
+        figure.update_layout(
+            template="none",
+            paper_bgcolor=theme["paper"],
+            plot_bgcolor=theme["paper"],
+            font={"color": theme["ink"], "size": 13},
+            height=440,
+            margin={"l": 70, "r": 20, "t": 50, "b": 60},
+            xaxis=axis | {"title": "operations per byte", "range": np.log10(span).tolist()},
+            yaxis=axis | {"title": "10⁹ operations per second"},
+            legend={"orientation": "h", "y": 1.12, "x": 0},
+        )
+        if low is not None:
+            figure.update_yaxes(range=[float(np.log10(low / 1.6)), float(np.log10(self.peaks.max() / 1e9 * 1.6))])
+        return figure
+
+    def _span(self) -> tuple[float, float]:
+        found = [*self.intensities, *(self.peaks / self.bandwidth)]
+        return float(min(found)) / 1.8, float(max(found)) * 2.2
+
+    def _places(self) -> list[str]:
+        """Names above and below their points in turn, from left to right: neighbours do not write over one another."""
+        places = [""] * len(self.names)
+        for turn, i in enumerate(np.argsort(self.intensities, kind="stable")):
+            places[i] = ("top center", "bottom center")[turn % 2]
+        return places
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Plotly's own would add megabytes of JavaScript to the notebook; JupyterLab has it already."""
+        return {_MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
+
+
+def _cycle(theme: Mapping[str, str]) -> list[str]:
+    return [theme["weight"], theme["field-2"], theme["field-3"], theme["field-4"]]
+
+
+def roofline(bandwidth: float, peaks: Mapping[str, float], points: Sequence[tuple[str, float, float]] = ()) -> Roofline:
+    """Put measured points under a roof.
+
+    Parameters
+    ----------
+    bandwidth : float
+        Bytes per second.
+    peaks : mapping of str to float
+        Operations per second at most, for each kind of arithmetic; four at most.
+    points : sequence of (name, operations per byte, operations per second)
+
+    Returns
+    -------
+    Roofline
+
+    Raises
+    ------
+    WidgetError
+        No peaks, more than four, or numbers that are not positive.
+
+    Examples
+    --------
+    >>> roof = roofline(10e9, {"integers": 100e9}, [("Q4_0", 3.5, 28e9), ("TQ1_0", 12, 5e9)])
+    >>> (roof.bounds / 1e9).tolist(), roof.limits
+    ([35.0, 100.0], ('memory', 'arithmetic'))
+    >>> roof
+    Roofline(2 points; 10 GB/s; the roof is flat for integers from 10 operations per byte on. Less than a tenth of the \
+roof: TQ1_0.)
+    """
+    heights = np.array(list(peaks.values()), np.float64)
+    x, y = (np.array([point[i] for point in points], np.float64) for i in (1, 2))
+    if not 1 <= heights.size <= 4:
+        raise WidgetError(f"{heights.size} kinds of arithmetic; a roof shows one to four")
+    numbers = np.concatenate([[bandwidth], heights, x, y])
+    if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        raise WidgetError("bandwidth, peaks and points must be positive numbers")
+    bounds = np.minimum(heights.max(), bandwidth * x)
+    names = tuple(point[0] for point in points)
+    return Roofline(float(bandwidth), tuple(peaks), heights, names, x, y, bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRates:
+    """Bars: tokens per second that memory allows for each format, and how many the products reach.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Formats, from the largest to the smallest.
+    nbytes : float64 array (n,)
+        Read for each token.
+    bounds : float64 array (n,)
+        Bandwidth over bytes.
+    reached : float64 array (n,)
+        From measured products; NaN where a format was not measured.
+    current : int
+        The format on show.
+    """
+
+    names: tuple[str, ...]
+    nbytes: FloatArray
+    bounds: FloatArray
+    reached: FloatArray
+    current: int
+
+
+def token_rates(
+    names: Sequence[str],
+    nbytes: npt.ArrayLike,
+    bandwidth: float,
+    seconds: npt.ArrayLike,
+    current: str = "",
+) -> TokenRates:
+    """Tokens per second for each format.
+
+    Parameters
+    ----------
+    names : sequence of str
+    nbytes : array_like (n,)
+        Read for each token.
+    bandwidth : float
+        Bytes per second.
+    seconds : array_like (n,)
+        What all products of one token took; NaN if unknown.
+    current : str
+        The format on show; the first unless it is among `names`.
+
+    Returns
+    -------
+    TokenRates
+
+    Raises
+    ------
+    WidgetError
+        No formats, or lengths that differ, or bytes and bandwidth that are not positive.
+
+    Examples
+    --------
+    >>> rates = token_rates(["Q4_0", "F16"], [4e9, 13e9], 26e9, [0.2, 1], "Q4_0")
+    >>> rates.names, rates.bounds.tolist(), rates.reached.tolist(), rates.current
+    (('F16', 'Q4_0'), [2.0, 6.5], [1.0, 5.0], 1)
+    """
+    size, time = np.asarray(nbytes, np.float64), np.asarray(seconds, np.float64)
+    if not len(names) or not size.shape == time.shape == (len(names),):
+        raise WidgetError(f"{len(names)} formats, {size.size} sizes, {time.size} times: one each is needed")
+    if not (np.isfinite(size).all() and (size > 0).all() and np.isfinite(bandwidth) and bandwidth > 0):
+        raise WidgetError("sizes and the bandwidth must be positive numbers")
+    order = np.argsort(-size, kind="stable")
+    sorted_names = tuple(names[i] for i in order)
+    at = sorted_names.index(current) if current in sorted_names else 0
+    return TokenRates(sorted_names, size[order], bandwidth / size[order], 1 / time[order], at)
