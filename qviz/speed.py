@@ -396,15 +396,18 @@ class Traffic:
     Attributes
     ----------
     model, format : str
+    context : int
+        Tokens before this one.
     weights : int
         Weights that are used: all but the rows of the embedding that are not looked up.
     weight_bytes : int
     cache_bytes : int
-        Keys and values of the tokens before, in float16.
+        Their keys and values, in float16.
     """
 
     model: str
     format: str
+    context: int
     weights: int
     weight_bytes: int
     cache_bytes: int
@@ -413,6 +416,11 @@ class Traffic:
     def nbytes(self) -> int:
         """Everything."""
         return self.weight_bytes + self.cache_bytes
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte of the weights."""
+        return _OPERATIONS * self.weights / self.weight_bytes
 
     def bound(self, bandwidth: float) -> float:
         """The most tokens per second that a memory of `bandwidth` bytes per second allows.
@@ -448,7 +456,7 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
     Examples
     --------
     >>> token_traffic("llama-7b", "Q4_0").nbytes
-    3717742592
+    3717548288
     """
     architecture, fmt = get_architecture(model), get(format)
     weights = nbytes = 0
@@ -460,7 +468,7 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
         nbytes += 4 * n if kept == "F32" else n // shape[-1] * fmt.row_size(shape[-1])
     head = architecture.width // architecture.heads
     cache = 2 * architecture.layers * architecture.kv_heads * head * context * 2
-    return Traffic(architecture.name, fmt.name, weights, nbytes, cache)
+    return Traffic(architecture.name, fmt.name, context, weights, nbytes, cache)
 
 
 # -- energy: a model, not a measurement

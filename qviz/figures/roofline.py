@@ -91,15 +91,12 @@ class Roofline:
             y = np.minimum(peak, self.bandwidth * x) / 1e9
             line = {"color": colour, "width": 2.5}
             hover = f"{kind}: %{{y:.3g}} Gop/s at most<extra></extra>"
-            figure.add_scatter(x=x.tolist(), y=y.tolist(), mode="lines", line=line, name=kind, hovertemplate=hover)
-        gaps_x = [value for x in self.intensities.tolist() for value in (x, x, None)]
-        pairs = zip(self.operations.tolist(), self.bounds.tolist(), strict=True)
-        gaps_y = [value for low, high in pairs for value in (low / 1e9, high / 1e9, None)]
-        thin = {"color": theme["line"], "width": 1}
-        figure.add_scatter(x=gaps_x, y=gaps_y, mode="lines", line=thin, hoverinfo="skip", showlegend=False)
+            figure.add_scatter(x=_plain(x), y=_plain(y), mode="lines", line=line, name=kind, hovertemplate=hover)
+        gaps = _plain(np.maximum(0, self.bounds - self.operations) / 1e9)
         figure.add_scatter(
-            x=self.intensities.tolist(),
-            y=(self.operations / 1e9).tolist(),
+            x=_plain(self.intensities),
+            y=_plain(self.operations / 1e9),
+            error_y={"array": gaps, "arrayminus": [0] * len(gaps), "color": theme["soft"], "thickness": 1, "width": 0},
             mode="markers+text",
             text=list(self.names),
             textposition=self._places(),
@@ -146,6 +143,11 @@ class Roofline:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Plotly's own would add megabytes of JavaScript to the notebook; JupyterLab has it already."""
         return {_MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
+
+
+def _plain(values: FloatArray) -> list[float]:
+    """Four digits: more cannot be seen, and are stored with the notebook."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _cycle(theme: Mapping[str, str]) -> list[str]:
