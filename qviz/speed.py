@@ -370,8 +370,14 @@ def _turns(copies: list[Linear], x: Any) -> Callable[[], object]:
     return run
 
 
-def surprises(speeds: Sequence[FormatSpeed]) -> list[tuple[FormatSpeed, FormatSpeed]]:
+def surprises(speeds: Sequence[FormatSpeed], margin: float = 0.05) -> list[tuple[FormatSpeed, FormatSpeed]]:
     """Pairs of a format and one that is larger, yet faster: the smaller one does not earn its keep in speed.
+
+    Parameters
+    ----------
+    speeds : sequence of FormatSpeed
+    margin : float
+        By how much the smaller one must be slower: less is within the noise of most machines.
 
     Returns
     -------
@@ -380,7 +386,7 @@ def surprises(speeds: Sequence[FormatSpeed]) -> list[tuple[FormatSpeed, FormatSp
     """
     pairs = []
     for one in speeds:
-        better = [other for other in speeds if other.nbytes > one.nbytes and other.seconds < one.seconds]
+        better = [other for other in speeds if other.nbytes > one.nbytes and other.seconds * (1 + margin) < one.seconds]
         if better:
             pairs.append((one, min(better, key=lambda other: other.seconds)))
     return pairs

@@ -120,6 +120,7 @@ def test_surprises():
     a, b, c, d = one("a", 100, 4), one("b", 90, 2), one("c", 50, 3), one("d", 40, 1)
     assert speed.surprises([a, b, c, d]) == [(c, b)]
     assert speed.surprises([a, b]) == []
+    assert speed.surprises([one("a", 100, 1), one("b", 90, 1.04)]) == []
 
 
 # -- a model

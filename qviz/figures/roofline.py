@@ -78,20 +78,24 @@ class Roofline:
     def plotly(self) -> go.Figure:
         """The picture, as a plotly figure.
 
-        Slopes and flats are lines, one for each kind of arithmetic; each point is a format, with a thin line up to the
-        roof over it: its length is what was not reached.
+        The slope is memory, each flat line a kind of arithmetic; a point is a format, with a thin line up to the roof
+        over it: its length is what was not reached.
         """
         import plotly.graph_objects as go
 
         theme = _theme.colours()
         span = self._span()
         figure = go.Figure()
+        top = np.array([span[0], self.peaks.max() / self.bandwidth])
+        line = {"color": theme["soft"], "width": 2.5}
+        name = f"memory, {self.bandwidth / 1e9:.3g} GB/s"
+        slope = _plain(self.bandwidth * top / 1e9)
+        figure.add_scatter(x=_plain(top), y=slope, mode="lines", line=line, name=name, hoverinfo="skip")
         for kind, peak, colour in zip(self.kinds, self.peaks, _cycle(theme), strict=False):
-            x = np.array([span[0], np.clip(peak / self.bandwidth, *span), span[1]])
-            y = np.minimum(peak, self.bandwidth * x) / 1e9
+            x, y = _plain(np.array([peak / self.bandwidth, span[1]])), _plain(np.array([peak, peak]) / 1e9)
             line = {"color": colour, "width": 2.5}
             hover = f"{kind}: %{{y:.3g}} Gop/s at most<extra></extra>"
-            figure.add_scatter(x=_plain(x), y=_plain(y), mode="lines", line=line, name=kind, hovertemplate=hover)
+            figure.add_scatter(x=x, y=y, mode="lines", line=line, name=kind, hovertemplate=hover)
         gaps = _plain(np.maximum(0, self.bounds - self.operations) / 1e9)
         figure.add_scatter(
             x=_plain(self.intensities),
@@ -106,14 +110,10 @@ class Roofline:
             hovertemplate="%{text}: %{y:.3g} Gop/s, %{customdata} of the roof<extra></extra>",
             name="measured",
         )
-        axis = {
-            "type": "log",
-            "gridcolor": theme["line"],
-            "linecolor": theme["soft"],
-            "ticks": "outside",
-            "dtick": "D2",
-        }
-        low = min(float(self.operations.min()), self.bandwidth * span[0]) / 1e9 if self.names else None
+        reach = (
+            min([*self.operations, self.bandwidth * span[0]]) / 1e9 / 1.8,
+            max([*self.operations, *self.peaks]) / 1e9 * 1.5,
+        )
         figure.update_layout(
             template="none",
             paper_bgcolor=theme["paper"],
@@ -121,12 +121,10 @@ class Roofline:
             font={"color": theme["ink"], "size": 13},
             height=440,
             margin={"l": 70, "r": 20, "t": 50, "b": 60},
-            xaxis=axis | {"title": "operations per byte", "range": np.log10(span).tolist()},
-            yaxis=axis | {"title": "10⁹ operations per second"},
+            xaxis=_logarithmic("operations per byte", span, theme),
+            yaxis=_logarithmic("10⁹ operations per second", reach, theme),
             legend={"orientation": "h", "y": 1.12, "x": 0},
         )
-        if low is not None:
-            figure.update_yaxes(range=[float(np.log10(low / 1.6)), float(np.log10(self.peaks.max() / 1e9 * 1.6))])
         return figure
 
     def _span(self) -> tuple[float, float]:
@@ -134,15 +132,36 @@ class Roofline:
         return float(min(found)) / 1.8, float(max(found)) * 2.2
 
     def _places(self) -> list[str]:
-        """Names above and below their points in turn, from left to right: neighbours do not write over one another."""
-        places = [""] * len(self.names)
-        for turn, i in enumerate(np.argsort(self.intensities, kind="stable")):
-            places[i] = ("top center", "bottom center")[turn % 2]
+        """Names stand below their points; where two points (nearly) meet, the second goes to the left, and so on."""
+        turns = ("bottom center", "middle left", "middle right", "top left")
+        where = np.log10(np.column_stack([self.intensities, self.operations]))
+        places: list[str] = []
+        for i, at in enumerate(where):
+            crowd = int((np.abs(where[:i] - at) < (0.03, 0.12)).all(axis=1).sum())
+            places.append(turns[crowd % len(turns)])
         return places
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Plotly's own would add megabytes of JavaScript to the notebook; JupyterLab has it already."""
         return {_MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
+
+
+def _logarithmic(title: str, span: tuple[float, float], theme: Mapping[str, str]) -> dict[str, Any]:
+    """An axis with 1, 2, 5 of each decade written in full: plotly's own minor ticks leave the decade out."""
+    powers = range(int(np.floor(np.log10(span[0]))), int(np.ceil(np.log10(span[1]))) + 1)
+    ticks = [float(f"{digit * 10.0**power:.3g}") for power in powers for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if span[0] <= tick <= span[1]]
+    return {
+        "title": title,
+        "type": "log",
+        "range": _plain(np.log10(span)),
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+        "ticks": "outside",
+        "gridcolor": theme["line"],
+        "linecolor": theme["soft"],
+        "zeroline": False,
+    }
 
 
 def _plain(values: FloatArray) -> list[float]:

@@ -29,10 +29,13 @@ def test_a_roof_by_hand(roof):
 def test_what_is_drawn(roof):
     figure = roof.plotly()
     lines = {trace.name: trace for trace in figure.data if trace.name}
+    slope = lines["memory, 10 GB/s"]
+    assert slope.x[1] == 8
+    assert np.array(slope.y).tolist() == pytest.approx([10 * x for x in slope.x], rel=1e-3)
     for kind, peak in (("integers", 80), ("float32", 20)):
-        x, y = np.array(lines[kind].x), np.array(lines[kind].y)
-        assert x[1] == pytest.approx(peak / 10)
-        assert y.tolist() == pytest.approx([10 * x[0], peak, peak])
+        assert lines[kind].x[0] == peak / 10
+        assert list(lines[kind].y) == [peak, peak]
+        assert lines[kind].x[1] > 10
     measured = lines["measured"]
     assert list(measured.text) == ["F32", "Q4_0", "TQ1_0"]
     assert list(measured.x) == [0.5, 4, 10]
@@ -43,9 +46,16 @@ def test_what_is_drawn(roof):
     assert low < np.log10(1) < np.log10(80) < high
 
 
-def test_neighbours_do_not_write_over_one_another():
-    roof = roofline(1, {"a": 1}, [("x", 3, 1), ("y", 1, 1), ("z", 2, 1)])
-    assert roof._places() == ["top center", "top center", "bottom center"]
+def test_ticks_are_written_in_full(roof):
+    axis = roof.plotly().layout.xaxis
+    assert list(axis.tickvals) == [0.5, 1, 2, 5, 10, 20]
+    assert list(axis.ticktext) == ["0.5", "1", "2", "5", "10", "20"]
+    assert axis.range[0] < np.log10(0.5) < np.log10(20) < axis.range[1]
+
+
+def test_names_of_points_that_meet_go_apart():
+    roof = roofline(1, {"a": 1}, [("x", 3, 1), ("y", 1, 1), ("z", 3.1, 1.2), ("far", 3, 9), ("w", 3, 1.1)])
+    assert roof._places() == ["bottom center", "bottom center", "middle left", "bottom center", "middle right"]
 
 
 def test_it_is_small_where_it_is_stored(roof):
@@ -59,7 +69,7 @@ def test_it_is_small_where_it_is_stored(roof):
 def test_a_roof_without_points():
     roof = roofline(10e9, {"integers": 80e9})
     assert roof.bounds.size == 0
-    assert len(roof.plotly().data) == 2
+    assert len(roof.plotly().data) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 function TokenRates(host, view) {
   let rates;
   let panel;
-  const [left, right, top, row] = [74, 64, 8, 30];
+  const [left, right, top, row] = [74, 120, 8, 30];
   const { canvas, redraw } = surface(400, (c, width) => {
     if (!rates) return;
     const ink = view.ink();
@@ -60,7 +60,8 @@ function TokenRates(host, view) {
       c.fillStyle = ink.ink;
       c.textAlign = "left";
       const end = x(Math.max(rates.bounds[i], Number.isFinite(reached) ? reached : 0));
-      c.fillText(number(reached), end + 6, y + row / 2);
+      const text = Number.isFinite(reached) ? `${number(reached)} of ${number(rates.bounds[i])}` : number(rates.bounds[i]);
+      c.fillText(text, end + 6, y + row / 2);
     });
   });
   canvas.tabIndex = 0;
