@@ -1213,6 +1213,23 @@ def _float(v: _Vectors, halves: Any) -> Any:
 
 
 @intrinsic
+def widen_halves(typingctx, halves, at, out):  # type: ignore[no-untyped-def]
+    """Eight float16 (as uint16) from `halves[at]` on -> float32 `out[0 … 7]` of a slice."""
+
+    def body(v: _Vectors) -> None:
+        v.store(_float(v, v.load(0, _vector(8, ir.IntType(16)), v.args[1])), 2)
+
+    return _function(types.void, body)(halves, types.int64, out)
+
+
+@kernel
+def widen_halves_twin(halves, at, out):  # type: ignore[no-untyped-def]
+    """Plain loop of `widen_halves`."""
+    for j in range(8):
+        out[j] = half_float(halves[at + j])
+
+
+@intrinsic
 def no_floats(typingctx):  # type: ignore[no-untyped-def]
     """Eight zeros."""
     return _function(lambda: floats(), lambda v: ir.Constant(_F8, [0.0] * 8))()

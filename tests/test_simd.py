@@ -151,3 +151,15 @@ def test_streaming_decode(width):
     _simd.decode_streaming(codes, scales, mins, streamed)
     assert np.array_equal(plain, streamed)
     assert kernel is not None
+
+
+def test_widen_halves():
+    """Every float16, NaN and subnormals included, as NumPy widens it."""
+    vector, twin = calls("widen_halves", "halves, at, out")
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    want = bits.view(np.float16).astype(np.float32)
+    for function in (vector, twin):
+        got = np.empty(1 << 16, np.float32)
+        for at in range(0, 1 << 16, 8):
+            function(bits, at, got[at : at + 8])
+        assert np.array_equal(got, want, equal_nan=True)

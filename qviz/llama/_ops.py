@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i32, kernel, loose_kernel, specialise
+from qviz._numba import f32, i32, kernel, loose_kernel, simd, specialise
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.12194440e-4)
 
@@ -58,23 +58,24 @@ def rotate(x, positions, cos, sin, head_size):  # type: ignore[no-untyped-def]
 
 @loose_kernel
 def causal_softmax(scores, first):  # type: ignore[no-untyped-def]
-    """Softmax in place over scores (rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
-    rows, keys = scores.shape
-    for t in range(rows):
-        row = scores[t]
-        seen = first + t + 1
-        top = row[0]
-        for j in range(seen):
-            top = max(top, row[j])
-        total = f32(0)
-        for j in range(seen):
-            row[j] = exp(row[j] - top)
-            total += row[j]
-        inverse = f32(1) / total
-        for j in range(seen):
-            row[j] *= inverse
-        for j in range(seen, keys):
-            row[j] = f32(0)
+    """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
+    n, rows, keys = scores.shape
+    for b in range(n):
+        for t in range(rows):
+            row = scores[b, t]
+            seen = first + t + 1
+            top = row[0]
+            for j in range(seen):
+                top = max(top, row[j])
+            total = f32(0)
+            for j in range(seen):
+                row[j] = exp(row[j] - top)
+                total += row[j]
+            inverse = f32(1) / total
+            for j in range(seen):
+                row[j] *= inverse
+            for j in range(seen, keys):
+                row[j] = f32(0)
 
 
 @loose_kernel
@@ -123,37 +124,63 @@ def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _is_float(x):  # type: ignore[no-untyped-def]
-    return x
+def _take_floats(row, at, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = row[at + i]
+
+
+@kernel
+def _take_halves(row, at, out):  # type: ignore[no-untyped-def]
+    for i in range(0, out.size, 8):
+        simd.widen_halves(row, at + i, out[i : i + 8])
 
 
 @loose_kernel
-def _attend_template(q, keys, values, length, n_head_kv, scores, out):  # type: ignore[no-untyped-def]
-    """One new token: its query heads against `length` cached keys, then the mean of the values."""
+def _attend(q, keys, values, n_head_kv, scores, out):  # type: ignore[no-untyped-def]
+    """Template: one new token against the cache, each key and value read once for all query heads that share it.
+
+    Parameters
+    ----------
+    q, out : float32 arrays (n_head, head_size)
+    keys, values : arrays (length, n_head_kv * head_size)
+    n_head_kv : int
+    scores : float32 array (n_head, length)
+        Scratch.
+    """
     n_head, head = q.shape
+    length = keys.shape[0]
     share = n_head // n_head_kv
     scale = f32(1) / np.sqrt(f32(head))
-    for h in range(n_head):
-        at = h // share * head
-        top = f32(-np.inf)
+    part = np.empty(head, np.float32)
+    for g in range(n_head_kv):
         for j in range(length):
+            _take(keys[j], g * head, part)
+            for h in range(g * share, g * share + share):
+                total = f32(0)
+                for i in range(head):
+                    total += q[h, i] * part[i]
+                scores[h, j] = total * scale
+        for h in range(g * share, g * share + share):
+            row = scores[h]
+            top = row[0]
+            for j in range(length):
+                top = max(top, row[j])
             total = f32(0)
+            for j in range(length):
+                row[j] = exp(row[j] - top)
+                total += row[j]
+            for j in range(length):
+                row[j] /= total
             for i in range(head):
-                total += q[h, i] * _widen(keys[j, at + i])
-            scores[j] = total * scale
-            top = max(top, scores[j])
-        total = f32(0)
+                out[h, i] = f32(0)
         for j in range(length):
-            scores[j] = exp(scores[j] - top)
-            total += scores[j]
-        for i in range(head):
-            out[h, i] = f32(0)
-        for j in range(length):
-            p = scores[j] / total
-            for i in range(head):
-                out[h, i] += p * _widen(values[j, at + i])
+            _take(values[j], g * head, part)
+            for h in range(g * share, g * share + share):
+                p = scores[h, j]
+                for i in range(head):
+                    out[h, i] += p * part[i]
 
 
-_widen = _is_float
-attend_floats = specialise(_attend_template, "attend_floats", _widen=_is_float)
-attend_halves = specialise(_attend_template, "attend_halves", _widen=half_float)
+_take = _take_floats
+attend_floats = specialise(_attend, "attend_floats", _take=_take_floats)
+attend_halves = specialise(_attend, "attend_halves", _take=_take_halves)

@@ -14,9 +14,10 @@ Two ways to the same product, as in ggml:
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -46,9 +47,55 @@ _FEW = 4  # up to so many tokens go one by one through the integer product
 _THREADS = max(1, min(os.cpu_count() or 1, 4))
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, _THREADS - 1), thread_name_prefix="qviz-llama")
+class _Helper:
+    """A thread that waits for one piece of work at a time: two locks, a third of what a future costs to hand over."""
+
+    def __init__(self) -> None:
+        self._start, self._done = threading.Lock(), threading.Lock()
+        self._start.acquire()
+        self._done.acquire()
+        self._work: Callable[[], object] = int
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, name="qviz-llama", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._start.acquire()
+            try:
+                self._work()
+            except BaseException as error:  # handed to whoever waits
+                self._error = error
+            self._work = int
+            self._done.release()
+
+    def give(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._start.release()
+
+    def wait(self) -> None:
+        self._done.acquire()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+
+class _Team:
+    """The helpers of this process; one caller has them at a time, others work alone."""
+
+    def __init__(self) -> None:
+        self.free = threading.Lock()
+        self.pid = 0
+        self.helpers: list[_Helper] = []
+
+    def take(self, n: int) -> list[_Helper]:
+        if self.pid != os.getpid():  # threads do not survive a fork
+            self.pid, self.helpers = os.getpid(), []
+        while len(self.helpers) < n:
+            self.helpers.append(_Helper())
+        return self.helpers[:n]
+
+
+_team = _Team()
 
 
 def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> None:
@@ -62,11 +109,22 @@ def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> 
         Parts are no smaller than this.
     """
     parts = max(1, min(_THREADS, n // least))
-    edges = [n * k // parts for k in range(parts + 1)]
-    others = [_pool().submit(work, edges[k], edges[k + 1]) for k in range(1, parts)]
-    work(edges[0], edges[1])
-    for other in others:
-        other.result()
+    if parts == 1 or not _team.free.acquire(blocking=False):
+        work(0, n)
+        return
+    helpers = _team.take(parts - 1)
+    waiting = []
+    try:
+        for k, helper in enumerate(helpers, 1):
+            helper.give(functools.partial(work, n * k // parts, n * (k + 1) // parts))
+            waiting.append(helper)
+        work(0, n // parts)
+    finally:  # whatever happens here, nobody may still be writing when this returns
+        try:
+            for helper in waiting:
+                helper.wait()
+        finally:
+            _team.free.release()
 
 
 @kernel
@@ -278,18 +336,25 @@ class Linear:
         self.weight, self.name = weight, name
         self.n_out, self.n_in = weight.shape
         self.width = activation_width(weight.format) if activations == "int8" else 0
-        self.blocks = weight.blocks.view(weight.format.kernel_dtype)
+        self.blocks = np.ascontiguousarray(weight.blocks).view(weight.format.kernel_dtype)
+        self._parts: dict[tuple[int, int], tuple[Any, int, int]] = {}
+        self._product: Any = None  # chosen with the first token; its arguments are always of the same types
 
     def __repr__(self) -> str:
         return f"<Linear {self.name}: {self.weight.format} {self.weight.shape}>"
 
-    def part(self, token: Activations, out: FloatArray, start: int, stop: int) -> None:
-        """Rows `start` to `stop` of ``out = weight @ x`` for a single token; `out` (n_out,)."""
-        rows = self.blocks[start:stop]
-        if self.width > _HALF:
-            integer_product(self.weight.format)(rows, *token.codes(self.width), out[start:stop])
-        else:
-            float_product(self.weight.format)(rows, token.rounded(self.width).reshape(-1), out[start:stop])
+    def part(self, token: Activations, out: FloatArray, share: int, shares: int) -> None:
+        """One of `shares` equal parts of ``out = weight @ x`` for a single token; `out` (n_out,)."""
+        if (share, shares) not in self._parts:
+            edges = self.n_out * share // shares, self.n_out * (share + 1) // shares
+            self._parts[share, shares] = self.blocks[edges[0] : edges[1]], *edges
+        rows, start, stop = self._parts[share, shares]
+        into = out[start:stop]
+        given = token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
+        if self._product is None:
+            product = integer_product if self.width > _HALF else float_product
+            self._product = product(self.weight.format).entry(rows, *given, into)
+        self._product(rows, *given, into)
 
     def __call__(self, x: FloatArray | Activations) -> FloatArray:
         """``x @ weight.T``.
@@ -322,18 +387,18 @@ class Linear:
 
 def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:
     """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
-    for width in {linear.width for linear in linears} - {0}:
-        token.codes(width) if width > _HALF else token.rounded(width)
+    for linear in linears:
+        token.codes(linear.width) if linear.width > _HALF else token.rounded(linear.width)
+    shares = _THREADS if sum(linear.n_out * linear.n_in for linear in linears) >= _WORTH else 1
 
-    def work(a: int, b: int) -> None:
-        for linear, out in zip(linears, outs, strict=True):
-            linear.part(token, out, linear.n_out * a // _SHARES, linear.n_out * b // _SHARES)
+    def work(first: int, stop: int) -> None:
+        for share in range(first, stop):
+            for linear, out in zip(linears, outs, strict=True):
+                linear.part(token, out, share, shares)
 
-    weights = sum(linear.n_out * linear.n_in for linear in linears)
-    in_parallel(_SHARES, work, least=1 if weights >= _WORTH else _SHARES)
+    in_parallel(shares, work, least=1)
 
 
-_SHARES = 64  # what rows are dealt out in
 _WORTH = 1 << 19  # weights below which waking another core costs more than it saves
 
 

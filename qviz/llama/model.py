@@ -21,6 +21,7 @@ from qviz.llama.tokenizer import Tokenizer
 
 OnLinearInput = Callable[[str, FloatArray], object]
 
+_QUERIES = 64  # queries that attend together; more of them waste work on keys that the first may not see
 _CACHE_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 
 
@@ -300,20 +301,21 @@ class Llama:
         c = self.config
         n, t = q.shape[:2]
         q = np.ascontiguousarray(q.transpose(0, 2, 1, 3)) * np.float32(c.head_size**-0.5)
-        k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).transpose(0, 2, 1, 3) for x in (k, v))
-        share = c.n_head // c.n_head_kv
-        out = np.empty((n, t, c.n_head, c.head_size), np.float32)
-        step = 64  # queries at a time: keys that none of them may see are left out
+        q = q.reshape(n, c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
+        k, v = (x.reshape(n, -1, c.n_head_kv, 1, c.head_size).transpose(0, 2, 3, 1, 4) for x in (k, v))
+        mixed = np.empty_like(q)
+        for begin in range(0, t, _QUERIES):
+            end = min(begin + _QUERIES, t)
+            seen = start + end  # no key behind these is seen by any of the queries
+            scores = np.matmul(q[..., begin:end, :], k[..., :seen, :].swapaxes(-1, -2))
+            flat = scores.reshape(-1, end - begin, seen)
 
-        for w, h in np.ndindex(n, c.n_head):
-            keys, values = k[w, h // share], v[w, h // share]
-            for begin in range(0, t, step):
-                end = min(begin + step, t)
-                seen = start + end
-                scores = np.matmul(q[w, h, begin:end], keys[:seen].T)
-                _ops.causal_softmax(scores, start + begin)
-                np.matmul(scores, values[:seen], out=out[w, begin:end, h])
-        return out
+            def soften(a: int, b: int, flat: FloatArray = flat, first: int = start + begin) -> None:
+                _ops.causal_softmax(flat[a:b], first)
+
+            in_parallel(len(flat), soften, least=1)
+            np.matmul(scores, v[..., :seen, :], out=mixed[..., begin:end, :])
+        return np.ascontiguousarray(mixed.reshape(n, c.n_head, t, c.head_size).transpose(0, 2, 1, 3))
 
     def _one_by_one(self, ids: npt.NDArray[np.int64], cache: KVCache) -> FloatArray:
         """One token: matrices are read once, as they stand in the file."""
@@ -322,7 +324,8 @@ class Llama:
         position = np.array([cache.length])
         x = self._embed(ids)
         eps, h = np.float32(c.norm_eps), np.empty_like(x)
-        scores, mixed = np.empty(cache.length + 1, np.float32), np.empty((c.n_head, c.head_size), np.float32)
+        scores = np.empty((c.n_head, cache.length + 1), np.float32)
+        mixed = np.empty((c.n_head, c.head_size), np.float32)
         for i, layer in enumerate(self.layers):
             _ops.rms_norm(x, layer["attn_norm"], eps, h)
             q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
@@ -331,7 +334,7 @@ class Llama:
             cache.put(i, k, v)
             keys, values = cache.get(i, cache.length + 1)
             attend = _ops.attend_halves if keys.dtype == np.uint16 else _ops.attend_floats
-            attend(q.reshape(c.n_head, c.head_size), keys, values, cache.length + 1, c.n_head_kv, scores, mixed)
+            attend(q.reshape(c.n_head, c.head_size), keys, values, c.n_head_kv, scores, mixed)
             x += self._feed(mixed.reshape(1, -1), layer["attn_output"])[0]
             _ops.rms_norm(x, layer["ffn_norm"], eps, h)
             gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])

@@ -1,12 +1,21 @@
 """Products on quantized blocks against float64 products of the decoded weights with rounded activations."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import qviz
 from qviz.errors import LlamaError
 from qviz.formats import FORMATS
-from qviz.llama.linear import Activations, Linear, integer_product, plain_integer_product, quantize_activations
+from qviz.llama.linear import (
+    Activations,
+    Linear,
+    in_parallel,
+    integer_product,
+    plain_integer_product,
+    quantize_activations,
+)
 
 RUNNABLE = [f.name for f in FORMATS.values() if f.can_encode]
 RNG = np.random.default_rng(5)
@@ -85,3 +94,42 @@ def test_what_is_refused():
         Linear(qviz.quantize(np.ones(32, np.float32), "Q8_0"))
     with pytest.raises(LlamaError, match="'int4'"):
         Linear(weight("Q8_0"), activations="int4")
+
+
+def test_parts_cover_everything_once():
+    for n in (0, 1, 2, 63, 64, 1000):
+        seen: list[tuple[int, int]] = []
+        in_parallel(n, lambda *part, seen=seen: seen.append(part), least=1)
+        assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
+
+
+def test_many_callers_share_the_helpers():
+    """Whoever finds them busy works alone: a product is whole all the same."""
+    linear = Linear(qviz.quantize(RNG.standard_normal((2048, N_IN)).astype(np.float32), "Q4_0"))
+    x = RNG.standard_normal((1, N_IN)).astype(np.float32)
+    want, got = linear(x), []
+
+    def many():
+        got.extend(np.array_equal(linear(x), want) for _ in range(200))
+
+    callers = [threading.Thread(target=many) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(got) == 800
+    assert all(got)
+
+
+def test_an_error_of_a_helper_reaches_the_caller():
+    def fail(a, b):
+        if a > 0:
+            raise LlamaError("on the other core")
+
+    for _ in range(3):  # and it can be asked again
+        if in_parallel.__globals__["_THREADS"] > 1:
+            with pytest.raises(LlamaError, match="other core"):
+                in_parallel(100, fail, least=1)
+    seen = []
+    in_parallel(10, lambda a, b: seen.extend(range(a, b)), least=1)
+    assert sorted(seen) == list(range(10))
