@@ -4,6 +4,7 @@ from qviz.llama import evaluate
 from qviz.llama.config import LlamaConfig
 from qviz.llama.evaluate import Perplexity, compare, perplexity
 from qviz.llama.generate import Sampler, generate, generate_tokens
+from qviz.llama.inputs import linear_inputs
 from qviz.llama.model import KVCache, Llama
 from qviz.llama.tokenizer import Tokenizer
 
@@ -18,5 +19,6 @@ __all__ = [
     "evaluate",
     "generate",
     "generate_tokens",
+    "linear_inputs",
     "perplexity",
 ]
