@@ -20,6 +20,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -27,12 +28,15 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._numba import f32, i32, kernel
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
+from qviz.grids.affine import steps_from_zero
 
 FloatArray = npt.NDArray[np.float32]
 P = ParamSpec("P")
 T = TypeVar("T")
+_LANES = 256  # sums side by side; see `qviz.metrics`
 _CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
 
 
@@ -362,9 +366,121 @@ def choose_range(
         low = -high
     if method in ("minmax", "percentile") or low == high:
         return low, high
-    loss = _squared_error if method == "mse" else _divergence
     tried = [(low * (1 - i / 100), high * (1 - i / 100)) for i in range(steps)]
-    return min(tried, key=lambda ends: loss(values, ends[0], ends[1], grid))
+    if method == "mse":
+        shares = [1 - i / 100 for i in range(steps)]
+        return tried[int(range_errors(values, AffineGrid(grid.bits, 0, grid.sym), shares).total.argmin())]
+    whole = np.histogram(values, max(2048, 4 << grid.bits), (float(values.min()), float(values.max())))
+    return min(tried, key=lambda ends: _divergence(whole, ends[0], ends[1], grid))
+
+
+@dataclass(frozen=True, eq=False)
+class RangeErrors:
+    """What shrinking every range costs and brings; see `range_errors`.
+
+    Attributes
+    ----------
+    shares : float64 array (k,)
+        Of the range from smallest to largest value of each group.
+    clipping, rounding : float64 arrays (k,)
+        Sums of squared errors: of values whose code the grid does not have, and of all others.
+    best : float32 array (..., n_groups)
+        For each group by itself, the share with the least error.
+    """
+
+    shares: npt.NDArray[np.float64]
+    clipping: npt.NDArray[np.float64]
+    rounding: npt.NDArray[np.float64]
+    best: FloatArray
+
+    @property
+    def total(self) -> npt.NDArray[np.float64]:
+        """Both errors together, float64 (k,)."""
+        return self.clipping + self.rounding
+
+
+def range_errors(x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike) -> RangeErrors:
+    """Squared error of rounding onto ranges that are shrunk to a share of what min–max would choose.
+
+    A narrower range has a smaller step, so what lies inside is rounded more finely; what lies outside is clipped to the
+    outermost level. The two errors are counted apart.
+
+    Parameters
+    ----------
+    x : array_like (..., n)
+        Weights, or inputs of a layer.
+    grid : AffineGrid
+        Its group_size says what shares a range.
+    shares : array_like (k,)
+        Positive, at most 1 makes sense.
+
+    Returns
+    -------
+    RangeErrors
+
+    Raises
+    ------
+    CalibrationError
+        No values, values that are not finite, or shares that are not positive.
+
+    Examples
+    --------
+    At half the range 4 is clipped to 2, and the others move less:
+
+    >>> errors = range_errors([[0.0, 0.5, 1.0, 4.0]], AffineGrid(2, -1), [1.0, 0.5])
+    >>> errors.clipping.tolist(), errors.rounding.round(3).tolist(), errors.best.tolist()
+    ([0.0, 4.0], [0.361, 0.139], [[1.0]])
+    """
+    values = real_array(x, "x", CalibrationError)
+    if not isinstance(grid, AffineGrid):
+        raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
+    tried = real_array(shares, "shares", CalibrationError, (np.float64,)).reshape(-1)
+    if not values.size or not values.ndim or not np.isfinite(values).all():
+        raise CalibrationError("a range needs at least one row of values, and finite ones only")
+    if not tried.size or not np.isfinite(tried).all() or tried.min() <= 0:
+        raise CalibrationError(f"shares of a range must be positive numbers, got {shares!r}")
+    scale, zero = grid.params(values)
+    rows, size = grid._rows(values)
+    shared = scale.reshape(len(rows), -1), zero.reshape(len(rows), -1)
+    sums, best = np.zeros((2, tried.size)), np.empty(shared[0].shape, np.float32)
+    _range_errors(rows, size, grid.qmin, grid.qmax, *shared, tried, sums, best)
+    return RangeErrors(tried, sums[0], sums[1], best.reshape(scale.shape))
+
+
+@kernel
+def _range_errors(rows, size, qmin, qmax, scales, zeros, shares, sums, best):  # type: ignore[no-untyped-def]
+    width = min(_LANES, size)
+    lanes = np.zeros((2, width))
+    for r in range(rows.shape[0]):
+        for g in range(scales.shape[1]):
+            group = rows[r, g * size : (g + 1) * size]
+            lowest, highest = f32(i32(qmin - zeros[r, g])), f32(i32(qmax - zeros[r, g]))
+            least = np.inf
+            for k in range(shares.size):
+                lanes[:] = 0.0
+                scale = f32(scales[r, g] * shares[k])
+                for start in range(0, group.size, width):
+                    _split_errors(group[start : start + width], scale, lowest, highest, lanes[0], lanes[1])
+                clipping, rounding = lanes[0].sum(), lanes[1].sum()
+                sums[0, k] += clipping
+                sums[1, k] += rounding
+                if clipping + rounding < least:
+                    least = clipping + rounding
+                    best[r, g] = f32(shares[k])
+
+
+@kernel
+def _split_errors(part, scale, lowest, highest, clipping, rounding):  # type: ignore[no-untyped-def]
+    # half a step beyond the last level is where rounding asks for a code that is not there; the largest weight of a
+    # symmetric group lies exactly there, give or take a float32's last bit
+    first, last = f32(lowest - f32(0.499999)), f32(highest + f32(0.499999))
+    for j in range(part.size):
+        x = part[j]
+        off = np.float64(x) - np.float64(f32(scale * steps_from_zero(x, scale, lowest, highest)))
+        steps = f32(x / scale)
+        inside = np.float64((steps >= first) & (steps <= last))
+        rounding[j] += off * off * inside
+        clipping[j] += off * off * (1.0 - inside)
 
 
 def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] | None = None) -> FloatArray:
@@ -421,14 +537,12 @@ def _rounded(values: FloatArray, low: float, high: float, grid: AffineGrid) -> F
     return rounded
 
 
-def _squared_error(values: FloatArray, low: float, high: float, grid: AffineGrid) -> float:
-    return float(np.square(values - _rounded(values, low, high, grid), dtype=np.float64).sum())
+def _divergence(whole: tuple[Any, Any], low: float, high: float, grid: AffineGrid) -> float:
+    """KL divergence of two histograms: `whole` with what is outside clipped, and its mass spread evenly in each level.
 
-
-def _divergence(values: FloatArray, low: float, high: float, grid: AffineGrid) -> float:
-    """KL divergence of two 2048-bin histograms: clipped `values`, and the same mass spread evenly in each level."""
-    bins = max(2048, 4 << grid.bits)
-    whole = np.histogram(values, bins, (float(values.min()), float(values.max())))
+    `whole` has at least 2048 bins, and four for each level.
+    """
+    bins = len(whole[0])
     centres = ((whole[1][1:] + whole[1][:-1]) / 2).astype(np.float32)
     levels = np.unique(_rounded(centres, low, high, grid), return_inverse=True)[1]
     counts = whole[0].astype(np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qviz.calibration import ActivationStats, Collector, _one_thread, choose_range, on_one_thread
+from qviz.calibration import ActivationStats, Collector, _one_thread, choose_range, on_one_thread, range_errors
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
 
@@ -98,6 +98,47 @@ def test_ranges(sym):
         assert error(x, ranges[m], grid) < error(x, full, grid)
         assert ranges[m][0] <= 0 <= ranges[m][1]
     assert not sym or ranges["kl"][0] == -ranges["kl"][1]
+
+
+@pytest.mark.parametrize("sym", [False, True])
+@pytest.mark.parametrize("size", [0, -1, 20])
+def test_errors_inside_and_outside_a_shrunken_range(sym, size):
+    """Value by value in float64, from the formulas of the grid alone."""
+    x = np.random.default_rng(4).standard_t(3, (4, 50)).astype(np.float32)
+    groups = {0: [x.ravel()], -1: list(x), 20: [row[i : i + 20] for row in x for i in (0, 20, 40)]}[size]
+    shares = [1.0, 0.7, 0.31]
+    errors = range_errors(x, AffineGrid(3, size, sym), shares)
+    split, alone = np.zeros((2, 3)), np.zeros((len(groups), 3))
+    for g, group in enumerate(groups):
+        low, high = min(group.min(), 0), max(group.max(), 0)
+        if sym:
+            low, high = -max(high, -low), max(high, -low)
+        zero = 4 if sym else np.rint(-low / ((high - low) / 7))
+        for k, share in enumerate(shares):
+            scale = share * (high - low) / 7
+            wanted = np.rint(group / scale) + zero
+            off = (group - scale * (np.clip(wanted, 0, 7) - zero)) ** 2
+            outside = (wanted < 0) | (wanted > 7)
+            split[:, k] += off[outside].sum(), off[~outside].sum()
+            alone[g, k] = off.sum()
+    np.testing.assert_allclose(errors.clipping, split[0], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(errors.rounding, split[1], rtol=1e-5)
+    np.testing.assert_allclose(errors.best.ravel(), np.take(shares, alone.argmin(1)), rtol=1e-6)
+
+
+def test_errors_at_the_full_range_are_those_of_the_grid():
+    x = np.random.default_rng(5).standard_normal((8, 96)).astype(np.float32)
+    for grid in (AffineGrid(4, 32), AffineGrid(2, -1, True), AffineGrid(8, 0)):
+        whole = np.square(x - grid.fake_quantize(x), dtype=np.float64).sum()
+        assert range_errors(x, grid, [1]).total[0] == pytest.approx(whole, rel=1e-6)
+
+
+def test_wrong_shares():
+    for x, shares in (([[1.0]], []), ([[1.0]], [0]), ([[1.0]], [np.nan]), ([], [1]), ([[np.inf]], [1]), (1.0, [1])):
+        with pytest.raises(CalibrationError):
+            range_errors(x, AffineGrid(), shares)
+    with pytest.raises(CalibrationError, match="AffineGrid"):
+        range_errors([[1.0]], "grid", [1])
 
 
 def test_wrong_ranges():
