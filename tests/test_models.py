@@ -87,6 +87,40 @@ def test_summary_and_repr_say_what_is_here():
     assert f"{total:,} bytes of weights" in model.summary
 
 
+def test_captured_inputs_fit_the_slices_and_their_provenance():
+    path = models.data_dir() / "smollm2-inputs.gguf"
+    raw = path.read_bytes()
+    provenance = (models.data_dir() / "PROVENANCE.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(raw).hexdigest() in provenance
+    assert f"{len(raw):,} bytes" in provenance
+    assert len(raw) <= 3_000_000
+    slices, inputs = qviz.load("smollm2-slices"), models.captured_inputs()
+    assert len(inputs) == 5
+    for name, (calibration, heldout) in inputs.items():
+        assert calibration.dtype == heldout.dtype == np.float32
+        assert (calibration.shape, heldout.shape) == ((1152, 576), (448, 576))
+        assert slices[name].shape[1] == 576
+        assert np.isfinite(calibration).all()
+    assert inputs["blk.14.attn_q.weight"][0] is inputs["blk.14.attn_v.weight"][0]
+    # another reader sees the same numbers, channels as rows
+    stored = {t.name: t for t in gguf_py.GGUFReader(path).tensors}["blk.27.ffn_gate.heldout"]
+    theirs = gguf_py.dequantize(stored.data, stored.tensor_type)
+    np.testing.assert_array_equal(inputs["blk.27.ffn_gate.weight"][1], theirs.T)
+
+
+def test_captured_inputs_are_what_follows_the_norm():
+    # x = gain · (something of mean square 1), so x / gain has mean square 1 in each token
+    gain = qviz.load("smollm2-slices")["blk.14.attn_norm.weight"].dequantize()
+    for x in models.captured_inputs()["blk.14.attn_q.weight"]:
+        np.testing.assert_allclose(np.square(x / gain).mean(axis=1), 1, rtol=0.02)
+
+
+def test_missing_inputs_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "data_dir", lambda: tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"smollm2-inputs\.gguf is missing; install"):
+        models.captured_inputs()
+
+
 def test_a_model_is_a_mapping():
     model = qviz.load("smollm2-slices")
     assert "output_norm.weight" in model
@@ -501,3 +535,7 @@ def test_the_real_model_and_its_slices(tmp_path, monkeypatch):
     script = models.data_dir() / "make_slices.py"
     subprocess.run([sys.executable, script, source, "--output", tmp_path / "again.gguf"], check=True)
     assert (tmp_path / "again.gguf").read_bytes() == (models.data_dir() / "smollm2-slices.gguf").read_bytes()
+    subprocess.run([sys.executable, models.data_dir() / "make_inputs.py", "--output", tmp_path / "in.gguf"], check=True)
+    for name, tensor in gguf.read(tmp_path / "in.gguf").items():
+        kept = gguf.read(models.data_dir() / "smollm2-inputs.gguf")[name].dequantize()
+        np.testing.assert_allclose(tensor.dequantize(), kept, atol=0.01 * np.abs(kept).max())
