@@ -7,7 +7,7 @@ grouped-query attention, SwiGLU, tied or separate output matrix.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,20 @@ class KVCache:
         elif self.kind == "F16":
             found = found.view(np.uint16)
         return found[0], found[1]
+
+
+class _Pass(NamedTuple):
+    """What all layers of one forward pass share."""
+
+    n: int  # windows
+    t: int  # tokens in each
+    first: int  # positions asked for
+    last: int
+    start: int  # tokens in the cache already
+    positions: npt.NDArray[np.int64]
+    cos: FloatArray
+    sin: FloatArray
+    cache: KVCache | None
 
 
 class Llama:
@@ -243,58 +257,101 @@ class Llama:
         rows = np.ascontiguousarray(self.embedding.blocks[ids])
         return QTensor(fmt, rows, (ids.size, self.config.n_embd)).dequantize()
 
+    def embed(self, windows: npt.ArrayLike) -> FloatArray:
+        """The residual stream before the first layer.
+
+        Parameters
+        ----------
+        windows : int array (n_windows, n_tokens)
+
+        Returns
+        -------
+        float32 array (n_windows, n_tokens, n_embd)
+        """
+        ids = self._checked(np.atleast_2d(np.asarray(windows)))
+        return self._embed(ids.reshape(-1)).reshape(*ids.shape, -1)
+
+    def layer(self, i: int, x: FloatArray) -> FloatArray:
+        """What layer `i` makes of the residual stream of independent windows: the forward pass, one layer at a time.
+
+        Parameters
+        ----------
+        i : int
+        x : float32 array (n_windows, n_tokens, n_embd)
+            From `embed` or the layer before; it is left as it is.
+
+        Returns
+        -------
+        float32 array of the shape of `x`
+
+        Examples
+        --------
+        >>> from qviz import load
+        >>> llama = Llama(load("tiny"))
+        >>> llama.layer(0, llama.embed([[1, 5, 7]])).shape
+        (1, 3, 256)
+        """
+        n, t, _ = x.shape
+        stream = np.array(x, np.float32).reshape(n * t, -1)
+        return self._layer(i, stream, self._pass(n, t)).reshape(x.shape)
+
+    def _pass(self, n: int, t: int, cache: KVCache | None = None, first: int = 0, last: int | None = None) -> _Pass:
+        start = cache.length if cache is not None else 0
+        cos, sin = self._rope(start + t)
+        positions = np.tile(np.arange(start, start + t), n)
+        return _Pass(n, t, first, t if last is None else last, start, positions, cos, sin, cache)
+
+    def _norm(self, x: FloatArray, gain: FloatArray) -> FloatArray:
+        out, eps = np.empty_like(x), np.float32(self.config.norm_eps)
+        in_parallel(len(x), lambda a, b: _ops.rms_norm(x[a:b], gain, eps, out[a:b]))
+        return out
+
     def _hidden(
         self, ids: npt.NDArray[np.int64], cache: KVCache | None, first: int = 0, last: int | None = None
     ) -> Any:
         """The residual stream (n_windows, tokens, n_embd) after the last norm."""
-        c = self.config
         n, t = ids.shape
-        last = t if last is None else last
-        start = cache.length if cache is not None else 0
-        cos, sin = self._rope(start + t)
-        positions = np.tile(np.arange(start, start + t), n)
-        eps = np.float32(c.norm_eps)
+        run = self._pass(n, t, cache, first, last)
         x = self._embed(ids.reshape(-1))
+        for i in range(self.config.n_layers):
+            x = self._layer(i, x, run)
+        return self._norm(x, self.output_norm).reshape(n, -1, self.config.n_embd)
 
-        def norm(source: FloatArray, gain: FloatArray) -> FloatArray:
-            out = np.empty_like(source)
-            in_parallel(len(source), lambda a, b: _ops.rms_norm(source[a:b], gain, eps, out[a:b]))
-            return out
+    def _layer(self, i: int, x: FloatArray, run: _Pass) -> FloatArray:
+        """One layer; `x` (tokens, n_embd) may be changed, the last layer returns the rows that were asked for."""
+        c, layer = self.config, self.layers[i]
+        n, t, first, last, start, positions, cos, sin, cache = run
 
         def turn(heads: FloatArray, where: npt.NDArray[np.int64]) -> None:
             in_parallel(len(heads), lambda a, b: _ops.rotate(heads[a:b], where[a:b], cos, sin, c.head_size))
 
-        def activate(gate: FloatArray, up: FloatArray) -> None:
-            in_parallel(len(gate), lambda a, b: _ops.swiglu(gate[a:b], up[a:b]))
-
-        for i, layer in enumerate(self.layers):
-            h = norm(x, layer["attn_norm"])
-            final = i == c.n_layers - 1 and (first, last) != (0, t)
-            where = positions
-            if not final:
-                q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
-            else:  # only what is asked for needs queries, attention output and feed-forward
-                k, v = self._feed(h, layer["attn_k"], layer["attn_v"])
-                h = np.ascontiguousarray(h.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
-                x = np.ascontiguousarray(x.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
-                where = np.ascontiguousarray(positions.reshape(n, t)[:, first:last]).reshape(-1)
-                (q,) = self._feed(h, layer["attn_q"])
-            turn(q, where)
-            turn(k, positions)
-            if cache is not None:
-                cache.put(i, k, v)
-                k, v = cache.get(i, start + t)
-                if k.dtype == np.uint16:
-                    k, v = (part.view(np.float16).astype(np.float32) for part in (k, v))
-            else:  # what an F16 cache would have made of them
-                k, v = Activations(k).rounded(16), Activations(v).rounded(16)
-            mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
-            x += self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
-            h = norm(x, layer["ffn_norm"])
-            gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
-            activate(gate, up)
-            x += self._feed(gate, layer["ffn_down"])[0]
-        return norm(x, self.output_norm).reshape(n, -1, c.n_embd)
+        h = self._norm(x, layer["attn_norm"])
+        final = i == c.n_layers - 1 and (first, last) != (0, t)
+        where = positions
+        if not final:
+            q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
+        else:  # only what is asked for needs queries, attention output and feed-forward
+            k, v = self._feed(h, layer["attn_k"], layer["attn_v"])
+            h = np.ascontiguousarray(h.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
+            x = np.ascontiguousarray(x.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
+            where = np.ascontiguousarray(positions.reshape(n, t)[:, first:last]).reshape(-1)
+            (q,) = self._feed(h, layer["attn_q"])
+        turn(q, where)
+        turn(k, positions)
+        if cache is not None:
+            cache.put(i, k, v)
+            k, v = cache.get(i, start + t)
+            if k.dtype == np.uint16:
+                k, v = (part.view(np.float16).astype(np.float32) for part in (k, v))
+        else:  # what an F16 cache would have made of them
+            k, v = Activations(k).rounded(16), Activations(v).rounded(16)
+        mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
+        x += self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
+        h = self._norm(x, layer["ffn_norm"])
+        gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
+        in_parallel(len(gate), lambda a, b: _ops.swiglu(gate[a:b], up[a:b]))
+        x += self._feed(gate, layer["ffn_down"])[0]
+        return x
 
     def _attend(self, q: FloatArray, k: FloatArray, v: FloatArray, start: int) -> FloatArray:
         """Causal attention: q (n, t, heads, size) whose first query stands at `start`; k, v (n · keys, width)."""
