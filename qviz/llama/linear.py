@@ -376,7 +376,7 @@ class Linear:
             return out
         rounded = given.rounded(self.width)
         step = max(1, _TILE // self.n_in)
-        tile = _scratch(min(step, self.n_out), self.n_in)
+        tile = _scratch.array(min(step, self.n_out), self.n_in)
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
             weights = tile[: part.shape[0]]
@@ -402,6 +402,16 @@ def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[F
 _WORTH = 1 << 19  # weights below which waking another core costs more than it saves
 
 
-@cache
-def _scratch(rows: int, columns: int) -> FloatArray:
-    return np.empty((rows, columns), np.float32)
+class _Scratch(threading.local):
+    """Room for one decoded tile, for each thread that multiplies."""
+
+    def __init__(self) -> None:
+        self.floats = np.empty(0, np.float32)
+
+    def array(self, rows: int, columns: int) -> FloatArray:
+        if self.floats.size < rows * columns:
+            self.floats = np.empty(rows * columns, np.float32)
+        return self.floats[: rows * columns].reshape(rows, columns)
+
+
+_scratch = _Scratch()

@@ -121,6 +121,25 @@ def test_many_callers_share_the_helpers():
     assert all(got)
 
 
+def test_two_prompts_at_once_keep_their_weights_apart():
+    """Each thread decodes into a tile of its own."""
+    x = RNG.standard_normal((512, N_IN)).astype(np.float32)
+    linears = [Linear(qviz.quantize(RNG.standard_normal((512, N_IN)).astype(np.float32), "Q4_0")) for _ in range(2)]
+    want = [linear(x) for linear in linears]
+    same: list[bool] = []
+
+    def many(which: int) -> None:
+        same.extend(np.allclose(linears[which](x), want[which], atol=1e-3) for _ in range(60))
+
+    callers = [threading.Thread(target=many, args=(i % 2,)) for i in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(same) == 240
+    assert all(same)
+
+
 def test_an_error_of_a_helper_reaches_the_caller():
     def fail(a, b):
         if a > 0:
