@@ -64,7 +64,11 @@ def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: 
     known = [linear.name for layer in run.layers for linear in layer.values() if hasattr(linear, "name")]
     if tensor not in known:
         raise LlamaError(f"no matrix {tensor!r} in the layers of this model; there are {', '.join(known[:7])}, …")
-    windows = windows_of(run, text, min(run.config.n_ctx, 256), None)
+    width = min(run.config.n_ctx, 256)
+    part = text[: 8 * n_tokens] if isinstance(text, str) else text  # a whole book takes longer to cut into tokens
+    windows = windows_of(run, part, width, None)
+    if windows.size < n_tokens:
+        windows = windows_of(run, text, width, None)
     if windows.size < n_tokens:
         raise LlamaError(f"the text has {windows.size} tokens in whole windows, {n_tokens} were asked for")
     windows = windows[: -(-n_tokens // windows.shape[1])]

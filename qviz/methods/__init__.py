@@ -4,6 +4,7 @@ from qviz.methods.awq import awq, keep_salient
 from qviz.methods.gptq import gptq
 from qviz.methods.gptq_format import gptq_format
 from qviz.methods.hqq import hqq
+from qviz.methods.obs import ObsRow, obs_factor, obs_row
 from qviz.methods.recommended import damping, recommended
 from qviz.methods.result import MethodResult
 from qviz.methods.rotation import hadamard, rotation
@@ -12,6 +13,7 @@ from qviz.methods.smoothquant import smoothquant
 
 __all__ = [
     "MethodResult",
+    "ObsRow",
     "awq",
     "damping",
     "gptq",
@@ -19,6 +21,8 @@ __all__ = [
     "hadamard",
     "hqq",
     "keep_salient",
+    "obs_factor",
+    "obs_row",
     "recommended",
     "rotation",
     "rtn",
