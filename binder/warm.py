@@ -65,6 +65,45 @@ def library() -> None:
             qviz.metrics.code_histogram(tensor.codes, grid.qmin, grid.qmax)
 
 
+def model() -> None:
+    """The forward pass: both products of every format, every kind of KV cache, what an evaluation calls."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 256)).astype(np.float32)
+    for fmt in qviz.formats.FORMATS.values():
+        if fmt.can_decode and fmt.name not in ("Q8_1", "Q8_K"):
+            weight = qviz.QTensor.from_bytes(fmt, bytes(64 * fmt.row_size(256)), (64, 256))
+            for activations in ("int8", "float"):
+                linear = qviz.llama.linear.Linear(weight, activations=activations)
+                linear(x[:1])
+                linear(x)
+    tiny = qviz.llama.Llama(qviz.load("tiny"))
+    for kind in ("F32", "F16", "Q8_0", "Q4_0"):
+        cache = tiny.new_cache(16, kind)
+        tiny.logits([1, 2, 3], cache)
+        tiny.logits([4], cache)
+    qviz.perplexity(tiny, qviz.models.heldout_text()[:4000], tiny, max_tokens=127)
+
+
+def methods() -> None:
+    """Every method on every kind of grid."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((32, 256)).astype(np.float32)
+    stats = qviz.ActivationStats.from_inputs(rng.standard_normal((512, 256)).astype(np.float32))
+    for sym in (False, True):
+        for group_size in (64, -1):
+            grid = qviz.AffineGrid(4, group_size, sym)
+            qviz.rtn(weight, stats, grid)
+            for trace in (False, True):
+                qviz.gptq(weight, stats, grid, act_order=True, trace=trace)
+                qviz.awq(weight, stats, grid, clip=True, trace=trace)
+            qviz.methods.recommended(weight, stats, grid)
+            qviz.methods.smoothquant(weight, stats, grid)
+            if not sym:
+                qviz.methods.hqq(weight, stats, grid)
+    for name in ("Q4_0", "Q4_K", "Q2_K"):
+        qviz.methods.gptq_format(weight, stats, name)
+
+
 def compiled() -> tuple[int, int]:
     """How many signatures came from the cache, and how many had to be compiled."""
     kernels = [
@@ -87,6 +126,8 @@ def main() -> None:
             ).execute()
     turn_every_knob()
     library()
+    model()
+    methods()
     hits, misses = compiled()
     print(f"kernels: {hits} from the cache, {misses} compiled, {time.perf_counter() - start:.1f} s")
     if "--check" in sys.argv[1:] and misses:
