@@ -185,6 +185,49 @@ def cosine_similarity(reference: npt.ArrayLike, approximation: npt.ArrayLike) ->
     return compare(reference, approximation).cosine
 
 
+def output_error(inputs: npt.ArrayLike, reference: npt.ArrayLike, approximation: npt.ArrayLike) -> float:
+    """How much of a layer's output is lost: ‖X·(W − Ŵ)ᵀ‖² / ‖X·Wᵀ‖².
+
+    Weights are a means; what the next layer sees are products. A weight whose inputs are small may be far off.
+
+    Parameters
+    ----------
+    inputs : array_like (n_tokens, n_in)
+        X.
+    reference, approximation : array_like or tensor (n_out, n_in)
+        W and Ŵ.
+
+    Returns
+    -------
+    float
+        0 where nothing is lost, infinity where zeros became something else.
+
+    Raises
+    ------
+    ShapeError
+        Arrays that do not fit together.
+    FormatError
+        Not real numbers.
+
+    Examples
+    --------
+    The second input is always small, so an error there hardly counts:
+
+    >>> x = [[1.0, 0.1], [2.0, 0.1]]
+    >>> f"{output_error(x, [[1.0, 1.0]], [[1.0, 0.5]]):.4f} {output_error(x, [[1.0, 1.0]], [[0.5, 1.0]]):.4f}"
+    '0.0009 0.2224'
+    """
+    w, v = _pair(reference, approximation)
+    x = real_array(inputs, "inputs", FormatError)
+    if w.ndim != 2 or x.ndim != 2 or not len(x) or x.shape[1] != w.shape[1]:
+        raise ShapeError(
+            f"inputs (n_tokens, n_in) and weights (n_out, n_in) are needed, got inputs {x.shape} and weights {w.shape}"
+        )
+    wide = x.astype(np.float64)
+    error, signal = (float(np.square(wide @ part.T).sum()) for part in (w - v.astype(np.float64), w))
+    return 0.0 if error == 0 else error / signal if signal else math.inf if error > 0 else math.nan
+
+
 def bits_per_weight(nbytes: int, n_weights: int) -> float:
     """Bits per weight of `n_weights` stored in `nbytes`.
 

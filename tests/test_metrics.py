@@ -218,3 +218,23 @@ def test_codes_that_cannot_be_counted():
         metrics.code_histogram([0.5], 0, 1)
     with pytest.raises(ShapeError, match="cannot be counted"):
         metrics.code_histogram([0], 1, 0)
+
+
+def test_output_error_is_about_products():
+    rng = np.random.default_rng(5)
+    x, w, v = (rng.standard_normal(shape).astype(np.float32) for shape in ((30, 8), (5, 8), (5, 8)))
+    wide = [a.astype(float) for a in (x, w, v)]
+    gram = wide[0].T @ wide[0]
+    off = wide[1] - wide[2]
+    expected = np.trace(off @ gram @ off.T) / np.trace(wide[1] @ gram @ wide[1].T)
+    assert metrics.output_error(x, w, v) == pytest.approx(expected, rel=1e-12)
+    x[:, 3] = 0
+    changed = w.copy()
+    changed[:, 3] += 100
+    assert metrics.output_error(x, w, changed) == 0
+    assert metrics.output_error(x, w * 0, changed) == math.inf
+    changed[0, 0] = np.nan
+    assert math.isnan(metrics.output_error(x, w, changed))
+    for wrong in ((x[0], w, w), (x[:, 1:], w, w), (x[:0], w, w), (x, w[0], w[0]), (x, w, w.T)):
+        with pytest.raises(ShapeError):
+            metrics.output_error(*wrong)

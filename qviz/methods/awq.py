@@ -28,6 +28,8 @@ from qviz.methods.result import MethodResult
 
 FloatArray = npt.NDArray[np.float32]
 _TURNS = 3  # of the clip search
+_CLIPS = (1 - np.arange(10) / 20).astype(np.float32)  # parts of the largest weight
+_NUMBERS = (int, float, np.integer, np.floating)
 
 
 @on_one_thread
@@ -37,6 +39,7 @@ def awq(
     grid: AffineGrid,
     *,
     n_grid: int = 20,
+    alpha: float | None = None,
     clip: bool = False,
     trace: bool = False,
 ) -> MethodResult:
@@ -50,11 +53,14 @@ def awq(
     grid : AffineGrid
     n_grid : int
         Alphas to try: 0, 1/n_grid, …, 1 − 1/n_grid.
+    alpha : float, optional
+        Take this one, 0 … 1, instead of searching.
     clip : bool
         Also try ranges shrunken to 100, 95, …, 55 % of each group's largest weight.
     trace : bool
         Keep `alpha`, `loss` (relative output error at each alpha), `best`, `act_scale`, and with `clip` the
-        `clip_keep` of each group.
+        `clip_keep` of each group, the parts that were tried (`clip_tried`), and what each row and group would lose if
+        it alone were rounded, in the same unit (`clip_loss`, of shape (tried, n_out, n_groups)).
 
     Returns
     -------
@@ -77,27 +83,30 @@ def awq(
     w = checked(weight, stats, grid)
     if isinstance(n_grid, bool) or not isinstance(n_grid, int | np.integer) or n_grid < 1:
         raise MethodError(f"n_grid must be a positive integer, got {n_grid!r}")
+    if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, _NUMBERS) or not 0 <= alpha <= 1):
+        raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
     act_scale, G = stats.mean_abs, stats.hessian
     if not np.isfinite(G).all():
         raise MethodError("the inputs' products overflow float32; scale the inputs down, or look for outliers in them")
     np.fill_diagonal(G, np.diagonal(G) / 2)  # as `_squares` wants it
     whole = max(float(_squares(w, G).sum()), np.finfo(np.float64).tiny)
-    alphas = np.arange(n_grid) / n_grid
-    losses, best, s = np.empty(n_grid), np.inf, np.ones_like(act_scale)
-    for k, alpha in enumerate(alphas):
-        tried = _scale(act_scale, alpha)
+    alphas = np.arange(n_grid) / n_grid if alpha is None else np.array([float(alpha)])
+    losses, best, s = np.empty(alphas.size), np.inf, np.ones_like(act_scale)
+    for k, exponent in enumerate(alphas):
+        tried = _scale(act_scale, exponent)
         off = grid.fake_quantize(w * tried) / tried - w
         losses[k] = float(_squares(off, G).sum()) / whole
         if losses[k] < best:
             best, s = losses[k], tried
     scaled = w * s
-    params, keep = None, None
+    params, keep, apart = None, None, None
     if clip:
         index = groups_of(grid, w.shape[1])
         if grid.group_size == 0:
             raise MethodError("clipping is searched for rows or groups; use group_size −1 or more")
         size = min(grid.group_size, w.shape[1]) if grid.group_size > 0 else w.shape[1]
         keep = np.empty((len(w), int(index[-1]) + 1), np.float32)
+        apart = np.empty((_CLIPS.size, *keep.shape)) if trace else None
         off = grid.fake_quantize(scaled) / s - w
         for turn, g in itertools.product(range(_TURNS if keep.shape[1] > 1 else 1), range(keep.shape[1])):
             part = slice(g * size, (g + 1) * size)
@@ -106,7 +115,9 @@ def awq(
             off[:, part] = 0
             # the first turn looks at each group alone, the others at what all the others leave
             pull = np.zeros_like(group) if turn == 0 else (off @ G[:, part] / s[part]).astype(np.float32)
-            keep[:, g], chosen = _best_clip(group, gram.astype(np.float32), pull, grid)
+            keep[:, g], chosen, losses_here = _best_clip(group, gram.astype(np.float32), pull, grid)
+            if apart is not None and turn == 0:
+                apart[:, :, g] = losses_here / whole
             off[:, part] = chosen / s[part]
         for g in range(keep.shape[1]):
             part = slice(g * size, (g + 1) * size)
@@ -116,7 +127,7 @@ def awq(
     record: dict[str, Any] = {}
     if trace:
         record = {"alpha": alphas, "loss": losses, "best": float(alphas[losses.argmin()]), "act_scale": act_scale}
-        record |= {} if keep is None else {"clip_keep": keep}
+        record |= {} if keep is None else {"clip_keep": keep, "clip_tried": _CLIPS.copy(), "clip_loss": apart}
     return MethodResult(
         t.dequantize() / s,
         t.codes,
@@ -154,17 +165,17 @@ def _squares(off: FloatArray, gram: FloatArray) -> npt.NDArray[np.float64]:
 
 def _best_clip(
     group: FloatArray, gram: FloatArray, pull: FloatArray, grid: AffineGrid
-) -> tuple[FloatArray, FloatArray]:
-    """For each row of one group: the part of its largest weight to keep, and the errors that remain."""
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
+    """For each row of one group: the part of its largest weight to keep, the errors that remain, all losses."""
+    losses = np.empty((_CLIPS.size, len(group)))
     best, keep = np.full(len(group), np.inf), np.ones(len(group), np.float32)
     off, chosen = np.empty_like(group), np.empty_like(group)
-    for step in range(10):
-        part = np.float32(1 - step / 20)
+    for step, part in enumerate(_CLIPS):
         _clip_errors(group, part, grid.qmin, grid.qmax, grid.sym, off)
         loss = _squares(off, gram) + 2 * np.einsum("ij,ij->i", off, pull, dtype=np.float64)
-        better = loss < best
+        losses[step], better = loss, loss < best
         best[better], keep[better], chosen[better] = loss[better], part, off[better]
-    return keep, chosen
+    return keep, chosen, losses
 
 
 @kernel

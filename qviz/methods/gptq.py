@@ -111,7 +111,7 @@ def gptq(
     U, damp = factor(H, asked)
     importance = np.empty(n_in, np.float32)
     importance[order] = np.diagonal(U) ** np.float32(-2)
-    find = functools.partial(_params, power=2 if weighted else 2.4) if mse or weighted else _params
+    find = functools.partial(search_params, power=2 if weighted else 2.4) if mse or weighted else search_params
     everywhere = importance if weighted else np.ones_like(importance)
     fixed: tuple[FloatArray, npt.NDArray[np.int32]] | None = None
     if static_groups or grid.group_size <= 0 or groups == 1:
@@ -227,9 +227,10 @@ def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
     )
 
 
-def _params(
+def search_params(
     w: FloatArray, grid: AffineGrid, importance: FloatArray, power: float = 0
 ) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    """The grid of each group; with a `power` its range is shrunken to the least Σ importance·|error|^power."""
     w = np.ascontiguousarray(w)
     scale, zero = grid.params(w)
     if power:

@@ -76,6 +76,62 @@ def test_clipping(size, sym):
         assert np.square(x @ (clipped.weight - w)[row]).sum() == pytest.approx(min(losses), rel=1e-3)
 
 
+def test_an_importance_matrix_shrinks_ranges():
+    """Each group gets the range, of 80, with the least Σ mean x² · error²."""
+    w, x, held_out = layer()
+    stats, grid = ActivationStats.from_inputs(x), AffineGrid(3, 16)
+    weighted = rtn(w, stats, grid, weighted=True)
+    importance = np.square(x, dtype=np.float64).mean(0)
+    for row, g in ((0, 0), (7, 2), (23, 3)):
+        part, losses = slice(16 * g, 16 * g + 16), []
+        v = w[row : row + 1, part]
+        ends = min(v.min(), 0), max(v.max(), 0)
+        for step in range(80):
+            keep = 1 - step / 100
+            params = AffineGrid(3, -1).params(np.float32([[keep * ends[0], keep * ends[1]]]))
+            losses.append((importance[part] * (AffineGrid(3, -1).fake_quantize(v, params=params) - v)[0] ** 2).sum())
+        found = (importance[part] * (weighted.weight - w)[row, part] ** 2).sum()
+        assert found == pytest.approx(min(losses), rel=1e-3)
+    assert weighted.bpw == rtn(w, None, grid).bpw
+    assert error(w, weighted.weight, held_out) < error(w, rtn(w, None, grid).weight, held_out)
+    # only ratios count
+    other = rtn(w, ActivationStats.from_inputs(x * 8), grid, weighted=True)
+    assert np.array_equal(other.weight, weighted.weight)
+
+
+def test_an_alpha_of_ones_own():
+    w, x, _ = layer()
+    grid, stats = AffineGrid(3, 16), ActivationStats.from_inputs(x)
+    searched = awq(w, stats, grid, trace=True)
+    for k in (0, 9, 19):
+        one = awq(w, stats, grid, alpha=k / 20, trace=True)
+        assert one.trace["loss"].tolist() == [searched.trace["loss"][k]]
+        assert one.trace["best"] == k / 20
+    assert np.array_equal(awq(w, stats, grid, alpha=0).weight, rtn(w, None, grid).weight)
+    assert np.array_equal(awq(w, stats, grid, alpha=searched.trace["best"]).weight, searched.weight)
+
+
+@pytest.mark.parametrize("size", [-1, 16, 24])
+def test_the_trace_tells_what_each_clip_would_cost(size):
+    w, x, _ = layer()
+    grid, stats = AffineGrid(3, size), ActivationStats.from_inputs(x)
+    result = awq(w, stats, grid, alpha=0.5, clip=True, trace=True)
+    tried, loss, s = result.trace["clip_tried"], result.trace["clip_loss"], result.equivalence_scale
+    assert tried.tolist() == pytest.approx([1 - k / 20 for k in range(10)])
+    assert loss.shape == (10, *result.trace["clip_keep"].shape)
+    whole = np.square(x.astype(np.float64) @ w.T).sum()
+    width = 64 if size < 0 else size
+    for row, g in ((0, 0), (11, loss.shape[2] - 1)):
+        part = slice(g * width, (g + 1) * width)
+        v = (w * s)[row : row + 1, part]
+        for k, keep in enumerate(tried):
+            limit = np.abs(v).max() * keep
+            off = (AffineGrid(3, -1).fake_quantize(np.clip(v, -limit, limit)) - v)[0] / s[part]
+            assert loss[k, row, g] == pytest.approx(np.square(x[:, part] @ off).sum() / whole, rel=2e-3)
+    if size < 0:  # no other group to make up for
+        assert (tried[loss[:, :, 0].argmin(axis=0)] == result.trace["clip_keep"][:, 0]).all()
+
+
 def test_channels_that_no_token_used():
     w, x, _ = layer()
     x[:, [0, 9]] = 0
@@ -101,6 +157,9 @@ def test_what_is_refused():
     stats, grid = ActivationStats.from_inputs(x), AffineGrid(4, 16)
     for call in (
         lambda: awq(w, stats, grid, n_grid=0),
+        lambda: awq(w, stats, grid, alpha=1.1),
+        lambda: awq(w, stats, grid, alpha=True),
+        lambda: rtn(w, None, grid, weighted=True),
         lambda: awq(w[:, 1:], stats, grid),
         lambda: awq(w * np.inf, stats, grid),
         lambda: awq(w, None, grid),
