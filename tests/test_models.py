@@ -66,6 +66,16 @@ def test_slices_are_what_their_provenance_says():
     assert qviz.metrics.sqnr_db(w, qviz.quantize(w, "Q4_1")) > qviz.metrics.sqnr_db(w, qviz.quantize(w, "Q8_0"))
 
 
+def test_the_photograph_is_what_its_provenance_says():
+    path = models.data_dir() / "photo.npy"
+    provenance = (models.data_dir() / "PROVENANCE.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in provenance
+    assert f"{path.stat().st_size:,} bytes" in provenance
+    picture = models.photo()
+    assert (picture.shape, picture.dtype) == ((256, 256), np.uint8)
+    assert picture.std() > 50
+
+
 def test_another_reader_sees_the_same_slices():
     model = qviz.load("smollm2-slices")
     reader = gguf_py.GGUFReader(model.path)

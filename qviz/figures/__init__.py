@@ -11,6 +11,24 @@ from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.numberline import NumberLine, group_axis, number_line
+from qviz.figures.photo import (
+    LevelSet,
+    PixelImage,
+    from_afar,
+    level_set,
+    pixel_image,
+    psnr,
+    round_to_levels,
+    spread_levels,
+)
+from qviz.figures.ranges import (
+    GroupStrip,
+    RangeCurve,
+    RangeHistogram,
+    group_strip,
+    range_curve,
+    range_histogram,
+)
 from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.tables import TextTable, table
 
@@ -19,10 +37,15 @@ __all__ = [
     "BitMap",
     "BlockLens",
     "ErrorHistogram",
+    "GroupStrip",
     "HexDump",
     "Histogram",
+    "LevelSet",
     "MatrixImage",
     "NumberLine",
+    "PixelImage",
+    "RangeCurve",
+    "RangeHistogram",
     "Roofline",
     "TextTable",
     "TokenDuel",
@@ -33,11 +56,20 @@ __all__ = [
     "block_lens",
     "error_histogram",
     "error_image",
+    "from_afar",
     "group_axis",
+    "group_strip",
     "hexdump",
     "histogram",
+    "level_set",
     "number_line",
+    "pixel_image",
+    "psnr",
+    "range_curve",
+    "range_histogram",
     "roofline",
+    "round_to_levels",
+    "spread_levels",
     "table",
     "token_duel",
     "token_rates",

@@ -7,7 +7,10 @@ from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
 from qviz.widgets.duel import DuelExplorer
+from qviz.widgets.number import NumberExplorer
+from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
+from qviz.widgets.ranges import InputRangeExplorer, RangeExplorer
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
 from qviz.widgets.speed import SpeedExplorer
@@ -19,7 +22,11 @@ __all__ = [
     "BitsExplorer",
     "BlockExplorer",
     "DuelExplorer",
+    "InputRangeExplorer",
+    "NumberExplorer",
+    "PhotoExplorer",
     "ProgressBar",
+    "RangeExplorer",
     "RecipeExplorer",
     "ScaleSearchExplorer",
     "SpeedExplorer",

@@ -146,6 +146,7 @@ function area(c, scale, histogram, base, height, fill, stroke) {
 
 function NumberLine(host, view) {
   let line;
+  let names; // of the dots, where they are few and known; and which of them is meant
   const { canvas, redraw } = surface(272, (c, width) => {
     if (!line) return;
     const ink = view.ink();
@@ -153,7 +154,7 @@ function NumberLine(host, view) {
     const x = (value) => ((value - low) / (high - low)) * width;
     const [sky, dots, ground, floor] = [74, 96, 158, 206];
 
-    area(c, x, line.density, sky, sky - 6, { colour: ink.soft, alpha: 0.22 }, ink.soft);
+    if (!names) area(c, x, line.density, sky, sky - 6, { colour: ink.soft, alpha: 0.22 }, ink.soft);
 
     // levels run up through the picture: the grid that weights fall onto
     const n = line.levels.length;
@@ -183,7 +184,8 @@ function NumberLine(host, view) {
     c.globalAlpha = 1;
     c.fillStyle = ink.weight;
     c.strokeStyle = ink.card;
-    for (const weight of line.weights) dot(c, x(weight), dots, 4);
+    line.weights.forEach((weight, i) => dot(c, x(weight), dots, names?.current === i ? 6 : 4));
+    if (names) nameDots(c, line.weights, x, dots - 18, names, width, ink);
 
     // how many weights of the group land on each level
     let most = 1;
@@ -214,11 +216,31 @@ function NumberLine(host, view) {
   return {
     show(panel) {
       line = panel.figure;
+      names = panel.options?.names ? panel.options : null;
       canvas.setAttribute("aria-label", `${panel.title}. ${panel.label}`);
       redraw();
     },
     redraw,
   };
+}
+
+// Names above dots, in lines one above the other where they would run into each other.
+function nameDots(c, values, x, y, { names, current }, width, ink) {
+  c.textBaseline = "bottom";
+  c.textAlign = "center";
+  const free = [];
+  const order = Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
+  for (const i of order) {
+    c.font = i === current ? `bold ${ink.font}` : ink.font;
+    const half = c.measureText(names[i]).width / 2;
+    const at = Math.min(width - half, Math.max(half, x(values[i])));
+    let row = free.findIndex((end) => end < at - half - 6);
+    if (row < 0) row = free.length;
+    free[row] = at + half;
+    c.fillStyle = i === current ? ink.weight : ink.soft;
+    c.fillText(names[i], at, y - 17 * row);
+  }
+  c.font = ink.font;
 }
 
 function dot(c, x, y, radius, halo = true) {
