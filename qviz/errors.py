@@ -21,6 +21,10 @@
     │   ├── ModelNotFoundError  not there; says what to run
     │   └── FetchError          the download failed or its checksum is wrong
     ├── LlamaError              a model that cannot be run, or was asked for what it cannot do
+    ├── LessonError             a question that does not exist, an answer that cannot be read
+    │   ├── WrongAnswerError    a checked answer is wrong (an AssertionError too, as graders expect)
+    │   └── ProgressError       a student's progress cannot be read or kept
+    ├── MuseumError             an exhibit of the bug museum that does not exist, or is incomplete
     └── WidgetError             a figure or widget was given something it cannot show
 
 An error names what was wrong, the value, what was expected, and the next step.
@@ -142,6 +146,22 @@ class FetchError(ModelError):
 
 class LlamaError(QvizError, ValueError):
     """A model that cannot be run here, or was asked for what it cannot do."""
+
+
+class LessonError(QvizError, ValueError):
+    """A question that does not exist, or an answer in a form that cannot be compared."""
+
+
+class WrongAnswerError(LessonError, AssertionError):
+    """A checked answer is wrong; the text names the mistake."""
+
+
+class ProgressError(LessonError):
+    """A student's progress cannot be read or kept; the text says where the file is now."""
+
+
+class MuseumError(QvizError, ValueError):
+    """An exhibit of the bug museum that does not exist, or is incomplete."""
 
 
 class WidgetError(QvizError, ValueError):

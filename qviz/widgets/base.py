@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import html
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ipywidgets
@@ -13,6 +14,8 @@ from qviz.widgets import _text
 from qviz.widgets.scene import Scene, Status
 from qviz.widgets.sources import Source, Sources
 from qviz.widgets.view import View
+
+_FREE_EVENTS = ("locate",)  # messages from a picture that change nothing, so a lock lets them through
 
 
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
@@ -117,8 +120,81 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _react(self, control: ipywidgets.Widget) -> None:
         """Let one control set another before the picture is computed."""
 
+    def lock(self, key: str, reason: str, controls: Sequence[str] = ()) -> None:
+        """Hold controls until `unlock` is called with the same key; the picture stays, Python may still set values.
+
+        Parameters
+        ----------
+        key : str
+            Whose lock it is; several may hold one control.
+        reason : str
+            Shown above the controls, and read aloud by a screen reader.
+        controls : sequence of str
+            Names of the controls to hold; all of them if empty.
+
+        Raises
+        ------
+        WidgetError
+            There is no such control.
+        """
+        for name in controls:
+            if name not in self.controls:
+                raise WidgetError(f"no control {name!r} to lock; there are {', '.join(self.controls)}")
+        self._locks = {**self._locks, key: (reason, frozenset(controls or self.controls))}
+        self._hold()
+
+    def unlock(self, key: str) -> None:
+        """Give back what the lock of that key held; nothing happens if there is none."""
+        self._locks = {other: held for other, held in self._locks.items() if other != key}
+        self._hold()
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """Names of the controls that a lock holds."""
+        return frozenset().union(*(names for _, names in self._locks.values()))
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """Keys of all locks."""
+        return tuple(self._locks)
+
+    was_displayed = False
+    """Whether a cell has shown it by itself, and not within something else."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self.was_displayed = True
+        return super()._repr_mimebundle_(**kwargs)
+
+    _locks: dict[str, tuple[str, frozenset[str]]] = {}  # noqa: RUF012  replaced, never changed
+    _wanted: dict[str, bool] | None = None  # what `disabled` would be without any lock
+    _note: ipywidgets.HTML | None = None
+
+    def _hold(self) -> None:
+        if self._wanted is None:
+            wanted = self._wanted = {name: control.disabled for name, control in self.controls.items()}
+            for name, control in self.controls.items():
+
+                def keep(_control: Any, proposal: Any, name: str = name) -> bool:
+                    wanted[name] = bool(proposal["value"])
+                    return wanted[name] or name in self.locked
+
+                control._register_validator(keep, ("disabled",))
+            self._note = ipywidgets.HTML(layout={"display": "none"})
+            self._note.add_class("qviz-lock")
+            self.children = [self._note, *self.children]
+        for name, control in self.controls.items():
+            control.disabled = self._wanted[name]  # through `keep`
+        assert self._note is not None
+        reasons = [reason for reason, _ in self._locks.values()]
+        lines = "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
+        self._note.value = f'<div role="status">{lines}</div>'
+        self._note.layout.display = None if reasons else "none"
+        (self.add_class if reasons else self.remove_class)("qviz-locked")
+
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or self._problem is not None:
+            return
+        if self._locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
         with contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
