@@ -399,7 +399,9 @@ class RangeErrors:
         return self.clipping + self.rounding
 
 
-def range_errors(x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike) -> RangeErrors:
+def range_errors(
+    x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike, ends: tuple[float, float] | None = None
+) -> RangeErrors:
     """Squared error of rounding onto ranges that are shrunk to a share of what min–max would choose.
 
     A narrower range has a smaller step, so what lies inside is rounded more finely; what lies outside is clipped to the
@@ -413,6 +415,8 @@ def range_errors(x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike) -> R
         Its group_size says what shares a range.
     shares : array_like (k,)
         Positive, at most 1 makes sense.
+    ends : (low, high), optional
+        One range for all values, chosen on others, in place of what min–max makes of `x`.
 
     Returns
     -------
@@ -421,7 +425,7 @@ def range_errors(x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike) -> R
     Raises
     ------
     CalibrationError
-        No values, values that are not finite, or shares that are not positive.
+        No values, values that are not finite, shares that are not positive, or ends that enclose no zero.
 
     Examples
     --------
@@ -439,8 +443,12 @@ def range_errors(x: npt.ArrayLike, grid: AffineGrid, shares: npt.ArrayLike) -> R
         raise CalibrationError("a range needs at least one row of values, and finite ones only")
     if not tried.size or not np.isfinite(tried).all() or tried.min() <= 0:
         raise CalibrationError(f"shares of a range must be positive numbers, got {shares!r}")
-    scale, zero = grid.params(values)
-    rows, size = grid._rows(values)
+    if ends is None:
+        scale, zero = grid.params(values)
+        rows, size = grid._rows(values)
+    else:
+        scale, zero = AffineGrid(grid.bits, -1, grid.sym).params(np.array([_ends(ends)], np.float32))
+        rows, size = values.reshape(1, -1), values.size
     shared = scale.reshape(len(rows), -1), zero.reshape(len(rows), -1)
     sums, best = np.zeros((2, tried.size)), np.empty(shared[0].shape, np.float32)
     _range_errors(rows, size, grid.qmin, grid.qmax, *shared, tried, sums, best)
@@ -521,13 +529,17 @@ def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] |
         raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
     if ends is None:
         return grid.fake_quantize(flat).reshape(array.shape)
+    return _rounded(flat.ravel(), *_ends(ends), grid).reshape(array.shape)
+
+
+def _ends(ends: tuple[float, float]) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in ends)
     except (TypeError, ValueError):
         raise CalibrationError(f"ends must be two numbers (low, high), got {ends!r}") from None
     if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
         raise CalibrationError(f"a range must be finite and enclose zero, got {low} … {high}")
-    return _rounded(flat.ravel(), low, high, grid).reshape(array.shape)
+    return low, high
 
 
 def _rounded(values: FloatArray, low: float, high: float, grid: AffineGrid) -> FloatArray:

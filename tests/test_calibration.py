@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from qviz.calibration import ActivationStats, Collector, _one_thread, choose_range, on_one_thread, range_errors
+from qviz.calibration import (
+    ActivationStats,
+    Collector,
+    _one_thread,
+    choose_range,
+    on_one_thread,
+    range_errors,
+    round_inputs,
+)
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
 
@@ -131,6 +139,17 @@ def test_errors_at_the_full_range_are_those_of_the_grid():
     for grid in (AffineGrid(4, 32), AffineGrid(2, -1, True), AffineGrid(8, 0)):
         whole = np.square(x - grid.fake_quantize(x), dtype=np.float64).sum()
         assert range_errors(x, grid, [1]).total[0] == pytest.approx(whole, rel=1e-6)
+
+
+def test_errors_with_a_range_chosen_elsewhere():
+    x = np.random.default_rng(6).standard_normal((3, 70)).astype(np.float32)
+    grid, ends = AffineGrid(3), (-1.5, 0.5)
+    for share in (1.0, 0.5):
+        rounded = round_inputs(x, grid, (share * ends[0], share * ends[1]))
+        errors = range_errors(x, grid, [share], ends)
+        assert errors.total[0] == pytest.approx(np.square(x - rounded, dtype=np.float64).sum(), rel=1e-5)
+    with pytest.raises(CalibrationError, match="enclose zero"):
+        range_errors(x, grid, [1], (1.0, 2.0))
 
 
 def test_wrong_shares():

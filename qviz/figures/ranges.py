@@ -1,0 +1,277 @@
+"""Ranges: where a grid ends, what that clips, and who has to share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.errors import WidgetError
+from qviz.figures.histogram import Histogram, histogram
+
+FloatArray = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RangeHistogram:
+    """Values as a hill, the range that a grid spans drawn over it; counts stand on a logarithmic scale.
+
+    Attributes
+    ----------
+    values : Histogram
+    before : Histogram or None
+        Other values on the same axis, e.g. those that the range was chosen on.
+    low, high : float
+        Ends of the range.
+    levels : float32 array (n,)
+        What the grid can represent, lowest first.
+    below, above : int
+        Values outside the range.
+    """
+
+    values: Histogram
+    before: Histogram | None
+    low: float
+    high: float
+    levels: FloatArray
+    below: int
+    above: int
+
+
+@dataclass(frozen=True, eq=False)
+class RangeCurve:
+    """The two errors of a range against its width, and where choosers end up.
+
+    Attributes
+    ----------
+    shares : float64 array (k,)
+        Width as a share of the range from smallest to largest value, ascending.
+    clipping, rounding : float64 arrays (k,)
+        Shares of the values' own sum of squares.
+    before : float64 array (k,)
+        Both errors together of other values, the calibration inputs; empty where there are none.
+    current : float
+        The share on show.
+    best : int
+        Index of the least error.
+    names : tuple of str
+        Choosers, and for each the share it chose and the error it makes there:
+    at, errors : float64 arrays (n,)
+    """
+
+    shares: Doubles
+    clipping: Doubles
+    rounding: Doubles
+    before: Doubles
+    current: float
+    best: int
+    names: tuple[str, ...]
+    at: Doubles
+    errors: Doubles
+
+    @property
+    def total(self) -> Doubles:
+        """Both errors together, float64 (k,)."""
+        return self.clipping + self.rounding
+
+
+@dataclass(frozen=True, eq=False)
+class GroupStrip:
+    """One row of values, what each is rounded to, and the groups that share a step.
+
+    Attributes
+    ----------
+    values, rounded : float32 arrays (n,)
+    starts : int32 array (n_groups,)
+        Where each group begins.
+    steps : float32 array (n_groups,)
+        Distance between two levels of the group.
+    noise : float32 array (n_groups,)
+        Root mean square of the group's errors; what is multiplied does not count.
+    column : int
+        The value picked out.
+    original : float
+        What it was before it was multiplied.
+    quiet : float
+        Root mean square error of the row as it was, for comparison.
+    """
+
+    values: FloatArray
+    rounded: FloatArray
+    starts: npt.NDArray[np.int32]
+    steps: FloatArray
+    noise: FloatArray
+    column: int
+    original: float
+    quiet: float
+
+
+def range_histogram(
+    values: FloatArray, ends: tuple[float, float], levels: FloatArray, before: FloatArray | None = None
+) -> RangeHistogram:
+    """Values against the range of a grid.
+
+    Parameters
+    ----------
+    values : float32 array, any shape
+    ends : (float, float)
+        Lowest and highest value that the grid should span.
+    levels : float32 array (n,)
+        What the grid can represent.
+    before : float32 array, any shape, optional
+        Other values to show behind.
+
+    Returns
+    -------
+    RangeHistogram
+        Its axis holds all values, the range and all levels; other values only as far as it reaches.
+
+    Raises
+    ------
+    WidgetError
+        Nothing to show.
+
+    Examples
+    --------
+    >>> shown = range_histogram(np.float32([-3, 0, 1, 2]), (-1, 1), np.float32([-1, 0, 1]))
+    >>> shown.below, shown.above, shown.values.total
+    (1, 1, 4)
+    """
+    if not values.size or not levels.size:
+        raise WidgetError("a range needs at least one value and one level to be drawn")
+    low, high = (float(end) for end in ends)
+    everything = (values.reshape(-1), levels, np.array([low, high]))
+    left, right = min(float(part.min()) for part in everything), max(float(part.max()) for part in everything)
+    margin = 0.02 * (right - left) or 1.0
+    axis = left - margin, right + margin
+    return RangeHistogram(
+        histogram(np.ascontiguousarray(values), *axis),
+        None if before is None else histogram(np.ascontiguousarray(before), *axis),
+        low,
+        high,
+        levels,
+        int(np.count_nonzero(values < np.float32(low))),
+        int(np.count_nonzero(values > np.float32(high))),
+    )
+
+
+def range_curve(
+    shares: Doubles,
+    clipping: Doubles,
+    rounding: Doubles,
+    signal: float,
+    current: float,
+    chosen: Mapping[str, tuple[float, float]],
+    before: tuple[Doubles, float] | None = None,
+) -> RangeCurve:
+    """Put the errors of all widths in order, as shares of the signal.
+
+    Parameters
+    ----------
+    shares, clipping, rounding : float64 arrays (k,)
+        Widths, and sums of squared errors, in any order.
+    signal : float
+        Sum of the squares of the values; 1 is used where that is 0.
+    current : float
+        The share on show.
+    chosen : mapping of str to (float, float)
+        For each chooser, its share and the sum of squared errors there.
+    before : (float64 array (k,), float), optional
+        Sums of squared errors of other values, and their signal.
+
+    Returns
+    -------
+    RangeCurve
+
+    Raises
+    ------
+    WidgetError
+        Lengths that differ.
+
+    Examples
+    --------
+    >>> curve = range_curve(np.array([1, 0.5]), np.array([0, 1.0]), np.array([4, 1.0]), 8, 1, {"min–max": (1, 4)})
+    >>> curve.shares.tolist(), curve.total.tolist(), curve.best, curve.errors.tolist()
+    ([0.5, 1.0], [0.25, 0.5], 0, [0.5])
+    """
+    if not shares.size or not shares.size == clipping.size == rounding.size:
+        raise WidgetError(f"{shares.size} widths, {clipping.size} and {rounding.size} errors: one each is needed")
+    if before is not None and before[0].size != shares.size:
+        raise WidgetError(f"{shares.size} widths, and {before[0].size} errors of the values before")
+    order = np.argsort(shares, kind="stable")
+    unit = signal if signal > 0 else 1.0
+    total = (clipping + rounding)[order]
+    return RangeCurve(
+        shares[order].astype(np.float64),
+        clipping[order] / unit,
+        rounding[order] / unit,
+        np.zeros(0) if before is None else before[0][order] / (before[1] if before[1] > 0 else 1.0),
+        float(current),
+        # the widest of equals: nothing is won by clipping more
+        int(total.size - 1 - total[::-1].argmin()),
+        tuple(chosen),
+        np.array([share for share, _ in chosen.values()], np.float64),
+        np.array([error / unit for _, error in chosen.values()], np.float64),
+    )
+
+
+def group_strip(
+    values: FloatArray,
+    rounded: FloatArray,
+    group_size: int,
+    steps: Sequence[float] | FloatArray,
+    column: int,
+    original: float,
+    quiet: float,
+) -> GroupStrip:
+    """One row and its rounding, group by group.
+
+    Parameters
+    ----------
+    values, rounded : float32 arrays (n,)
+    group_size : int
+        Values that share a step; 0 or less for the whole row.
+    steps : float32 array (n_groups,)
+        The step of each group.
+    column : int
+        The value picked out; its own error is left out of `noise` where it was multiplied.
+    original : float
+        What it was before.
+    quiet : float
+        Root mean square error of the row before.
+
+    Returns
+    -------
+    GroupStrip
+
+    Raises
+    ------
+    WidgetError
+        Lengths that do not fit.
+
+    Examples
+    --------
+    >>> row, back = np.float32([1, 2, 30, 4]), np.float32([1, 1, 32, 4])
+    >>> strip = group_strip(row, back, 2, [1, 4], 2, 3.0, 0.5)
+    >>> strip.starts.tolist(), [f"{noise:.3f}" for noise in strip.noise]
+    ([0, 2], ['0.707', '0.000'])
+    """
+    n = values.size
+    size = group_size if 0 < group_size < n else n
+    starts = np.arange(0, n, size, dtype=np.int32)
+    sizes = np.asarray(steps, np.float32).reshape(-1)
+    if values.ndim != 1 or rounded.shape != values.shape or not 0 <= column < n or sizes.size != starts.size:
+        raise WidgetError(
+            f"a row of {n} values in groups of {size} needs as many rounded ones, {starts.size} steps and a column "
+            f"below {n}; got {rounded.size}, {sizes.size} and {column}"
+        )
+    square = np.square(rounded - values, dtype=np.float64)
+    counts = np.ones(n)
+    if values[column] != np.float32(original):
+        square[column] = counts[column] = 0
+    sums, counted = np.add.reduceat(square, starts), np.add.reduceat(counts, starts)
+    noise = np.sqrt(sums / np.maximum(counted, 1)).astype(np.float32)
+    return GroupStrip(values, rounded, starts, sizes, noise, int(column), float(original), float(quiet))
