@@ -7,6 +7,7 @@ from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
 from qviz.widgets.duel import DuelExplorer
+from qviz.widgets.gptq import GPTQExplorer
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
@@ -22,6 +23,7 @@ __all__ = [
     "BitsExplorer",
     "BlockExplorer",
     "DuelExplorer",
+    "GPTQExplorer",
     "InputRangeExplorer",
     "NumberExplorer",
     "PhotoExplorer",

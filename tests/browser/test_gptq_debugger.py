@@ -1,0 +1,75 @@
+"""The GPTQ debugger in a real JupyterLab: drawn, stepped by keyboard, by a click, by Play, in the dark."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+SETUP = """
+import numpy as np
+from qviz.widgets import GPTQExplorer
+rng = np.random.default_rng(1)
+x = (rng.standard_normal((400, 64)) @ (rng.standard_normal((64, 64)) * np.geomspace(3, 0.2, 64))).astype(np.float32)
+weights = rng.standard_normal((32, 64)).astype(np.float32)
+"""
+
+
+def colours(locator):
+    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
+    return len(np.unique(image.reshape(-1, 3), axis=0))
+
+
+def test_the_debugger_follows_keys_clicks_and_play(lab, open_notebook, screenshots):
+    cell = "steps = GPTQExplorer(weights, inputs=x[:200], held_out=x[200:], name='w'); steps"
+    book = open_notebook(lab.notebook("gptq.ipynb", SETUP, cell), height=1700)
+    book.run_all()
+    assert book.cell_errors() == []
+    book.views("gptq").first.wait_for()
+    names = ("steps", "pull", "race", "moved", "hessian", "factor")
+    canvas = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in names}
+    assert all(colours(node) > 20 for node in canvas.values()), "nothing is drawn"
+    title = book.page.locator("[data-panel=steps] h4")
+    assert "Row 0, column 12" in title.inner_text()
+    before = {name: book.pixels(node) for name, node in canvas.items()}
+
+    canvas["steps"].focus()
+    book.page.keyboard.press("ArrowRight")
+    book.wait_until(lambda: "column 13" in title.inner_text(), "the next column")
+    assert all(book.pixels(node) != before[name] for name, node in canvas.items())
+    book.page.keyboard.press("ArrowDown")
+    book.wait_until(lambda: "Row 1, column 13" in title.inner_text(), "the next row")
+    book.page.keyboard.press("End")
+    book.wait_until(lambda: "column 63" in title.inner_text(), "the last column")
+    box = canvas["moved"].bounding_box()
+    canvas["moved"].click(position={"x": box["width"] * 20.5 / 64, "y": box["height"] * 10.5 / 32})
+    book.wait_until(lambda: "Row 10, column 20" in title.inner_text(), "the weight that was clicked")
+
+    handle = book.page.locator(".noUi-handle[aria-label='Column']")
+    handle.focus()
+    book.page.keyboard.press("ArrowLeft")
+    book.wait_until(lambda: "column 19" in title.inner_text(), "one column back, by the slider")
+    book.page.locator(".widget-play button").first.click()
+    book.wait_until(lambda: "column 21" in title.inner_text(), "two columns on, by Play")
+    book.page.locator(".widget-play button").first.click()
+
+    race = book.pixels(canvas["race"])
+    book.page.get_by_label("Act-order").check()
+    book.wait_until(lambda: book.pixels(canvas["race"]) != race, "another order of columns")
+    assert (
+        book.python("print(steps.controls['act_order'].value, (steps.run.order[1:] != steps.run.order[:-1] + 1).any())")
+        == "True True\n"
+    )
+    batch = book.page.get_by_label("Batch")
+    batch.select_option("32")
+    book.wait_until(lambda: book.python("print(steps.run.batch)") == "32\n", "a batch of 32 columns")
+
+    assert "U off formula by" in book.views("gptq").first.inner_text()
+    book.page.locator(".qviz-explorer").first.screenshot(path=screenshots / "gptq-light.png")
+    light = book.pixels(canvas["factor"])
+    book.theme("JupyterLab Dark")
+    book.wait_until(lambda: book.pixels(canvas["factor"]) != light, "the dark colours")
+    book.page.locator(".qviz-explorer").first.screenshot(path=screenshots / "gptq-dark.png")
+    book.theme("JupyterLab Light")
+    assert book.problems == []

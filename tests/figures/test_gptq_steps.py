@@ -1,0 +1,196 @@
+"""The pictures of a run of GPTQ, against the formulas in float64 and against GPTQ that stops in the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qviz.calibration import ActivationStats
+from qviz.errors import WidgetError
+from qviz.figures.gptq import (
+    factor_image,
+    gptq_run,
+    hessian_image,
+    loss_race,
+    moved_image,
+    pull_row,
+    step_row,
+)
+from qviz.grids import AffineGrid
+from qviz.methods import gptq, obs_factor, rtn
+
+rng = np.random.default_rng(8)
+N = 48
+X = (rng.standard_normal((400, N)) @ (rng.standard_normal((N, N)) * rng.permutation(np.geomspace(3, 0.2, N)))).astype(
+    np.float32
+)
+W = rng.standard_normal((6, N)).astype(np.float32)
+STATS = ActivationStats.from_inputs(X)
+
+
+GRID = AffineGrid(3, 16)
+
+
+def run_of(grid=GRID, batch=8, static=False, stats=STATS, **options):
+    result = gptq(W, stats, grid, column_batch=batch, static_groups=static, trace=True, **options)
+    return gptq_run(W, result, rtn(W, None, grid), grid, column_batch=batch, static_groups=static)
+
+
+def naive_states(run):
+    """Matrices in memory after every column, by the loop of the paper's algorithm in float64."""
+    matrix, U = run.weight.astype(np.float64), run.factor.astype(np.float64)
+    late, states = np.zeros_like(matrix), []
+    for i in range(run.n):
+        last = run.batch_of(i)[1]
+        e = (matrix[:, i] - run.rounded[:, i]) / U[i, i]
+        matrix[:, i] = run.rounded[:, i]
+        matrix[:, i + 1 : last] -= np.outer(e, U[i, i + 1 : last])
+        late[:, last:] -= np.outer(e, U[i, last:])
+        if i + 1 == last:
+            matrix[:, last:] += late[:, last:]
+            late[:] = 0
+        states.append(matrix.copy())
+    return states
+
+
+@pytest.mark.parametrize("options", [{}, {"act_order": True}, {"act_order": True, "static": True}])
+@pytest.mark.parametrize("batch", [1, 7, 48, 128])
+def test_memory_after_every_column(options, batch):
+    run = run_of(batch=batch, **options)
+    for i, state in enumerate(naive_states(run)):
+        np.testing.assert_allclose(run.now(i), state, atol=2e-4)
+        np.testing.assert_allclose(run.now(i, 2), state[2], atol=2e-4)
+        np.testing.assert_allclose(run.before(i)[:, i], run.adjusted[:, i], atol=2e-4)
+        if i:
+            np.testing.assert_allclose(run.before(i), run.now(i - 1), atol=1e-5)
+    np.testing.assert_array_equal(run.now(N - 1), run.rounded)
+
+
+def test_what_waits_for_the_end_of_a_batch():
+    run = run_of(batch=8)
+    assert [run.waits(i) for i in (0, 6, 7, 8, 47)] == [8, 8, N, 16, N]
+    np.testing.assert_array_equal(run.now(6)[:, 8:], run.weight[:, 8:])
+    assert (run.now(7)[:, 8:] != run.weight[:, 8:]).any()
+    assert all(run_of(batch=1).waits(i) == N for i in range(N))
+
+
+def test_processing_order():
+    run = run_of(act_order=True)
+    diagonal = np.diagonal(STATS.hessian)
+    assert (np.diff(diagonal[run.order]) <= 0).all()
+    np.testing.assert_array_equal(run.weight, W[:, run.order])
+    result = gptq(W, STATS, AffineGrid(3, 16), act_order=True, column_batch=8)
+    np.testing.assert_array_equal(run.rounded[:, np.argsort(run.order)], result.weight)
+    steps = run.rounded / run.scales
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+def test_running_losses_by_the_formula(act_order):
+    run = run_of(act_order=act_order)
+    H = run.hessian.astype(np.float64)
+    for i in (0, 13, N - 1):
+        off = np.zeros(W.shape)
+        off[:, : i + 1] = (run.nearest - run.weight)[:, : i + 1]
+        assert run.nearest_loss[i] == pytest.approx(np.einsum("ri,ij,rj->", off, H, off) / 2, rel=1e-5)
+        # the columns to come stand where they make up for most: so this is the least that H allows
+        done = (run.rounded - run.weight)[:, : i + 1].astype(np.float64)
+        best = np.linalg.solve(H[i + 1 :, i + 1 :], -H[i + 1 :, : i + 1] @ done.T).T
+        off = np.concatenate([done, best], axis=1)
+        assert run.loss[i] == pytest.approx(np.einsum("ri,ij,rj->", off, H, off) / 2, rel=2e-3)
+    race = loss_race(run, 13)
+    assert race.nearest[-1] == 1
+    assert race.ours[-1] == pytest.approx(run.loss[-1] / run.nearest_loss[-1], rel=1e-6)
+    assert race.ours[-1] < 0.6
+
+
+def test_one_row_around_the_cursor():
+    run = run_of(batch=8)
+    shown = step_row(run, 3, 20, width=12)
+    assert (shown.first, shown.column, shown.row) == (16, 20, 3)
+    assert shown.inputs.tolist() == list(range(16, 28))
+    np.testing.assert_array_equal(shown.original, W[3, 16:28])
+    np.testing.assert_array_equal(shown.now[:5], run.rounded[3, 16:21])
+    assert shown.before[4] == pytest.approx(run.adjusted[3, 20], abs=1e-5)
+    assert (shown.now[5:8] != shown.before[5:8]).all()
+    assert (shown.now[8:] == shown.before[8:]).all()
+    assert shown.waits == 24
+    assert shown.levels == 8
+    on_levels = (shown.now[:5] - shown.bottoms[:5]) / shown.steps[:5]
+    np.testing.assert_allclose(on_levels, np.rint(on_levels), atol=1e-4)
+    assert 0 <= np.rint(on_levels).min() <= np.rint(on_levels).max() <= 7
+    assert shown.low < min(W[3].min(), run.adjusted[3].min())
+    assert step_row(run, 3, 0).first == 0
+    assert step_row(run, 3, N - 1, width=12).first == N - 12
+    assert step_row(run, 3, 5, width=500).original.size == N
+
+
+def test_a_grid_shows_once_it_was_chosen():
+    run = run_of(AffineGrid(3, 16), batch=32)
+    assert np.isfinite(step_row(run, 0, 3, width=N).steps).tolist() == [True] * 32 + [False] * 16
+    assert np.isfinite(step_row(run, 0, 32, width=N).steps).all()
+    assert step_row(run, 0, 32, width=N).groups.tolist() == [16, 32]
+    for static in (run_of(AffineGrid(3, 16), static=True), run_of(AffineGrid(3, -1))):
+        assert np.isfinite(step_row(static, 0, 0, width=N).steps).all()
+
+
+def test_pull_of_a_column_both_ways():
+    run = run_of()
+    explicit = obs_factor(run.hessian)
+    for i in (0, 10, N - 2):
+        pull = pull_row(run, i, explicit)
+        rest = np.linalg.inv(run.hessian[i:, i:].astype(np.float64))
+        np.testing.assert_allclose(pull.pull[i + 1 :], rest[0, 1:] / rest[0, 0], rtol=1e-2, atol=1e-4)
+        assert not pull.pull[: i + 1].any()
+        assert pull.difference < 1e-3
+        assert pull.waits == run.waits(i)
+    wrong = explicit.copy()
+    wrong[10, 30] += 0.5 * wrong[10, 10]
+    assert pull_row(run, 10, wrong).difference > 0.3
+    assert np.isnan(pull_row(run, 10).difference)
+    assert pull_row(run, N - 1, explicit).difference == 0
+
+
+def test_images():
+    run = run_of()
+    before, after = moved_image(run, 9, 2), moved_image(run, 10, 2)
+    assert (before.column, before.row, before.waits, before.across) == (9, 2, 16, "weight")
+    assert before.image.limit == pytest.approx(np.median(run.scales))
+    moved = run.now(10) - run.weight
+    expected = np.rint(127 * np.clip(moved / np.float64(after.image.limit), -1, 1)) + 127
+    np.testing.assert_array_equal(after.image.pixels, expected)
+    assert (before.image.pixels[:, 10:16] != after.image.pixels[:, 10:16]).any()
+    H = hessian_image(run, 9)
+    np.testing.assert_array_equal(H.image.pixels, H.image.pixels.T)
+    assert np.sign(H.image.pixels.astype(int) - 127)[3, 7] in (0, np.sign(run.hessian[3, 7]))
+    U = factor_image(run, 9)
+    assert (U.column, U.row, U.across) == (-1, 9, "row-column")
+    assert (np.tril(U.image.pixels.astype(int) - 127, -1) == 0).all()
+    one = np.rint(127 * min(1, 1 / U.image.limit)) + 127  # every row is divided by its diagonal
+    assert (np.diagonal(U.image.pixels) == one).all()
+
+
+def test_dead_columns_are_zero_from_the_start():
+    x = X.copy()
+    x[:, 5] = 0
+    run = run_of(stats=ActivationStats.from_inputs(x))
+    assert not run.weight[:, 5].any()
+    assert not run.nearest[:, 5].any()
+    assert run.nearest_loss[5] == pytest.approx(run.nearest_loss[4])
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: gptq_run(W, gptq(W, STATS, GRID), rtn(W, None, GRID), GRID), "trace=True"),
+        (lambda: gptq_run(W[:3], gptq(W, STATS, GRID, trace=True), rtn(W, None, GRID), GRID), "differ"),
+        (lambda: step_row(run_of(), 6, 0), r"\[6, 0\]: the matrix has 6 rows and 48 columns"),
+        (lambda: moved_image(run_of(), 0, 48), r"\[48, 0\]"),
+        (lambda: pull_row(run_of(), 48), r"\[0, 48\]"),
+        (lambda: loss_race(run_of(), -1), r"\[0, -1\]"),
+        (lambda: pull_row(run_of(), 0, np.eye(3)), r"\(3, 3\)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown(call, says):
+    with pytest.raises(WidgetError, match=says):
+        call()
