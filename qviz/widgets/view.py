@@ -39,8 +39,20 @@ class View(anywidget.AnyWidget):
     'nothing yet'
     """
 
-    _esm = _read("view.js", "k_quants.js", "balance.js", "speed.js", "gptq.js", "calibration.js", "photo.js", "ranges.js")
-    _css = _theme.css() + _read("view.css", "k_quants.css", "balance.css", "gptq.css", "photo.css", "ranges.css")
+    _esm = _read(
+        "view.js",
+        "k_quants.js",
+        "balance.js",
+        "speed.js",
+        "gptq.js",
+        "calibration.js",
+        "photo.js",
+        "ranges.js",
+        "awq.js",
+    )
+    _css = _theme.css() + _read(
+        "view.css", "k_quants.css", "balance.css", "gptq.css", "photo.css", "ranges.css", "awq.css"
+    )
     palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
     frame = traitlets.Bytes().tag(sync=True)
 
