@@ -217,7 +217,7 @@ def quantize_model(
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(_threads(threads) if dask is None else _dask(dask))
             out = stack.enter_context(
-                gguf.stream(target, _metadata(file.metadata, found, importance), {c.name: c for c in choices})
+                gguf.stream(target, output_metadata(file.metadata, found, importance), {c.name: c for c in choices})
             )
             job.run(pool, out)
     return Quantized(
@@ -290,8 +290,22 @@ def _check(
         raise PipelineError(f"{choice.name!r} is stored in {choice.source}, which cannot be turned into weights")
 
 
-def _metadata(source: gguf.Metadata, recipe: Recipe, importance: Mapping[str, Any] | None) -> gguf.Metadata:
-    """The source's keys in their order, then the ones that say what was done."""
+def output_metadata(
+    source: gguf.Metadata, recipe: Recipe, importance: Mapping[str, Any] | None = None
+) -> gguf.Metadata:
+    """The source's keys in their order, then the ones that say what was done.
+
+    Parameters
+    ----------
+    source : qviz.gguf.Metadata
+    recipe : Recipe
+    importance : Imatrix or mapping, optional
+        Of an `Imatrix`, the keys say where it came from.
+
+    Returns
+    -------
+    qviz.gguf.Metadata
+    """
     added: dict[str, Any] = {_VERSION_KEY: gguf.U32(QUANTIZATION_VERSION), _TYPE_KEY: gguf.U32(recipe.file_type)}
     if isinstance(importance, imatrices.Imatrix):
         texts = {"file": importance.path, "dataset": importance.datasets[0] if importance.datasets else None}
@@ -360,6 +374,31 @@ class _Job:
         _forget(self._file, piece.source.blocks)
         if self._progress is not None:
             self._progress(Progress(piece.name, self._done, self._total, self._written))
+
+
+def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:
+    """The blocks of one tensor in its new format, a few rows at a time.
+
+    Parameters
+    ----------
+    tensor : QTensor
+    choice : Choice
+
+    Yields
+    ------
+    array of ``choice.format.dtype`` (rows, blocks a row)
+
+    Raises
+    ------
+    PipelineError
+        As from `convert`.
+    """
+    blocks = tensor.blocks.reshape(-1, tensor.blocks.shape[-1])
+    step = max(_PIECE // choice.shape[-1], 1)
+    for first in range(0, len(blocks), step):
+        rows = blocks[first : first + step]
+        source = QTensor(tensor.format, rows, (len(rows), choice.shape[-1]))
+        yield convert(Piece(choice.name, first, source, choice.format, None))
 
 
 def convert(piece: Piece) -> Blocks:

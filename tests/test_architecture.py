@@ -33,13 +33,15 @@ ROOMS = {
     "checkpoints": FILES,
     "llama": FILES - {"calibration"},  # it takes a callback instead
     "pipeline": WORK,
-    "measure": WORK | {"pipeline"},
+    "sequential": WORK | {"pipeline"},
+    "measure": WORK | {"pipeline", "sequential"},
+    "museum": WORK,
     "speed": GROUND | {"formats", "llama", "recipes"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
-    "widgets": WORK | {"pipeline", "measure", "speed", "figures"},
+    "widgets": WORK | {"pipeline", "measure", "museum", "speed", "figures"},
     "lesson": WORK | {"pipeline", "figures", "widgets"},
-    "cli": WORK | {"pipeline", "measure", "lesson"},
+    "cli": WORK | {"pipeline", "sequential", "measure", "lesson"},
 }
 NOT_CODE = {"__init__.py", "__pycache__", "_bundled", "py.typed"}
 

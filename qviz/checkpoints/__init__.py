@@ -1,22 +1,50 @@
 """Models as others keep them: safetensors to read, a way to GGUF, and packed GPTQ and AWQ checkpoints.
 
 `convert` makes a GGUF file of a Llama-family folder, `read` opens its safetensors as a mapping from name to `QTensor`.
-`write_packed` writes what GPTQ and AWQ loaders read, `read_packed` reads it back.
+`write_packed` (or `packing`, matrix by matrix) writes what GPTQ and AWQ loaders read, `read_packed` reads it back, and
+`convert` makes GGUF of it, too. `tokenizer_files` and `LlamaConfig` turn a GGUF file's metadata into a folder's files.
 """
 
 from __future__ import annotations
 
-from qviz.checkpoints.packed import PackedLinear, pack, read_packed, write_packed
+from qviz.checkpoints.from_gguf import tokenizer_files
+from qviz.checkpoints.llama import LlamaConfig, Place, interleaved
+from qviz.checkpoints.packed import (
+    BITS,
+    PackedLinear,
+    Packing,
+    pack,
+    pack_bits,
+    packed_parts,
+    packing,
+    read_packed,
+    unpack_bits,
+    write_packed,
+    zeros_from_v1,
+    zeros_to_v1,
+)
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
 from qviz.checkpoints.to_gguf import convert
 
 __all__ = [
+    "BITS",
+    "LlamaConfig",
     "PackedLinear",
+    "Packing",
+    "Place",
     "Safetensors",
     "StoredTensor",
     "convert",
+    "interleaved",
     "pack",
+    "pack_bits",
+    "packed_parts",
+    "packing",
     "read",
     "read_packed",
+    "tokenizer_files",
+    "unpack_bits",
     "write_packed",
+    "zeros_from_v1",
+    "zeros_to_v1",
 ]

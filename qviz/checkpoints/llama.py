@@ -124,6 +124,106 @@ class LlamaConfig:
             prefix="" if architecture == "LlamaModel" else "model.",
         )
 
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> LlamaConfig:
+        """Read the ``llama.*`` keys of a GGUF file, and check that its tensors are a plain Llama's.
+
+        Parameters
+        ----------
+        metadata : mapping
+        tensors : mapping of str to QTensor or TensorInfo
+            Only their names and shapes matter.
+
+        Raises
+        ------
+        CheckpointError
+            Another architecture, a missing number, tensors that are missing, too many or of another shape, or what
+            config.json has no words for.
+        """
+        if (found := metadata.get("general.architecture")) != "llama":
+            raise CheckpointError("only Llama models can be written as a folder", found=found, expected="llama")
+
+        def number(key: str, default: Any = _REQUIRED) -> Any:
+            value = metadata.get(f"llama.{key}", default)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LARGEST:
+                raise CheckpointError(f"llama.{key} must be a positive number", found=value)
+            return value
+
+        infos = getattr(tensors, "tensor_info", tensors)
+        n_embd, n_head = number("embedding_length"), number("attention.head_count")
+        head_size = number("attention.key_length", n_embd // n_head)
+        scaling = metadata.get("llama.rope.scaling.type", "none")
+        if scaling != "none" or "rope_freqs.weight" in infos:
+            found = "rope_freqs.weight" if scaling == "none" else scaling
+            raise CheckpointError("scaled rotary positions cannot be written as config.json here", found=found)
+        if (turned := number("rope.dimension_count", head_size)) != head_size:
+            raise CheckpointError("only whole heads can turn", found=turned, expected=head_size)
+        embedding = infos["token_embd.weight"].shape if "token_embd.weight" in infos else (0,)
+        config = cls(
+            n_vocab=embedding[0],
+            n_embd=n_embd,
+            n_ff=number("feed_forward_length"),
+            n_layer=number("block_count"),
+            n_head=n_head,
+            n_head_kv=number("attention.head_count_kv", n_head),
+            head_size=head_size,
+            context_length=number("context_length"),
+            rms_eps=_shortest(number("attention.layer_norm_rms_epsilon")),
+            rope_theta=_shortest(number("rope.freq_base", 10000.0)),
+            tied="output.weight" not in infos,
+            attention_bias=False,
+            mlp_bias=False,
+            rope={},
+            names_head_size=head_size * n_head != n_embd,
+            prefix="model.",
+        )
+        left = dict.fromkeys(infos)
+        for place in config.places():
+            if place.target not in infos or infos[place.target].shape != place.shape:
+                found = infos[place.target].shape if place.target in infos else None
+                raise CheckpointError(
+                    f"tensor {place.target!r} is missing, or of another shape", found=found, expected=place.shape
+                )
+            del left[place.target]
+        if left:
+            raise CheckpointError(
+                "there are tensors that a plain Llama does not have", found=", ".join(sorted(left)[:3])
+            )
+        return config
+
+    def as_json(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """What Hugging Face's config.json says of this model.
+
+        Parameters
+        ----------
+        metadata : mapping
+            Of the GGUF file: which tokens begin and end a text.
+        """
+        values: dict[str, Any] = {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": self.n_vocab,
+            "hidden_size": self.n_embd,
+            "intermediate_size": self.n_ff,
+            "num_hidden_layers": self.n_layer,
+            "num_attention_heads": self.n_head,
+            "num_key_value_heads": self.n_head_kv,
+            "max_position_embeddings": self.context_length,
+            "rms_norm_eps": self.rms_eps,
+            "rope_theta": self.rope_theta,
+            "hidden_act": "silu",
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
+            "tie_word_embeddings": self.tied,
+            "torch_dtype": "float16",
+        }
+        if self.names_head_size:
+            values["head_dim"] = self.head_size
+        for name in ("bos", "eos"):
+            if (token := metadata.get(f"tokenizer.ggml.{name}_token_id")) is not None:
+                values[f"{name}_token_id"] = int(token)
+        return values
+
     def places(self) -> Iterator[Place]:
         """Every tensor of the model."""
         yield Place(f"{self.prefix}embed_tokens.weight", "token_embd.weight", (self.n_vocab, self.n_embd))
@@ -226,6 +326,11 @@ def interleaved(rows: int, heads: int) -> npt.NDArray[np.intp]:
     [0, 2, 1, 3, 4, 6, 5, 7]
     """
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
+
+
+def _shortest(value: float) -> float:
+    """A float32 as the shortest decimal that means it: 1e-05, not 9.999999747378752e-06."""
+    return float(str(np.float32(value)))
 
 
 class _Reader:

@@ -26,18 +26,21 @@ Eight 4-bit codes of one output channel fill a word, the first one its lowest ni
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from qviz.checkpoints.safetensors import Safetensors, read_json
 from qviz.checkpoints.safetensors import read as read_tensors
-from qviz.checkpoints.safetensors import read_json
 from qviz.errors import CheckpointError
 from qviz.gguf.reader import as_path
 from qviz.gguf.writer import replacing
@@ -325,38 +328,186 @@ def write_packed(
     if both := tensors.keys() & (others or {}).keys():
         raise CheckpointError("a tensor is given twice", found=min(both))
     tensors |= others or {}
-    settings: dict[str, Any]
-    if kind == "gemm":
-        settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
-        settings |= {"version": "gemm", "modules_to_not_convert": None}
-    else:
-        settings = {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": act_order}
-        settings |= {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
     where = as_path(folder)
     where.mkdir(parents=True, exist_ok=True)
-    _write_tensors(where / "model.safetensors", tensors)
-    for name, value in (
-        ("config.json", dict(config or {}) | {"quantization_config": settings}),
-        ("quantize_config.json", settings),
-    ):
-        (where / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    with _tensor_file(where / "model.safetensors", {n: (x.dtype, x.shape) for n, x in tensors.items()}) as out:
+        for name, array in tensors.items():
+            out.put(name, array)
+    _write_settings(where, _settings(kind, bits, group_size, sym, act_order), config)
     return where
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool) -> dict[str, Any]:
+    if kind == "gemm":
+        settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
+        return settings | {"version": "gemm", "modules_to_not_convert": None}
+    settings = {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": act_order}
+    return settings | {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
+
+
+def _write_settings(where: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    _write_json(where / "config.json", dict(config or {}) | {"quantization_config": settings})
+    _write_json(where / "quantize_config.json", settings)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class _TensorFile:
+    """Takes the tensors of a safetensors file in the order that its header promised."""
+
+    def __init__(self, file: BinaryIO, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        self._file, self._described, self._left = file, described, list(described)[::-1]
+
+    def put(self, name: str, array: npt.NDArray[Any]) -> None:
+        dtype, shape = self._described[name]
+        if not self._left or self._left[-1] != name or array.dtype != dtype or array.shape != tuple(shape):
+            raise CheckpointError(
+                f"tensor {name!r} is not what comes next",
+                found=(array.dtype, array.shape),
+                expected=(self._left[-1:], dtype, shape),
+            )
+        self._file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+        self._left.pop()
+
+    def finish(self) -> None:
+        if self._left:
+            raise CheckpointError("the file is not complete", found=f"no {self._left[-1]!r}")
+
+
+@contextlib.contextmanager
+def _tensor_file(path: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> Iterator[_TensorFile]:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, array in tensors.items():
-        if array.dtype not in _KINDS:
-            raise CheckpointError(f"{name!r} has a dtype that is not written here", found=array.dtype)
-        header[name] = {"dtype": _KINDS[array.dtype], "shape": array.shape, "data_offsets": (end, end + array.nbytes)}
-        end += array.nbytes
+    for name, (dtype, shape) in described.items():
+        if dtype not in _KINDS:
+            raise CheckpointError(f"{name!r} has a dtype that is not written here", found=dtype)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        header[name] = {"dtype": _KINDS[dtype], "shape": shape, "data_offsets": (end, end + nbytes)}
+        end += nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for array in tensors.values():
-            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        out = _TensorFile(file, described)
+        yield out
+        out.finish()
+
+
+def packed_parts(
+    format: str, bits: int, n_out: int, n_in: int, group_size: int
+) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and shape of each tensor that one packed matrix takes.
+
+    Examples
+    --------
+    >>> {name: shape for name, (_, shape) in packed_parts("gemm", 4, 256, 768, 128).items()}
+    {'qweight': (768, 32), 'qzeros': (6, 32), 'scales': (6, 256)}
+    """
+    groups = 1 if group_size < 0 else -(-n_in // group_size)
+    word: np.dtype[Any] = np.dtype(np.int32)
+    parts: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "qweight": (word, (n_in, n_out // 8) if format == "gemm" else (n_in * bits // 32, n_out)),
+        "qzeros": (word, (groups, n_out * bits // 32)),
+        "scales": (np.dtype(np.float16), (groups, n_out)),
+    }
+    return parts if format == "gemm" else parts | {"g_idx": (word, (n_in,))}
+
+
+class Packing:
+    """A packed checkpoint that is being written. Made by `packing`."""
+
+    def __init__(self, folder: Path, tensors: _TensorFile) -> None:
+        self._folder, self._tensors = folder, tensors
+
+    def put(self, name: str, value: PackedLinear | npt.NDArray[Any]) -> None:
+        """Write a matrix, or one of the other tensors; first all tensors outside of layers, then layer by layer.
+
+        Raises
+        ------
+        CheckpointError
+            Not what comes next.
+        """
+        if isinstance(value, PackedLinear):
+            for part, array in value.tensors().items():
+                self._tensors.put(f"{name}.{part}", array)
+        else:
+            self._tensors.put(name, value)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Put a JSON file beside the weights."""
+        _write_json(self._folder / name, value)
+
+
+@contextlib.contextmanager
+def packing(
+    folder: str | os.PathLike[str],
+    entries: Mapping[str, tuple[int, int] | tuple[np.dtype[Any], tuple[int, ...]]],
+    *,
+    bits: int = 4,
+    format: str = "gptq_v2",
+    group_size: int = 128,
+    sym: bool = False,
+    act_order: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[Packing]:
+    """Write a packed checkpoint matrix by matrix, in a ``with`` block: a model larger than memory can be written.
+
+    The folder appears whole when the block ends well, and not at all when it does not.
+
+    Parameters
+    ----------
+    folder : path-like
+        New, or empty.
+    entries : mapping
+        What will come, in that order: the name of a module and (n_out, n_in) of its matrix, or the name of a tensor
+        that stays as it is and its (dtype, shape).
+    bits, format
+        As for `pack`.
+    group_size, sym, act_order, config
+        As for `write_packed`.
+
+    Yields
+    ------
+    Packing
+
+    Raises
+    ------
+    CheckpointError
+        A folder that is not empty or cannot be written, or matrices that are not as promised.
+    """
+    target = as_path(folder)
+    if target.is_dir() and not target.is_symlink():
+        if any(target.iterdir()):
+            raise CheckpointError("this folder is not empty; choose another name, or delete it first", path=target)
+    elif os.path.lexists(target):
+        raise CheckpointError("this is not a folder; choose another name", path=target)
+    described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for name, (first, second) in entries.items():
+        if isinstance(first, np.dtype):
+            assert isinstance(second, tuple)
+            described[name] = (first, second)
+        else:
+            assert isinstance(second, int)
+            parts = packed_parts(format, bits, first, second, group_size)
+            described |= {f"{name}.{part}": what for part, what in parts.items()}
+    scratch = target.with_name(f".qviz-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            scratch.mkdir()
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}; create the folder around it first"
+            raise CheckpointError(what, path=target) from None
+        with _tensor_file(scratch / "model.safetensors", described) as tensors:
+            yield Packing(scratch, tensors)
+        _write_settings(scratch, _settings(format, bits, group_size, sym, act_order), config)
+        if target.is_dir():
+            target.rmdir()
+        scratch.replace(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
 
 
 def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
@@ -377,9 +528,84 @@ def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
         Another kind of checkpoint, or a damaged one.
     """
     where = as_path(folder)
+    with read_tensors(where) as file:
+        layers = {name: layer() for name, layer in stored_layers(where, file).items()}
+    if not layers:
+        raise CheckpointError("no tensor ends in .qweight", path=where)
+    return layers
+
+
+def packed_settings(where: Path) -> dict[str, Any] | None:
+    """What a folder says of its quantization; None if it says nothing."""
     settings = read_json(where / "config.json", required=False).get("quantization_config")
-    if not isinstance(settings, dict):
-        settings = read_json(where / "quantize_config.json")
+    if settings is None:
+        settings = read_json(where / "quantize_config.json", required=False) or None
+    return settings if isinstance(settings, dict) else None
+
+
+class StoredLayer:
+    """One packed matrix of an open checkpoint; call it to read it.
+
+    Attributes
+    ----------
+    shape : (n_out, n_in)
+    """
+
+    def __init__(self, file: Safetensors, where: Path, name: str, kind: str, bits: int) -> None:
+        self._file, self._where, self._name, self._kind, self._bits = file, where, name, kind, bits
+        qweight, scales = self._info("qweight", "I32"), self._info("scales", "F16")
+        n_in = qweight[0] if kind == "gemm" else qweight[0] * 32 // bits
+        self.shape: tuple[int, int] = (scales[1], n_in)
+
+    def _info(self, part: str, dtype: str) -> tuple[int, ...]:
+        name = f"{self._name}.{part}"
+        info = self._file.tensor_info.get(name)
+        if info is None or info.dtype != dtype or len(info.shape) != (1 if part == "g_idx" else 2):
+            raise CheckpointError(f"{name!r} is missing or not {dtype}", path=self._where, found=info)
+        return info.shape
+
+    def _array(self, part: str, code: str) -> npt.NDArray[Any]:
+        shape = self._info(part, "F16" if code == "<f2" else "I32")
+        raw = np.frombuffer(self._file[f"{self._name}.{part}"].tobytes(), code).reshape(shape)
+        return raw.astype(raw.dtype.newbyteorder("="))
+
+    def __call__(self) -> PackedLinear:
+        """Read it.
+
+        Raises
+        ------
+        CheckpointError
+            Parts that are missing, or do not go together.
+        """
+        awq, bits, (n_out, n_in) = self._kind == "gemm", self._bits, self.shape
+        qweight, qzeros = self._array("qweight", "<i4"), self._array("qzeros", "<i4")
+        scales = self._array("scales", "<f2")
+        groups = len(scales)
+        if awq or f"{self._name}.g_idx" not in self._file:
+            size = -(-n_in // groups) if groups else 1
+            g_idx = np.arange(n_in, dtype=np.int32) // np.int32(size)
+        else:
+            g_idx = self._array("g_idx", "<i4")
+        shapes = (n_in, n_out // 8) if awq else (n_in * bits // 32, n_out)
+        fits = qweight.shape == shapes and qzeros.shape == (groups, n_out * bits // 32) and g_idx.shape == (n_in,)
+        if not fits or (n_in and not 0 <= g_idx.min() <= g_idx.max() < groups):
+            raise CheckpointError(
+                f"the parts of {self._name!r} do not go together",
+                path=self._where,
+                found={"qweight": qweight.shape, "qzeros": qzeros.shape, "scales": scales.shape},
+            )
+        return PackedLinear(self._kind, bits, qweight, qzeros, scales, g_idx)
+
+
+def stored_layers(where: Path, file: Safetensors) -> dict[str, StoredLayer]:
+    """The packed matrices of an open checkpoint, by module name; none is read yet.
+
+    Raises
+    ------
+    CheckpointError
+        Another kind of checkpoint, or a damaged one.
+    """
+    settings = packed_settings(where) or read_json(where / "quantize_config.json")
     awq = settings.get("quant_method") == "awq" or "w_bit" in settings
     bits = settings.get("bits", settings.get("w_bit"))
     kind = "gemm" if awq else settings.get("checkpoint_format", "gptq")
@@ -390,36 +616,5 @@ def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
             found=(settings.get("quant_method"), settings.get("version", kind), bits),
             expected="GPTQ v1 or v2 of 2, 3, 4 or 8 bits, or AWQ GEMM",
         )
-    layers = {}
-    with read_tensors(where) as file:
-
-        def tensor(name: str, code: str) -> npt.NDArray[Any]:
-            info = file.tensor_info.get(name)
-            wanted = "F16" if code == "<f2" else "I32"
-            if info is None or info.dtype != wanted or len(info.shape) != (1 if name.endswith(".g_idx") else 2):
-                raise CheckpointError(f"{name!r} is missing or not {wanted}", path=where, found=info)
-            raw = np.frombuffer(file[name].tobytes(), code).reshape(info.shape)
-            return raw.astype(raw.dtype.newbyteorder("="))
-
-        for name in [n.removesuffix(".qweight") for n in file if n.endswith(".qweight")]:
-            qweight, qzeros = tensor(f"{name}.qweight", "<i4"), tensor(f"{name}.qzeros", "<i4")
-            scales = tensor(f"{name}.scales", "<f2")
-            n_in = len(qweight) if awq else len(qweight) * 32 // bits
-            groups, n_out = scales.shape
-            if awq or f"{name}.g_idx" not in file:
-                size = -(-n_in // groups) if groups else 1
-                g_idx = np.arange(n_in, dtype=np.int32) // np.int32(size)
-            else:
-                g_idx = tensor(f"{name}.g_idx", "<i4")
-            shapes = (n_in, n_out // 8) if awq else (n_in * bits // 32, n_out)
-            fits = qweight.shape == shapes and qzeros.shape == (groups, n_out * bits // 32) and g_idx.shape == (n_in,)
-            if not fits or (n_in and not 0 <= g_idx.min() <= g_idx.max() < groups):
-                raise CheckpointError(
-                    f"the parts of {name!r} do not go together",
-                    path=where,
-                    found={"qweight": qweight.shape, "qzeros": qzeros.shape, "scales": scales.shape},
-                )
-            layers[name] = PackedLinear(kind, bits, qweight, qzeros, scales, g_idx)
-    if not layers:
-        raise CheckpointError("no tensor ends in .qweight", path=where)
-    return layers
+    names = [name.removesuffix(".qweight") for name in file if name.endswith(".qweight")]
+    return {name: StoredLayer(file, where, name, str(kind), int(bits)) for name in names}

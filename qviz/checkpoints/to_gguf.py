@@ -1,5 +1,7 @@
 """A Hugging Face model folder -> a GGUF file that llama.cpp runs.
 
+A packed GPTQ or AWQ checkpoint is a folder, too: its matrices become floats again, each scale · (code − zero point).
+
 Weights go over as they are, or rounded once to the type that is asked for; norms and biases become F32, as llama.cpp
 wants them. One tensor at a time is in memory, and of that only what has to change.
 """
@@ -14,7 +16,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place, interleaved
-from qviz.checkpoints.safetensors import Safetensors, read, read_json
+from qviz.checkpoints.packed import packed_settings, stored_layers
+from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read, read_json
 from qviz.checkpoints.tokenizer import tokenizer_metadata
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor, quantize
@@ -62,7 +65,7 @@ def convert(
     out : path-like
         Appears whole or not at all; an existing file is replaced.
     type : {"auto", "f32", "f16", "bf16"}, optional
-        Of the matrices; ``"auto"`` keeps BF16 and makes anything else F16.
+        Of the matrices; ``"auto"`` keeps BF16, makes packed codes F32, which holds them exactly, and anything else F16.
     name : str, optional
         ``general.name``; the folder's if not given.
     pre : str, optional
@@ -90,8 +93,13 @@ def convert(
     if not source.is_dir():
         raise CheckpointError("this is not the folder of a model", path=source)
     path = source / "config.json"
-    config = LlamaConfig.from_json(read_json(path), path)
-    with read(source) as checkpoint:
+    described = read_json(path)
+    packed = _is_packed(source)
+    if packed:
+        described.pop("quantization_config", None)
+    config = LlamaConfig.from_json(described, path)
+    with read(source) as files:
+        checkpoint = _Unpacked(files, source) if packed else files
         tensors = _Tensors(checkpoint, config, type, source, progress)
         metadata = {
             "general.architecture": "llama",
@@ -107,6 +115,35 @@ def convert(
         return write(as_path(out), metadata, tensors)
 
 
+def _is_packed(folder: Path) -> bool:
+    settings = packed_settings(folder) or {}
+    return settings.get("quant_method", "awq" if "w_bit" in settings else None) in ("gptq", "awq")
+
+
+class _Unpacked(Mapping[str, QTensor]):
+    """A packed checkpoint as if it held floats: ``X.qweight`` and its companions appear as ``X.weight``."""
+
+    def __init__(self, files: Safetensors, folder: Path) -> None:
+        self._files, self._layers = files, stored_layers(folder, files)
+        parts = {f"{name}.{part}" for name in self._layers for part in ("qweight", "qzeros", "scales", "g_idx")}
+        self.tensor_info = {name: info for name, info in files.tensor_info.items() if name not in parts}
+        for name, layer in self._layers.items():
+            at = files.tensor_info[f"{name}.qweight"]
+            nbytes = 4 * layer.shape[0] * layer.shape[1]
+            weight = f"{name}.weight"
+            self.tensor_info[weight] = StoredTensor(weight, "F32", layer.shape, at.offset, nbytes, at.path)
+
+    def __getitem__(self, name: str) -> QTensor:
+        layer = self._layers.get(name.removesuffix(".weight"))
+        return self._files[name] if layer is None else quantize(layer().dequantize(), "F32")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensor_info)
+
+    def __len__(self) -> int:
+        return len(self.tensor_info)
+
+
 class _Plan(NamedTuple):
     format: Format
     shape: tuple[int, ...]
@@ -116,7 +153,12 @@ class _Tensors(Mapping[str, QTensor]):
     """The tensors as GGUF will have them, made one at a time when they are asked for."""
 
     def __init__(
-        self, checkpoint: Safetensors, config: LlamaConfig, type: Type, folder: Path, progress: Progress | None
+        self,
+        checkpoint: Safetensors | _Unpacked,
+        config: LlamaConfig,
+        type: Type,
+        folder: Path,
+        progress: Progress | None,
     ) -> None:
         self._checkpoint, self._folder, self._progress = checkpoint, folder, progress
         self._places = {place.target: place for place in _checked(checkpoint, config, folder)}
@@ -130,6 +172,8 @@ class _Tensors(Mapping[str, QTensor]):
         self._done = 0
 
     def _kept(self) -> str:
+        if isinstance(self._checkpoint, _Unpacked):
+            return "F32"
         dtype = self._checkpoint.tensor_info[self._places["token_embd.weight"].source].dtype
         return "BF16" if dtype == "BF16" else "F16"
 
@@ -177,7 +221,7 @@ class _Tensors(Mapping[str, QTensor]):
         return len(self.tensor_info)
 
 
-def _checked(checkpoint: Safetensors, config: LlamaConfig, folder: Path) -> list[Place]:
+def _checked(checkpoint: Safetensors | _Unpacked, config: LlamaConfig, folder: Path) -> list[Place]:
     """Every tensor of the model, all of them there, in the right shape and of floats; and no others."""
     left = {name for name in checkpoint if not name.endswith(SKIPPED)}
     if config.tied:

@@ -67,7 +67,7 @@ def _split(*patterns: str) -> Steps:
 
 # Steps, and whether a word that is a token is taken whole whatever the merges say -> llama.cpp's name. The second is
 # part of what llama.cpp means by a name.
-_RULES: Mapping[tuple[Steps, bool], str] = {
+RULES: Mapping[tuple[Steps, bool], str] = {
     ((("bytes", "words"),), False): "gpt-2",
     ((("digits",), ("bytes", "words")), False): "smollm",
     ((*_split(_LLAMA3), ("bytes",)), True): "llama-bpe",
@@ -257,13 +257,13 @@ def _rule(files: _Files) -> str:
     steps = _steps(files)
     normalizers = {step.get("type") for step in _flat(files.json.get("normalizer"), "normalizers")}
     whole_words = bool(files.model.get("ignore_merges"))
-    rule = _RULES.get((steps, whole_words))
+    rule = RULES.get((steps, whole_words))
     if rule is None or not normalizers <= {"NFC"}:
         shown = [*sorted(map(str, normalizers)), *steps, *(["ignore_merges"] if whole_words else [])]
         raise files.error(
             "llama.cpp has no name for these steps that is known here",
             shown,
-            f"what is called {', '.join(sorted(_RULES.values()))}; if another fits, name it: --pre NAME",
+            f"what is called {', '.join(sorted(RULES.values()))}; if another fits, name it: --pre NAME",
         )
     return rule
 

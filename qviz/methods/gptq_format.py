@@ -93,6 +93,21 @@ def gptq_format(
     return QTensor(fmt, blocks, w.shape)
 
 
+def accepts(format: Format | str | int) -> bool:
+    """Whether `gptq_format` can choose the codes of a format.
+
+    Examples
+    --------
+    >>> accepts("Q4_K"), accepts("IQ2_XS"), accepts("F16")
+    (True, False, False)
+    """
+    try:
+        _places(get(format))
+    except MethodError:
+        return False
+    return True
+
+
 @functools.cache
 def _places(fmt: Format) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int16]]:
     """The bit of a block that holds bit b of code j, (block_size, bits), and the codes of a block of zeros."""
