@@ -18,6 +18,8 @@ from typing import Any
 import nbformat
 import pytest
 
+import qviz.lesson
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 SLICED = {"00_start_here", "04_ggml_blocks", "05_k_quants", "06_gguf_file"}
@@ -175,10 +177,26 @@ def test_predictions_are_numbered(notebook):
     assert numbers
 
 
-def test_every_prediction_has_a_folded_answer(notebook):
-    for text in prose(notebook):
-        if "> **Predict" in text:
-            assert text.count("<details><summary>Answer</summary>\n\n") == text.count("\n\n</details>") == 1
+def test_every_prediction_has_an_answer(lesson, notebook):
+    """Folded in its cell; or the next cell asks for the prediction, and the answer comes with it."""
+    for cell, after in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
+        if cell.cell_type == "markdown" and (found := re.search(r"> \*\*Predict (\d+)\.\*\*", cell.source)):
+            folded = cell.source.count("<details><summary>Answer</summary>\n\n")
+            assert folded == cell.source.count("\n\n</details>")
+            asked = after is not None and f'qviz.lesson.predict("{lesson.stem[:2]}.{found[1]}"' in after.source
+            assert folded + asked == 1, cell.source
+
+
+def test_every_question_of_a_lesson_is_asked(lesson, notebook):
+    """Otherwise nobody could answer all of them, and the score would never be complete."""
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    asked = re.findall(r'lesson\.predict\("([\w.]+)"', code)
+    there = [id for id, question in qviz.lesson.questions().items() if question.options]
+    assert asked == [id for id in there if id.startswith(f"{lesson.stem[:2]}.")]
+    locked = re.findall(r'"(\d\d\.\w+)"', "".join(re.findall(r"lesson\.lock\((.*?)\)", code)))
+    assert set(locked) <= set(asked), "a lock without its question never opens"
+    if asked:
+        assert "qviz.lesson.score()" in code
 
 
 def test_sections_are_numbered(notebook):
@@ -220,7 +238,7 @@ def test_numbers_in_prose_were_computed_or_have_a_source(notebook):
     for text in prose(notebook):
         if THREAD.search(text):
             continue
-        plain = re.sub(r"\$[^$]*\$|“[^”]*”|`[^`]*`", "", text, flags=re.DOTALL)
+        plain = re.sub(r"\$[^$]*\$|“[^”]*”|`[^`]*`", "", LINK.sub(r"\1", text), flags=re.DOTALL)
         for number in DECIMAL.findall(plain):
             assert number in computed, f"{number} in: {text[:80]}"
 

@@ -173,6 +173,7 @@ def _close(got: np.ndarray[Any, Any], right: np.ndarray[Any, Any], limit: float)
     a, b = got.astype(np.float64), right.astype(np.float64)
     with np.errstate(invalid="ignore"):
         close: np.ndarray[Any, Any] = (np.abs(a - b) <= limit) | (a == b) | (np.isnan(a) & np.isnan(b))
+    return close
 
 
 def _mistakes(
