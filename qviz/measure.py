@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,11 +22,8 @@ from typing import Any
 import numpy as np
 
 import qviz
-from qviz import llama, models, pipeline
-from qviz.calibration import ActivationStats
-from qviz.errors import LlamaError, QvizError
-from qviz.formats import FORMATS as FORMATS_OF_BLOCKS
-from qviz.grids.affine import AffineGrid
+from qviz import llama, models, pipeline, sequential
+from qviz.errors import QvizError
 from qviz.models import Model
 
 PUBLISHED_PPL: Mapping[str, float] = {
@@ -339,7 +336,7 @@ class MethodRow:
     Attributes
     ----------
     method : str
-        ``"rtn"``, ``"gptq"``, ``"awq"``, or the name of a GGML format.
+        As given to `method_table`.
     bits, group_size : int
         0 where the method is a format.
     bpw : float
@@ -347,6 +344,8 @@ class MethodRow:
     seconds : float
         To quantize the model, calibration included.
     quality : qviz.llama.Perplexity
+    tokens_per_second : float
+        Generating on this machine, where the result runs as it is stored; NaN otherwise.
     """
 
     method: str
@@ -355,6 +354,7 @@ class MethodRow:
     bpw: float
     seconds: float
     quality: llama.Perplexity
+    tokens_per_second: float = float("nan")
 
     @property
     def recipe(self) -> str:
@@ -362,134 +362,13 @@ class MethodRow:
         return f"{self.method} {self.bits} bit, {self.group_size}" if self.bits else self.method
 
 
-class _Rounded(Mapping[str, Any]):
-    """A model with some of its matrices replaced by rounded ones, in float32."""
-
-    def __init__(self, model: Model) -> None:
-        self.model, self.replaced = model, dict[str, Any]()
-        self.metadata = model.metadata
-
-    def __getitem__(self, name: str) -> Any:
-        return self.replaced[name] if name in self.replaced else self.model[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.model)
-
-    def __len__(self) -> int:
-        return len(self.model)
-
-
-_TOGETHER = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
-
-
-class _SeenEnoughError(Exception):
-    """The inputs that were asked for have been seen; the rest of the forward pass is not needed."""
-
-
-def round_model(
-    model: Model,
-    method: str,
-    bits: int = 4,
-    group_size: int = 128,
-    *,
-    sym: bool = False,
-    calibration: str | None = None,
-    n_tokens: int = 8192,
-    progress: Progress | None = None,
-    **options: Any,
-) -> tuple[Mapping[str, Any], float]:
-    """Round every matrix of every layer by RTN, GPTQ or AWQ, in the order in which the model uses them.
-
-    Each group of matrices that share their input is calibrated on what the layers before it, *already rounded*, send
-    ("true sequential"). Embedding and output stay as they are.
-
-    Parameters
-    ----------
-    model : Model
-        An unquantized Llama.
-    method : str
-        ``"rtn"``, ``"gptq"``, ``"awq"``, or a GGML format such as ``"Q4_K"``, whose grid is its own.
-    bits, group_size, sym
-        Of the grid; see `qviz.AffineGrid`.
-    calibration : str, optional
-        Text; the course's calibration text unless given, which the model was trained on.
-    n_tokens : int
-        Calibration tokens.
-    progress : callable ``(what, done, total)``, optional
-    **options
-        For the method, such as ``act_order=True``.
-
-    Returns
-    -------
-    rounded : mapping of tensor name to QTensor, with ``.metadata``
-        Runs in `qviz.llama.Llama`; rounded matrices are float32 and lie on their grids.
-    bpw : float
-        True bits per weight of the rounded matrices.
-
-    Raises
-    ------
-    QvizError
-        An unknown method, a grid that does not fit, or too short a text.
-    """
-    from qviz import methods
-
-    rules: dict[str, Callable[..., Any]] = {"rtn": methods.rtn, "gptq": methods.gptq, "awq": methods.awq}
-    fmt = next((fmt for fmt in FORMATS_OF_BLOCKS.values() if fmt.name == method and fmt.can_encode), None)
-    if method not in rules and fmt is None:
-        raise QvizError(f"no method {method!r}; there are {', '.join(rules)}, and the names of GGML formats")
-    grid = AffineGrid(bits, group_size, sym) if fmt is None else None
-    rounded = _Rounded(model)
-    run = llama.Llama(model)
-    words = models.calibration_text() if calibration is None else calibration
-    windows = llama.evaluate.windows_of(run, words, min(run.config.n_ctx, 512), None)
-    calibrated = method in ("gptq", "awq")
-    if calibrated and len(windows) * windows.shape[1] < n_tokens:
-        raise LlamaError(
-            f"the calibration text has {windows.size} tokens, {n_tokens} were asked for; give a longer one"
-        )
-    windows = windows[: -(-n_tokens // windows.shape[1])]
-    bits_total, weights_total = 0.0, 0
-    steps = [(i, part) for i in range(run.config.n_layers) for part in _TOGETHER]
-    for k, (i, part) in enumerate(steps):
-        if progress is not None:
-            progress(f"{method} {bits} bit, layer {i}", k, len(steps))
-        names = [f"blk.{i}.{kind}.weight" for kind in part]
-        stats = None
-        if calibrated:
-            stats = _inputs(rounded, names[0], windows)
-        for name in names:
-            weight = model[name].dequantize()
-            if fmt is not None:
-                rounded.replaced[name], bpw = qviz.quantize(weight, fmt), fmt.bpw
-            else:
-                result = rules[method](weight, stats, grid, **options)
-                rounded.replaced[name], bpw = qviz.quantize(result.weight, "F32"), result.bpw
-            bits_total += bpw * weight.size
-            weights_total += weight.size
-    return rounded, bits_total / weights_total
-
-
-def _inputs(model: Any, name: str, windows: Any) -> ActivationStats:
-    """Statistics of what one matrix receives, from a forward pass that ends there."""
-    collected: list[Any] = []
-
-    def look(seen: str, x: Any) -> None:
-        if seen == name:
-            collected.append(x)
-            raise _SeenEnoughError
-
-    run = llama.Llama(model, activations="float", on_linear_input=look)
-    stats: ActivationStats | None = None
-    for start in range(0, len(windows), 8):
-        with suppress(_SeenEnoughError):
-            run.window_logits(windows[start : start + 8])
-        x = collected.pop()
-        if stats is None:
-            stats = ActivationStats.from_inputs(x)
-        else:
-            stats.update(x)
-    assert stats is not None
-    return stats
+_VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "gptq": ("gptq", {"act_order": True}),
+    "gptq in order": ("gptq", {}),
+    "awq+clip": ("awq", {"clip": True}),
+}
+_METHOD_SCHEMA = 2  # raised when what a method does to a model changes
+_TOGETHER = 4  # models that are scored against one run of the baseline
 
 
 def method_table(
@@ -499,6 +378,7 @@ def method_table(
     *,
     max_tokens: int | None = 10_000,
     n_tokens: int = 8192,
+    speed: bool = False,
     progress: Progress | None = None,
     cache: bool = True,
 ) -> list[MethodRow]:
@@ -507,8 +387,13 @@ def method_table(
     Parameters
     ----------
     settings : sequence of (method, bits, group_size)
+        Methods of `qviz.sequential.round_model`; ``"gptq"`` stands for GPTQ with ``act_order``, ``"gptq in order"`` for
+        GPTQ without, ``"awq+clip"`` for AWQ with its clip search. Formats (``"Q4_K"``, ``"gptq Q4_K"``) have their own
+        bits and groups: give 0, 0. See `METHODS` for the whole table.
     n_tokens : int
         Calibration tokens.
+    speed : bool
+        Also time generation where the result runs as it is stored, which is in GGML formats; NaN otherwise.
     model, text, max_tokens, progress, cache
         As for `recipe_table`.
 
@@ -516,25 +401,61 @@ def method_table(
     -------
     list of MethodRow
         In the order of `settings`.
+
+    Raises
+    ------
+    QvizError
+        As from `qviz.sequential.round_model`, or a text that is too short.
     """
     source = models.load("tiny") if model is None else model
     words = models.heldout_text() if text is None else text
-    key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens}
+    key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens, "methods": _METHOD_SCHEMA}
     store = _Store({**key, "calibration": _hash(models.calibration_text()), "n_tokens": n_tokens}, cache)
-    base = llama.Llama(source, activations="float")
-    rows = []
-    for method, bits, group in settings:
-        name = f"{method} {bits} {group}"
-        kept = store.get("method", name)
-        if kept is None:
+    missing = [row for row in dict.fromkeys(settings) if not _known(store, row, speed)]
+    base = llama.Llama(source, activations="float") if missing else None
+    for first in range(0, len(missing), _TOGETHER):
+        part = missing[first : first + _TOGETHER]
+        made: dict[str, tuple[Any, float]] = {}
+        for row in part:
+            method, options = _VARIANTS.get(row[0], (row[0], {}))
             begun = time.perf_counter()
-            options: dict[str, Any] = {"act_order": True} if method == "gptq" else {}
-            rounded, bpw = round_model(source, method, bits, group, n_tokens=n_tokens, progress=progress, **options)
-            seconds = time.perf_counter() - begun
-            run = llama.Llama(rounded, activations="float")
-            told = None if progress is None else (lambda done, total, n=name: progress(f"scoring {n}", done, total))
-            quality = llama.perplexity(run, words, base, max_tokens=max_tokens, progress=told)
-            kept = {"bpw": bpw, "seconds": seconds, "quality": asdict(quality)}
-            store.put("method", name, kept)
-        rows.append(MethodRow(method, bits, group, kept["bpw"], kept["seconds"], llama.Perplexity(**kept["quality"])))
-    return rows
+            rounded = sequential.round_model(
+                source, method, *(row[1:] if row[1] else ()), n_tokens=n_tokens, progress=progress, **options
+            )
+            made[_name(row)] = rounded, time.perf_counter() - begun
+        runs = {name: llama.Llama(rounded, activations="float") for name, (rounded, _) in made.items()}
+        told = None if progress is None else (lambda done, total: progress("scoring", done, total))
+        found = llama.compare(runs, words, base, max_tokens=max_tokens, progress=told)
+        for row in part:
+            name = _name(row)
+            rounded, seconds = made[name]
+            store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(found[name])})
+            if speed and not row[1]:
+                store.put("speed", name, {"tokens_per_second": generation_speed(llama.Llama(rounded))})
+    return [_method_row(store, row) for row in settings]
+
+
+def _name(row: tuple[str, int, int]) -> str:
+    return " ".join(map(str, row))
+
+
+def _known(store: _Store, row: tuple[str, int, int], speed: bool) -> bool:
+    timed = not speed or row[1] or store.get("speed", _name(row)) is not None
+    return bool(timed) and store.get("method", _name(row)) is not None
+
+
+def _method_row(store: _Store, row: tuple[str, int, int]) -> MethodRow:
+    kept = store.get("method", _name(row))
+    assert kept is not None
+    rate = (store.get("speed", _name(row)) or {}).get("tokens_per_second", float("nan"))
+    return MethodRow(*row, kept["bpw"], kept["seconds"], llama.Perplexity(**kept["quality"]), rate)
+
+
+METHODS: tuple[tuple[str, int, int], ...] = (
+    *((m, bits, g) for bits in (3, 4) for g in (128, 64) for m in ("rtn", "awq", "awq+clip", "gptq", "recommended")),
+    *((m, bits, -1) for bits in (3, 4) for m in ("rtn", "awq", "gptq", "recommended")),
+    *((m, bits, g) for bits in (2, 8) for g in (128, 64) for m in ("rtn", "awq", "gptq", "recommended")),
+    *((f, 0, 0) for f in ("Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q3_K", "Q2_K")),
+    *((f"gptq {f}", 0, 0) for f in ("Q4_K", "Q4_0", "Q3_K", "Q2_K")),
+)
+"""The whole table of methods: bits and group sizes for `method_table`, GGML's formats beside them."""
