@@ -4,6 +4,16 @@ Each returns a frozen dataclass of plain numbers that a test can look at; drawin
 business.
 """
 
+from qviz.figures.awq import (
+    AlphaCurve,
+    ChannelTracks,
+    ClipCurve,
+    ErrorBars,
+    alpha_curve,
+    channel_tracks,
+    clip_curve,
+    error_bars,
+)
 from qviz.figures.balance import Balance, balance
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
 from qviz.figures.duel import TokenDuel, token_duel
@@ -47,10 +57,14 @@ from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
+    "AlphaCurve",
     "Balance",
     "BitMap",
     "BlockLens",
+    "ChannelTracks",
+    "ClipCurve",
     "CursorImage",
+    "ErrorBars",
     "ErrorHistogram",
     "GptqRun",
     "GroupStrip",
@@ -70,9 +84,13 @@ __all__ = [
     "TokenDuel",
     "TokenRates",
     "Window",
+    "alpha_curve",
     "balance",
     "bit_map",
     "block_lens",
+    "channel_tracks",
+    "clip_curve",
+    "error_bars",
     "error_histogram",
     "error_image",
     "factor_image",

@@ -93,7 +93,7 @@ def awq(
     alphas = np.arange(n_grid) / n_grid if alpha is None else np.array([float(alpha)])
     losses, best, s = np.empty(alphas.size), np.inf, np.ones_like(act_scale)
     for k, exponent in enumerate(alphas):
-        tried = _scale(act_scale, exponent)
+        tried = channel_scale(act_scale, exponent)
         off = grid.fake_quantize(w * tried) / tried - w
         losses[k] = float(_squares(off, G).sum()) / whole
         if losses[k] < best:
@@ -144,8 +144,17 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, int | float | np.floating) and not isinstance(value, bool) and bool(0 < value <= 1)
 
 
-def _scale(act_scale: FloatArray, alpha: float) -> FloatArray:
-    """act_scale^alpha, centred: √(max · min) becomes 1."""
+def channel_scale(act_scale: FloatArray, alpha: float) -> FloatArray:
+    """The scale of each input channel: act_scale^alpha, centred so that √(max · min) is 1.
+
+    Only ratios matter to the rounding; the centring keeps scaled weights within float16. A channel that no token used
+    gets a small scale, not 0, by which nobody could divide.
+
+    Examples
+    --------
+    >>> channel_scale(np.float32([1, 4, 16]), 0.5).tolist()
+    [0.5, 1.0, 2.0]
+    """
     s = np.maximum(act_scale ** np.float32(alpha), np.float32(1e-4))
     centred: FloatArray = s / np.sqrt(s.max() * s.min())
     return centred

@@ -3,6 +3,7 @@
 Displaying one as the last expression of a cell shows it. Nothing here prints.
 """
 
+from qviz.widgets.awq import AWQExplorer
 from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
@@ -19,6 +20,7 @@ from qviz.widgets.tensor import TensorExplorer
 from qviz.widgets.view import View
 
 __all__ = [
+    "AWQExplorer",
     "BalanceExplorer",
     "BitsExplorer",
     "BlockExplorer",
