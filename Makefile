@@ -10,10 +10,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks bench clean
+.PHONY: help lab show exercises test lint notebooks bench clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
+	@echo "make show       one lesson as a page for a projector: make show LESSON=05"
+	@echo "make exercises  what students get, in notebooks/exercises/release"
 	@echo "make test       run every test, the lessons included"
 	@echo "make lint       check style and types"
 	@echo "make notebooks  run the lessons and store their outputs"
@@ -22,6 +24,13 @@ help:
 
 lab: $(VENV)/.installed-lab
 	$(BIN)/qviz lab $(LAB_ARGS)
+
+show: $(VENV)/.installed-show
+	@test -n "$(LESSON)" || { echo "Which one? Say, for instance: make show LESSON=05"; exit 1; }
+	$(BIN)/qviz show $(LESSON) $(SHOW_ARGS)
+
+exercises: $(VENV)/.installed-grade
+	$(BIN)/python notebooks/exercises/release.py
 
 # Numba keeps compiled kernels, but does not notice that a helper in another file was edited: so each state of the
 # sources gets a cache of its own.
@@ -51,10 +60,15 @@ $(VENV)/.installed-lab: pyproject.toml | $(VENV)/.made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+$(VENV)/.installed-show $(VENV)/.installed-grade: $(VENV)/.installed-%: pyproject.toml | $(VENV)/.made
+	@echo "Installing into $(VENV), with what this needs (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@ $(VENV)/.installed-lab
+
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
 	@echo "Installing into $(VENV), with the tools for tests (once; about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.installed-lab
+	@touch $@ $(VENV)/.installed-lab $(VENV)/.installed-show $(VENV)/.installed-grade
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "qviz needs Python 3.11 or newer, and there is none on the PATH (python3 is:" \

@@ -1,7 +1,8 @@
 """Execute the lessons and write them back in one canonical form, so that running this twice changes no byte.
 
-    python notebooks/build.py                  all of them
-    python notebooks/build.py 00 04            those whose name starts so
+    python notebooks/build.py                  all of them, and the sources of the exercises
+    python notebooks/build.py 00 04            lessons whose name starts so
+    python notebooks/build.py exercises/04     exercises whose name starts so; exercises/ for all of them
     python notebooks/build.py --check          write nothing; exit 1 if a file would change
 
 To change a lesson, edit it in JupyterLab, save it, and run this. Each runs in a fresh kernel, in this folder. Kept are
@@ -92,6 +93,8 @@ def canonical(notebook: Any, name: str) -> str:
             continue
         clean = {"cell_type": cell.cell_type, "id": _cell_id(cell.cell_type, source, ids), "source": source}
         clean["metadata"] = {"tags": sorted(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        if "nbgrader" in cell.metadata:  # what makes a cell an exercise or its check
+            clean["metadata"]["nbgrader"] = cell.metadata["nbgrader"]
         if cell.cell_type == "code":
             count += 1
             clean |= {"execution_count": count, "outputs": [_output(o, count, name, index) for o in cell.outputs]}
@@ -168,23 +171,29 @@ def _output(output: Any, count: int, name: str, index: int) -> dict[str, Any]:
 
 
 def lessons(names: list[str]) -> list[Path]:
-    """The notebooks of this folder whose names start with one of `names`; all if there are none.
+    """The notebooks that `names` are the beginnings of; all, with the exercises, if there are none.
 
     Raises
     ------
     BuildError
         A name fits none.
     """
-    found = sorted(FOLDER.glob("[0-9]*.ipynb"))
+    found = [*sorted(FOLDER.glob("[0-9]*.ipynb")), *sorted(FOLDER.glob("exercises/source/*/*.ipynb"))]
     if not names:
         return found
     chosen = []
     for name in names:
-        fitting = [path for path in found if path.name.startswith(Path(name).name)]
+        *folders, start = name.replace("\\", "/").removeprefix("./").split("/")
+        kind = "exercises" in folders
+        fitting = [path for path in found if (path.parent != FOLDER) == kind and path.name.startswith(start)]
         if not fitting:
-            raise BuildError(f"no lesson {name!r}; there are {', '.join(path.stem for path in found)}")
+            raise BuildError(f"no lesson {name!r}; there are {', '.join(map(_title, found))}")
         chosen += [path for path in fitting if path not in chosen]
     return chosen
+
+
+def _title(path: Path) -> str:
+    return path.stem if path.parent == FOLDER else f"exercises/{path.stem}"
 
 
 def _differences(before: str, after: str, name: str, most: int = 40) -> str:
@@ -206,16 +215,16 @@ def main(arguments: list[str] | None = None) -> int:
         for path in lessons(args.names):
             before, after = path.read_text(encoding="utf-8"), build(path)
             if before == after:
-                print(f"{path.name}: unchanged, {len(after.encode()):,} bytes")
+                print(f"{_title(path)}.ipynb: unchanged, {len(after.encode()):,} bytes")
             elif args.check:
                 stale += 1
-                print(f"{path.name}: not as built; run python notebooks/build.py {path.stem}")
+                print(f"{_title(path)}.ipynb: not as built; run python notebooks/build.py {_title(path)}")
                 print(_differences(before, after, path.name))
             else:
                 scratch = path.with_suffix(".tmp")
                 scratch.write_text(after, encoding="utf-8", newline="\n")
                 scratch.replace(path)
-                print(f"{path.name}: written, {len(after.encode()):,} bytes")
+                print(f"{_title(path)}.ipynb: written, {len(after.encode()):,} bytes")
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

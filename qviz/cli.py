@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -459,12 +460,49 @@ def lab(jupyter_args: tuple[str, ...]) -> None:
         sys.exit(server.wait())
 
 
+@main.command(
+    short_help="Show one lesson as a page, for a projector.", context_settings={"ignore_unknown_options": True}
+)
+@click.argument("lesson")
+@click.option("--code", is_flag=True, help="Show the cells' code, too.")
+@click.option("--locked", is_flag=True, help="Explorers wait for a prediction, as they do for students.")
+@click.argument("voila_args", nargs=-1, type=click.UNPROCESSED)
+def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> None:
+    """Show LESSON, such as 05, as a page without editor: prose, pictures and controls that work.
+
+    Voilà serves it; further arguments go there, such as --no-browser or --port=8866. Nothing is fetched from a network.
+    """
+    if importlib.util.find_spec("voila") is None:
+        raise QvizError("Voilà is missing; run: pip install 'qviz-toolkit[show]'")
+    found = sorted(_lessons().glob("[0-9]*.ipynb"))
+    chosen = [path for path in found if path.name.startswith(Path(lesson).name)]
+    if len(chosen) != 1:
+        raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in found)}")
+    command = [
+        *(sys.executable, "-m", "voila", str(chosen[0]), "--template=qviz", f"--strip_sources={not code}"),
+        *voila_args,
+    ]
+    with tempfile.TemporaryDirectory(prefix="qviz-") as scratch:
+        templates = Path(__file__).resolve().parent / "lesson" / "static"
+        environment = {
+            **os.environ,
+            "JUPYTER_PATH": os.pathsep.join(filter(None, [str(templates), os.environ.get("JUPYTER_PATH", "")])),
+            "QVIZ_UNLOCKED": "" if locked else "1",
+            "QVIZ_PROGRESS": str(Path(scratch) / "progress.json"),  # what a class answers is not the teacher's progress
+        }
+        with subprocess.Popen(command, env=environment) as server:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Voilà's to answer
+            sys.exit(server.wait())
+
+
 def _lab_environment(config: Path) -> dict[str, str]:
     """No question about news over the first lesson: a default, which the user's own settings still override."""
     defaults = config / "labconfig" / "default_setting_overrides.json"
     defaults.parent.mkdir()
     news = {"fetchNews": "false", "checkForUpdates": False}
     defaults.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": news}))
+    # a teacher's tools, if they are installed, would only confuse a student: `jupyter lab` still shows them
+    (defaults.parent / "page_config.json").write_text(json.dumps({"disabledExtensions": {"@jupyter/nbgrader": True}}))
     paths = [str(config), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths))}
 

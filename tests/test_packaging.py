@@ -87,6 +87,7 @@ def elsewhere(tmp_path):
         ("test", "--editable .[dev]", "ran: -m pytest --nbval notebooks/"),
         ("lint", "--editable .[dev]", "ran: format --check"),
         ("notebooks", "--editable .[dev]", "ran: notebooks/build.py"),
+        ("exercises", "--editable .[grade]", "ran: notebooks/exercises/release.py"),
     ],
 )
 def test_each_command_alone_makes_what_it_needs_once(elsewhere, target, installs, runs):

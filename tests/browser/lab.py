@@ -50,6 +50,9 @@ class Lab:
         config = folder / "config"
         (config / "labconfig").mkdir(parents=True)
         (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
+        # as `qviz lab` does: nbgrader, which the tests need, would add its buttons
+        page = {"disabledExtensions": {"@jupyter/nbgrader": True}}
+        (config / "labconfig" / "page_config.json").write_text(json.dumps(page))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

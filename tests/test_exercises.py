@@ -1,0 +1,395 @@
+"""The exercises keep their promises: executed, canonical, failing before the solution and passing after it; a wrong
+answer is told which misconception it comes from, and nbgrader makes, runs and scores them.
+
+That their outputs are right is for ``pytest --nbval notebooks/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from exercises import SOURCES, UNSOLVED, Play, exercises, grading, solved, unsolved, visible
+from test_notebooks import LESSONS, LINK, build
+
+COURSE = SOURCES.parent
+MAX_BYTES = 30_000
+
+# Lesson; answer; what in its solution is written otherwise, and how; what the check says to that. Where only the hidden
+# check notices, "hidden:" stands before it: in a student's notebook such an answer passes.
+WRONG = [
+    ("00", "levels", "return 2**bits, 2**bits - 1", "return bits**2, bits**2 - 1", "** is the power"),
+    ("00", "levels", "2**bits - 1", "2**bits", "steps are one fewer"),
+    ("00", "sqnr", "10 * np.log10", "20 * np.log10", "ratio of squares"),
+    ("00", "sqnr", "(x**2).sum() / (noise**2).sum()", "(noise**2).sum() / (x**2).sum()", "upside down"),
+    ("00", "sqnr", "np.log10", "np.log", "natural logarithm"),
+    ("00", "sqnr", "noise = x - rounded", "noise = rounded", "not the rounded weights"),
+    ("00", "fewest", "range(2, 9)", "range(8, 1, -1)", "not the fewest"),
+    ("00", "fewest", "group_size=group_size", "group_size=128", "pass group_size on"),
+    ("00", "fewest", "return None", "return 8", "hidden:the answer is None"),
+    ("01", "nearest", "(2**bits - 1)\n", "2**bits\n", "`high` must be a level"),
+    ("01", "nearest", "np.rint", "np.floor", "truncated, not rounded"),
+    ("01", "nearest", "np.rint", "np.ceil", "closer to the one below"),
+    ("01", "nearest", "low + code * step", "code * step", "hidden:"),
+    ("01", "unlucky", "return [bits for", "return [bits + 1 for", "*before* the bad step"),
+    (
+        "01",
+        "unlucky",
+        "abs(x - nearest(x, bits, low, high)[1])",
+        "x - nearest(x, bits, low, high)[1]",
+        "absolute errors",
+    ),
+    ("01", "affine", "int(np.rint(-low / scale))", "-low / scale", "so it is a whole number"),
+    ("01", "affine", "-low / scale", "low / scale", "the sign"),
+    ("01", "affine", "(2**bits - 1)", "2**bits", "15 steps"),
+    ("01", "affine", "min(float(group.min()), 0.0)", "float(group.min())", "hidden:0 must be in the range"),
+    (
+        "02",
+        "bpw",
+        "return bits + groups * (16 + (0 if sym else bits)) / (rows * columns)",
+        "return bits",
+        "left out the scales",
+    ),
+    ("02", "bpw", "(16 + (0 if sym else bits))", "16", "stores its zero point"),
+    ("02", "bpw", "(0 if sym else bits)", "16", "not 16"),
+    ("02", "bpw", "(0 if sym else bits)", "bits", "no zero point"),
+    ("02", "bpw", "rows * -(-columns // size)", "rows * columns / size", "the fifth is short"),
+    ("02", "scale", "np.clip(np.rint(group / scale), -8, 7)", "np.rint(group / scale)", "smaller always looks better"),
+    ("02", "scale", "candidates[int(np.argmin(errors))]", "int(np.argmin(errors))", "not its number"),
+    ("02", "scale", "** 2", "** 8", "less squared error"),
+    (
+        "03",
+        "encode",
+        "np.abs(values[:, None] - levels).argmin(axis=1)",
+        "np.searchsorted(levels, values, side='right').clip(1) - 1",
+        "the next level below",
+    ),
+    (
+        "03",
+        "encode",
+        "np.abs(values[:, None] - levels).argmin(axis=1)",
+        "np.searchsorted(levels, values).clip(0, len(levels) - 1)",
+        "the next level above",
+    ),
+    ("03", "lloyd", " if (codes == k).any() else levels[k]", "", "NaN"),
+    ("03", "lloyd", "values[codes == k].mean()", "(levels[k] + values[codes == k].mean()) / 2", "means 0.5 and 11"),
+    ("03", "nf4", "return scale * ", "return ", "multiply by the scale"),
+    ("03", "nf4", "np.abs(group).max()", "group.max()", "largest *magnitude*"),
+    ("03", "nf4", "encode(group / scale,", "encode(group,", "*before* you encode"),
+    ("04", "pack", "stored[:16] | stored[16:] << 4", "stored[::2] | stored[1::2] << 4", "not neighbours"),
+    ("04", "pack", "stored[:16] | stored[16:] << 4", "stored[16:] | stored[:16] << 4", "*low* four bits"),
+    ("04", "pack", '"<f2").tobytes()', '"<f2").tobytes()[::-1]', "little-endian"),
+    ("04", "pack", "np.float32(-8)", "np.float32(8)", "wrong sign"),
+    ("04", "pack", "np.abs(x).argmax()", "x.argmax()", "largest *magnitude*"),
+    (
+        "04",
+        "pack",
+        "np.minimum(np.trunc(x * inverse + np.float32(8.5)), 15)",
+        "np.trunc(x * inverse + np.float32(8.5))",
+        "bytes of codes are not",
+    ),
+    (
+        "04",
+        "pack",
+        "np.trunc(x * inverse + np.float32(8.5))",
+        "np.rint(x * inverse) + 8",
+        "hidden:halfway between two codes",
+    ),
+    ("04", "pack", " if d else np.float32(0)", "", "hidden:all zero"),
+    ("04", "pack", "x[np.abs(x).argmax()]", "x[31 - np.abs(x[::-1]).argmax()]", "hidden:a tie"),
+    ("04", "pack", "d = x[np.abs(x).argmax()] / np.float32(-8)", "d = -np.abs(x).max() / np.float32(8)", "wrong sign"),
+    ("04", "unpack", ".astype(np.float32) - 8", ".astype(np.float32)", "subtract 8"),
+    (
+        "04",
+        "unpack",
+        "np.concatenate([qs & 15, qs >> 4])",
+        "np.stack([qs & 15, qs >> 4], 1).ravel()",
+        "low halves first",
+    ),
+    ("04", "unpack", ".astype(np.float32) - 8", " - np.uint8(8)", "wraps round"),
+    ("05", "sixes", "a & 63", "a", "mask the upper two bits"),
+    ("05", "sixes", "c & 15 | a >> 6 << 4", "c & 15", "only four bits"),
+    ("05", "sixes", "c & 15 | a >> 6 << 4", "c & 15 | b >> 6 << 4", "top bits of *scales*"),
+    ("05", "sixes", "c & 15 | a >> 6 << 4", "c >> 4 | a >> 6 << 4", "scales 4 … 7 should be"),
+    ("05", "sixes", "c >> 4 | b >> 6 << 4", "c >> 4", "minimums 4 … 7 should be"),
+    ("05", "fit", "scale * q_mean - x_mean", "x_mean - scale * q_mean", "*subtracted*"),
+    (
+        "05",
+        "fit",
+        "np.asarray(part, np.float64) for part in (x, w, codes)",
+        "np.asarray(part, np.float64) for part in (x, np.ones(len(x)), codes)",
+        "use the weights w",
+    ),
+    ("06", "header", '"little"', '"big"', "the wrong way round"),
+    ("06", "header", "(8, 16), (16, 24)", "(16, 24), (8, 16)", "number of tensors comes before"),
+    ("06", "text", ".decode()", "", "decode the bytes"),
+    ("06", "text", "end = start + 8 + length", "end = start + length", "the first key is"),
+    ("06", "info", "tuple(reversed(dims))", "tuple(dims)", "turn the dimensions round"),
+    ("06", "info", "at += 8 * count + 4", "at += 8 * count", "number of the format"),
+    ("06", "diagnose", '"byte order" if big in (1, 2, 3) else "version"', '"version"', "look at it both ways"),
+    ("06", "diagnose", '"cut short" if len(raw) < 352 + 46336 else "fine"', '"fine"', "as good as new"),
+    ("06", "diagnose", "len(raw) < 352 + 46336", "len(raw) != 352 + 46336", "hidden:do no harm"),
+    ("07", "hessian", "2 / len(x) * x.T @ x", "2 / len(x) * x @ x.T", "compares tokens with tokens"),
+    ("07", "hessian", "2 / len(x)", "1 / len(x)", "factor 2"),
+    ("07", "hessian", "2 / len(x)", "2", "number of tokens"),
+    ("07", "hessian", "2 / len(x)", "2 / x.shape[1]", "not of channels"),
+    ("07", "column", "    w[:, i + 1 :] -= np.outer(error, U[i, i + 1 :])\n", "", "that is round-to-nearest"),
+    ("07", "column", "-= np.outer(error", "+= np.outer(error", "the sign"),
+    ("07", "column", " / U[i, i]\n", "\n", "divide the error by U"),
+    ("07", "column", " / U[i, i]\n", " / U[i, i] ** 2\n", "once, not twice"),
+    ("07", "column", "np.array(w, np.float64)", "w", "change a copy"),
+    ("07", "column", "    w[:, i] = q\n", "", "must end on its level"),
+    (
+        "07",
+        "column",
+        "w[:, i + 1 :] -= np.outer(error, U[i, i + 1 :])",
+        "w[:, i + 1 :] -= np.outer(error, U[i + 1 :, i])",
+        "that is round-to-nearest",
+    ),
+    ("07", "loss", ".sum(axis=0) / 2", ".sum(axis=0)", "½ e²"),
+    ("07", "loss", ".sum(axis=0) / 2", ".sum(axis=1) / 2", "sum over the rows"),
+    ("07", "loss", "((adjusted - levels) / np.diagonal(U))", "(adjusted - levels)", "divided by U"),
+    ("08", "scaled", ") / s", ")", "divide by s again"),
+    ("08", "scaled", "grid.fake_quantize(w * s) / s", "grid.fake_quantize(w / s) * s", "upside down"),
+    ("08", "scaled", "act_scale**alpha", "act_scale", "to the power alpha"),
+    (
+        "08",
+        "best",
+        "np.square(x @ (scaled_rounding(w, act_scale, a, grid) - w).T)",
+        "np.square(scaled_rounding(w, act_scale, a, grid) - w)",
+        "error of the *weights*",
+    ),
+    ("09", "bound", "bpw / 8", "bpw", "bits are not bytes"),
+    (
+        "09",
+        "bound",
+        "bandwidth / (n_weights * bpw / 8 + cache_bytes)",
+        "(n_weights * bpw / 8 + cache_bytes) / bandwidth",
+        "seconds per token",
+    ),
+    ("09", "bound", " + cache_bytes", "", "the cache is read too"),
+    ("09", "intensity", "2 * tokens", "tokens", "two operations"),
+    ("09", "intensity", "(bpw / 8)", "bpw", "per *byte*"),
+    ("09", "intensity", "2 * tokens / (bpw / 8)", "2 / (bpw / 8)", "share each byte"),
+    ("09", "batch", "return tokens", "return 1", "the ridge lies at"),
+    ("09", "batch", "return tokens", "return int(tokens - 0.5)", "the ridge is at 16"),
+    ("10", "surprise", "total - logits[", "-total + logits[", "the sign"),
+    ("10", "surprise", "    logits = logits - logits.max(axis=1, keepdims=True)\n", "", "overflows"),
+    ("10", "surprise", "np.log(np.exp(logits).sum(axis=1))", "np.log2(np.exp(logits).sum(axis=1))", "not log2"),
+    ("10", "divergence", "np.exp(logs[0]) *", "np.exp(logs[1]) *", "expected"),
+    ("10", "divergence", "(logs[0] - logs[1])", "(logs[1] - logs[0])", "never negative"),
+    ("10", "divergence", ".sum(axis=1)\n", ".sum()\n", "sum over the vocabulary only"),
+    (
+        "10",
+        "paired",
+        "np.std(b - a, ddof=1) / np.sqrt(len(a))",
+        "np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))",
+        "token by token",
+    ),
+    ("10", "paired", " / np.sqrt(len(a))", "", "√n times as certain"),
+    ("10", "paired", "np.sqrt(len(a))", "len(a)", "not by n"),
+    ("10", "paired", ", ddof=1", "", "hidden:n − 1"),
+    ("11", "cache", "2 * layers", "layers", "*and* a value"),
+    ("11", "cache", "2 * layers * ", "2 * ", "every layer"),
+    ("11", "cache", "* bytes_each", "* 8 * bytes_each", "not bits"),
+    ("11", "choose", "sizes[name] + cache <= budget", "sizes[name] <= budget", "no cache"),
+    (
+        "11",
+        "choose",
+        "min(fitting, key=damage.get, default=None)",
+        "max(fitting, key=sizes.get, default=None)",
+        "not by size",
+    ),
+    (
+        "11",
+        "choose",
+        "min(fitting, key=damage.get, default=None)",
+        "min(fitting, key=sizes.get, default=None)",
+        "smallest file",
+    ),
+    ("11", "choose", ", default=None", "", "hidden:"),
+    ("11", "choose", "<= budget", "< budget", "hidden:fit exactly"),
+]
+
+
+@pytest.fixture(params=exercises(), ids=lambda path: path.stem)
+def source(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(source: Path) -> Any:
+    return nbformat.read(source, 4)
+
+
+def prose(notebook: Any) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def graded(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if grading(cell)]
+
+
+# -- the files
+
+
+def test_every_lesson_has_exercises():
+    assert {path.stem for path in exercises()} >= {path.stem for path in LESSONS}
+    assert all(path.parent.name == path.stem for path in exercises())
+
+
+def test_file_is_canonical_and_small(source, notebook):
+    assert source.read_text(encoding="utf-8") == build.canonical(notebook, source.name)
+    assert source.stat().st_size <= MAX_BYTES
+
+
+def test_every_cell_was_executed_in_order(notebook):
+    """Strict nbval compares nothing in a cell whose execution count is null."""
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_nothing_is_stored_that_differs_between_machines(source):
+    raw = source.read_text(encoding="utf-8")
+    for unwanted in ("application/vnd.jupyter.widget", "image/png", "ipykernel_", "Traceback", "/tmp/", "/home/"):
+        assert unwanted not in raw
+
+
+def test_every_exercise_has_its_parts(source, notebook):
+    first, text = notebook.cells[0].source, "\n".join(prose(notebook))
+    assert first.startswith(f"# {source.stem[:2]} · Exercises: ")
+    assert re.search(r"\*\*\d+ minutes · [●○]{3} · You need\*\*.*\*\*10 points\.?\*\*", first)
+    for part in ("**Explore first.**", "**What to keep.**", f"{source.stem}.ipynb"):
+        assert part in text
+
+
+def test_points_are_ten_and_stand_in_the_headings(notebook):
+    points = {grading(cell)["grade_id"]: grading(cell)["points"] for cell in graded(notebook) if grading(cell)["grade"]}
+    assert sum(points.values()) == 10
+    headings = re.findall(r"^## (\d+) · .*\((\d+) points", "\n".join(prose(notebook)), re.MULTILINE)
+    assert [int(number) for number, _ in headings] == list(range(1, len(points) + 1))
+    assert [int(p) for _, p in headings] == list(points.values())
+
+
+def test_every_answer_has_a_check_with_a_hidden_part(notebook):
+    answers = [grading(c)["grade_id"] for c in graded(notebook) if grading(c)["solution"] and c.cell_type == "code"]
+    checks = {grading(c)["grade_id"]: c.source for c in graded(notebook) if grading(c)["locked"]}
+    assert [f"test_{name}" for name in answers] == list(checks)
+    for name, check in checks.items():
+        assert visible(check) != check, f"{name} has no hidden part"
+        assert visible(check).count('"') >= 4, f"{name} says too little"
+
+
+def test_graded_cells_are_free_of_widgets_and_others_explore(notebook):
+    """nbgrader waits in vain for a widget's answer."""
+    widgets = re.compile(r"ipywidgets|Explorer\(|\.observe\(")
+    explored = False
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not (grading(cell) and widgets.search(cell.source)), cell.source
+            explored |= bool(widgets.search(cell.source))
+    assert explored, "nothing to explore"
+
+
+def test_links_lead_somewhere(source, notebook):
+    for text in prose(notebook):
+        for _, url in LINK.findall(text):
+            assert url.startswith("https://") or (source.parent / url).is_file(), url
+
+
+# -- right, wrong and empty answers
+
+
+def test_answers_fail_before_the_solution_and_are_told_their_mistakes(source, capsys):
+    """Everything runs with the solutions; without one its check fails; a wrong answer is told what is wrong with it."""
+    play = Play(source)
+    tries = {name: [(unsolved(answer), False)] for name, answer in play.answers.items()}
+    wanted: dict[str, list[str | None]] = {name: [UNSOLVED[6:].split("(")[0]] for name in tries}
+    for lesson, name, old, new, message in WRONG:
+        if source.stem.startswith(lesson):
+            answer, hidden = solved(play.answers[name], old, new), message.startswith("hidden:")
+            tries[name].append((answer, hidden))
+            wanted[name].append(message.removeprefix("hidden:"))
+            if hidden:
+                tries[name].append((answer, False))
+                wanted[name].append(None)
+    said = play.run(tries)
+    for name, messages in wanted.items():
+        for (answer, _), message, got in zip(tries[name], messages, said[name], strict=True):
+            fits = got is None if message is None else got is not None and message in got
+            assert fits, f"{name}: wanted {message!r}, got {got!r}, for\n{answer}"
+
+
+def test_every_answer_was_tried_wrongly():
+    tried = {(lesson, name) for lesson, name, *_ in WRONG}
+    assert tried == {(path.stem[:2], name) for path in exercises() for name in Play(path).answers}
+
+
+# -- nbgrader
+
+
+def run(*command: str, cwd: Path) -> str:
+    env = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course folder of its own, with what students get of all exercises."""
+    folder = tmp_path_factory.mktemp("course")
+    told = run(str(COURSE / "release.py"), "--course", str(folder), cwd=folder)
+    assert told.split() == [f"release/{path.stem}" for path in exercises()]
+    return folder
+
+
+def test_students_get_neither_solutions_nor_hidden_checks(course, source, notebook):
+    released = nbformat.read(course / "release" / source.stem / source.name, 4)
+    for mine, theirs in zip(notebook.cells, released.cells, strict=True):
+        assert "### BEGIN" not in theirs.source
+        if mine.cell_type == "code":
+            plain = theirs.source.replace("    # your code here\n", "")
+            assert plain.strip() == visible(unsolved(mine.source)).strip()  # as the tests above play it
+            assert not theirs.outputs
+        if grading(mine).get("locked"):
+            assert theirs.metadata["editable"] is False
+    if source.stem.startswith("11"):
+        assert "*Your answer here.*" in "\n".join(prose(released))
+
+
+def hand_in(course: Path, student: str, name: str, answers: dict[str, str]) -> None:
+    notebook = nbformat.read(course / "release" / name / f"{name}.ipynb", 4)
+    for cell in notebook.cells:
+        cell.source = answers.get(grading(cell).get("grade_id", ""), cell.source)
+    to = course / "submitted" / student / name / f"{name}.ipynb"
+    to.parent.mkdir(parents=True)
+    nbformat.write(notebook, to)
+
+
+def test_nbgrader_scores_a_right_a_wrong_and_an_empty_submission(course):
+    from nbgrader.api import Gradebook
+
+    name = "09_speed"
+    right = Play(SOURCES / name / f"{name}.ipynb").answers
+    hand_in(course, "right", name, right)
+    hand_in(course, "wrong", name, right | {"intensity": solved(right["intensity"], "2 * tokens", "tokens")})
+    hand_in(course, "empty", name, {})
+    run("-m", "nbgrader", "autograde", name, "--create", cwd=course)
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        scores = {entry.student.id: entry.score for entry in book.assignment_submissions(name)}
+        most = {entry.max_score for entry in book.assignment_submissions(name)}
+    assert (scores, most) == ({"right": 10, "wrong": 7, "empty": 0}, {10})
+    graded_by_machine = course / "autograded" / "wrong" / name / f"{name}.ipynb"
+    assert "a multiplication *and* an addition" in graded_by_machine.read_text(encoding="utf-8")
+
+
+def test_release_refuses_an_exercise_that_does_not_exist(course):
+    with pytest.raises(AssertionError, match="no exercise '99'; there are 00_start_here"):
+        run(str(COURSE / "release.py"), "--course", str(course), "99", cwd=course)

@@ -1,0 +1,70 @@
+"""`qviz show`: which process it starts; what that shows is for tests/browser/test_show.py."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from qviz import cli
+
+NOTEBOOKS = Path(cli.__file__).resolve().parents[1] / "notebooks"
+
+
+@pytest.fixture
+def show(monkeypatch):
+    started = []
+
+    class Server:
+        def __init__(self, command, env):
+            started.append((command, env, Path(env["QVIZ_PROGRESS"]).parent.is_dir()))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def wait(self):
+            return 7
+
+    monkeypatch.setattr(cli.subprocess, "Popen", Server)
+    monkeypatch.setattr(cli.signal, "signal", lambda *args: None)
+
+    def run(*arguments):
+        started.clear()
+        result = CliRunner().invoke(cli.main, ["show", *arguments])
+        return result, *(started[0] if started else (None, None, None))
+
+    return run
+
+
+def test_show_serves_one_lesson_with_open_explorers(show):
+    result, command, env, scratch = show("05", "--no-browser", "--port=9")
+    assert result.exit_code == 7  # Voilà's own
+    assert command[:4] == [sys.executable, "-m", "voila", str(NOTEBOOKS / "05_k_quants.ipynb")]
+    assert command[4:] == ["--template=qviz", "--strip_sources=True", "--no-browser", "--port=9"]
+    assert env["QVIZ_UNLOCKED"] == "1"
+    assert scratch, "the class's answers need a file of their own"
+    templates = Path(env["JUPYTER_PATH"].split(":")[0]) / "voila" / "templates" / "qviz"
+    assert {path.name for path in templates.iterdir()} == {"conf.json", "index.html.j2"}
+
+
+def test_show_with_code_and_locks(show):
+    _, command, env, _ = show("--code", "--locked", "notebooks/05_k_quants.ipynb")
+    assert "--strip_sources=False" in command
+    assert env["QVIZ_UNLOCKED"] == ""
+
+
+@pytest.mark.parametrize("name", ["99", "0"])
+def test_show_refuses_what_is_not_one_lesson(show, name):
+    result, command, _, _ = show(name)
+    assert (result.exit_code, command) == (2, None)
+    assert f"no lesson '{name}'; there are 00_start_here, " in result.output
+
+
+def test_show_without_voila_says_what_to_install(show, monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    result, command, _, _ = show("05")
+    assert (result.exit_code, command) == (2, None)
+    assert "qviz-toolkit[show]" in result.output
