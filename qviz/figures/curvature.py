@@ -56,7 +56,9 @@ def seen_by(hessian: npt.ArrayLike, scale: npt.ArrayLike, order: npt.ArrayLike |
 
 
 def sight_images(seen: Mapping[str, FloatArray], window: Window | None = None) -> dict[str, MatrixImage]:
-    """Sizes of the entries on one logarithmic scale, whose brightest colour is the largest entry of all.
+    """Sizes of the entries on one logarithmic scale, whose brightest colour is four times the usual diagonal entry.
+
+    A few channels are far larger than that, and would leave the rest in the dark.
 
     Parameters
     ----------
@@ -72,11 +74,12 @@ def sight_images(seen: Mapping[str, FloatArray], window: Window | None = None) -
 
     Examples
     --------
-    >>> images = sight_images({"rtn": np.eye(2, dtype=np.float32), "gptq": np.full((2, 2), 0.5, np.float32)})
+    >>> images = sight_images({"rtn": np.eye(2, dtype=np.float32), "gptq": np.float32([[1, 0.5], [0.5, 1]])})
     >>> images["rtn"].pixels.tolist(), images["gptq"].pixels.tolist()
-    ([[254, 0], [0, 254]], [[229, 229], [229, 229]])
+    ([[203, 0], [0, 203]], [[203, 178], [178, 203]])
     """
-    limit = max(float(np.abs(matrix).max()) for matrix in seen.values()) or 1.0
+    diagonals = np.concatenate([np.abs(np.diagonal(matrix)) for matrix in seen.values()])
+    limit = 4 * float(np.median(diagonals[diagonals > 0])) if diagonals.any() else 1.0
     return {
         name: error_image(np.zeros_like(matrix), matrix, limit=limit, window=window) for name, matrix in seen.items()
     }

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.calibration import on_one_thread
-from qviz.errors import WidgetError
 from qviz.figures.awq import alpha_curve, channel_tracks, clip_curve, error_bars
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, keep_salient, rtn
@@ -80,12 +79,7 @@ class AWQExplorer(LayerExplorer):
         group_size: int = 128,
     ) -> None:
         super().__init__(layers, layer)
-        for name, value in (("bits", bits), ("group_size", group_size)):
-            control = self.controls[name]
-            known = [item[1] if isinstance(item, tuple) else item for item in control.options]
-            if value not in known:
-                raise WidgetError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
-            control.value = value
+        self._start(bits, group_size)
         self.controls |= {
             "alpha": ipywidgets.SelectionSlider(
                 options=[(f"{alpha:.2f}", float(alpha)) for alpha in ALPHAS],
