@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import tempfile
 import time
@@ -354,7 +355,7 @@ class MethodRow:
     bpw: float
     seconds: float
     quality: llama.Perplexity
-    tokens_per_second: float = float("nan")
+    tokens_per_second: float = math.nan
 
     @property
     def recipe(self) -> str:
@@ -447,7 +448,7 @@ def _known(store: _Store, row: tuple[str, int, int], speed: bool) -> bool:
 def _method_row(store: _Store, row: tuple[str, int, int]) -> MethodRow:
     kept = store.get("method", _name(row))
     assert kept is not None
-    rate = (store.get("speed", _name(row)) or {}).get("tokens_per_second", float("nan"))
+    rate = (store.get("speed", _name(row)) or {}).get("tokens_per_second", math.nan)
     return MethodRow(*row, kept["bpw"], kept["seconds"], llama.Perplexity(**kept["quality"]), rate)
 
 

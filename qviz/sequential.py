@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from qviz import checkpoints, gguf, llama, methods, models, pipeline, recipes
 from qviz.calibration import ActivationStats
-from qviz.errors import CalibrationError, LlamaError, MethodError, PipelineError, QvizError
+from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, PipelineError, QvizError
 from qviz.formats import Format, QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.gguf.reader import as_path
@@ -324,7 +324,7 @@ def _step(
     foldable = not (kinds[0] == "attn_output" and shared)
     try:
         found = rule.round(names, weights, stats, foldable)
-    except (MethodError, CalibrationError) as error:
+    except (MethodError, CalibrationError, NonFiniteError) as error:
         raise type(error)(f"{', '.join(names)}: {error}") from None
     matrices, norms = dict(layer.matrices), dict(layer.norms)
     matrices |= dict(zip(names, found.matrices, strict=True))

@@ -189,3 +189,48 @@ def folder(
     if tokenizer_config is not None:
         write_json(path / "tokenizer_config.json", tokenizer_config)
     return values, arrays
+
+
+def forward(config: dict[str, Any], weights: dict[str, np.ndarray], ids: list[int]) -> np.ndarray:
+    """A Llama forward pass as Hugging Face defines it, in float64: logits (tokens, vocabulary)."""
+    w = {name: x.astype(np.float64) for name, x in weights.items()}
+    heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
+    size, n = config["hidden_size"] // heads, len(ids)
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config["rms_norm_eps"]) * w[f"{name}.weight"]
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0)
+
+    frequency = config["rope_theta"] ** -(np.arange(0, size, 2) / size)
+    if scaling := config.get("rope_scaling"):
+        context, wave = scaling["original_max_position_embeddings"], 2 * np.pi / frequency
+        low, high = context / scaling["low_freq_factor"], context / scaling["high_freq_factor"]
+        part = (context / wave - scaling["low_freq_factor"]) / (
+            scaling["high_freq_factor"] - scaling["low_freq_factor"]
+        )
+        between = (1 - part) * frequency / scaling["factor"] + part * frequency
+        frequency = np.where(wave < high, frequency, np.where(wave > low, frequency / scaling["factor"], between))
+    angle = np.arange(n)[:, None, None] * np.concatenate([frequency, frequency])
+
+    def rotate(x: np.ndarray) -> np.ndarray:
+        turned = np.concatenate([-x[..., size // 2 :], x[..., : size // 2]], -1)
+        return x * np.cos(angle) + turned * np.sin(angle)
+
+    x = w["model.embed_tokens.weight"][ids]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}"
+        h = norm(x, f"{layer}.input_layernorm")
+        q = rotate(linear(h, f"{layer}.self_attn.q_proj").reshape(n, heads, size))
+        k = rotate(linear(h, f"{layer}.self_attn.k_proj").reshape(n, kv, size)).repeat(heads // kv, 1)
+        v = linear(h, f"{layer}.self_attn.v_proj").reshape(n, kv, size).repeat(heads // kv, 1)
+        scores = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(size) + np.triu(np.full((n, n), -np.inf), 1)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = np.einsum("hij,jhd->ihd", scores / scores.sum(-1, keepdims=True), v).reshape(n, -1)
+        x = x + linear(mixed, f"{layer}.self_attn.o_proj")
+        h = norm(x, f"{layer}.post_attention_layernorm")
+        gate = linear(h, f"{layer}.mlp.gate_proj")
+        x = x + linear(gate / (1 + np.exp(-gate)) * linear(h, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj")
+    head = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
+    return norm(x, "model.norm") @ w[head].T

@@ -1,20 +1,20 @@
 """The measured tables: what they hold, that they are kept, and that methods run layer by layer."""
 
+import itertools
 import json
 
-import numpy as np
 import pytest
 
 import qviz
 from qviz.errors import QvizError
 from qviz.measure import (
     GROUPS,
+    METHODS,
     PUBLISHED_PPL,
     agreement,
     groups_in_order,
     method_table,
     recipe_table,
-    round_model,
 )
 
 SOME = ("Q8_0", "Q4_0", "Q2_K")
@@ -98,21 +98,6 @@ def test_published_figures_cover_the_groups():
     assert sorted(name for group in GROUPS for name in group) == sorted(PUBLISHED_PPL)
 
 
-@pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
-def test_methods_go_through_the_model(method):
-    tiny = qviz.load("tiny")
-    rounded, bpw = round_model(tiny, method, 4, 64, n_tokens=512)
-    assert 4.2 < bpw < 4.5
-    changed = [name for name in tiny if not np.array_equal(rounded[name].dequantize(), tiny[name].dequantize())]
-    assert changed == [n for n in tiny if n.startswith("blk.") and "norm" not in n]
-    name = "blk.3.attn_q.weight"
-    w = rounded[name].dequantize().reshape(-1, 64)
-    if method != "awq":  # AWQ folds a scale into the columns, so that only the scaled weights lie on a grid
-        assert max(len(np.unique(group)) for group in w) <= 16
-    alone = qviz.rtn(tiny[name].dequantize(), None, qviz.AffineGrid(4, 64)).weight
-    assert np.array_equal(alone, rounded[name].dequantize()) == (method == "rtn")
-
-
 def test_methods_are_measured_and_kept(kept, text):
     settings = [("rtn", 3, 128), ("gptq", 3, 128), ("Q3_K", 0, 0)]
     rows = method_table(settings, text=text, max_tokens=500, n_tokens=1024)
@@ -122,8 +107,19 @@ def test_methods_are_measured_and_kept(kept, text):
     assert method_table(settings, text=text, max_tokens=500, n_tokens=1024) == rows
 
 
-def test_what_is_refused():
+def test_the_same_bits_for_a_format_and_gptq_onto_it(kept, text):
+    rows = method_table([("Q3_K", 0, 0), ("gptq Q3_K", 0, 0)], text=text, max_tokens=500, n_tokens=1024, speed=True)
+    assert rows[0].bpw == rows[1].bpw == 3.4375
+    assert rows[1].quality.kld < rows[0].quality.kld
+    assert all(row.tokens_per_second > 1 for row in rows)
+
+
+def test_the_whole_table_has_every_method_at_every_width():
+    assert len(set(METHODS)) == len(METHODS)
+    for bits, method in itertools.product((2, 3, 4, 8), ("rtn", "gptq", "awq", "recommended")):
+        assert {128, 64} <= {g for m, b, g in METHODS if (m, b) == (method, bits)}
+
+
+def test_what_is_refused(kept, text):
     with pytest.raises(QvizError, match="'obq'"):
-        round_model(qviz.load("tiny"), "obq")
-    with pytest.raises(QvizError, match="longer one"):
-        round_model(qviz.load("tiny"), "gptq", calibration="word " * 600, n_tokens=4096)
+        method_table([("obq", 4, 128)], text=text)

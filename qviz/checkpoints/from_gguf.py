@@ -152,7 +152,9 @@ class _Known:
         pre = self._get("tokenizer.ggml.pre", "default")
         rule = next((rule for rule, name in RULES.items() if name == pre), None)
         merges = self._get("tokenizer.ggml.merges")
-        if rule is None or merges is None:
+        if merges is None:
+            raise CheckpointError("the model has a vocabulary, but no tokenizer.ggml.merges: is it whole?")
+        if rule is None:
             raise CheckpointError("this tokenizer cannot be written", found=pre, expected=", ".join(RULES.values()))
         steps, whole_words = rule
         pairs = [list(str(merge).split(" ", 1)) for merge in merges]
