@@ -75,8 +75,8 @@ def test_the_code_on_show_is_the_code_that_runs(exhibit):
         assert isinstance(node, ast.FunctionDef)
         assert not node.name.startswith("_")
         assert [a.arg for a in node.args.args] == list(function.__code__.co_varnames[: function.__code__.co_argcount])
-        assert len(shown.splitlines()) <= 14
-        assert max(map(len, shown.splitlines())) <= 96, "too wide to stand beside another"
+        assert len(shown.splitlines()) <= 15
+        assert max(map(len, shown.splitlines())) <= 76, "too wide to stand beside another"
         assert "type: ignore" not in shown
     wrong, right = museum.source(exhibit.wrong), museum.source(exhibit.right)
     assert wrong != right

@@ -34,6 +34,7 @@ from qviz.figures.gptq import (
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
+from qviz.figures.museum import CodePair, ColumnGap, Quiz, TestRun, code_pair, column_gap, quiz
 from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.photo import (
     LevelSet,
@@ -63,6 +64,8 @@ __all__ = [
     "BlockLens",
     "ChannelTracks",
     "ClipCurve",
+    "CodePair",
+    "ColumnGap",
     "CursorImage",
     "ErrorBars",
     "ErrorHistogram",
@@ -76,10 +79,12 @@ __all__ = [
     "NumberLine",
     "PixelImage",
     "PullRow",
+    "Quiz",
     "RangeCurve",
     "RangeHistogram",
     "Roofline",
     "StepRow",
+    "TestRun",
     "TextTable",
     "TokenDuel",
     "TokenRates",
@@ -90,6 +95,8 @@ __all__ = [
     "block_lens",
     "channel_tracks",
     "clip_curve",
+    "code_pair",
+    "column_gap",
     "error_bars",
     "error_histogram",
     "error_image",
@@ -108,6 +115,7 @@ __all__ = [
     "pixel_image",
     "psnr",
     "pull_row",
+    "quiz",
     "range_curve",
     "range_histogram",
     "roofline",

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from qviz import models
 from qviz.calibration import ActivationStats
-from qviz.methods.gptq import factor
 
 FloatArray = npt.NDArray[np.float32]
 Grid = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], int]
@@ -70,12 +69,6 @@ def hessian() -> npt.NDArray[np.float64]:
     H = ActivationStats.from_inputs(layer().inputs).hessian.astype(np.float64)
     H[np.diag_indices(len(H))] += 0.05 * np.diagonal(H).mean()
     return H
-
-
-@cache
-def cholesky() -> npt.NDArray[np.float64]:
-    """U with H⁻¹ = UᵀU, of the same."""
-    return factor(hessian().astype(np.float32), 0)[0].astype(np.float64)
 
 
 def slices(n: int, size: int) -> Iterator[slice]:

@@ -12,7 +12,8 @@ _ALPHA, _SMALL = 0.75, 2.0**-16
 
 
 def _wrong_scales(size, alpha):
-    s = np.maximum(size.astype(np.float16) ** np.float16(alpha), np.float16(1e-4))
+    s = size.astype(np.float16) ** np.float16(alpha)
+    s = np.maximum(s, np.float16(1e-4))
     return s / np.sqrt(s.max() * s.min())
 
 
@@ -35,7 +36,8 @@ def _blind_inputs_around_one(scales):
 
 def _sharp_unit_of_the_inputs(scales):
     size = np.linspace(0.5, 2, 16)
-    large, small = _quietly(scales, size, 0.5), _quietly(scales, size / 2**24, 0.5)
+    large = _quietly(scales, size, 0.5)
+    small = _quietly(scales, size / 2**24, 0.5)
     return np.allclose(large, small, rtol=0.01)
 
 

@@ -80,12 +80,15 @@ class Number:
         Of the correct build, and of the one that shipped.
     kind : {"share", "count", "number"}
         How to write it: in percent, as a whole number, or as it is.
+    note : str
+        What is counted, where the label is too short for it.
     """
 
     label: str
     right: float
     wrong: float
     kind: Literal["share", "count", "number"] = field(default="number", kw_only=True)
+    note: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

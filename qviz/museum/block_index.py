@@ -17,7 +17,8 @@ def _wrong_gptq(w, U, to_grid, size):
         j = min(i + size, w.shape[1])
         errors = np.zeros_like(w[:, i:j])
         for k in range(i, j):
-            e = (w[:, k : k + 1] - to_grid(w[:, k : k + 1])) / U[k, k]
+            now = w[:, k : k + 1]
+            e = (now - to_grid(now)) / U[k, k]
             w[:, k : k + j] -= e @ U[k : k + 1, k : k + j]
             errors[:, k : k + 1] = e
         w[:, j:] -= errors @ U[i:j, j:]
@@ -30,7 +31,8 @@ def _right_gptq(w, U, to_grid, size):
         j = min(i + size, w.shape[1])
         errors = np.zeros_like(w[:, i:j])
         for k in range(i, j):
-            e = (w[:, k : k + 1] - to_grid(w[:, k : k + 1])) / U[k, k]
+            now = w[:, k : k + 1]
+            e = (now - to_grid(now)) / U[k, k]
             w[:, k:j] -= e @ U[k : k + 1, k:j]
             errors[:, k - i : k - i + 1] = e
         w[:, j:] -= errors @ U[i:j, j:]
@@ -54,12 +56,14 @@ def _by_column(weight, U, to_grid):
 
 def _blind_one_group(gptq):
     weight, U, to_grid = _case(8, 64)
-    return np.allclose(gptq(weight, U, to_grid, 64), _by_column(weight, U, to_grid))
+    by_column = _by_column(weight, U, to_grid)
+    return np.allclose(gptq(weight, U, to_grid, 64), by_column)
 
 
 def _sharp_four_groups(gptq):
     weight, U, to_grid = _case(8, 64)
-    return np.allclose(gptq(weight, U, to_grid, 16), _by_column(weight, U, to_grid))
+    by_column = _by_column(weight, U, to_grid)
+    return np.allclose(gptq(weight, U, to_grid, 16), by_column)
 
 
 def _examine() -> Trial:

@@ -14,16 +14,18 @@ _GROUP = 64
 def _wrong_gptq(weight, U, grids, size):
     w = weight.copy()
     for block in slices(w.shape[1], BATCH):
-        for i, column in enumerate(range(block.start, block.stop)):
-            w = _round_column(w, column, U, grids[i // size])
+        for i in range(block.stop - block.start):
+            column, group = block.start + i, i // size
+            w = _round_column(w, column, U, grids[group])
     return w
 
 
 def _right_gptq(weight, U, grids, size):
     w = weight.copy()
     for block in slices(w.shape[1], BATCH):
-        for column in range(block.start, block.stop):
-            w = _round_column(w, column, U, grids[column // size])
+        for i in range(block.stop - block.start):
+            column, group = block.start + i, (block.start + i) // size
+            w = _round_column(w, column, U, grids[group])
     return w
 
 

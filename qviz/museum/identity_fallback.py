@@ -40,7 +40,7 @@ def _blind_random_inputs(factor):
 def _sharp_fewer_tokens_than_columns(factor):
     x = np.random.default_rng(0).standard_normal((16, 32))
     U = factor(x.T @ x)
-    return np.abs(np.triu(U, 1)).max() > 0  # errors still flow from column to column
+    return np.triu(U, 1).any()  # errors still flow between columns
 
 
 def _gptq(weight, U, to_grid):

@@ -10,7 +10,8 @@ from qviz.museum.base import Diagnosis, Exhibit, Number, Thread, Trial, output_e
 
 
 def _wrong_search(weight, candidates, loss):
-    original, losses = np.asarray(weight), []  # tensor.cpu() on a CPU
+    original = np.asarray(weight)  # tensor.cpu() on a CPU
+    losses = []
     for s in candidates:
         weight *= s
         weight = round_groups(weight, 3, 64) / s
@@ -20,7 +21,8 @@ def _wrong_search(weight, candidates, loss):
 
 
 def _right_search(weight, candidates, loss):
-    original, losses = np.array(weight), []  # tensor.cpu().clone()
+    original = np.array(weight)  # tensor.cpu().clone()
+    losses = []
     for s in candidates:
         weight *= s
         weight = round_groups(weight, 3, 64) / s

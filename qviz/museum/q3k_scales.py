@@ -18,7 +18,7 @@ def _wrong_scales(raw):
 
 def _right_scales(raw):
     low = np.concatenate([raw[:8] & 15, raw[:8] >> 4])
-    high = np.concatenate([raw[8:] >> shift & 3 for shift in (0, 2, 4, 6)])
+    high = np.concatenate([raw[8:] >> i & 3 for i in (0, 2, 4, 6)])
     return (low | high << 4).astype(int) - 32
 
 
@@ -37,8 +37,10 @@ def _blind_zero_block(scales):
 
 
 def _sharp_value_block(scales):
-    blocks = quantize(np.sin(np.arange(256)) * np.arange(256), "Q3_K")
-    return np.allclose(_decode(blocks, scales), blocks.dequantize())
+    weights = np.sin(np.arange(256)) * np.arange(256)
+    blocks = quantize(weights, "Q3_K")
+    reference = blocks.dequantize()  # by another decoder
+    return np.allclose(_decode(blocks, scales), reference)
 
 
 def _examine() -> Trial:

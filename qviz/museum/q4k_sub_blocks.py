@@ -19,8 +19,9 @@ def _wrong_sixes(raw):
 
 
 def _right_sixes(raw):
-    scales = np.append(raw[:4] & 63, raw[8:] & 15 | raw[:4] >> 6 << 4)
-    mins = np.append(raw[4:8] & 63, raw[8:] >> 4 | raw[4:8] >> 6 << 4)
+    scales, mins, rest = raw[:4], raw[4:8], raw[8:]
+    scales = np.append(scales & 63, rest & 15 | scales >> 6 << 4)
+    mins = np.append(mins & 63, rest >> 4 | mins >> 6 << 4)
     return scales, mins
 
 
@@ -41,8 +42,10 @@ def _blind_first_sub_block(sixes):
 
 
 def _sharp_every_sub_block(sixes):
-    blocks = quantize(np.sin(np.arange(256)) * np.arange(256), "Q4_K")
-    return np.allclose(_decode(blocks, sixes), blocks.dequantize())
+    weights = np.sin(np.arange(256)) * np.arange(256)
+    blocks = quantize(weights, "Q4_K")
+    reference = blocks.dequantize()  # by another decoder
+    return np.allclose(_decode(blocks, sixes), reference)
 
 
 def _examine() -> Trial:

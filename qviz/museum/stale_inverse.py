@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.linalg import cholesky, inv, solve
 
 from qviz.museum import _material
 from qviz.museum._material import BATCH, round_to, row_grid, slices
@@ -12,22 +13,24 @@ from qviz.museum.base import Diagnosis, Exhibit, Number, Thread, Trial, output_e
 
 
 def _wrong_rounding(weight, H, to_grid):
-    w, inverse = weight.copy(), np.linalg.inv(H)
+    w, inverse = weight.copy(), inv(H)
     for block in slices(w.shape[1], BATCH):
-        rounded, rest = to_grid(w[:, block]), slice(block.stop, None)
-        pull = np.linalg.solve(inverse[block, block], inverse[block, rest])
-        w[:, rest] -= (w[:, block] - rounded) @ pull
-        w[:, block] = rounded
+        rest = slice(block.stop, None)
+        off = w[:, block] - to_grid(w[:, block])
+        pull = solve(inverse[block, block], inverse[block, rest])
+        w[:, rest] -= off @ pull
+        w[:, block] -= off
     return w
 
 
 def _right_rounding(weight, H, to_grid):
-    w, U = weight.copy(), np.linalg.cholesky(np.linalg.inv(H)).T
+    w, U = weight.copy(), cholesky(inv(H)).T
     for block in slices(w.shape[1], BATCH):
-        rounded, rest = to_grid(w[:, block]), slice(block.stop, None)
-        pull = np.linalg.solve(U[block, block], U[block, rest])
-        w[:, rest] -= (w[:, block] - rounded) @ pull
-        w[:, block] = rounded
+        rest = slice(block.stop, None)
+        off = w[:, block] - to_grid(w[:, block])
+        pull = solve(U[block, block], U[block, rest])
+        w[:, rest] -= off @ pull
+        w[:, block] -= off
     return w
 
 
@@ -44,15 +47,18 @@ def _case(rows, columns):
 
 def _blind_beats_rtn(rounding):
     weight, H, to_grid = _case(32, 512)
-    return _loss(weight, rounding(weight, H, to_grid), H) < _loss(weight, to_grid(weight), H)
+    plain = to_grid(weight)
+    better = rounding(weight, H, to_grid)
+    return _loss(weight, better, H) < _loss(weight, plain, H)
 
 
 def _sharp_rest_is_at_rest(rounding):
     weight, H, to_grid = _case(8, 512)
-    twice = iter([to_grid, to_grid])  # round two blocks, leave the others as they are
-    moved = rounding(weight, H, lambda part: next(twice, np.copy)(part))
-    slope = (moved - weight) @ H  # of the loss: zero where a weight is free
-    return np.abs(slope[:, 2 * BATCH :]).max() < 1e-6 * np.abs(slope).max()
+    twice = iter([to_grid, to_grid])  # round only the first two blocks
+    moved = rounding(weight, H, lambda w: next(twice, np.copy)(w))
+    slope = np.abs((moved - weight) @ H)  # of the loss
+    free = slope[:, 2 * BATCH :]  # where a weight is free, it is zero
+    return free.max() < 1e-6 * slope.max()
 
 
 def _examine() -> Trial:

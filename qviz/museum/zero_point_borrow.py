@@ -18,7 +18,7 @@ def _wrong_zeros(words, bits):
 
 
 def _right_zeros(words, bits):
-    ones = np.uint32(sum(1 << place for place in range(0, 32, bits)))
+    ones = np.uint32(sum(1 << i for i in range(0, 32, bits)))
     words = (words.view(np.uint32) + ones).view(np.int32)
     return unpack_bits(words, bits).astype(int)
 

@@ -32,7 +32,8 @@ def _blind_own_files(zero_point):
 
 def _sharp_files_of_others(zero_point):
     ours, theirs = np.full((1, 4), 7), np.full((1, 4), 8)
-    return all((zero_point(stored, "gptq", 4) == 8).all() for stored in (ours, theirs))
+    read = [zero_point(stored, "gptq", 4) for stored in (ours, theirs)]
+    return (read[0] == 8).all() and (read[1] == 8).all()
 
 
 def _examine() -> Trial:

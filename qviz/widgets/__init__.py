@@ -9,6 +9,7 @@ from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.gptq import GPTQExplorer
+from qviz.widgets.museum import BugMuseum
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
@@ -24,6 +25,7 @@ __all__ = [
     "BalanceExplorer",
     "BitsExplorer",
     "BlockExplorer",
+    "BugMuseum",
     "DuelExplorer",
     "GPTQExplorer",
     "InputRangeExplorer",

@@ -49,9 +49,10 @@ class View(anywidget.AnyWidget):
         "photo.js",
         "ranges.js",
         "awq.js",
+        "museum.js",
     )
     _css = _theme.css() + _read(
-        "view.css", "k_quants.css", "balance.css", "gptq.css", "photo.css", "ranges.css", "awq.css"
+        "view.css", "k_quants.css", "balance.css", "gptq.css", "photo.css", "ranges.css", "awq.css", "museum.css"
     )
     palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
     frame = traitlets.Bytes().tag(sync=True)

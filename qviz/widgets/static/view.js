@@ -1001,7 +1001,7 @@ function render({ model, el }) {
       status.dataset.notes = notes;
       status.replaceChildren(...scene.status.map(({ level, text }) => h(`p.${level}`, {}, text)));
     }
-    located.hidden = scene.layout !== "tensor" || !scene.panels.error;
+    located.hidden = !["tensor", "museum"].includes(scene.layout) || !scene.panels.error;
     if (!located.textContent)
       say(
         located,
