@@ -434,7 +434,7 @@ class RangeExplorer(Explorer):
             ),
             Readout("SQNR, all", _text.decibels(sqnr), "of the whole tensor; larger is better"),
             Readout(f"SQNR, this {word}", _text.decibels(alone), "of what the picture below shows"),
-            Readout("Range", f"{100 * share:.0f} % of full", "width against smallest to largest"),
+            Readout("Range, of full", f"{100 * share:.0f} %", "width against smallest to largest"),
             Readout("Outside", _text.percent(outside), "of those that share the range on show"),
             Readout("Error from clipping", _text.percent(lost), "of the squared error; the rest is rounding"),
             Readout(

@@ -277,7 +277,17 @@ function GroupStrip(host, view) {
         c.textAlign = x(i) > width - 80 ? "right" : "left";
         c.textBaseline = "middle";
         const at = Math.abs(value) > 1.02 * frame ? (value > 0 ? top - 7 : middle + reach + 9) : value > 0 ? middle + 12 : middle - 12;
-        if (on || Math.abs(value) > 2 * frame) c.fillText(number(value), x(i + 0.5) + (c.textAlign === "left" ? -4 : 4), at);
+        if (on || Math.abs(value) > 2 * frame) {
+          const [text, where] = [number(value), x(i + 0.5) + (c.textAlign === "left" ? -4 : 4)];
+          const wide = c.measureText(text).width;
+          const colour = c.fillStyle;
+          c.fillStyle = ink.card;
+          c.globalAlpha = 0.75;
+          c.fillRect(c.textAlign === "left" ? where - 2 : where - wide - 2, at - 8, wide + 4, 16);
+          c.globalAlpha = 1;
+          c.fillStyle = colour;
+          c.fillText(text, where, at);
+        }
       }
     });
     c.strokeStyle = ink.soft;
