@@ -29,12 +29,11 @@ let count = 0;
 
 // Radio buttons in a row or a column. JupyterLab is to leave them their arrow keys.
 function choices(name, legend, values, className) {
-  const set = h(`fieldset.${className}`, {}, h("legend", {}, ...words(legend)));
-  for (const { value, text } of values) {
+  const labels = values.map(({ value, text }) => {
     const input = h("input", { type: "radio", name, value, "data-lm-suppress-shortcuts": "true" });
-    set.append(h("label.choice", {}, input, h("span", {}, ...words(text))));
-  }
-  return set;
+    return h("label.choice", {}, input, h("span", {}, ...words(text)));
+  });
+  return h(`fieldset.${className}`, {}, h("legend", {}, ...words(legend)), h("div", {}, ...labels));
 }
 
 function sureText(level) {

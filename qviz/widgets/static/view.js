@@ -1048,7 +1048,9 @@ function render({ model, el }) {
     const explorer = el.closest(".qviz-explorer");
     for (const widget of explorer?.querySelectorAll(".widget-slider, .widget-toggle-buttons") ?? []) {
       const name = widget.querySelector(":scope > .widget-label")?.textContent ?? "";
-      widget.querySelector("[role=slider]")?.setAttribute("aria-label", name);
+      const handle = widget.querySelector("[role=slider]");
+      handle?.setAttribute("aria-label", name);
+      handle?.setAttribute("aria-disabled", handle.closest(".noUi-target").hasAttribute("disabled"));
       const buttons = widget.querySelectorAll("button");
       if (buttons.length) {
         widget.setAttribute("role", "group");
@@ -1056,6 +1058,11 @@ function render({ model, el }) {
       }
       for (const button of buttons)
         button.setAttribute("aria-pressed", button.classList.contains("mod-active"));
+    }
+    const signs = { "fa-play": "Play", "fa-pause": "Pause", "fa-stop": "Stop", "fa-retweet": "Repeat" };
+    for (const icon of explorer?.querySelectorAll(".widget-play button > i") ?? []) {
+      const sign = Object.keys(signs).find((name) => icon.classList.contains(name));
+      if (sign) icon.parentNode.setAttribute("aria-label", signs[sign]);
     }
     for (const node of explorer?.querySelectorAll("select, [role=slider], input") ?? [])
       node.dataset.lmSuppressShortcuts = "true";
@@ -1076,13 +1083,17 @@ function render({ model, el }) {
   model.on("msg:custom", answer);
   retheme();
   show();
+  const locks = new MutationObserver(label); // controls are locked and unlocked without a new picture
   const placed = requestAnimationFrame(() => {
     retheme();
     label();
+    const explorer = el.closest(".qviz-explorer");
+    if (explorer) locks.observe(explorer, { subtree: true, attributes: true, attributeFilter: ["disabled"] });
   });
   return () => {
     cancelAnimationFrame(placed);
     themes.disconnect();
+    locks.disconnect();
     model.off("change:frame", show);
     model.off("msg:custom", answer);
   };

@@ -1,0 +1,176 @@
+"""Every widget in a real browser, audited by axe-core, photographed, and searched for what overlaps or is cut."""
+
+from __future__ import annotations
+
+import re
+
+import gallery
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser.lab import NotebookPage
+
+# CSS pixels across: a laptop; a projector; the projector when the page is magnified to 150 % for the last row
+SCREENS = {"laptop": 1280, "projector": 1024, "projector-150": 683}
+OUTPUT = ".jp-OutputArea-output"
+# JupyterLab's own frame around an output is not ours to judge
+FOREIGN = {"region", "landmark-one-main", "page-has-heading-one", "heading-order", "scrollable-region-focusable"}
+
+
+@pytest.fixture(scope="module")
+def book(lab, chrome):
+    """All widgets below each other, opened once."""
+    cells = [gallery.SETUP, *gallery.WIDGETS.values()]
+    page = NotebookPage(chrome, lab, lab.notebook("gallery.ipynb", *cells), height=1600)
+    page.run_all()
+    assert page.cell_errors() == []
+    # JupyterLab's body has no height, and hides what sticks out of it: axe would take all for invisible
+    page.page.add_style_tag(content="body { height: 100vh; }")
+    page.page.wait_for_timeout(1000)  # names of controls are set half a second after the picture
+    for i in range(len(gallery.WIDGETS)):
+        page.page.evaluate(
+            """(i) => { const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+                cells[i + 1].node.dataset.gallery = i; }""",
+            i,
+        )
+    yield page
+    page.close()
+
+
+def output(book, name):
+    """The output area of one widget."""
+    return f"[data-gallery='{list(gallery.WIDGETS).index(name)}'] {OUTPUT}"
+
+
+def violations(page, selector):
+    """Serious and critical ones, as lines of text."""
+    page.locator(selector).first.scroll_into_view_if_needed()  # contrast is only judged where it can be seen
+    results = Axe().run(page, context={"include": [[selector]]}, options={"resultTypes": ["violations"]})
+    return [
+        f"{found['impact']}: {found['id']}: {found['help']}\n    "
+        + "\n    ".join(f"{node['html'][:200]}  {node['failureSummary'][:300]}" for node in found["nodes"][:4])
+        for found in results.response["violations"]
+        if found["impact"] in ("serious", "critical") and found["id"] not in FOREIGN
+    ]
+
+
+@pytest.fixture(scope="module", params=["Light", "Dark"])
+def themed(book, request):
+    book.theme(f"JupyterLab {request.param}")
+    yield book
+    book.theme("JupyterLab Light")
+
+
+@pytest.mark.parametrize("name", gallery.WIDGETS)
+def test_axe_finds_nothing_serious(themed, name):
+    found = violations(themed.page, output(themed, name))
+    assert not found, "\n".join(found)
+
+
+def test_axe_would_find_something(book):
+    """An audit of nothing, or by a script that did not load, finds nothing either."""
+    selector = output(book, "ProgressPanel")
+    book.page.evaluate(
+        """(selector) => { const bad = document.createElement('div'); bad.id = 'bad';
+            bad.innerHTML = '<input type="text"><p style="color: #aaa; background: #fff">hardly legible</p>';
+            document.querySelector(selector).append(bad); }""",
+        selector,
+    )
+    found = "\n".join(violations(book.page, selector))
+    book.page.evaluate("document.getElementById('bad').remove()")
+    assert "label" in found
+    assert "color-contrast" in found
+
+
+@pytest.fixture(scope="module", params=SCREENS)
+def screen(book, request):
+    book.page.set_viewport_size({"width": SCREENS[request.param], "height": 2600})
+    book.page.wait_for_timeout(700)
+    yield request.param
+    book.page.set_viewport_size({"width": 1280, "height": 2600})
+
+
+# What sticks out of its output, what text is cut off, and which texts lie on each other.
+LAYOUT = """(root) => {
+    const place = root.getBoundingClientRect();
+    const shown = (node) => node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden'
+        && !node.closest('.qviz-heard, .qviz-wires, .qviz-tables, .jp-RenderedHTMLCommon svg');
+    const name = (node) =>
+        `${node.tagName} ${node.className?.baseVal ?? node.className}: ${(node.textContent || '').slice(0, 60)}`;
+    const nodes = [...root.querySelectorAll('*')].filter(shown);
+    const leaves = nodes.filter(
+        (node) => node.children.length === 0 && node.textContent.trim() && !node.closest('option, svg'));
+    const problems = [];
+    for (const node of nodes) {
+        const box = node.getBoundingClientRect();
+        if (box.right > place.right + 1.5 || box.left < place.left - 1.5) problems.push(`sticks out: ${name(node)}`);
+    }
+    for (const node of leaves) {
+        const style = getComputedStyle(node);
+        if (style.display !== 'inline' && node.scrollWidth > node.clientWidth + 1 && style.overflowX !== 'visible')
+            problems.push(`cut: ${name(node)}`);
+        if (parseFloat(style.fontSize) < 11) problems.push(`small print, ${style.fontSize}: ${name(node)}`);
+    }
+    const boxes = leaves.map((node) => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return [node, [...range.getClientRects()]];
+    });
+    for (let i = 0; i < boxes.length && problems.length < 12; i++)
+        for (let j = i + 1; j < boxes.length; j++)
+            for (const a of boxes[i][1]) for (const b of boxes[j][1]) {
+                const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+                const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                if (wide > 2 && high > 0.4 * Math.min(a.height, b.height))
+                    problems.push(`on each other: ${name(boxes[i][0])} | ${name(boxes[j][0])}`);
+            }
+    return [...new Set(problems)];
+}"""
+
+
+@pytest.mark.parametrize("name", gallery.WIDGETS)
+def test_nothing_overlaps_or_is_cut(book, screen, screenshots, name):
+    node = book.page.locator(output(book, name)).first
+    file = re.sub(r"\\W+", "-", name)
+    node.screenshot(path=screenshots / f"widget-{file}-{screen}.png")
+    assert node.evaluate(LAYOUT) == []
+
+
+def test_the_search_would_find_an_overlap(book):
+    place = book.page.locator(output(book, "ProgressPanel")).first
+    place.evaluate(
+        """(root) => {
+            const bad = document.createElement('div');
+            bad.id = 'bad';
+            bad.style.position = 'relative';
+            bad.innerHTML = '<span style="position: absolute; top: 0">one text</span>'
+                + '<span style="position: absolute; top: 2px">another</span><div style="width: 3000px">wide</div>';
+            root.append(bad);
+        }"""
+    )
+    found = place.evaluate(LAYOUT)
+    book.page.evaluate("document.getElementById('bad').remove()")
+    assert any(line.startswith("on each other") for line in found)
+    assert any(line.startswith("sticks out") for line in found)
+
+
+def test_every_control_is_reached_and_shows_its_focus(book):
+    """Tab goes through all controls in the order in which they stand, and each has a visible ring."""
+    page, selector = book.page, output(book, "Prediction")
+    page.locator(f"{selector} input").first.focus()
+    seen = []
+    for _ in range(12):
+        seen.append(
+            page.evaluate(
+                """(selector) => { const node = document.activeElement;
+                    const marked = [node, node.closest('label')].filter(Boolean).map((n) => getComputedStyle(n));
+                    const name = node.name?.split('-').pop() || node.textContent || node.tagName;
+                    return [node.closest(selector) !== null, name,
+                        marked.some((s) => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1.5)]; }""",
+                selector,
+            )
+        )
+        page.keyboard.press("Tab")
+    inside = [(what, ring) for within, what, ring in seen if within]
+    assert [what for what, _ in inside[:4]] == ["option", "sure", "Lock in my prediction", "Show me without predicting"]
+    assert all(ring for _, ring in inside[:4])
+    assert inside[4][0] == "CANVAS", "locked controls are passed over; the picture can still be read"
