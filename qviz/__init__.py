@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         museum,
         pipeline,
         recipes,
+        sequential,
         speed,
         widgets,
     )
@@ -74,6 +75,7 @@ _ROOMS = (
     "museum",
     "pipeline",
     "recipes",
+    "sequential",
     "speed",
     "widgets",
 )
@@ -110,6 +112,7 @@ __all__ = [
     "quantize_model",
     "recipes",
     "rtn",
+    "sequential",
     "speed",
     "widgets",
 ]

@@ -13,87 +13,26 @@ Examples
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import importlib
 import os
-import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._blas import on_one_thread
 from qviz._numba import f32, i32, kernel
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import steps_from_zero
 
 FloatArray = npt.NDArray[np.float32]
-P = ParamSpec("P")
-T = TypeVar("T")
 _LANES = 256  # sums side by side; see `qviz.metrics`
 _CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
-
-
-class _OneThread:
-    """While entered, the OpenBLAS in NumPy's and SciPy's wheels uses one thread; other builds are left alone."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, list[int]()
-
-    @functools.cached_property
-    def _pools(self) -> list[tuple[Callable[[], int], Callable[[int], None]]]:
-        pools = []
-        for name in ("numpy", "scipy"):
-            package = importlib.import_module(name)
-            folder = Path(str(package.__file__)).parent.parent / f"{name}.libs"
-            for path in sorted(folder.glob("*openblas*")):
-                library = ctypes.CDLL(str(path))
-                for suffix in ("", "64_"):
-                    calls = [
-                        getattr(library, f"scipy_openblas_{do}_num_threads{suffix}", None) for do in ("get", "set")
-                    ]
-                    if all(calls):
-                        pools.append((calls[0], calls[1]))
-        return pools  # type: ignore[return-value]
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._before = [get() for get, _ in self._pools]
-                for _, put in self._pools:
-                    put(1)
-            self._users += 1
-
-    def __exit__(self, *problem: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                for (_, put), count in zip(self._pools, self._before, strict=True):
-                    put(count)
-
-
-_one_thread = _OneThread()
-
-
-def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function with BLAS on one thread.
-
-    The matrices of one layer are small: threads cost more than they bring, and a hundred times as much where something
-    else keeps the cores busy. The result then is the same on every machine, too. Use other cores for other layers.
-    """
-
-    @functools.wraps(function)
-    def calm(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _one_thread:
-            return function(*args, **kwargs)
-
-    return calm
 
 
 class ActivationStats:

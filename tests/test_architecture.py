@@ -11,13 +11,14 @@ import qviz
 PACKAGE = Path(qviz.__file__).resolve().parent
 
 # Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
-GROUND = {"errors", "_arrays", "_memory", "_numba", "_simd"}
+GROUND = {"errors", "_arrays", "_blas", "_memory", "_numba", "_simd"}
 TYPES = GROUND | {"formats", "grids", "metrics"}
 FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "llama"}
 ROOMS = {
     "errors": set(),
     "_arrays": {"errors"},
+    "_blas": set(),
     "_memory": set(),
     "_numba": set(),
     "_simd": {"_numba"},

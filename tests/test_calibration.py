@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
+from qviz._blas import _one_thread, on_one_thread
 from qviz.calibration import (
     ActivationStats,
     Collector,
-    _one_thread,
     choose_range,
-    on_one_thread,
     range_errors,
     round_inputs,
 )

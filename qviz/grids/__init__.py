@@ -1,6 +1,21 @@
-"""Grids that weights are rounded onto: evenly spaced ones, and codebooks."""
+"""Grids that weights are rounded onto: evenly spaced ones (`AffineGrid`), and codebooks.
+
+A `Codebook` is a table of levels shared by blocks of weights, each with a scale of its own: `NF4`, `FP4`, `MXFP4`.
+`kmeans` fits one table to all weights, `kmeans_groups` a table to each group (`GroupCodebooks`).
+"""
 
 from qviz.grids.affine import AffineGrid, AffineTensor
-from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, kmeans
+from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, GroupCodebooks, KMeansStep, kmeans, kmeans_groups
 
-__all__ = ["FP4", "MXFP4", "NF4", "AffineGrid", "AffineTensor", "Codebook", "kmeans"]
+__all__ = [
+    "FP4",
+    "MXFP4",
+    "NF4",
+    "AffineGrid",
+    "AffineTensor",
+    "Codebook",
+    "GroupCodebooks",
+    "KMeansStep",
+    "kmeans",
+    "kmeans_groups",
+]

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._blas import on_one_thread
 from qviz._numba import f32, i32, kernel
-from qviz.calibration import ActivationStats, on_one_thread
+from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, steps_from_zero
