@@ -93,6 +93,13 @@ def test_words_are_complete(exhibit):
     assert not re.search("|".join(re.escape(t.name) for t in exhibit.threads), exhibit.symptom + exhibit.story)
 
 
+def test_a_wrong_start_shifts_the_weights():
+    trial = EXHIBITS["ignored-alignment"].trial
+    weight = _material.layer().weight
+    assert (trial.right == weight.astype(np.float16)).all()
+    assert (trial.wrong.ravel()[:-8] == trial.right.ravel()[8:]).all()
+
+
 def test_the_right_answer_has_no_fixed_place():
     assert {e.answer for e in EXHIBITS.values()} == {0, 1, 2, 3}
 

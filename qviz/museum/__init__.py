@@ -25,6 +25,7 @@ _TOUR = (
     "min-sign",
     "q4k-sub-blocks",
     "reversed-dims",
+    "ignored-alignment",
     "zero-point-label",
     "zero-point-borrow",
     "zero-point-missing",

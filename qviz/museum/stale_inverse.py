@@ -54,10 +54,12 @@ def _blind_beats_rtn(rounding):
 
 def _sharp_rest_is_at_rest(rounding):
     weight, H, to_grid = _case(8, 512)
-    twice = iter([to_grid, to_grid])  # round only the first two blocks
+    # round two blocks and leave the others as they are
+    twice = iter([to_grid, to_grid])
     moved = rounding(weight, H, lambda w: next(twice, np.copy)(w))
-    slope = np.abs((moved - weight) @ H)  # of the loss
-    free = slope[:, 2 * BATCH :]  # where a weight is free, it is zero
+    # where a weight is free, the loss has no slope
+    slope = np.abs((moved - weight) @ H)
+    free = slope[:, 2 * BATCH :]
     return free.max() < 1e-6 * slope.max()
 
 

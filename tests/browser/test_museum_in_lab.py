@@ -7,6 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from qviz.museum import EXHIBITS
+
+TOTAL = len(EXHIBITS)
 CELLS = ("from qviz.widgets import BugMuseum", "room = BugMuseum('stale-inverse'); room")
 
 
@@ -48,7 +51,7 @@ def test_an_exhibit_is_diagnosed_by_keyboard(lab, open_notebook, screenshots):
     link = page.locator("[data-panel=plaque] a").first
     assert link.get_attribute("href") == "https://github.com/cactus-compute/cactus/pull/807"
     assert "noopener" in link.get_attribute("rel")
-    assert page.locator(".qviz-readout").last.inner_text().endswith("1 of 15")
+    assert page.locator(".qviz-readout").last.inner_text().endswith(f"1 of {TOTAL}")
 
     # a pixel tells both builds; zooming works
     error = page.locator("[data-panel=error] canvas").first
@@ -86,7 +89,7 @@ def test_every_exhibit_is_drawn(lab, open_notebook):
     assert book.cell_errors() == []
     page, seen = book.page, set()
     story = page.locator("[data-panel=story] .qviz-label p").first
-    for _ in range(15):
+    for turn in range(TOTAL):
         before = story.inner_text()
         seen.add(before)
         page.get_by_role("button", name="Show the answer").click()
@@ -94,8 +97,9 @@ def test_every_exhibit_is_drawn(lab, open_notebook):
         assert page.locator(".qviz-status .qviz-error").count() == 0
         page.get_by_role("button", name="Next exhibit").click()
         book.wait_until(lambda before=before: story.inner_text() != before, "the next exhibit")
-        page.locator("[data-panel=sharp]").wait_for(state="detached")
-    assert len(seen) == 15
+        if turn < TOTAL - 1:  # then comes the first one again, which has been opened
+            page.locator("[data-panel=sharp]").wait_for(state="detached")
+    assert len(seen) == TOTAL
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll(
                   '.qviz-explorer :is(select, input, button, a, [role=img], [role=group])')]
