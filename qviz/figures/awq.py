@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz.errors import WidgetError
+from qviz.figures.tables import TextTable, table
+from qviz.methods.result import MethodResult
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
@@ -297,3 +299,56 @@ def error_bars(
     return ErrorBars(
         tuple(names), texts, unseen / unit[0], seen / unit[1], int(unseen.argmin()), tuple(int(i) for i in marked)
     )
+
+
+def result_table(
+    weight: npt.ArrayLike, heldout: npt.ArrayLike, results: Mapping[str, MethodResult], digits: int = 0
+) -> TextTable:
+    """What methods make of one layer: bits per weight, and the error of the output.
+
+    Parameters
+    ----------
+    weight : array_like (n_out, n_in)
+        As it was before rounding.
+    heldout : array_like (n_tokens, n_in)
+        Inputs that no method saw.
+    results : mapping of str to MethodResult
+        The first one is what the others are compared with.
+    digits : int
+        Decimals of the percentages.
+
+    Returns
+    -------
+    TextTable
+        The error is ‖X·(W − Ŵ)ᵀ‖² / ‖X·Wᵀ‖².
+
+    Raises
+    ------
+    WidgetError
+        No results, or arrays that do not fit together.
+
+    Examples
+    --------
+    >>> from qviz.grids import AffineGrid
+    >>> from qviz.methods import rtn
+    >>> w, x = [[-1.0, 0.2, 0.5, 2.0]], np.eye(4)
+    >>> result_table(w, x, {f"{bits} bits": rtn(w, None, AffineGrid(bits, -1)) for bits in (2, 4)})
+    method  bits per weight  of the output lost  of 2 bits
+    2 bits              6.5  5%                  100%
+    4 bits                9  0%                  3%
+    """
+    w, x = np.asarray(weight, np.float64), np.asarray(heldout, np.float64)
+    if not results or w.ndim != 2 or x.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise WidgetError(
+            f"a weight (n_out, n_in), inputs (tokens, n_in) and results are needed; got {w.shape}, {x.shape}"
+        )
+    if wrong := [name for name, result in results.items() if result.weight.shape != w.shape]:
+        raise WidgetError(f"{wrong[0]} is of another layer: {results[wrong[0]].weight.shape}, expected {w.shape}")
+    whole = float(np.square(x @ w.T).sum()) or 1.0
+    lost = {name: float(np.square(x @ (result.weight - w).T).sum()) / whole for name, result in results.items()}
+    first = next(iter(results))
+    rows = []
+    for name, part in lost.items():
+        share = part / lost[first] if lost[first] else 1.0
+        rows.append((name, round(results[name].bpw, 2), f"{part:.{digits}%}", f"{share:.{digits}%}"))
+    return table(("method", "bits per weight", "of the output lost", f"of {first}"), rows)
