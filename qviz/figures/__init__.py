@@ -13,6 +13,7 @@ from qviz.figures.awq import (
     channel_tracks,
     clip_curve,
     error_bars,
+    result_table,
 )
 from qviz.figures.balance import Balance, balance
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
@@ -118,6 +119,7 @@ __all__ = [
     "quiz",
     "range_curve",
     "range_histogram",
+    "result_table",
     "roofline",
     "round_to_levels",
     "spread_levels",
