@@ -7,6 +7,7 @@ from qviz.widgets.awq import AWQExplorer
 from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
+from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.gptq import GPTQExplorer
 from qviz.widgets.museum import BugMuseum
@@ -26,6 +27,7 @@ __all__ = [
     "BitsExplorer",
     "BlockExplorer",
     "BugMuseum",
+    "CurvatureExplorer",
     "DuelExplorer",
     "GPTQExplorer",
     "InputRangeExplorer",
