@@ -130,7 +130,7 @@ class GPTQExplorer(Explorer):
             if value not in known:
                 raise WidgetError(f"{what} must be one of {', '.join(f'{k:g}' for k in known)} here, got {value!r}")
         if given is None:
-            given, tensor = models.load("tiny"), tensor or "blk.3.attn_v.weight"
+            given, tensor = models.load("tiny"), tensor or "blk.1.attn_output.weight"
         self._model, self._inputs, self._held_out = given, inputs, held_out
         self._caught: dict[str, tuple[Any, Any]] = {}
         self._trouble: QvizError | None = None

@@ -198,7 +198,7 @@ def test_without_arguments_inputs_are_caught_from_the_small_model(monkeypatch):
     monkeypatch.setattr("qviz.widgets.gptq.CALIBRATION", 512)
     monkeypatch.setattr("qviz.widgets.gptq.HELD_OUT", 256)
     shown = GPTQExplorer()
-    assert shown.tensor_name == "blk.3.attn_v.weight"
+    assert shown.tensor_name == "blk.1.attn_output.weight"
     assert "blk.0.attn_norm.weight" not in shown.controls["tensor"].options
     x = llama.linear_inputs(load("tiny"), shown.tensor_name, models.calibration_text(), 512)
     np.testing.assert_allclose(shown.calibration, x, atol=1e-5)
