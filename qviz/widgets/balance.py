@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
 
-from qviz.errors import WidgetError
+from qviz.errors import QvizError, WidgetError
 from qviz.figures.balance import Balance, balance
-from qviz.measure import MethodRow, RecipeRow
+from qviz.measure import MethodRow, RecipeRow, method_table
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -20,6 +22,13 @@ _DAMAGE = {
     "KL divergence": ("kld", "KL divergence from the unquantized model, nats a token"),
     "rise in perplexity": ("delta", "rise in perplexity"),
 }
+
+
+_AT_ONCE = 4  # rows that share one run of the baseline
+
+
+class _StoppedError(Exception):
+    """Measuring was stopped."""
 
 
 class BalanceExplorer(Explorer):
@@ -35,6 +44,9 @@ class BalanceExplorer(Explorer):
         bits per rounded weight.
     budget : float, optional
         To start with; two fifths of the largest unless given.
+    more : sequence of (method, bits, group_size), optional
+        Settings of `qviz.measure.method_table` that a button measures in the background, a few rows at a time; what is
+        measured stays on disk. Of the small model, on 10,000 tokens.
 
     Raises
     ------
@@ -44,14 +56,20 @@ class BalanceExplorer(Explorer):
     Attributes
     ----------
     controls : dict
-        ``budget`` (MiB) and ``damage``.
+        ``budget`` (MiB, or bits) and ``damage``; with `more` also ``measure`` and ``stop``.
     figure : View
         ``figure["balance"]`` is `Balance`.
     """
 
     _layout = "balance"
 
-    def __init__(self, rows: Sequence[RecipeRow] | Sequence[MethodRow], budget: float | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[RecipeRow] | Sequence[MethodRow],
+        budget: float | None = None,
+        *,
+        more: Sequence[tuple[str, int, int]] = (),
+    ) -> None:
         super(Explorer, self).__init__()  # there is no tensor to open
         self.add_class("qviz-explorer")
         self.figure = View()
@@ -61,7 +79,7 @@ class BalanceExplorer(Explorer):
             raise WidgetError("no measured rows to show; make some with qviz.measure.recipe_table()")
         by_bits = isinstance(self._rows[0], MethodRow)
         self._unit = "bits per weight" if by_bits else "MiB"
-        self._sizes = sizes = [row.bpw if isinstance(row, MethodRow) else row.memory / 2**20 for row in self._rows]
+        self._sizes = sizes = self._sizes_of(self._rows)
         start = 0.4 * max(sizes) if budget is None else budget
         low, high = 0.9 * min(sizes), 1.02 * max(sizes)
         self._current: int | None = None
@@ -80,7 +98,77 @@ class BalanceExplorer(Explorer):
                 options=list(_DAMAGE), description="Damage", tooltip="what is drawn upwards"
             ),
         }
-        self._arrange(("budget", "damage"))
+        self._more, self._note = tuple(more), ""
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        if more:
+            self.controls["measure"] = ipywidgets.Button(
+                description=f"Measure all {len(more)}",
+                icon="play",
+                tooltip="every method, width and group size, on this machine: some minutes, once",
+            )
+            self.controls["stop"] = ipywidgets.Button(
+                description="Stop", icon="stop", disabled=True, tooltip="stop measuring; what is measured stays"
+            )
+            self.controls["measure"].on_click(lambda _: self.measure())
+            self.controls["stop"].on_click(lambda _: self.stop())
+        self._arrange(("budget", "damage"), ("measure", "stop"))
+
+    @staticmethod
+    def _sizes_of(rows: Sequence[RecipeRow | MethodRow]) -> list[float]:
+        return [row.bpw if isinstance(row, MethodRow) else row.memory / 2**20 for row in rows]
+
+    def measure(self) -> None:
+        """Measure the rows of `more` in the background; they replace those on show as they come."""
+        self.stop()
+        self._halt = threading.Event()
+        self.controls["measure"].disabled, self.controls["stop"].disabled = True, False
+        self._thread = threading.Thread(target=self._measure, args=(self._halt,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop measuring; what is measured stays."""
+        self._halt.set()
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when nothing is being measured any more."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _measure(self, halt: threading.Event) -> None:
+        found: list[MethodRow] = []
+        told_at = 0.0
+
+        def told(what: str, done: int, total: int) -> None:
+            nonlocal told_at
+            if halt.is_set():
+                raise _StoppedError
+            if time.monotonic() - told_at > 0.5:
+                told_at = time.monotonic()
+                self._note = f"{len(found)} of {len(self._more)} measured; {what}, {done} of {total}"
+                self.update()
+
+        try:
+            for first in range(0, len(self._more), _AT_ONCE):
+                told("next", 0, 1)
+                found += method_table(self._more[first : first + _AT_ONCE], progress=told)
+                self._show_rows(found)
+            self._note = ""
+        except _StoppedError:
+            self._note = f"Stopped: {len(found)} of {len(self._more)} measured. They are kept; measuring goes on there."
+        except QvizError as error:
+            self._note = str(error)
+        self.controls["measure"].disabled, self.controls["stop"].disabled = False, True
+        self.update()
+
+    def _show_rows(self, rows: list[MethodRow]) -> None:
+        """Put other rows on show; the budget stays, its slider reaches over them."""
+        self._rows, self._sizes, self._current = list(rows), self._sizes_of(rows), None
+        slider = self.controls["budget"]
+        with self._silence():
+            slider.min, slider.max = min(slider.min, 0.9 * min(self._sizes)), max(slider.max, 1.02 * max(self._sizes))
+        self.update()
 
     def _react(self, control: ipywidgets.Widget) -> None:
         self._current = None  # a new question: show its answer
@@ -127,8 +215,12 @@ class BalanceExplorer(Explorer):
             self._readouts(rows[plane.current]),
             self._summary(plane),
             (self._table(),),
-            () if plane.best >= 0 else (Status("info", "Nothing fits this budget: a smaller model is needed."),),
+            tuple(Status("info", note) for note in self._notes(plane)),
         )
+
+    def _notes(self, plane: Balance) -> list[str]:
+        tight = [] if plane.best >= 0 else ["Nothing fits this budget: a smaller model is needed."]
+        return [*tight, self._note] if self._note else tight
 
     def _readouts(self, row: RecipeRow | MethodRow) -> tuple[Readout, ...]:
         q = row.quality
@@ -167,11 +259,11 @@ class BalanceExplorer(Explorer):
         for row in self._rows:
             q = row.quality
             rise = f"{q.delta:+.4f} ± {q.delta_se:.4f}".replace("-", "−")
+            speed = "–" if math.isnan(row.tokens_per_second) else f"{row.tokens_per_second:.0f}"
             quality = (f"{q.ppl:.3f}", rise, f"{q.kld:.5f} ± {q.kld_se:.5f}", f"{q.same_top:.2%}")
             if isinstance(row, MethodRow):
-                lines.append((row.recipe, f"{row.bpw:.3f}", *quality, f"{row.seconds:.1f}"))
+                lines.append((row.recipe, f"{row.bpw:.3f}", *quality, f"{row.seconds:.1f}", speed))
                 continue
-            speed = "–" if math.isnan(row.tokens_per_second) else f"{row.tokens_per_second:.0f}"
             published = "–" if row.published is None else f"+{row.published}"
             size = (f"{row.bpw:.3f}", f"{row.memory / 2**20:.2f}")
             lines.append((row.recipe, *size, *quality, speed, published))
@@ -187,7 +279,7 @@ class BalanceExplorer(Explorer):
                 "rise, LLaMA-7B (published)",
             )
         else:
-            columns = ("method", "bits per weight", *measured, "seconds to make")
+            columns = ("method", "bits per weight", *measured, "seconds to make", "tokens/s here")
         return Table("Everything measured", columns, tuple(lines))
 
     def __repr__(self) -> str:

@@ -105,6 +105,34 @@ def test_methods_are_compared_by_true_bits():
     assert "seconds to make" in explorer.figure.scene.tables[0].columns
 
 
+def test_more_rows_are_measured_by_a_button_and_can_be_stopped(monkeypatch):
+    rows = [MethodRow("rtn", 4, 128, 4.16, 0.1, ROWS[1].quality)]
+    more = [("gptq", 3, 64), ("awq", 3, 64), ("rtn", 3, 64), ("Q3_K", 0, 0), ("Q8_0", 0, 0)]
+    asked = []
+
+    def table(settings, progress):
+        asked.extend(settings)
+        progress("scoring", 1, 2)
+        if ("Q8_0", 0, 0) in settings and len(asked) == 5:
+            explorer._halt.set()  # as the button does
+            progress("scoring", 2, 2)
+        return [MethodRow(*s, 3.0 + len(asked) / 10, 1.0, ROWS[2].quality) for s in settings]
+
+    monkeypatch.setattr(qviz.widgets.balance, "method_table", table)
+    explorer = BalanceExplorer(rows, budget=4, more=more)
+    assert explorer.figure["balance"].names == ("rtn 4 bit, 128",)
+    explorer.controls["measure"].click()
+    explorer.wait()
+    assert explorer.figure["balance"].names == ("gptq 3 bit, 64", "awq 3 bit, 64", "rtn 3 bit, 64", "Q3_K")
+    assert "4 of 5 measured" in explorer.figure.scene.status[0].text
+    assert explorer.controls["stop"].disabled
+    explorer.controls["measure"].click()
+    explorer.wait()
+    assert len(explorer.figure["balance"].names) == 5
+    assert not explorer.figure.scene.status
+    assert "measure" not in BalanceExplorer(rows).controls
+
+
 def test_progress_is_told():
     bar = ProgressBar()
     bar("reading", 1, 4)
