@@ -47,6 +47,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "work"
         self.root.mkdir(parents=True)
+        self.progress = folder / "progress.json"  # the student's
         config = folder / "config"
         (config / "labconfig").mkdir(parents=True)
         (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
@@ -63,6 +64,7 @@ class Lab:
             "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
             "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
             "IPYTHONDIR": folder / "ipython",
+            "QVIZ_PROGRESS": self.progress,
         }
         self.log = folder / "server.log"
         with self.log.open("w") as log:
