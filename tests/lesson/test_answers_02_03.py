@@ -12,15 +12,17 @@ def right(id: str) -> str:
     return lesson.question(id).right.text
 
 
-def test_02_2_a_quarter_of_the_range():
+def test_02_2_the_best_width_grows_with_the_bits():
     x = qviz.load("smollm2-slices")["token_embd.weight"].dequantize()
-    shares = np.arange(1, 0.02, -0.01)
-    errors = qviz.calibration.range_errors(x, qviz.AffineGrid(4, 0), shares)
-    best = errors.shares[errors.total.argmin()]
-    assert 0.2 < best < 0.3
-    outside = np.mean((x < 0.25 * x.min()) | (x > 0.25 * x.max()))
-    assert outside < 1 / 200
-    assert right("02.2") == "At about a quarter"
+    best = {}
+    for bits in (4, 8):
+        errors = qviz.calibration.range_errors(x, qviz.AffineGrid(bits, 0), np.arange(1, 0.02, -0.01))
+        best[bits] = errors.shares[errors.total.argmin()]
+    assert 0.2 < best[4] < 0.3
+    assert 0.6 < best[8] < 0.7
+    low, high = best[8] * x.min(), best[8] * x.max()
+    assert np.mean((x < low) | (x > high)) < 1e-4, "a third of the range holds almost none"
+    assert right("02.2") == "About two thirds"
 
 
 def test_02_4_more_than_half_of_the_inputs_become_zero():
