@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,7 @@ from qviz.methods import MethodResult, gptq, obs_factor, rtn
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+from qviz.widgets.view import View
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -255,6 +257,15 @@ class GPTQExplorer(Explorer):
     def _changed(self, change: Any) -> None:
         if change.owner is not self.controls["play"]:  # it moves the column
             super()._changed(change)
+
+    def _message(self, view: View, content: Any, buffers: Any) -> None:
+        steps = isinstance(content, dict) and content.get("event") == "step"
+        if steps and self._problem is None and not self.locked.intersection(_MOVES):
+            # a lock on a switch is none on the pictures: keys and clicks there only move
+            with contextlib.suppress(TypeError, ValueError):
+                self._event(content)
+        else:
+            super()._message(view, content, buffers)
 
     def _event(self, event: dict[str, Any]) -> None:
         if event.get("event") == "step":

@@ -119,6 +119,17 @@ def test_a_click_or_a_key_on_a_picture():
         assert (shown.controls["column"].value, shown.controls["row"].value) == (column, row)
 
 
+def test_a_lock_on_a_switch_leaves_the_pictures_free():
+    shown = explorer()
+    shown.lock("x", "predict first", ["tokens"])
+    shown._message(shown.figure, {"event": "step", "column": 30}, None)
+    assert shown.controls["column"].value == 30
+    assert shown.controls["tokens"].disabled
+    shown.lock("y", "everything")
+    shown._message(shown.figure, {"event": "step", "column": 3}, None)
+    assert shown.controls["column"].value == 30
+
+
 def test_what_the_tiles_say():
     shown = explorer(column=N - 1)
     by = tiles(shown)

@@ -206,7 +206,7 @@ function PullRow(host, view) {
     c.fillStyle = ink.soft;
     c.textAlign = "right";
     c.textBaseline = "middle";
-    for (const value of ticks(-1.1 * pull.limit, 1.1 * pull.limit, 4)) {
+    for (const value of ticks(-1.1 * pull.limit, 1.1 * pull.limit, 6)) {
       const at = Math.round(y(value)) + 0.5;
       c.beginPath();
       c.moveTo(left, at);
