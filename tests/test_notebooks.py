@@ -26,7 +26,7 @@ SLICED = {"00_start_here", "04_ggml_blocks", "05_k_quants", "06_gguf_file"}
 
 MEASURED = {"09_speed"}  # lessons about how long things take
 
-MAX_BYTES = 50_000
+MAX_BYTES = 55_000
 MAX_LINES, MAX_MEDIAN_LINES = 15, 4
 ALLOWED_IMPORTS = {"qviz", "qviz.widgets", "numpy", "pathlib", "tempfile"}
 

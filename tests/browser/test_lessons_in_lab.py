@@ -17,7 +17,7 @@ def test_a_lesson_runs(lab, open_notebook, screenshots, path):
     book.run_all()
     assert book.cell_errors() == []
     explorers = book.page.locator(".jp-OutputArea .qviz-explorer:not(:has([data-layout=score]))")
-    made = sum("Explorer(" in cell for cell in book.code_cells())
+    made = sum("Explorer(" in cell or "BugMuseum(" in cell for cell in book.code_cells())
     book.wait_until(lambda: explorers.count() == made, f"{made} explorers")
     for i in range(made):
         canvases = explorers.nth(i).locator(".qviz canvas, .qviz-cell")
