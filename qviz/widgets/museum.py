@@ -217,7 +217,7 @@ class BugMuseum(Explorer):
             "gap": Panel(
                 gap,
                 "Where they part, column by column",
-                f"{_lines(trial.block, trial.block_name)} The height is the root mean square of the difference, "
+                f"{_lines(trial)}The height is the root mean square of the difference, "
                 f"1 being the size of the weights.",
                 label=_describe(gap.gap, gap.first),
             ),
@@ -329,8 +329,10 @@ def _write(number: Number, value: float) -> str:
         return "not finite"
     if number.kind == "share":
         share = 100 * value
-        return "0 %" if value == 0 else f"{_text.number(share, 3 if share >= 0.1 else 2)} %"
-    return _text.number(value)
+        if 0 < share < 0.001:
+            return "< 0.001 %"
+        return f"{_text.number(share, 3 if share >= 0.1 else 2)} %"
+    return _text.number(value, 3 if abs(value) >= 0.01 else 2)
 
 
 def _describe(gap: Any, first: int) -> str:
@@ -345,8 +347,11 @@ def _describe(gap: Any, first: int) -> str:
     )
 
 
-def _lines(block: int, name: str) -> str:
-    return f"Lines stand {block} columns apart" + ("." if name[0].isdigit() else f": one {name} each.")
+def _lines(trial: museum.Trial) -> str:
+    if trial.block >= trial.right.shape[1]:
+        return ""
+    name = "" if trial.block_name[0].isdigit() else f": one {trial.block_name} each"
+    return f"Lines stand {trial.block} columns apart{name}. "
 
 
 def _capital(text: str) -> str:

@@ -28,7 +28,7 @@ function ColumnGap(host, view) {
     c.strokeStyle = ink.line;
     c.textAlign = "right";
     c.textBaseline = "middle";
-    for (const value of ticks(0, most, 3)) {
+    for (const value of finite.length ? ticks(0, most, 3) : []) {
       const at = Math.round(y(value)) + 0.5;
       c.beginPath();
       c.moveTo(left, at);
