@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qviz import (
         calibration,
+        capstone,
         checkpoints,
         errors,
         figures,
@@ -59,6 +60,7 @@ _HOME = {
 }
 _ROOMS = (
     "calibration",
+    "capstone",
     "checkpoints",
     "errors",
     "figures",
@@ -89,6 +91,7 @@ __all__ = [
     "QTensor",
     "awq",
     "calibration",
+    "capstone",
     "checkpoints",
     "errors",
     "fetch",

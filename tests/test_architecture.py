@@ -36,11 +36,12 @@ ROOMS = {
     "pipeline": WORK,
     "sequential": WORK | {"pipeline"},
     "measure": WORK | {"pipeline", "sequential"},
+    "capstone": WORK | {"pipeline", "sequential", "measure"},
     "museum": WORK,
     "speed": GROUND | {"formats", "llama", "recipes"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
-    "widgets": WORK | {"pipeline", "measure", "museum", "speed", "figures"},
+    "widgets": WORK | {"pipeline", "measure", "capstone", "museum", "speed", "figures"},
     "lesson": WORK | {"pipeline", "figures", "widgets"},
     "cli": WORK | {"pipeline", "sequential", "measure", "lesson"},
 }

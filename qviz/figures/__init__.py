@@ -17,6 +17,17 @@ from qviz.figures.awq import (
 )
 from qviz.figures.balance import Balance, balance
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
+from qviz.figures.capstone import Chooser, chooser
+from qviz.figures.codebook import (
+    LloydCurve,
+    LloydPicture,
+    entropy,
+    huffman_bits,
+    huffman_lengths,
+    lloyd_curve,
+    lloyd_picture,
+    normal_levels,
+)
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.figures.gptq import (
     CursorImage,
@@ -64,6 +75,7 @@ __all__ = [
     "BitMap",
     "BlockLens",
     "ChannelTracks",
+    "Chooser",
     "ClipCurve",
     "CodePair",
     "ColumnGap",
@@ -75,6 +87,8 @@ __all__ = [
     "HexDump",
     "Histogram",
     "LevelSet",
+    "LloydCurve",
+    "LloydPicture",
     "LossRace",
     "MatrixImage",
     "NumberLine",
@@ -95,9 +109,11 @@ __all__ = [
     "bit_map",
     "block_lens",
     "channel_tracks",
+    "chooser",
     "clip_curve",
     "code_pair",
     "column_gap",
+    "entropy",
     "error_bars",
     "error_histogram",
     "error_image",
@@ -109,9 +125,14 @@ __all__ = [
     "hessian_image",
     "hexdump",
     "histogram",
+    "huffman_bits",
+    "huffman_lengths",
     "level_set",
+    "lloyd_curve",
+    "lloyd_picture",
     "loss_race",
     "moved_image",
+    "normal_levels",
     "number_line",
     "pixel_image",
     "psnr",

@@ -7,6 +7,8 @@ from qviz.widgets.awq import AWQExplorer
 from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
+from qviz.widgets.capstone import CapstoneExplorer
+from qviz.widgets.codebook import CodebookExplorer
 from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.gptq import GPTQExplorer
@@ -27,6 +29,8 @@ __all__ = [
     "BitsExplorer",
     "BlockExplorer",
     "BugMuseum",
+    "CapstoneExplorer",
+    "CodebookExplorer",
     "CurvatureExplorer",
     "DuelExplorer",
     "GPTQExplorer",

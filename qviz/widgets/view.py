@@ -47,12 +47,22 @@ class View(anywidget.AnyWidget):
         "gptq.js",
         "calibration.js",
         "photo.js",
+        "capstone.js",
         "ranges.js",
+        "codebook.js",
         "awq.js",
         "museum.js",
     )
     _css = _theme.css() + _read(
-        "view.css", "k_quants.css", "balance.css", "gptq.css", "photo.css", "ranges.css", "awq.css", "museum.css"
+        "view.css",
+        "k_quants.css",
+        "balance.css",
+        "gptq.css",
+        "photo.css",
+        "ranges.css",
+        "codebook.css",
+        "awq.css",
+        "museum.css",
     )
     palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
     frame = traitlets.Bytes().tag(sync=True)
