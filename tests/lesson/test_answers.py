@@ -9,7 +9,7 @@ import qviz
 from qviz import lesson
 from qviz.metrics import sqnr_db
 from qviz.speed import FormatSpeed, Machine
-from qviz.widgets import BlockExplorer, SpeedExplorer, TensorExplorer, trace_search
+from qviz.widgets import BlockExplorer, NumberExplorer, PhotoExplorer, SpeedExplorer, TensorExplorer, trace_search
 
 MODEL = qviz.load("smollm2-slices")
 EMBEDDING = MODEL["token_embd.weight"].rows(0, 1536).dequantize()
@@ -142,3 +142,64 @@ def test_10_3_the_last_step_costs_most(tmp_path):
     steps = {(a, b): kld[b] - kld[a] for a, b in zip(names[::2], names[1::2], strict=True)}
     assert right("10.3") == "From `Q3_K_S` to `Q2_K`"
     assert max(steps, key=steps.get) == ("Q3_K_S", "Q2_K")
+
+
+# -- lessons 01, 07 and 08
+
+
+def test_01_1_pi_in_four_bits():
+    assert right("01.1") == f"{np.rint(np.pi * 15 / 4):.0f}"
+    wrong = [option.text for option in lesson.question("01.1").options if not option.right]
+    assert wrong == [f"{np.floor(np.pi * 15 / 4):.0f}", f"{np.rint(np.pi * 16 / 4):.0f}"]
+    assert NumberExplorer(bits=4).code == 12
+
+
+def test_01_3_dithering_helps_only_the_eye():
+    assert right("01.3") == "Pixels get worse, the photograph from afar much better, the weights' outputs worse"
+    for bits in (1, 2, 3):
+        plain, dithered = (PhotoExplorer(bits=bits, dither=dither).measured for dither in (False, True))
+        assert dithered["photo, PSNR"] < plain["photo, PSNR"]
+        assert dithered["photo, PSNR from afar"] > plain["photo, PSNR from afar"] + 5
+        assert dithered["outputs, relative error"] > plain["outputs, relative error"]
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """A matrix of the small model, inputs to calibrate on, inputs to test on."""
+    model, name = qviz.load("tiny"), "blk.3.attn_q.weight"
+    seen = qviz.llama.linear_inputs(model, name, qviz.models.calibration_text(), n_tokens=2048)
+    unseen = qviz.llama.linear_inputs(model, name, qviz.models.heldout_text(), n_tokens=512)
+    return model[name].dequantize(), seen, unseen
+
+
+def ratios(weight, x, y, method):
+    """Error over that of rounding to nearest: of the weights, on calibration inputs, on others."""
+    grid, stats = qviz.AffineGrid(bits=3, group_size=128), qviz.ActivationStats.from_inputs(x)
+    ours, plain = (f(weight, stats, grid).weight for f in (method, qviz.rtn))
+    of_weights = np.linalg.norm(ours - weight) / np.linalg.norm(plain - weight)
+    return of_weights, *(np.linalg.norm(z @ (ours - weight).T) / np.linalg.norm(z @ (plain - weight).T) for z in (x, y))
+
+
+def test_07_3_weights_farther_outputs_nearer(layer):
+    of_weights, _, of_outputs = ratios(*layer, qviz.gptq)
+    assert right("07.3") == "Weights farther, outputs nearer"
+    assert of_weights > 1 > of_outputs
+
+
+def test_07_5_with_64_tokens_it_fools_itself(layer):
+    weight, x, y = layer
+    _, seen, unseen = ratios(weight, x[:64], y, qviz.gptq)
+    assert weight.shape[1] == 256
+    assert right("07.5") == "Much better on those 64 tokens, but worse on other tokens"
+    assert seen < 0.5
+    assert unseen > 1
+
+
+def test_08_6_few_tokens_settle_one_number_and_not_hundreds():
+    name = "blk.14.attn_q.weight"
+    x, y = qviz.models.captured_inputs()[name]
+    weight = MODEL[name].dequantize()
+    awq, gptq = (ratios(weight, x[:64], y, method) for method in (qviz.awq, qviz.gptq))
+    assert right("08.6") == "GPTQ on those 64, AWQ on held-out ones"
+    assert gptq[1] < awq[1]
+    assert awq[2] < gptq[2]
