@@ -1,6 +1,6 @@
 """Rounding methods: a weight matrix and statistics of its inputs in, a `MethodResult` out."""
 
-from qviz.methods.awq import awq, keep_salient
+from qviz.methods.awq import awq, channel_scale, keep_salient
 from qviz.methods.gptq import gptq
 from qviz.methods.gptq_format import gptq_format
 from qviz.methods.hqq import hqq
@@ -15,6 +15,7 @@ __all__ = [
     "MethodResult",
     "ObsRow",
     "awq",
+    "channel_scale",
     "damping",
     "gptq",
     "gptq_format",

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from qviz._blas import on_one_thread
 from qviz.figures.awq import alpha_curve, channel_tracks, clip_curve, error_bars
 from qviz.grids import AffineGrid
-from qviz.methods import MethodResult, awq, keep_salient, rtn
-from qviz.methods.awq import channel_scale
+from qviz.methods import MethodResult, awq, channel_scale, keep_salient, rtn
 from qviz.widgets import _text
 from qviz.widgets.layers import LayerExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table

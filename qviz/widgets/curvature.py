@@ -14,8 +14,7 @@ from qviz.figures import Window
 from qviz.figures.awq import error_bars
 from qviz.figures.curvature import coupling, seen_by, sight_images
 from qviz.grids import AffineGrid
-from qviz.methods import MethodResult, awq, gptq, rtn
-from qviz.methods.awq import channel_scale
+from qviz.methods import MethodResult, awq, channel_scale, gptq, rtn
 from qviz.widgets import _text
 from qviz.widgets.layers import LayerExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
