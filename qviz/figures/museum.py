@@ -155,7 +155,7 @@ def column_gap(right: FloatArray, wrong: FloatArray, block: int, block_name: str
     Examples
     --------
     >>> found = column_gap(np.float32([[1, -1], [1, 1]]), np.float32([[1, 1], [1, 1]]), 1, "column")
-    >>> found.gap.round(3).tolist(), found.first
+    >>> found.gap.astype(float).round(3).tolist(), found.first
     ([0.0, 1.414], 1)
     """
     if right.ndim != 2 or right.shape != wrong.shape or not right.size:
