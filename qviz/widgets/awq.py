@@ -277,7 +277,7 @@ class AWQExplorer(LayerExplorer):
             Readout("Error of the output", _text.percent(error), "‖X·(W − Ŵ)ᵀ‖² / ‖X·Wᵀ‖², held-out tokens"),
             Readout("Plain rounding", _text.percent(plain), "the same with alpha 0 and no clipping"),
             Readout("What remains of it", _share(error / plain if plain else 1.0), "100 %: nothing gained"),
-            Readout("Largest channel", f"{_text.number(ratio, 2)} × median", "mean |x| of the largest input channel"),
+            Readout("Largest / median", f"{_text.number(ratio, 2)} ×", "mean |x| of the largest input channel"),
             Readout(
                 "Δ′/Δ here",
                 _text.number(float(np.median(growth[:, group])), 3),

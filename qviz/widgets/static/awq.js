@@ -78,7 +78,7 @@ function ChannelTracks(host, view) {
         c.moveTo(left, at);
         c.lineTo(width - right, at);
         c.stroke();
-        c.fillText(number(value, 2, 1e-9), left - 8, at);
+        c.fillText(number(value, 2, 1e-3), left - 8, at);
       }
       c.strokeStyle = ink.soft;
       c.setLineDash([2, 4]);
