@@ -41,6 +41,8 @@ WIDGETS = {
     "BitsExplorer": "widgets.BitsExplorer(embedding, name='token_embd.weight')",
     "BlockExplorer": "widgets.BlockExplorer(model)",
     "BugMuseum": "widgets.BugMuseum('block-index')",
+    "CapstoneExplorer": "widgets.CapstoneExplorer('7B on a phone')",
+    "CodebookExplorer": "widgets.CodebookExplorer(embedding[:128], name='token_embd.weight')",
     "CurvatureExplorer": "widgets.CurvatureExplorer(layer, group_size=64)",
     "DuelExplorer": "widgets.DuelExplorer(max_tokens=8)",
     "GPTQExplorer": "widgets.GPTQExplorer(layer['mine'][0], inputs=x, name='a layer')",

@@ -195,6 +195,12 @@ class Prediction(ipywidgets.VBox):  # type: ignore[misc]
             else f"The controls {self._where} are unlocked."
         )
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/plain" in bundle:
+            bundle["text/plain"] = repr(self)  # whole: where nothing runs, this is the question
+        return bundle
+
     def __repr__(self) -> str:
         choices = " / ".join(option.text for option in self.question.options)
         return f"Prediction {self.question.id}: {self.question.text} ({choices})"

@@ -156,6 +156,7 @@ def test_text_does_not_depend_on_who_runs_it():
     lesson.predict("00.1").answer("a", 80)
     assert repr(lesson.predict("00.1")) == first
     assert first.startswith("Prediction 00.1: You go from 4 bits to 5")
+    assert lesson.predict("00.1")._repr_mimebundle_()["text/plain"] == first, "ipywidgets would cut it short"
     assert "By about 6 dB" in first
 
 
