@@ -1,0 +1,47 @@
+"""The teacher's page says what the notebooks say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from exercises import exercises
+from test_notebooks import LESSONS, LINK
+
+PAGE = Path(__file__).parents[1] / "docs" / "teaching.md"
+ROWS = [[cell.strip() for cell in line.strip("| ").split("|")] for line in PAGE.read_text("utf-8").splitlines()]
+
+
+def head(path: Path) -> tuple[str, str, str]:
+    """Title, minutes and level of a notebook."""
+    first = nbformat.read(path, 4).cells[0].source
+    stamp = re.search(r"\*\*(\d+) minutes · ([●○]{3})", first)
+    assert stamp
+    return first.splitlines()[0], stamp[1], stamp[2]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_table_has_each_lesson_and_its_exercises(path):
+    row = next(row for row in ROWS if row[0][:3] == f"{path.stem[:2]} " and len(row) == 6)
+    _, minutes, level = head(path)
+    assert row[1:3] == [minutes, level]
+    title, minutes, _ = head(next(other for other in exercises() if other.stem == path.stem))
+    assert [cell.lower() for cell in row[3:5]] == [title.partition("Exercises: ")[2].lower(), minutes]
+
+
+def test_memory_was_measured():
+    """For every lesson; what is new since then is for the next run of benchmarks/memory.py."""
+    names = {path.stem.replace("_", " ") for path in LESSONS}
+    rows = [row for row in ROWS if row[0] in names and len(row) == 5]
+    assert len(rows) >= 11
+    for row in rows:
+        peak, resident, own, exercises_peak = map(int, row[1:])
+        assert 50 < own <= resident <= peak
+        assert exercises_peak > 50
+
+
+def test_links_lead_somewhere():
+    for _, url in LINK.findall(PAGE.read_text(encoding="utf-8")):
+        assert url.startswith("https://") or (PAGE.parent / url).exists(), url
