@@ -45,6 +45,11 @@ METHODS: Mapping[str, tuple[str, int, int]] = {
 MAX_TOKENS = 1000
 """Tokens that a choice is scored on."""
 
+CALIBRATION = 2048
+"""Tokens that methods and importance matrices are calibrated on."""
+
+_TOGETHER = 5  # recipes that share a run of the unquantized model
+
 _ROLES = ("attn_v", "ffn_down")
 
 
@@ -199,12 +204,13 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
 def _plan(mission: Mission, choice: Choice) -> dict[str, tuple[int, int, str]]:
     """Tensor -> weights, bytes, format (empty for a method's grid)."""
     if choice.recipe in METHODS:
-        _, bits, group = METHODS[choice.recipe]
+        method, bits, group = METHODS[choice.recipe]
         found = {}
         for c in recipes.plan(*_shapes(mission), "F16"):
             if c.quantized and c.role != "token_embd":
                 grid = AffineGrid(bits, group)
-                found[c.name] = (c.n_weights, grid.nbytes(c.shape), "")
+                order = 4 * c.shape[-1] if method == "gptq" else 0  # g_idx: which group a column belongs to
+                found[c.name] = (c.n_weights, grid.nbytes(c.shape) + order, "")
             else:
                 found[c.name] = (c.n_weights, c.nbytes, str(c.format))
         return found
@@ -309,7 +315,7 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
 _IMPORTANCE: dict[str, dict[str, FloatArray]] = {}
 
 
-def importance(model: Model, progress: Progress | None = None, n_tokens: int = 2048) -> dict[str, FloatArray]:
+def importance(model: Model, progress: Progress | None = None, n_tokens: int = CALIBRATION) -> dict[str, FloatArray]:
     """Mean square of each input of each matrix, on the calibration text; kept for the next choice.
 
     Returns
@@ -384,7 +390,9 @@ def play(
             raise RecipeError(
                 f"{choice}: {choice.recipe} is measured alone, with a cache in F16; leave the rest as it is"
             )
-        (row,) = measure.method_table([METHODS[choice.recipe]], model, max_tokens=max_tokens, progress=progress)
+        (row,) = measure.method_table(
+            [METHODS[choice.recipe]], model, max_tokens=max_tokens, n_tokens=CALIBRATION, progress=progress
+        )
         quality, speed = row.quality, math.nan
     else:
         run = build(model, choice, progress)
@@ -418,7 +426,10 @@ def field(mission: Mission, *, max_tokens: int = MAX_TOKENS, progress: Progress 
     """
     if not mission.measured:
         return [play(mission, Choice(name)) for name in FIELD]
-    rows = measure.recipe_table(_small(), recipes=FIELD, max_tokens=max_tokens, progress=progress)
+    rows: list[measure.RecipeRow] = []
+    for start in range(0, len(FIELD), _TOGETHER):  # a few at a time: what is done stays done if the rest is stopped
+        some = FIELD[start : start + _TOGETHER]
+        rows += measure.recipe_table(_small(), recipes=some, max_tokens=max_tokens, progress=progress)
     found = []
     for row in rows:
         size = sizes(mission, Choice(row.recipe))
@@ -510,8 +521,9 @@ class Verdict:
 def judge(mission: Mission, outcome: Outcome, others: Sequence[Outcome]) -> Verdict:
     """Compare an outcome with every plain recipe.
 
-    A recipe is compared with the cache of the choice: its memory is counted with that cache. What the cache itself
-    costs is in the outcome but not in the others; so a quantized cache is judged a little severely.
+    A recipe is compared with the cache of the choice: its memory is counted with that cache, and what the cache costs
+    is added to its damage. That cost is how much more damage the choice does than the same recipe with a cache in F16:
+    an estimate, since two kinds of damage need not just add up; 0 where the choice is no plain recipe.
 
     Parameters
     ----------
@@ -525,12 +537,17 @@ def judge(mission: Mission, outcome: Outcome, others: Sequence[Outcome]) -> Verd
     -------
     Verdict
     """
+    plain = [o for o in others if o.choice == Choice(outcome.choice.recipe)]
+    alike = outcome.choice == Choice(outcome.choice.recipe, cache=outcome.choice.cache)
+    extra = max(0.0, outcome.damage - plain[0].damage) if plain and alike and outcome.choice.cache != "F16" else 0.0
     swapped = []
     for other in others:
         size = sizes(mission, Choice(other.choice.recipe, cache=outcome.choice.cache))
         speed = size.speed if not mission.measured else other.speed
         swapped.append(
-            Outcome(size.choice, size.disk, size.memory, size.bpw, other.damage, other.error, speed, other.quality)
+            Outcome(
+                size.choice, size.disk, size.memory, size.bpw, other.damage + extra, other.error, speed, other.quality
+            )
         )
     rivals = [o for o in swapped if _clearly_less(o, outcome)]
     better = sorted((o for o in rivals if limits(mission, o, others).all), key=lambda o: o.damage)

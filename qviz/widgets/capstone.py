@@ -103,13 +103,25 @@ class CapstoneExplorer(Explorer):
                 layout=wide,
             ),
             "recipe": ipywidgets.Dropdown(
-                options=names, value=start.recipe, description="Format", tooltip="your choice"
+                options=names,
+                value=start.recipe,
+                description="Format",
+                tooltip="your choice",
+                layout={"width": "190px"},
             ),
             "embedding": ipywidgets.Dropdown(
-                options=parts, value=start.embedding, description="Embedding", tooltip="overrules the recipe"
+                options=parts,
+                value=start.embedding,
+                description="Embedding",
+                tooltip="overrules the recipe",
+                layout={"width": "225px"},
             ),
             "values": ipywidgets.Dropdown(
-                options=parts, value=start.values, description="attn_v, ffn_down", tooltip="overrules the recipe"
+                options=parts,
+                value=start.values,
+                description="attn_v, ffn_down",
+                tooltip="overrules the recipe",
+                layout={"width": "270px"},
             ),
             "cache": ipywidgets.Dropdown(
                 options=capstone.CACHES,
@@ -294,20 +306,21 @@ class CapstoneExplorer(Explorer):
             for s, speed in zip(spans, speeds, strict=True)
         ]
         predicted = float(self.controls["predicted"].value)
+        unit, name = (MIB, "MiB") if mission.measured else (MIB << 10, "GiB")
         return chooser(
             names,
-            [s.memory / MIB for s in spans],
+            [s.memory / unit for s in spans],
             damage,
             kept,
-            budget=mission.memory,
-            size=size.memory / MIB,
+            budget=mission.memory * MIB / unit,
+            size=size.memory / unit,
             predicted=(predicted / _WITHIN, predicted * _WITHIN),
             tries=[
-                (str(v.outcome.choice), v.outcome.memory / MIB, v.outcome.damage)
+                (str(v.outcome.choice), v.outcome.memory / unit, v.outcome.damage)
                 for v in self.verdicts
                 if math.isfinite(v.outcome.damage)
             ],
-            across="MiB to run, weights and KV caches",
+            across=f"{name} to run, weights and KV caches",
             upwards=_damage(mission),
         )
 
