@@ -1,6 +1,6 @@
 """Draw the README's pictures: the real explorers, in a real JupyterLab, photographed.
 
-Run ``python docs/make_pictures.py``. Needs the ``test`` extra and a Chromium on the PATH.
+Run ``python docs/make_pictures.py [NAME ...]``. Needs the ``test`` extra and a Chromium on the PATH.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MODEL = 'import qviz; from qviz.widgets import *; model = qviz.load("smollm2-sli
 EXPLORERS = {
     "bits": 'BitsExplorer(model, "token_embd.weight", bits=4)',
     "block": 'BlockExplorer(model, "blk.0.attn_q.weight")',
-    "tensor": 'TensorExplorer(model, "token_embd.weight", format="Q4_0")',
+    "gptq": "gptq = GPTQExplorer(); gptq.controls['column'].value = 96; gptq",
+    "balance": "BalanceExplorer(qviz.measure.recipe_table(max_tokens=10_000, speed=False))",
 }
 
 
@@ -27,9 +28,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
         lab = Lab(Path(folder))
         try:
-            for name, code in EXPLORERS.items():
+            for name in sys.argv[1:] or EXPLORERS:
+                code = EXPLORERS[name]
                 notebook = NotebookPage(
-                    chromium, lab, lab.notebook(f"{name}.ipynb", MODEL, code), width=1280, height=1400
+                    chromium, lab, lab.notebook(f"{name}.ipynb", MODEL, code), width=1280, height=2200
                 )
                 notebook.run_all()
                 notebook.views(name).wait_for()
