@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,12 +307,23 @@ def _quantize_by_method(
         numbers = {"bytes": result.nbytes, "bpw": result.bpw, "seconds": result.seconds, "notes": list(result.notes)}
         click.echo(json.dumps({**what, "path": str(result.path), "weights": result.n_weights, **numbers}, indent=2))
         return
-    for note in result.notes:
+    for note in _shared(result.notes):
         click.echo(printable(note), err=True)
     _echo(
         f"{sum(t.nbytes for t in model.values()):,} bytes become {result.nbytes:,}; "
         f"{result.bpw:.3f} bits per weight in the layers' matrices"
     )
+
+
+def _shared(notes: Sequence[str]) -> Iterator[str]:
+    """Notes that only differ in the tensor they begin with, once each."""
+    seen: dict[str, list[str]] = {}
+    for note in notes:
+        name, _, text = note.partition(": ") if note.startswith("blk.") else ("", "", note)
+        seen.setdefault(text, []).append(name)
+    for text, names in seen.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {text}" if names[0] else text
 
 
 def _with_bar(work: Callable[[Any], Any]) -> Any:

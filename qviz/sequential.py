@@ -410,7 +410,7 @@ def _integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> 
             matrices.append(_matrix(codes, scales, zeros, result.g_idx, grid))
         notes = result.notes
         if method == "awq" and not foldable:
-            notes = (*notes, "heads share their values, so no channel scale can be folded into attn_v: rounded without")
+            notes = (*notes, "heads share their values, so no channel scale can be folded into attn_v; rounded without")
         return _Found(matrices, result.equivalence_scale if foldable else None, notes)
 
     return _Rule(f"{method} {grid.bits} bit", method != "rtn", rounded)
@@ -632,8 +632,8 @@ def _refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:
 
 
 def _kept_dtype(tensor: QTensor) -> np.dtype[Any]:
-    """Of what stays: float16 where the model has no more, else float32."""
-    return np.dtype(np.float16 if tensor.format == "F16" else np.float32)
+    """Of what stays: float32 for F32, and for BF16 with its range; else float16, as matrices usually are."""
+    return np.dtype(np.float32 if tensor.format in ("F32", "BF16") else np.float16)
 
 
 def pack_model(

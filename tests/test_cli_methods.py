@@ -117,6 +117,11 @@ def test_refusals_are_one_line(run, source, tmp_path, monkeypatch, arguments, me
     assert list(tmp_path.iterdir()) == []
 
 
+def test_notes_are_said_once_for_all_layers():
+    notes = ["blk.0.attn_output.weight: rounded without", "blk.1.attn_output.weight: rounded without", "beware: v1"]
+    assert list(cli._shared(notes)) == ["blk.0.attn_output.weight and 1 more: rounded without", "beware: v1"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_polite_kill_cleans_up(source, tmp_path):
     code = """
