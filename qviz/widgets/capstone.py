@@ -17,7 +17,7 @@ from qviz.widgets.progress import ProgressBar
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
 
-_AS_IS = "as the recipe says"
+_AS_IS = "by the recipe"
 _FORMATS = ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 _SURE = (0.5, 0.7, 0.9)
 _WITHIN = 2.0  # a prediction is right within this factor
@@ -114,14 +114,14 @@ class CapstoneExplorer(Explorer):
                 value=start.embedding,
                 description="Embedding",
                 tooltip="overrules the recipe",
-                layout={"width": "225px"},
+                layout={"width": "205px"},
             ),
             "values": ipywidgets.Dropdown(
                 options=parts,
                 value=start.values,
                 description="attn_v, ffn_down",
                 tooltip="overrules the recipe",
-                layout={"width": "270px"},
+                layout={"width": "250px"},
             ),
             "cache": ipywidgets.Dropdown(
                 options=capstone.CACHES,
@@ -276,7 +276,7 @@ class CapstoneExplorer(Explorer):
                 ("level", "keeps all limits"),
                 ("soft", "does not"),
                 ("ok", "worth choosing"),
-                ("weight", "your choice, your prediction, your tries"),
+                ("weight", "yours"),
             ),
             self._summary(mission, size, tries),
         )
@@ -403,7 +403,8 @@ class CapstoneExplorer(Explorer):
             said.append("Nothing was left on the table: no plain recipe keeps the limits and does clearly less damage.")
         if verdict.dominated_by:
             names = ", ".join(rival.choice.recipe for rival in verdict.dominated_by[-3:])
-            said.append(f"Never worth choosing: {names} is no larger and does clearly less damage.")
+            verbs = ("is", "does") if len(verdict.dominated_by) == 1 else ("are", "do")
+            said.append(f"Never worth choosing: {names} {verbs[0]} no larger and {verbs[1]} clearly less damage.")
         earlier = [v for v in self.verdicts if v is not verdict and v.limits.all]
         if earlier and not broken:
             best_try = min(earlier, key=lambda v: v.outcome.damage)

@@ -139,7 +139,8 @@ function Chooser(host, view) {
     if (tries.length) place(...tries[tries.length - 1], ink.weight);
     const front = new Set(plane.front);
     const rank = (i) => (i === plane.best ? 0 : front.has(i) ? 1 : 2);
-    for (const i of shown.sort((a, b) => rank(a) - rank(b))) place(plane.names[i], x(plane.sizes[i]), y(plane.damage[i]), ink.ink);
+    const last = plane.tries[plane.tries.length - 1]; // its name stands there already
+    for (const i of shown.filter((i) => plane.names[i] !== last).sort((a, b) => rank(a) - rank(b))) place(plane.names[i], x(plane.sizes[i]), y(plane.damage[i]), ink.ink);
     if (!shown.length) {
       c.textAlign = "center";
       c.fillStyle = ink.soft;
