@@ -42,7 +42,7 @@ METHODS: Mapping[str, tuple[str, int, int]] = {
 }
 """Names as download pages have them, and what they stand for: method, bits, group size."""
 
-MAX_TOKENS = 1000
+MAX_TOKENS = 500
 """Tokens that a choice is scored on."""
 
 CALIBRATION = 2048

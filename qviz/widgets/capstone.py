@@ -331,7 +331,10 @@ class CapstoneExplorer(Explorer):
             else "published for LLaMA-7B in ggml-org/llama.cpp#1684 and #2094; it shows once you have chosen"
         )
         cache = _text.plural(mission.chats, "conversation")
-        return f"Damage: {what}. Memory holds the weights, and keys and values of {cache} of {mission.context} tokens."
+        kind = str(self.controls["cache"].value)
+        other = "" if kind == "F16" else f" Points: memory with a cache in {kind}, damage with one in F16."
+        holds = f"Memory holds the weights, and keys and values of {cache} of {mission.context} tokens."
+        return f"Damage: {what}. {holds}{other}"
 
     def _readouts(
         self, mission: Mission, size: Outcome, tries: list[tuple[Verdict, float, float, int]]
@@ -340,7 +343,7 @@ class CapstoneExplorer(Explorer):
         speed = latest.speed if latest is not None else size.speed
         rate = f"{_text.number(speed)} tokens/s" if math.isfinite(speed) else "not measured"
         damage = latest.damage if latest is not None else math.nan
-        error = f" ± {_text.number(latest.error, 1)}" if latest is not None and math.isfinite(latest.error) else ""
+        error = f", ± {_text.number(latest.error, 1)}" if latest is not None and math.isfinite(latest.error) else ""
         score = _brier(tries)
         return (
             Readout("On disk", _text.size(size.disk), f"of {_text.size(int(mission.disk * MIB))}; the tensors"),
@@ -351,9 +354,7 @@ class CapstoneExplorer(Explorer):
                 rate,
                 "measured here" if mission.measured else f"bytes a token at {mission.bandwidth / 1e9:.0f} GB/s",
             ),
-            Readout(
-                "Damage", f"{_text.number(damage, 2)}{error}" if math.isfinite(damage) else "hidden", _damage(mission)
-            ),
+            Readout("Damage", _text.number(damage, 2) if math.isfinite(damage) else "hidden", _damage(mission) + error),
             Readout(
                 "Predictions",
                 f"{sum(_hit(v, p) for v, p, *_ in tries)} of {len(tries)}",
