@@ -173,3 +173,9 @@ def test_lessons_import_only_the_public_face():
                 for name in re.findall(r"^\s*(?:from|import)\s+(qviz[\w.]*)", cell.source, re.MULTILINE):
                     inner = name.split(".")[1:]
                     assert not any(part.startswith("_") for part in inner), f"{path}: {name} is private"
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by name; a second one of the same name is not collected when all run together."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names))

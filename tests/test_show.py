@@ -1,4 +1,4 @@
-"""`qviz show`: which process it starts; what that shows is for tests/browser/test_show.py."""
+"""`qviz show`: which process it starts; what that shows is for tests/browser/test_show_in_voila.py."""
 
 import sys
 from pathlib import Path
