@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._blas import on_one_thread
 from qviz._numba import (
     bits_float,
     f32,
@@ -374,15 +375,26 @@ class Linear:
             for t in range(n_tokens):
                 multiply_one(Activations(given.x[t : t + 1]), (self,), (out[t],))
             return out
-        rounded = given.rounded(self.width)
+        self._many(given.rounded(self.width), out)
+        return out
+
+    @on_one_thread
+    def _many(self, rounded: FloatArray, out: FloatArray) -> None:
+        """``out = rounded @ weight.T``: each core decodes a part of a tile, then multiplies a part of the tokens."""
         step = max(1, _TILE // self.n_in)
         tile = _scratch.array(min(step, self.n_out), self.n_in)
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
-            weights = tile[: part.shape[0]]
-            in_parallel(len(weights), lambda a, b, p=part, w=weights: p.rows(a, b).dequantize(w[a:b]))  # type: ignore[misc]
-            np.matmul(rounded, weights.T, out=out[:, start : start + part.shape[0]])
-        return out
+            weights, into = tile[: part.shape[0]], out[:, start : start + part.shape[0]]
+
+            def decode(a: int, b: int, part: QTensor = part, weights: FloatArray = weights) -> None:
+                part.rows(a, b).dequantize(weights[a:b])
+
+            def multiply(a: int, b: int, weights: FloatArray = weights, into: FloatArray = into) -> None:
+                np.matmul(rounded[a:b], weights.T, out=into[a:b])
+
+            in_parallel(len(weights), decode)
+            in_parallel(len(rounded), multiply)
 
 
 def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz._blas import on_one_thread
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.llama import _ops
@@ -271,6 +272,7 @@ class Llama:
         ids = self._checked(np.atleast_2d(np.asarray(windows)))
         return self._embed(ids.reshape(-1)).reshape(*ids.shape, -1)
 
+    @on_one_thread
     def layer(self, i: int, x: FloatArray) -> FloatArray:
         """What layer `i` makes of the residual stream of independent windows: the forward pass, one layer at a time.
 
@@ -306,6 +308,7 @@ class Llama:
         in_parallel(len(x), lambda a, b: _ops.rms_norm(x[a:b], gain, eps, out[a:b]))
         return out
 
+    @on_one_thread
     def _hidden(
         self, ids: npt.NDArray[np.int64], cache: KVCache | None, first: int = 0, last: int | None = None
     ) -> Any:
@@ -358,20 +361,20 @@ class Llama:
         c = self.config
         n, t = q.shape[:2]
         q = np.ascontiguousarray(q.transpose(0, 2, 1, 3)) * np.float32(c.head_size**-0.5)
-        q = q.reshape(n, c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
-        k, v = (x.reshape(n, -1, c.n_head_kv, 1, c.head_size).transpose(0, 2, 3, 1, 4) for x in (k, v))
+        q = q.reshape(n * c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
+        k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).swapaxes(1, 2) for x in (k, v))
+        k, v = (x.reshape(len(q), 1, -1, c.head_size) for x in (k, v))
         mixed = np.empty_like(q)
-        for begin in range(0, t, _QUERIES):
-            end = min(begin + _QUERIES, t)
-            seen = start + end  # no key behind these is seen by any of the queries
-            scores = np.matmul(q[..., begin:end, :], k[..., :seen, :].swapaxes(-1, -2))
-            flat = scores.reshape(-1, end - begin, seen)
 
-            def soften(a: int, b: int, flat: FloatArray = flat, first: int = start + begin) -> None:
-                _ops.causal_softmax(flat[a:b], first)
+        def work(a: int, b: int) -> None:
+            for begin in range(0, t, _QUERIES):
+                end = min(begin + _QUERIES, t)
+                seen = start + end  # no key behind these is seen by any of the queries
+                scores = np.matmul(q[a:b, :, begin:end], k[a:b, :, :seen].swapaxes(-1, -2))
+                _ops.causal_softmax(scores.reshape(-1, end - begin, seen), start + begin)
+                np.matmul(scores, v[a:b, :, :seen], out=mixed[a:b, :, begin:end])
 
-            in_parallel(len(flat), soften, least=1)
-            np.matmul(scores, v[..., :seen, :], out=mixed[..., begin:end, :])
+        in_parallel(len(q), work, least=1)
         return np.ascontiguousarray(mixed.reshape(n, c.n_head, t, c.head_size).transpose(0, 2, 1, 3))
 
     def _one_by_one(self, ids: npt.NDArray[np.int64], cache: KVCache) -> FloatArray:

@@ -1,7 +1,9 @@
 """Perplexity and its companions against the same definitions written out in NumPy."""
 
+import hashlib
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,41 @@ def test_every_figure(tiny, rounded, text):
     assert abs(found.same_top - same) <= 2 / n
     assert found.same_top_se == pytest.approx(math.sqrt(same * (1 - same) / (n - 1)), rel=0.02)
     assert found.delta_se < found.ppl_se / 3  # paired: what both find hard drops out
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "perplexity.json").read_text(encoding="utf-8"))
+
+
+def test_the_golden_figures_are_of_these_files(tiny):
+    """llama.cpp evaluated this very model and text; after a change of either, make_perplexity.py must run again."""
+    assert hashlib.sha256(tiny.model.path.read_bytes()).hexdigest() == GOLDEN["model"]
+    assert hashlib.sha256(qviz.models.heldout_text().encode()).hexdigest() == GOLDEN["text"]
+
+
+def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
+    """Eleven recipes on 5080 tokens.
+
+    Where weights are F16 only the order of float sums differs: logits agree to 0.008 (their deviation is 3.5). Where
+    activations are rounded to int8, such a difference moves one of them over a rounding boundary now and then, and the
+    next layers with it: logits then differ by 0.02 to 0.03 on average, in both directions. Over 5080 tokens that leaves
+    less than 0.001 of the perplexity, and 0.02 of the divergence. First choices differ at one token in fifty or so; the
+    difference of their two counts then has a standard error of 0.002, of which four are allowed.
+    """
+    runs = {"F16": tiny}
+    for recipe in GOLDEN["found"]:
+        if recipe != "F16":
+            qviz.quantize_model(tiny.model.path, tmp_path / f"{recipe}.gguf", recipe)
+            runs[recipe] = Llama(qviz.load(tmp_path / f"{recipe}.gguf"))
+    text, n_ctx = qviz.models.heldout_text(), GOLDEN["n_ctx"]
+    found = compare(runs, text, tiny, n_ctx=n_ctx, max_tokens=GOLDEN["tokens"])
+    assert len(found) >= 10
+    for recipe, theirs in GOLDEN["found"].items():
+        ours = found[recipe]
+        assert ours.n_tokens == GOLDEN["tokens"]
+        exact = recipe == "F16"
+        assert ours.ppl == pytest.approx(theirs["ppl"], rel=1e-4 if exact else 1e-3), recipe
+        assert ours.kld == pytest.approx(theirs["kld"], rel=0.02, abs=1e-6), recipe
+        assert ours.same_top == pytest.approx(theirs["same_top"], abs=0.008), recipe
 
 
 def test_a_model_against_itself(tiny, text):
