@@ -127,7 +127,7 @@ def _nibble_dots(rows, codes, out, times):  # type: ignore[no-untyped-def]
         out[k % out.size] += simd.total(simd.add_scaled(simd.no_floats(), words, one, f32(1)))
 
 
-def measure_machine(*, megabytes: int = 256, seconds: float = 0.4, progress: Progress | None = None) -> Machine:
+def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Progress | None = None) -> Machine:
     """Measure the two numbers that the roofline is made of.
 
     Parameters

@@ -106,6 +106,6 @@ def test_a_choice_is_carried_out(lab, open_notebook, screenshots):
     assert book.pixels(canvas) != hidden
     assert "Q2_K" in canvas.get_attribute("aria-label")
     view.locator(".qviz-data summary").click()
-    assert view.locator("tbody tr").count() == 15 + 1
+    book.wait_until(lambda: view.locator("tbody tr").count() == 15 + 1, "the table")
     in_the_dark(book, "capstone", canvas, screenshots)
     assert book.problems == []
