@@ -432,8 +432,10 @@ class CapstoneExplorer(Explorer):
         for name in capstone.FIELD:
             size = capstone.sizes(mission, Choice(name, cache=choice.cache))
             found = known.get(name)
-            damage = _text.number(found.damage, 2) if found is not None else "hidden"
-            rows.append((name, f"{size.bpw:.2f}", f"{size.disk / MIB:.2f}", f"{size.memory / MIB:.2f}", damage))
+            exact = "g" if not mission.measured else ".2g"  # what was published is quoted, digit for digit
+            damage = f"{found.damage:{exact}}" if found is not None else "hidden"
+            sizes = (f"{n / MIB:,.0f}" if n >= 1000 * MIB else f"{n / MIB:.2f}" for n in (size.disk, size.memory))
+            rows.append((name, f"{size.bpw:.2f}", *sizes, damage))
         columns = ("format", "bits per weight", "MiB on disk", f"MiB to run, {choice.cache} cache", _damage(mission))
         tables = [Table("All plain recipes", columns, tuple(rows))]
         if self.verdicts:

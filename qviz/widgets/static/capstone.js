@@ -58,7 +58,7 @@ function Chooser(host, view) {
     c.stroke();
     const wide = c.measureText("budget").width;
     c.textAlign = wall + wide + 12 < width - right ? "left" : "right";
-    c.fillText("budget", wall + (c.textAlign === "left" ? 6 : -6), top + 4);
+    c.fillText("budget", wall + (c.textAlign === "left" ? 6 : -6), base - 18);
 
     // sizes stand at the foot, whether their damage is known or not
     plane.names.forEach((_, i) => {
