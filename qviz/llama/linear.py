@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -401,7 +402,7 @@ def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[F
     """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
     for linear in linears:
         token.codes(linear.width) if linear.width > _HALF else token.rounded(linear.width)
-    shares = _THREADS if sum(linear.n_out * linear.n_in for linear in linears) >= _WORTH else 1
+    shares = _THREADS if sum(linear.n_out * linear.n_in for linear in linears) >= _worth_sharing() else 1
 
     def work(first: int, stop: int) -> None:
         for share in range(first, stop):
@@ -411,7 +412,18 @@ def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[F
     in_parallel(shares, work, least=1)
 
 
-_WORTH = 1 << 19  # weights below which waking another core costs more than it saves
+@cache
+def _worth_sharing() -> float:
+    """Weights below which waking another core costs more than it saves; on virtual machines that can be millions.
+
+    A core goes through about ten weights in a nanosecond, and two of them save half of that.
+    """
+    spans = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        in_parallel(_THREADS, lambda first, stop: None, least=1)
+        spans.append(time.perf_counter() - begun)
+    return 2 * 10e9 * float(np.median(spans))
 
 
 class _Scratch(threading.local):
