@@ -339,6 +339,7 @@ def measure_formats(
         nbytes = copies[0].weight.blocks.nbytes
         span = statistics.median(times), min(times), max(times)
         found.append(FormatSpeed(fmt.name, (rows, columns), tokens, nbytes, *span, len(times)))
+        del copies  # or they would stay while the next format's are made
     _tell(progress, "formats", len(chosen), len(chosen))
     return tuple(found)
 
