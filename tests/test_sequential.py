@@ -193,7 +193,10 @@ def unpacked(tensors, name, awq, v1):
     """The weight of a module as its users' kernels read it, word by word; 4 bits."""
     qweight, qzeros = tensors[f"{name}.qweight"].view(np.uint32), tensors[f"{name}.qzeros"].view(np.uint32)
     scales = tensors[f"{name}.scales"].astype(np.float32)
-    nibble = lambda words: np.stack([words >> np.uint32(4 * k) & np.uint32(15) for k in range(8)], -1).astype(np.int32)  # noqa: E731
+
+    def nibble(words: np.ndarray) -> np.ndarray:
+        return np.stack([words >> np.uint32(4 * k) & np.uint32(15) for k in range(8)], -1).astype(np.int32)
+
     if awq:
         order = [0, 4, 1, 5, 2, 6, 3, 7]  # of AutoAWQ's reader
         codes = nibble(qweight)[..., order].reshape(len(qweight), -1)

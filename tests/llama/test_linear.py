@@ -103,8 +103,9 @@ def test_parts_cover_everything_once():
         assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
 
 
-def test_many_callers_share_the_helpers():
+def test_many_callers_share_the_helpers(monkeypatch):
     """Whoever finds them busy works alone: a product is whole all the same."""
+    monkeypatch.setattr("qviz.llama.linear._worth_sharing", lambda: 0)  # what it says depends on the machine
     linear = Linear(qviz.quantize(RNG.standard_normal((2048, N_IN)).astype(np.float32), "Q4_0"))
     x = RNG.standard_normal((1, N_IN)).astype(np.float32)
     want, got = linear(x), []
