@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 # nobody's own progress is read or written by a test
-os.environ["QVIZ_PROGRESS"] = os.path.join(tempfile.mkdtemp(prefix="qviz-progress-"), "progress.json")  # noqa: PTH118
+os.environ["QVIZ_PROGRESS"] = str(Path(tempfile.mkdtemp(prefix="qviz-progress-")) / "progress.json")
