@@ -42,7 +42,7 @@ def _numba() -> Any:
             importlib.import_module("numba.np.arraymath")
         finally:
             del sys.modules[blas]
-    _ = simd.__doc__  # imports it: vectors that register while a kernel is being typed would come too late
+    _ = simd.__doc__, native.__doc__  # imports them: what registers while a kernel is being typed would come too late
     return numba
 
 
@@ -86,6 +86,13 @@ class Kernel:
         signature = tuple(map(_numba().typeof, args))
         self.compiled.compile(signature)
         return self.compiled.overloads[signature].entry_point
+
+    def address(self, *args: Any) -> int:
+        """Where the compiled function for arguments of these types begins, for `qviz._native.multiply`."""
+        signature = tuple(map(_numba().typeof, args))
+        self.compiled.compile(signature)
+        result = self.compiled.overloads[signature]
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 def kernel(function: Any) -> Kernel:
@@ -136,6 +143,9 @@ def _on_first_use(name: str) -> ModuleType:
 
 simd = _on_first_use("qviz._simd")
 """Explicit vectors for kernels; imports numba, so late."""
+
+native = _on_first_use("qviz._native")
+"""Shared words and calls by address for kernels; imports numba, too."""
 
 
 @kernel

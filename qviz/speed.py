@@ -25,7 +25,8 @@ from qviz._numba import f32, half_bits, i32, kernel, loose_kernel, simd
 from qviz.errors import FormatError, NotEncodableError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
-from qviz.llama.linear import Activations, Linear, in_parallel, multiply_one
+from qviz.llama._team import cores, in_parallel
+from qviz.llama.linear import Activations, Linear, multiply_one
 from qviz.recipes import get_architecture
 
 Progress = Callable[[str, int, int], object]
@@ -144,7 +145,7 @@ def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Pro
     Machine
     """
     rng = np.random.default_rng(0)
-    threads = _threads()
+    threads = cores()
     words = np.ones(max(1, megabytes) << 17, np.uint64)  # written, so that every page is there
     sums = np.zeros(8 * threads, np.uint64)
     share = words.size // threads
@@ -169,13 +170,6 @@ def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Pro
         rates.append(amount / min(_times(run, seconds)))
     _tell(progress, "machine", len(work), len(work))
     return Machine(rates[0], rates[1], max(rates[2:]), threads, words.nbytes)
-
-
-def _threads() -> int:
-    """How many parts `in_parallel` makes of enough work."""
-    parts: list[int] = []
-    in_parallel(1 << 10, lambda a, b: parts.append(a), least=1)
-    return len(parts)
 
 
 def _each(a: int, b: int, work: Callable[[int], object]) -> None:

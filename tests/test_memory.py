@@ -1,11 +1,11 @@
 """Recycled buffers: never one that somebody still holds."""
 
 import gc
+import threading
 
 import numpy as np
 
-from qviz import _memory
-from qviz._memory import empty
+from qviz._memory import ALIGNMENT, Spares, empty, passing, spares
 
 
 def test_large_arrays_are_aligned():
@@ -44,6 +44,37 @@ def test_little_is_held_back():
     arrays = [empty((1 << 24,), np.float32) for _ in range(5)]
     del arrays
     gc.collect()
-    assert sum(owner.nbytes for owner in _memory._spares) <= 2 * (_memory._LARGEST + _memory.ALIGNMENT)
-    huge = empty((_memory._LARGEST // 4 + 1,), np.float32)
-    assert all(not np.shares_memory(huge, owner) for owner in _memory._spares)
+    assert sum(owner.nbytes for owner in spares.owners) <= 2 * (spares.largest + ALIGNMENT)
+    huge = empty((spares.largest // 4 + 1,), np.float32)
+    assert all(not np.shares_memory(huge, owner) for owner in spares.owners)
+
+
+def test_the_longest_unused_buffer_goes_first():
+    few = Spares(2, 1 << 10, 1 << 20)
+    a, b = few.empty((1 << 12,), np.uint8), few.empty((1 << 14,), np.uint8)
+    first, second = a.ctypes.data, b.ctypes.data
+    del a, b
+    assert few.empty((1 << 12,), np.uint8).ctypes.data == first
+    few.empty((1 << 16,), np.uint8)  # a third: the second one goes
+    assert [owner.nbytes > 1 << 14 for owner in few.owners] == [False, True]
+    assert few.empty((1 << 12,), np.uint8).ctypes.data == first
+    assert second
+
+
+def test_threads_do_not_share_what_they_pass_on():
+    """Each has buffers of its own, so that none waits for the others."""
+    found = []
+
+    def take():
+        array = passing((1 << 18,))
+        found.append((array, array.ctypes.data))
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    take()
+    assert len({address for _, address in found}) == 4
+    address = found.pop()[1]
+    assert passing((1 << 18,)).ctypes.data == address

@@ -163,3 +163,22 @@ def test_widen_halves():
         for at in range(0, 1 << 16, 8):
             function(bits, at, got[at : at + 8])
         assert np.array_equal(got, want, equal_nan=True)
+
+
+def test_through_halves():
+    """Every float16, what lies between two of them and just beside that, and bits at random."""
+    vector, twin = calls("through_halves", "x, at, out")
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        middles = (halves[:-1] + halves[1:]) / 2
+    x = np.concatenate([halves, middles, np.nextafter(middles, f32(0)), np.nextafter(middles, f32(np.inf))])
+    x = np.concatenate([x, random_bits(1 << 16)])[: -(3 * ((1 << 16) - 1) % 8) or None]
+    a, b = np.empty_like(x), np.empty_like(x)
+    for at in range(0, x.size, 8):
+        vector(x, at, a)
+        twin(x, at, b)
+    numbers = ~np.isnan(x)
+    assert np.array_equal(a.view(np.uint32)[numbers], b.view(np.uint32)[numbers])
+    assert np.isnan(a[~numbers]).all()
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert np.array_equal(b[numbers], x[numbers].astype(np.float16).astype(np.float32))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, i32, kernel, loose_kernel, simd, specialise
+from qviz._numba import f32, half_float, i32, kernel, loose_kernel, simd
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.12194440e-4)
 
@@ -123,64 +123,55 @@ def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
         kld[t], same_top[t] = total, best == ours
 
 
-@kernel
-def _take_floats(row, at, out):  # type: ignore[no-untyped-def]
-    for i in range(out.size):
-        out[i] = row[at + i]
-
-
-@kernel
-def _take_halves(row, at, out):  # type: ignore[no-untyped-def]
-    for i in range(0, out.size, 8):
-        simd.widen_halves(row, at + i, out[i : i + 8])
-
-
 @loose_kernel
-def _attend(q, keys, values, n_head_kv, scores, out):  # type: ignore[no-untyped-def]
-    """Template: one new token against the cache, each key and value read once for all query heads that share it.
+def attend(q, keys, values, at, scores, out):  # type: ignore[no-untyped-def]
+    """One new token against the cache: query heads that share a key head, each key and value read once for all.
 
     Parameters
     ----------
-    q, out : float32 arrays (n_head, head_size)
-    keys, values : arrays (length, n_head_kv * head_size)
-    n_head_kv : int
-    scores : float32 array (n_head, length)
+    q, out : float32 arrays (n_heads, head_size)
+    keys, values : uint16 arrays (length, width)
+        Bits of float16; the head's begin at column `at`.
+    scores : float32 array (n_heads, at least length)
         Scratch.
     """
-    n_head, head = q.shape
+    n_heads, head = q.shape
     length = keys.shape[0]
-    share = n_head // n_head_kv
     scale = f32(1) / np.sqrt(f32(head))
     part = np.empty(head, np.float32)
-    for g in range(n_head_kv):
-        for j in range(length):
-            _take(keys[j], g * head, part)
-            for h in range(g * share, g * share + share):
-                total = f32(0)
-                for i in range(head):
-                    total += q[h, i] * part[i]
-                scores[h, j] = total * scale
-        for h in range(g * share, g * share + share):
-            row = scores[h]
-            top = row[0]
-            for j in range(length):
-                top = max(top, row[j])
+    for j in range(length):
+        _widen(keys[j], at, part)
+        for h in range(n_heads):
             total = f32(0)
-            for j in range(length):
-                row[j] = exp(row[j] - top)
-                total += row[j]
-            for j in range(length):
-                row[j] /= total
             for i in range(head):
-                out[h, i] = f32(0)
+                total += q[h, i] * part[i]
+            scores[h, j] = total * scale
+    for h in range(n_heads):
+        row = scores[h]
+        top = row[0]
         for j in range(length):
-            _take(values[j], g * head, part)
-            for h in range(g * share, g * share + share):
-                p = scores[h, j]
-                for i in range(head):
-                    out[h, i] += p * part[i]
+            top = max(top, row[j])
+        total = f32(0)
+        for j in range(length):
+            row[j] = exp(row[j] - top)
+            total += row[j]
+        for j in range(length):
+            row[j] /= total
+        for i in range(head):
+            out[h, i] = f32(0)
+    for j in range(length):
+        _widen(values[j], at, part)
+        for h in range(n_heads):
+            p = scores[h, j]
+            for i in range(head):
+                out[h, i] += p * part[i]
 
 
-_take = _take_floats
-attend_floats = specialise(_attend, "attend_floats", _take=_take_floats)
-attend_halves = specialise(_attend, "attend_halves", _take=_take_halves)
+@kernel
+def _widen(row, at, out):  # type: ignore[no-untyped-def]
+    """Float16 bits from `at` on -> float32."""
+    whole = out.size // 8 * 8
+    for i in range(0, whole, 8):
+        simd.widen_halves(row, at + i, out[i : i + 8])
+    for i in range(whole, out.size):
+        out[i] = half_float(row[at + i])

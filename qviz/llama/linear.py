@@ -5,20 +5,18 @@ Two ways to the same product, as in ggml:
 - **few tokens** (generation): activations are rounded to int8, blocks of codes meet them in integer dot products, and
   scales come in once a block. The matrix is read once, in the form it has in the file: this is what makes fewer bytes
   faster.
-- **many tokens** (a prompt, a perplexity run): each tile of the matrix is decoded into the cache once, and shared by
-  all tokens in a float product (BLAS) with the *rounded* activations, so that the numbers are those of the integer
-  product up to the order of a float sum.
+- **many tokens** (a prompt, a perplexity run): a part of the matrix is laid out in the cache once, and shared by all
+  tokens. Codes of up to six bits stay integers (`qviz.llama._tiles`); the others are decoded for a float product (BLAS)
+  with the *rounded* activations. The numbers are those of one token up to the order of a float sum.
 
 ``activations="float"`` leaves activations as they are, for comparison.
 """
 
 from __future__ import annotations
 
-import functools
-import os
+import math
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -26,161 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._blas import on_one_thread
-from qviz._numba import (
-    bits_float,
-    f32,
-    float_bits,
-    half_bits,
-    half_float,
-    i8,
-    i32,
-    kernel,
-    loose_kernel,
-    specialise,
-    u32,
-)
+from qviz._memory import passing
+from qviz._numba import f32, i32, kernel, loose_kernel, specialise
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
+from qviz.llama._rounding import quantize_activations, round_to_codes, round_to_half
+from qviz.llama._team import in_parallel
+from qviz.llama._tiles import ROWS, TOKENS, Tiled, pack_tokens, tiled
 
 FloatArray = npt.NDArray[np.float32]
 
 _TILE = 1 << 20  # weights decoded at a time: 4 MB, within a second- or third-level cache
 _FEW = 4  # up to so many tokens go one by one through the integer product
-_THREADS = max(1, min(os.cpu_count() or 1, 4))
-
-
-class _Helper:
-    """A thread that waits for one piece of work at a time: two locks, a third of what a future costs to hand over."""
-
-    def __init__(self) -> None:
-        self._start, self._done = threading.Lock(), threading.Lock()
-        self._start.acquire()
-        self._done.acquire()
-        self._work: Callable[[], object] = int
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, name="qviz-llama", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            self._start.acquire()
-            try:
-                self._work()
-            except BaseException as error:  # handed to whoever waits
-                self._error = error
-            self._work = int
-            self._done.release()
-
-    def give(self, work: Callable[[], object]) -> None:
-        self._work = work
-        self._start.release()
-
-    def wait(self) -> None:
-        self._done.acquire()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-
-class _Team:
-    """The helpers of this process; one caller has them at a time, others work alone."""
-
-    def __init__(self) -> None:
-        self.free = threading.Lock()
-        self.pid = 0
-        self.helpers: list[_Helper] = []
-
-    def take(self, n: int) -> list[_Helper]:
-        if self.pid != os.getpid():  # threads do not survive a fork
-            self.pid, self.helpers = os.getpid(), []
-        while len(self.helpers) < n:
-            self.helpers.append(_Helper())
-        return self.helpers[:n]
-
-
-_team = _Team()
-
-
-def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> None:
-    """Call ``work(start, stop)`` on parts of ``range(n)``, one a core; kernels let go of the GIL.
-
-    Parameters
-    ----------
-    n : int
-    work : callable
-    least : int
-        Parts are no smaller than this.
-    """
-    parts = max(1, min(_THREADS, n // least))
-    if parts == 1 or not _team.free.acquire(blocking=False):
-        work(0, n)
-        return
-    helpers = _team.take(parts - 1)
-    waiting = []
-    try:
-        for k, helper in enumerate(helpers, 1):
-            helper.give(functools.partial(work, n * k // parts, n * (k + 1) // parts))
-            waiting.append(helper)
-        work(0, n // parts)
-    finally:  # whatever happens here, nobody may still be writing when this returns
-        try:
-            for helper in waiting:
-                helper.wait()
-        finally:
-            _team.free.release()
-
-
-@kernel
-def _scale(row, halved):  # type: ignore[no-untyped-def]
-    """Of a few activations: what they are multiplied by to become codes −127 … 127, and what undoes it."""
-    top = u32(0)  # bits of a float without its sign order as the float does, and their maximum vectorises
-    for j in range(row.size):
-        top = max(top, u32(float_bits(row[j]) & u32(0x7FFFFFFF)))
-    largest = bits_float(top)
-    if largest == f32(0):
-        return f32(0), f32(0)
-    inverse = f32(127) / largest
-    return inverse, half_float(half_bits(largest / f32(127))) if halved else f32(1) / inverse
-
-
-@kernel
-def quantize_activations(x, codes, scales, sums):  # type: ignore[no-untyped-def]
-    """Activations (n,) -> int8 codes, a scale for every 32 or 256 of them, and the sum of every 16 codes.
-
-    ggml-cpu/arch/x86/quants.c: quantize_row_q8_0 (scales rounded to float16); ggml-quants.c: quantize_row_q8_K_ref,
-    whose negative scale and codes are here both turned positive, which changes no product. Rounding is half to even.
-    """
-    width = x.size // scales.size
-    for b in range(scales.size):
-        row, part = x[width * b : width * b + width], codes[width * b : width * b + width]
-        inverse, scales[b] = _scale(row, width == 32)
-        for j in range(width):
-            part[j] = i8(i32(np.rint(row[j] * inverse)))
-    run = codes.size // sums.size
-    for k in range(sums.size):
-        total = i32(0)
-        for j in range(run * k, run * k + run):
-            total += i32(codes[j])
-        sums[k] = total
-
-
-@kernel
-def _round_rows(x, width, out):  # type: ignore[no-untyped-def]
-    """Activations (rows, n) after a round trip through the codes of `quantize_activations`."""
-    rows, n = x.shape
-    for t in range(rows):
-        for b in range(n // width):
-            row, part = x[t, width * b : width * b + width], out[t, width * b : width * b + width]
-            inverse, scale = _scale(row, width == 32)
-            for j in range(width):
-                part[j] = np.rint(row[j] * inverse) * scale
-
-
-@kernel
-def round_to_half(x, out):  # type: ignore[no-untyped-def]
-    """Float32 (rows, n) after a round trip through float16; `out` may be `x`."""
-    for t in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            out[t, j] = half_float(half_bits(x[t, j]))
+_WORTH_WAKING = 1 << 21  # weights below which waking another core costs as much as it saves
 
 
 @kernel
@@ -235,7 +91,7 @@ def _float_format_rows(blocks, x, out):  # type: ignore[no-untyped-def]
 
 
 # what the templates call; `specialise` puts others behind these names
-_unpack = _decode = _look_up = _scale
+_unpack = _decode = _look_up = quantize_activations
 _SUB = 32
 
 
@@ -264,6 +120,7 @@ def float_product(fmt: Format) -> Any:
 
 
 _HALF = 16
+_SHARES = 12  # parts of a matrix that any number of cores can divide among them
 
 
 def activation_width(fmt: Format) -> int:
@@ -285,12 +142,13 @@ class Activations:
     x : float32 array (n_tokens, n_in)
     """
 
-    __slots__ = ("_codes", "_rounded", "x")
+    __slots__ = ("_codes", "_groups", "_rounded", "x")
 
     def __init__(self, x: FloatArray) -> None:
-        self.x = x
+        self.x = np.ascontiguousarray(x, np.float32)
         self._codes: dict[int, tuple[Any, Any, Any]] = {}
         self._rounded: dict[int, FloatArray] = {}
+        self._groups: dict[int, tuple[Any, Any, dict[int, Any]]] = {}
 
     def codes(self, width: int) -> tuple[Any, Any, Any]:
         """Of a single token: codes, scales and sums for blocks of `width`."""
@@ -306,13 +164,29 @@ class Activations:
         if width == 0:
             return self.x
         if width not in self._rounded:
-            x, out = self.x, np.empty_like(self.x)
+            x, out = self.x, passing(self.x.shape)
             if width == _HALF:
                 in_parallel(len(x), lambda a, b: round_to_half(x[a:b], out[a:b]))
             else:
-                in_parallel(len(x), lambda a, b: _round_rows(x[a:b], width, out[a:b]))
+                in_parallel(len(x), lambda a, b: round_to_codes(x[a:b], width, out[a:b]))
             self._rounded[width] = out
         return self._rounded[width]
+
+    def groups(self, width: int) -> tuple[Any, Any, dict[int, Any]]:
+        """Of many tokens, four at a time: codes, scales, and the sums of every 16 and 32 codes; see `pack_tokens`."""
+        if width not in self._groups:
+            n, count = self.x.shape[1], -(-len(self.x) // TOKENS)
+            codes = passing((count, n // 4, TOKENS, 4), np.int8)
+            steps = passing((count, n // width, TOKENS))
+            sums = {sub: passing((count, n // sub, TOKENS)) for sub in (16, 32)}
+
+            def work(a: int, b: int) -> None:
+                part = self.x[TOKENS * a : TOKENS * b]
+                pack_tokens(part, width, codes[a:b], steps[a:b], sums[16][a:b], sums[32][a:b])
+
+            in_parallel(count, work, least=16)
+            self._groups[width] = codes, steps, sums
+        return self._groups[width]
 
 
 class Linear:
@@ -345,17 +219,28 @@ class Linear:
     def __repr__(self) -> str:
         return f"<Linear {self.name}: {self.weight.format} {self.weight.shape}>"
 
-    def part(self, token: Activations, out: FloatArray, share: int, shares: int) -> None:
-        """One of `shares` equal parts of ``out = weight @ x`` for a single token; `out` (n_out,)."""
-        if (share, shares) not in self._parts:
-            edges = self.n_out * share // shares, self.n_out * (share + 1) // shares
-            self._parts[share, shares] = self.blocks[edges[0] : edges[1]], *edges
-        rows, start, stop = self._parts[share, shares]
-        into = out[start:stop]
-        given = token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
+    def _chosen(self) -> Any:
+        """The kernel that multiplies a single token: ``(blocks, codes, scales, sums, out)`` or ``(blocks, x, out)``."""
+        return (integer_product if self.width > _HALF else float_product)(self.weight.format)
+
+    def _given(self, token: Activations) -> tuple[Any, ...]:
+        return token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
+
+    def address(self) -> int:
+        """Of that kernel, for `qviz._native.multiply`."""
+        token = Activations(np.zeros((1, self.n_in), np.float32))
+        address: int = self._chosen().address(self.blocks, *self._given(token), np.empty(self.n_out, np.float32))
+        return address
+
+    def part(self, token: Activations, out: FloatArray, first: int, stop: int) -> None:
+        """Of ``out = weight @ x`` for a single token the shares `first` to `stop` of `_SHARES`; `out` (n_out,)."""
+        if (first, stop) not in self._parts:
+            edges = self.n_out * first // _SHARES, self.n_out * stop // _SHARES
+            self._parts[first, stop] = self.blocks[edges[0] : edges[1]], *edges
+        rows, start, end = self._parts[first, stop]
+        into, given = out[start:end], self._given(token)
         if self._product is None:
-            product = integer_product if self.width > _HALF else float_product
-            self._product = product(self.weight.format).entry(rows, *given, into)
+            self._product = self._chosen().entry(rows, *given, into)
         self._product(rows, *given, into)
 
     def __call__(self, x: FloatArray | Activations) -> FloatArray:
@@ -371,19 +256,23 @@ class Linear:
         """
         given = x if isinstance(x, Activations) else Activations(x)
         n_tokens = given.x.shape[0]
-        out = np.empty((n_tokens, self.n_out), np.float32)
+        out = passing((n_tokens, self.n_out))
         if n_tokens <= _FEW:
             for t in range(n_tokens):
                 multiply_one(Activations(given.x[t : t + 1]), (self,), (out[t],))
             return out
-        self._many(given.rounded(self.width), out)
+        kernels = tiled(self.weight.format) if self.width > _HALF else None
+        if kernels is None:
+            self._many(given.rounded(self.width), out)
+        else:
+            self._many_in_tiles(kernels, given, out)
         return out
 
     @on_one_thread
     def _many(self, rounded: FloatArray, out: FloatArray) -> None:
         """``out = rounded @ weight.T``: each core decodes a part of a tile, then multiplies a part of the tokens."""
         step = max(1, _TILE // self.n_in)
-        tile = _scratch.array(min(step, self.n_out), self.n_in)
+        tile = _scratch.array("decoded", min(step, self.n_out), self.n_in)
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
             weights, into = tile[: part.shape[0]], out[:, start : start + part.shape[0]]
@@ -397,45 +286,55 @@ class Linear:
             in_parallel(len(weights), decode)
             in_parallel(len(rounded), multiply)
 
+    def _many_in_tiles(self, kernels: Tiled, given: Activations, out: FloatArray) -> None:
+        """The same in integers: each core lays out a part of the matrix, then multiplies a part of the tokens."""
+        codes, steps, sums = given.groups(self.width)
+        sub, n = kernels.sub, self.n_in
+        step = max(1, _TILE // (ROWS * n))  # tiles laid out at a time
+        for start in range(0, -(-self.n_out // ROWS), step):
+            first, last = ROWS * start, min(ROWS * (start + step), self.n_out)
+            tiles = -(-(last - first) // ROWS)
+            layout = (
+                _scratch.array("codes", tiles, n // 4, ROWS, 4, dtype=np.uint8),
+                _scratch.array("scales", tiles, n // sub, ROWS),
+                _scratch.array("mins", tiles, n // sub, ROWS),
+            )
+
+            def lay_out(a: int, b: int, blocks: Any = self.blocks[first:last], layout: Any = layout) -> None:
+                kernels.pack(blocks[ROWS * a : ROWS * b], *(part[a:b] for part in layout))
+
+            def multiply(a: int, b: int, layout: Any = layout, columns: tuple[int, int] = (first, last)) -> None:
+                part = codes[a:b], steps[a:b], sums[sub][a:b], out[TOKENS * a : TOKENS * b]
+                kernels.multiply(*layout, *part, *columns)
+
+            in_parallel(tiles, lay_out, least=4)
+            in_parallel(len(codes), multiply, least=16)
+
 
 def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:
     """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
     for linear in linears:
         token.codes(linear.width) if linear.width > _HALF else token.rounded(linear.width)
-    shares = _THREADS if sum(linear.n_out * linear.n_in for linear in linears) >= _worth_sharing() else 1
+    weights = sum(linear.n_out * linear.n_in for linear in linears)
 
     def work(first: int, stop: int) -> None:
-        for share in range(first, stop):
-            for linear, out in zip(linears, outs, strict=True):
-                linear.part(token, out, share, shares)
+        for linear, out in zip(linears, outs, strict=True):
+            linear.part(token, out, first, stop)
 
-    in_parallel(shares, work, least=1)
-
-
-@cache
-def _worth_sharing() -> float:
-    """Weights below which waking another core costs more than it saves; on virtual machines that can be millions.
-
-    A core goes through about ten weights in a nanosecond, and two of them save half of that.
-    """
-    spans = []
-    for _ in range(20):
-        begun = time.perf_counter()
-        in_parallel(_THREADS, lambda first, stop: None, least=1)
-        spans.append(time.perf_counter() - begun)
-    return 2 * 10e9 * float(np.median(spans))
+    in_parallel(_SHARES, work, least=_SHARES if weights < _WORTH_WAKING else 1)
 
 
 class _Scratch(threading.local):
-    """Room for one decoded tile, for each thread that multiplies."""
+    """Room for parts of a matrix, for each thread that multiplies."""
 
     def __init__(self) -> None:
-        self.floats = np.empty(0, np.float32)
+        self.rooms: dict[str, npt.NDArray[Any]] = {}
 
-    def array(self, rows: int, columns: int) -> FloatArray:
-        if self.floats.size < rows * columns:
-            self.floats = np.empty(rows * columns, np.float32)
-        return self.floats[: rows * columns].reshape(rows, columns)
+    def array(self, name: str, *shape: int, dtype: npt.DTypeLike = np.float32) -> Any:
+        size = math.prod(shape)
+        if name not in self.rooms or self.rooms[name].size < size:
+            self.rooms[name] = np.empty(size, dtype)
+        return self.rooms[name][:size].reshape(shape)
 
 
 _scratch = _Scratch()

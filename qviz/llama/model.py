@@ -6,6 +6,7 @@ grouped-query attention, SwiGLU, tied or separate output matrix.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._blas import on_one_thread
+from qviz._memory import passing
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.llama import _ops
+from qviz.llama._team import in_parallel
+from qviz.llama._token import TokenPass
 from qviz.llama.config import LlamaConfig
-from qviz.llama.linear import Activations, FloatArray, Linear, in_parallel, multiply_one
+from qviz.llama.linear import Activations, FloatArray, Linear, multiply_one
 from qviz.llama.tokenizer import Tokenizer
 
 OnLinearInput = Callable[[str, FloatArray], object]
@@ -45,12 +49,15 @@ class KVCache:
         if kind[0] == "Q" and width % 32:
             raise LlamaError(f"{width} values a token are not whole blocks of {kind}; choose F16")
         self.kind, self.n_ctx, self.length, self.width = kind, n_ctx, 0, width
+        self.n_layers = config.n_layers
         shape: tuple[int, ...] = (config.n_layers, 2, n_ctx, width)
         if kind[0] == "Q":
             fmt = quantize(np.zeros(32, np.float32), kind).format
             self._store: Any = np.zeros((*shape[:3], width // 32), fmt.dtype)
         else:
             self._store = np.zeros(shape, np.float32 if kind == "F32" else np.float16)
+        self.halves = self._store.view(np.uint16) if kind == "F16" else None  # bits, for kernels
+        self.room: Any = None  # whose, and what: where a token is worked on
 
     @property
     def nbytes(self) -> int:
@@ -64,12 +71,10 @@ class KVCache:
             rows[...] = quantize(x, self.kind).blocks if self.kind[0] == "Q" else x
 
     def get(self, layer: int, length: int) -> tuple[Any, Any]:
-        """Keys and values of the first `length` tokens: float32, or float16 as its bits (uint16)."""
+        """Keys and values of the first `length` tokens: float32 or float16."""
         found = self._store[layer, :, :length]
         if self.kind[0] == "Q":
             found = QTensor(self.kind, np.ascontiguousarray(found), (2, length, self.width)).dequantize()
-        elif self.kind == "F16":
-            found = found.view(np.uint16)
         return found[0], found[1]
 
 
@@ -199,12 +204,21 @@ class Llama:
         """
         ids = self._checked(np.atleast_1d(np.asarray(tokens)))
         own = cache if cache is not None else self.new_cache(max(ids.size, 1), "F16")
+        if (own.n_layers, own.width) != (self.config.n_layers, self.config.n_head_kv * self.config.head_size):
+            raise LlamaError(
+                f"the cache holds {own.n_layers} layers of {own.width} values, for another model than {self.name}; "
+                f"make one with new_cache()"
+            )
         if own.length + ids.size > own.n_ctx:
             raise LlamaError(
                 f"{own.length} tokens in the cache and {ids.size} new ones do not fit its {own.n_ctx}; "
                 f"make a longer one with new_cache(n_ctx=...)"
             )
-        hidden = self._one_by_one(ids, own) if ids.size == 1 else self._hidden(ids[None], own)[0]
+        if ids.size == 1 and own.kind == "F16" and self.on_linear_input is None:
+            found = self._token_pass(self._embed(ids), own, *self._rope(own.length + 1))
+            own.length += 1
+            return found
+        hidden = self._hidden(ids[None], own)[0]
         own.length += ids.size
         return self._feed(np.ascontiguousarray(hidden[-1:] if last_only else hidden), self.output)[0]
 
@@ -246,6 +260,10 @@ class Llama:
         outs = [np.empty((1, linear.n_out), np.float32) for linear in linears]
         multiply_one(shared, linears, [out[0] for out in outs])
         return outs
+
+    @functools.cached_property
+    def _token_pass(self) -> TokenPass:
+        return TokenPass(self.config, self.layers, self.output_norm, self.output)
 
     def _rope(self, n: int) -> tuple[FloatArray, FloatArray]:
         if self._angles[0].shape[0] < n:
@@ -304,7 +322,7 @@ class Llama:
         return _Pass(n, t, first, t if last is None else last, start, positions, cos, sin, cache)
 
     def _norm(self, x: FloatArray, gain: FloatArray) -> FloatArray:
-        out, eps = np.empty_like(x), np.float32(self.config.norm_eps)
+        out, eps = passing(x.shape), np.float32(self.config.norm_eps)
         in_parallel(len(x), lambda a, b: _ops.rms_norm(x[a:b], gain, eps, out[a:b]))
         return out
 
@@ -344,8 +362,7 @@ class Llama:
         if cache is not None:
             cache.put(i, k, v)
             k, v = cache.get(i, start + t)
-            if k.dtype == np.uint16:
-                k, v = (part.view(np.float16).astype(np.float32) for part in (k, v))
+            k, v = (part.astype(np.float32, copy=False) for part in (k, v))
         else:  # what an F16 cache would have made of them
             k, v = Activations(k).rounded(16), Activations(v).rounded(16)
         mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
@@ -360,45 +377,23 @@ class Llama:
         """Causal attention: q (n, t, heads, size) whose first query stands at `start`; k, v (n · keys, width)."""
         c = self.config
         n, t = q.shape[:2]
-        q = np.ascontiguousarray(q.transpose(0, 2, 1, 3)) * np.float32(c.head_size**-0.5)
+        heads = q.transpose(0, 2, 1, 3)
+        q = np.multiply(heads, np.float32(c.head_size**-0.5), out=passing(heads.shape))
         q = q.reshape(n * c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
         k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).swapaxes(1, 2) for x in (k, v))
         k, v = (x.reshape(len(q), 1, -1, c.head_size) for x in (k, v))
-        mixed = np.empty_like(q)
+        mixed = passing(q.shape)
 
         def work(a: int, b: int) -> None:
             for begin in range(0, t, _QUERIES):
                 end = min(begin + _QUERIES, t)
                 seen = start + end  # no key behind these is seen by any of the queries
-                scores = np.matmul(q[a:b, :, begin:end], k[a:b, :, :seen].swapaxes(-1, -2))
+                part, keys = q[a:b, :, begin:end], k[a:b, :, :seen].swapaxes(-1, -2)
+                scores = np.matmul(part, keys, out=passing((*part.shape[:3], seen)))
                 _ops.causal_softmax(scores.reshape(-1, end - begin, seen), start + begin)
                 np.matmul(scores, v[a:b, :, :seen], out=mixed[a:b, :, begin:end])
 
         in_parallel(len(q), work, least=1)
-        return np.ascontiguousarray(mixed.reshape(n, c.n_head, t, c.head_size).transpose(0, 2, 1, 3))
-
-    def _one_by_one(self, ids: npt.NDArray[np.int64], cache: KVCache) -> FloatArray:
-        """One token: matrices are read once, as they stand in the file."""
-        c = self.config
-        cos, sin = self._rope(cache.length + 1)
-        position = np.array([cache.length])
-        x = self._embed(ids)
-        eps, h = np.float32(c.norm_eps), np.empty_like(x)
-        scores = np.empty((c.n_head, cache.length + 1), np.float32)
-        mixed = np.empty((c.n_head, c.head_size), np.float32)
-        for i, layer in enumerate(self.layers):
-            _ops.rms_norm(x, layer["attn_norm"], eps, h)
-            q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
-            _ops.rotate(q, position, cos, sin, c.head_size)
-            _ops.rotate(k, position, cos, sin, c.head_size)
-            cache.put(i, k, v)
-            keys, values = cache.get(i, cache.length + 1)
-            attend = _ops.attend_halves if keys.dtype == np.uint16 else _ops.attend_floats
-            attend(q.reshape(c.n_head, c.head_size), keys, values, c.n_head_kv, scores, mixed)
-            x += self._feed(mixed.reshape(1, -1), layer["attn_output"])[0]
-            _ops.rms_norm(x, layer["ffn_norm"], eps, h)
-            gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
-            _ops.swiglu(gate, up)
-            x += self._feed(gate, layer["ffn_down"])[0]
-        _ops.rms_norm(x, self.output_norm, eps, h)
-        return h
+        together = passing((n, t, c.n_head, c.head_size))
+        together[...] = mixed.reshape(n, c.n_head, t, c.head_size).transpose(0, 2, 1, 3)
+        return together

@@ -11,7 +11,6 @@ from qviz.formats import FORMATS
 from qviz.llama.linear import (
     Activations,
     Linear,
-    in_parallel,
     integer_product,
     plain_integer_product,
     quantize_activations,
@@ -96,16 +95,9 @@ def test_what_is_refused():
         Linear(weight("Q8_0"), activations="int4")
 
 
-def test_parts_cover_everything_once():
-    for n in (0, 1, 2, 63, 64, 1000):
-        seen: list[tuple[int, int]] = []
-        in_parallel(n, lambda *part, seen=seen: seen.append(part), least=1)
-        assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
-
-
 def test_many_callers_share_the_helpers(monkeypatch):
     """Whoever finds them busy works alone: a product is whole all the same."""
-    monkeypatch.setattr("qviz.llama.linear._worth_sharing", lambda: 0)  # what it says depends on the machine
+    monkeypatch.setattr("qviz.llama.linear._WORTH_WAKING", 0)
     linear = Linear(qviz.quantize(RNG.standard_normal((2048, N_IN)).astype(np.float32), "Q4_0"))
     x = RNG.standard_normal((1, N_IN)).astype(np.float32)
     want, got = linear(x), []
@@ -139,17 +131,3 @@ def test_two_prompts_at_once_keep_their_weights_apart():
         caller.join()
     assert len(same) == 240
     assert all(same)
-
-
-def test_an_error_of_a_helper_reaches_the_caller():
-    def fail(a, b):
-        if a > 0:
-            raise LlamaError("on the other core")
-
-    for _ in range(3):  # and it can be asked again
-        if in_parallel.__globals__["_THREADS"] > 1:
-            with pytest.raises(LlamaError, match="other core"):
-                in_parallel(100, fail, least=1)
-    seen = []
-    in_parallel(10, lambda a, b: seen.extend(range(a, b)), least=1)
-    assert sorted(seen) == list(range(10))

@@ -1,5 +1,7 @@
 """The forward pass against a plain float64 Llama, and, where it is installed, against llama.cpp itself."""
 
+import threading
+
 import numpy as np
 import pytest
 from llamacpp import INSTALLED
@@ -121,6 +123,62 @@ def test_one_by_one_is_the_same_as_all_at_once(tiny, tokens):
     halves = tiny.new_cache(64)
     tiny.logits(tokens[:5], halves)
     assert np.abs(tiny.logits(tokens[5:], halves) - at_once[5:]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [("F32",), ("F16",), ("BF16",), ("Q8_0",), ("Q4_0", "Q8_0"), ("Q5_1", "F16"), ("IQ4_NL", "Q4_1"), ("MXFP4",)],
+)
+@pytest.mark.parametrize("activations", ["int8", "float"])
+def test_the_compiled_pass_is_the_one_in_steps(formats, activations):
+    """Kernels called by address, on all cores, against the same layers one call after the other."""
+    model = grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75)
+    for k, name in enumerate(name for name in model if "norm" not in name):
+        model[name] = qviz.quantize(model[name].dequantize(), formats[k % len(formats)])
+    whole = Llama(model, activations=activations)
+    steps = Llama(
+        model, activations=activations, on_linear_input=lambda name, x: None
+    )  # which leaves the compiled pass
+    ids, caches = [1, 5, 7, 7, 30, 2, 74], (whole.new_cache(8), steps.new_cache(8))
+    for token in ids:
+        found, want = whole.logits([token], caches[0]), steps.logits([token], caches[1])
+        assert found.shape == want.shape == (1, 75)
+        # an activation may fall on the other side of a rounding boundary, since attention sums in another order
+        assert np.abs(found - want).max() < (1e-4 if activations == "float" else 0.02) * np.abs(want).max()
+    assert np.abs(caches[0].halves.view(np.float16) - caches[1].halves.view(np.float16)).max() < 0.02
+
+
+def test_generating_from_several_threads():
+    """Each has a cache of its own; one of them has the other cores."""
+    llama = Llama(grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75))
+
+    def run():
+        cache = llama.new_cache(40)
+        return np.concatenate([llama.logits([token % 75], cache) for token in range(40)])
+
+    want, found = run(), []
+    threads = [threading.Thread(target=lambda: found.extend(run() for _ in range(10))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 40
+    assert all(np.array_equal(one, want) for one in found)
+
+
+def test_a_cache_of_another_model(tiny):
+    other = Llama(grouped_llama())
+    with pytest.raises(LlamaError, match="another model"):
+        tiny.logits([1], other.new_cache(8))
+    cache = other.new_cache(16)
+    wider = Llama(grouped_llama(ffn=320, vocab=90))  # the same keys and values, more room to work in
+    assert other.logits([1], cache).shape == (1, 40)
+    assert np.array_equal(wider.logits([2], cache), wider.logits([2], rewound(cache, 1)))
+
+
+def rewound(cache, length):
+    cache.length = length
+    return cache
 
 
 @pytest.mark.parametrize(("kind", "most"), [("F32", 0.02), ("F16", 0.02), ("Q8_0", 0.3), ("Q4_0", 4.0)])
