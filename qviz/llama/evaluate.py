@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from qviz.errors import LlamaError
 from qviz.llama import _ops
-from qviz.llama.linear import in_parallel
+from qviz.llama._team import cores, in_parallel
 from qviz.llama.model import Llama
 
-_BATCH = 2048  # tokens run at once
+_BATCH = 1024  # tokens that a core runs at once
 
 Progress = Callable[[int, int], object]
 
@@ -87,7 +87,8 @@ def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: 
         Text, or its tokens.
     n_ctx : int
     max_tokens : int or None
-        Stop once so many tokens will be scored.
+        Only so many windows that about so many tokens are scored, evenly spread over the text: its parts differ, and
+        its beginning stands for none of the others.
 
     Raises
     ------
@@ -97,14 +98,15 @@ def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: 
     if n_ctx < 4 or n_ctx > llama.config.n_ctx:
         raise LlamaError(f"n_ctx is {n_ctx}; this model takes windows of 4 to {llama.config.n_ctx} tokens")
     tokens = np.array(llama.tokenizer.encode(text) if isinstance(text, str) else text, np.int64)
-    n = tokens.size // n_ctx
+    n = n_all = tokens.size // n_ctx
     if n == 0:
         raise LlamaError(f"the text has {tokens.size} tokens; one window takes {n_ctx}, so give a longer text")
     if max_tokens is not None:
         if max_tokens < 1:
             raise LlamaError(f"max_tokens is {max_tokens}; at least one token must be scored")
         n = min(n, -(-max_tokens // (n_ctx - n_ctx // 2 - 1)))
-    windows = tokens[: n * n_ctx].reshape(n, n_ctx).copy()
+    chosen = np.linspace(0, n_all - 1, n).round().astype(np.int64)
+    windows = tokens[: n_all * n_ctx].reshape(n_all, n_ctx)[chosen]
     if llama.tokenizer.add_bos:
         assert llama.tokenizer.bos is not None
         windows[:, 0] = llama.tokenizer.bos
@@ -131,7 +133,7 @@ def compare(
     n_ctx : int, optional
         The model's context, at most 512, unless given.
     max_tokens : int, optional
-        Score only about so many tokens.
+        Score only about so many tokens, in windows that are evenly spread over the text.
     progress : callable ``(done, total)``, optional
         Called after each step of work; whatever it raises ends the run.
 
@@ -166,21 +168,23 @@ def compare(
         if progress is not None:
             progress(done, total)
 
-    for begin in range(0, len(windows), step):
-        part = windows[begin : begin + step]
-        targets = part[:, first + 1 :].reshape(-1)
-        expected = None
+    for begin in range(0, len(windows), step * cores()):
+        block = windows[begin : begin + step * cores()]
+        shares = np.array_split(block, min(cores(), len(block)))  # each core runs windows of its own, start to end
+        expected: list[Any] = [None] * len(shares)
         if base is not None:
-            expected, nll = _scored(base, part, first, targets)
-            base_nll.append(nll)
-            told(len(part))
+            found = _each(lambda part: _scored(base, part, first), shares)
+            expected = [log_probs for log_probs, _ in found]
+            base_nll += [nll for _, nll in found]
+            told(len(block))
         for name, run in runs.items():
-            if expected is not None and run is base:
-                log_probs, nll = expected, base_nll[-1]
+            if run is base:
+                fresh = base_nll[-len(shares) :]
+                rows = [[nll, *_apart(log_probs, log_probs)] for log_probs, nll in zip(expected, fresh, strict=True)]
             else:
-                log_probs, nll = _scored(run, part, first, targets)
-            kept[name].append([nll] if expected is None else [nll, *_apart(expected, log_probs)])
-            told(len(part))
+                rows = _each(lambda part, beside, run=run: _compared(run, part, first, beside), shares, expected)
+            kept[name] += rows
+            told(len(block))
     return {
         name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
         for name, rows in kept.items()
@@ -220,27 +224,38 @@ def perplexity(
     return found[""]
 
 
-def _scored(llama: Llama, windows: Any, first: int, targets: Any) -> tuple[Any, npt.NDArray[np.float64]]:
+def _each(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+    """``work`` of each row of a few columns, on as many cores as there are."""
+    rows = list(zip(*columns, strict=True))
+    found: list[Any] = [None] * len(rows)
+
+    def some(a: int, b: int) -> None:
+        found[a:b] = [work(*row) for row in rows[a:b]]
+
+    in_parallel(len(rows), some, least=1)
+    return found
+
+
+def _scored(llama: Llama, windows: Any, first: int) -> tuple[Any, npt.NDArray[np.float64]]:
     """Log-probabilities of the scored positions (n, n_vocab), and −log p of what came."""
+    targets = windows[:, first + 1 :].reshape(-1)
     logits = llama.window_logits(windows, first, windows.shape[1] - 1).reshape(targets.size, -1)
     if not np.isfinite(logits[:, 0]).all():
         raise LlamaError(f"{llama.name} computes NaN or infinity; its weights are damaged")
-
-    def work(a: int, b: int) -> None:
-        _ops.log_softmax(logits[a:b])
-
-    in_parallel(targets.size, work)
+    _ops.log_softmax(logits)
     return logits, -logits[np.arange(targets.size), targets].astype(np.float64)
+
+
+def _compared(llama: Llama, windows: Any, first: int, expected: Any) -> list[npt.NDArray[Any]]:
+    """−log p of what came, and how far that is from what a baseline expected, if there is one."""
+    log_probs, nll = _scored(llama, windows, first)
+    return [nll] if expected is None else [nll, *_apart(expected, log_probs)]
 
 
 def _apart(expected: Any, log_probs: Any) -> list[npt.NDArray[Any]]:
     """Divergence of each row from what the baseline expected, and whether both prefer the same token."""
     kld, same = np.empty(len(expected)), np.empty(len(expected), np.bool_)
-
-    def work(a: int, b: int) -> None:
-        _ops.divergence(expected[a:b], log_probs[a:b], kld[a:b], same[a:b])
-
-    in_parallel(len(kld), work)
+    _ops.divergence(expected, log_probs, kld, same)
     return [kld, same]
 
 

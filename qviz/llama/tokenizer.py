@@ -7,6 +7,7 @@ The merging itself is the `tokenizers` library's; this module tells it what llam
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -167,9 +168,23 @@ class Tokenizer:
             elif part:
                 # llama.cpp puts the space in front of each piece of text that begins or follows a control token
                 head = " " if self.add_space and after_special else ""
-                ids += self._library.encode(head + part, add_special_tokens=False).ids
+                ids += self._encode(head + part)
                 after_special = False
         return ids
+
+    def _encode(self, text: str) -> list[int]:
+        """Line by line, on all cores, where no token reaches over the end of a line."""
+        if self._newline is None:
+            ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+            return ids
+        lines = self._library.encode_batch(text.split("\n"), add_special_tokens=False)
+        return list(itertools.chain(lines[0].ids, *([self._newline, *line.ids] for line in lines[1:])))
+
+    @cached_property
+    def _newline(self) -> int | None:
+        """The token of a line's end where it is a byte that stands alone, else None."""
+        alone = self.kind == "llama" and "<0x0A>" in self.tokens and not any("\n" in token for token in self.tokens)
+        return self.tokens.index("<0x0A>") if alone else None
 
     def _parts(self, text: str) -> list[str]:
         names = sorted(self._control, key=len, reverse=True)

@@ -15,7 +15,8 @@ import numpy as np
 import qviz
 
 RECIPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "IQ4_NL", "Q3_K_M", "Q2_K")
-CONTEXT, WINDOWS = 256, 40
+CONTEXT = 256
+SLICES = [[at, at + 10_000] for at in (0, 300_000, 600_000, 900_000)]  # of the held-out text
 
 
 def log_probabilities(path: Path, windows: list[list[int]]) -> np.ndarray:
@@ -35,7 +36,8 @@ def log_probabilities(path: Path, windows: list[list[int]]) -> np.ndarray:
 
 def main() -> None:
     source = qviz.load("tiny").path
-    text = qviz.models.heldout_text()
+    whole = qviz.models.heldout_text()
+    text = "\n\n".join(whole[begin:end] for begin, end in SLICES)
     with tempfile.TemporaryDirectory() as folder:
         found, base, windows = {}, None, []
         for recipe in RECIPES:
@@ -43,8 +45,9 @@ def main() -> None:
             qviz.quantize_model(source, path, recipe)
             if not windows:  # tokens as llama.cpp finds them, BOS before each window's second token
                 model = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
-                ids = model.tokenize(text.encode(), add_bos=True)[: CONTEXT * WINDOWS]
-                windows = [[model.token_bos(), *ids[a + 1 : a + CONTEXT]] for a in range(0, len(ids), CONTEXT)]
+                ids = model.tokenize(text.encode(), add_bos=True)
+                starts = range(0, len(ids) - CONTEXT + 1, CONTEXT)
+                windows = [[model.token_bos(), *ids[a + 1 : a + CONTEXT]] for a in starts]
             ours = log_probabilities(path, windows)
             came = np.array([window[CONTEXT // 2 + 1 :] for window in windows]).ravel()
             nll = -ours[np.arange(came.size), came]
@@ -59,7 +62,8 @@ def main() -> None:
     record = {
         "llama-cpp-python": llama_cpp.__version__,
         "model": hashlib.sha256(source.read_bytes()).hexdigest(),
-        "text": hashlib.sha256(text.encode()).hexdigest(),
+        "text": hashlib.sha256(whole.encode()).hexdigest(),
+        "slices": SLICES,
         "n_ctx": CONTEXT,
         "tokens": int(came.size),
         "found": found,

@@ -13,6 +13,7 @@ import qviz
 from qviz.cli import main
 from qviz.errors import LlamaError
 from qviz.llama import Llama, compare, perplexity
+from qviz.llama.evaluate import windows_of
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,9 @@ def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
         if recipe != "F16":
             qviz.quantize_model(tiny.model.path, tmp_path / f"{recipe}.gguf", recipe)
             runs[recipe] = Llama(qviz.load(tmp_path / f"{recipe}.gguf"))
-    text, n_ctx = qviz.models.heldout_text(), GOLDEN["n_ctx"]
-    found = compare(runs, text, tiny, n_ctx=n_ctx, max_tokens=GOLDEN["tokens"])
+    whole, n_ctx = qviz.models.heldout_text(), GOLDEN["n_ctx"]
+    text = "\n\n".join(whole[begin:end] for begin, end in GOLDEN["slices"])
+    found = compare(runs, text, tiny, n_ctx=n_ctx)
     assert len(found) >= 10
     for recipe, theirs in GOLDEN["found"].items():
         ours = found[recipe]
@@ -116,6 +118,17 @@ def test_a_model_against_itself(tiny, text):
     found = perplexity(tiny, text, tiny, max_tokens=200)
     assert (found.delta, found.kld, found.same_top) == (0, 0, 1)
     assert found.n_tokens == 254
+
+
+def test_a_part_of_a_text_is_spread_over_it(tiny):
+    ids = np.arange(1000) % 4000
+    whole = windows_of(tiny, ids, 100, None)
+    assert whole.shape == (10, 100)
+    assert (whole[:, 0] == tiny.tokenizer.bos).all()
+    assert whole[:, 1].tolist() == list(range(1, 1000, 100))
+    assert windows_of(tiny, ids, 100, 4 * 49)[:, 1].tolist() == [1, 301, 601, 901]
+    assert windows_of(tiny, ids, 100, 1)[:, 1].tolist() == [1]
+    assert np.array_equal(windows_of(tiny, ids, 100, 10**9), whole)
 
 
 def test_several_models_share_one_run_of_the_baseline(tiny, rounded, text):
