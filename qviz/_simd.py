@@ -785,9 +785,10 @@ def _host_has(v: _Vectors, feature: str) -> bool:
     return triple.startswith("x86_64") and f"+{feature}" in features.split(",")
 
 
-def multiplies_bytes() -> bool:
-    """Whether this host multiplies bytes in one instruction that is used here (AVX2)."""
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx2"))
+def largest_code() -> int:
+    """Up to which code tiles are fast here: 63 if products are summed in 16 bits (AVX2), 255 if in 32 (VNNI), or −1."""
+    has = llvmlite.binding.get_host_cpu_features()
+    return 255 if has.get("avx512vnni") else 63 if has.get("avx2") else -1
 
 
 def _pick(v: _Vectors, value: Any, lanes: list[int]) -> Any:
@@ -1389,7 +1390,8 @@ def total(typingctx, values):  # type: ignore[no-untyped-def]
 # --- tiles: sixteen rows of weights times four tokens ----------------------------------------------------------------
 #
 # For many tokens, weights are laid out so that a lane is a row: of each of sixteen rows four codes stand together, then
-# the next four. A lane sums its own row, and nothing is ever added across lanes. Codes are unsigned, at most 63.
+# the next four. A lane sums its own row, and nothing is ever added across lanes. Codes are unsigned, at most 63 where
+# products are summed in 16 bits.
 
 
 class _Tile(_Packed):

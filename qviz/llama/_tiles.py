@@ -137,7 +137,7 @@ class Tiled:
     def __init__(self, fmt: Format) -> None:
         offset, largest = FORMATS[fmt.name]
         self.sub = fmt.sub_block_size
-        at_once = next(n for n in (8, 4, 2) if 2 * n * largest * 127 < 1 << 15)
+        at_once = next((n for n in (8, 4, 2) if 2 * n * largest * 127 < 1 << 15), 2)
         self.pack = specialise(_pack, f"pack_{fmt}", _unpack=fmt.unpack_blocks, _SUB=self.sub, _OFFSET=offset)
         add = simd.TILE_ADDERS[self.sub, min(at_once, self.sub // 4)]
         self.multiply = specialise(_multiply, f"multiply_tiles_{fmt}", _add=add, _SUB=self.sub)
@@ -153,11 +153,12 @@ FORMATS = {
     "Q4_K": (0, 15),
     "Q5_K": (0, 31),
     "Q6_K": (32, 63),
+    "Q8_0": (128, 255),
 }
-"""Formats whose codes fit six bits: what makes their codes unsigned, and the largest one then."""
+"""What makes the codes of a format unsigned, and the largest one then."""
 
 
 @cache
 def tiled(fmt: Format) -> Tiled | None:
-    """The kernels of `fmt`; None where decoding and BLAS are faster: 8-bit and float formats, lookup tables."""
-    return Tiled(fmt) if fmt.name in FORMATS and simd.multiplies_bytes() else None
+    """The kernels of `fmt`; None where decoding and BLAS are faster: floats, lookup tables, 8 bits on some hosts."""
+    return Tiled(fmt) if fmt.name in FORMATS and FORMATS[fmt.name][1] <= simd.largest_code() else None

@@ -130,14 +130,22 @@ def test_tokens_stand_four_by_four(width, n_tokens):
         assert np.allclose(mine[3], each.reshape(-1, 2).sum(1), rtol=1e-6, atol=1e-6)
 
 
+def test_which_formats_use_tiles(monkeypatch):
+    for largest, eight_bits, six_bits in ((255, True, True), (63, False, True), (-1, False, False)):
+        monkeypatch.setattr(_simd, "largest_code", lambda largest=largest: largest)
+        tiled.cache_clear()
+        assert (tiled(qviz.formats.get("Q8_0")) is not None) == eight_bits
+        assert (tiled(qviz.formats.get("Q6_K")) is not None) == six_bits
+        assert tiled(qviz.formats.get("IQ4_NL")) is None
+    tiled.cache_clear()
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(("rows", "n_tokens"), [(16, 8), (5, 5), (35, 30)])
 def test_products_are_those_of_one_token(name, rows, n_tokens):
     n = 512
     tensor = qviz.quantize(RNG.standard_normal((rows, n)).astype(np.float32), name)
     x = RNG.standard_normal((n_tokens, n)).astype(np.float32)
-    if tiled(tensor.format) is None:
-        pytest.fail("this host is not taken for one that multiplies bytes")
     linear = Linear(tensor)
     found, want = linear(x), np.empty((n_tokens, rows), np.float32)
     for t in range(n_tokens):
