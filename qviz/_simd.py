@@ -18,6 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import extending as _extending
 from numba import types
+from numba.core.registry import cpu_target
 from numba.core.typing import templates as _templates
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models
@@ -779,16 +780,20 @@ _S16, _W8, _F8 = _vector(16, _SHORT), _vector(8, _I32), _vector(8, _FLOAT)
 words, steps, floats = _Packed("words", _W8), _Packed("steps", _S16), _Packed("floats", _F8)
 
 
+def _has(codegen: Any, feature: str) -> bool:
+    triple, _, features = codegen.magic_tuple()
+    return bool(triple.startswith("x86_64") and f"+{feature}" in features.split(","))
+
+
 def _host_has(v: _Vectors, feature: str) -> bool:
     """Whether numba compiles for an x86 with this feature; numba's cache keeps hosts apart."""
-    triple, _, features = v.context.codegen().magic_tuple()
-    return triple.startswith("x86_64") and f"+{feature}" in features.split(",")
+    return _has(v.context.codegen(), feature)
 
 
 def largest_code() -> int:
     """Up to which code tiles are fast here: 63 if products are summed in 16 bits (AVX2), 255 if in 32 (VNNI), or −1."""
-    has = llvmlite.binding.get_host_cpu_features()
-    return 255 if has.get("avx512vnni") else 63 if has.get("avx2") else -1
+    codegen = cpu_target.target_context.codegen()
+    return 255 if _has(codegen, "avx512vnni") else 63 if _has(codegen, "avx2") else -1
 
 
 def _pick(v: _Vectors, value: Any, lanes: list[int]) -> Any:

@@ -1,5 +1,10 @@
 """Tiles: the vectors against their plain loops, what is laid out, and products with every edge that a tile may have."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -151,6 +156,38 @@ def test_products_are_those_of_one_token(name, rows, n_tokens):
     for t in range(n_tokens):
         plain_integer_product(tensor.format)(linear.blocks, *Activations(x[t]).codes(linear.width), want[t])
     assert np.allclose(found, want, rtol=1e-5, atol=1e-3)
+
+
+PRODUCTS = """
+import numpy as np
+import qviz
+from qviz import _simd
+from qviz.llama.linear import Activations, Linear, plain_integer_product
+
+rng = np.random.default_rng(1)
+for name in ("Q8_0", "Q6_K", "Q4_0"):
+    linear = Linear(qviz.quantize(rng.standard_normal((20, 256)).astype(np.float32), name))
+    x = rng.standard_normal((6, 256)).astype(np.float32)
+    want = np.empty((6, 20), np.float32)
+    for t in range(6):
+        plain_integer_product(linear.weight.format)(linear.blocks, *Activations(x[t]).codes(linear.width), want[t])
+    assert np.allclose(linear(x), want, rtol=1e-5, atol=1e-3), name
+print(_simd.largest_code())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86")
+@pytest.mark.parametrize(
+    ("features", "largest"), [("+sse4.2,+ssse3,+sse4.1,+sse3", -1), ("+avx2,+avx,+f16c,+fma,+sse4.2,+ssse3", 63)]
+)
+def test_older_processors(features, largest, tmp_path):
+    """What numba compiles for decides, not what the machine has: a sum in 16 bits cannot take eight-bit codes."""
+    settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", PRODUCTS], env={**os.environ, **settings}, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.split() == [str(largest)]
 
 
 def test_a_matrix_larger_than_what_is_laid_out_at_a_time(monkeypatch):
