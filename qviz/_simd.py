@@ -968,6 +968,77 @@ def less(typingctx, x, y, shift):  # type: ignore[no-untyped-def]
 _EVEN_ODD = [*range(0, 16, 2), *range(1, 16, 2)]
 
 
+# A code of a few bits may also lie in planes, 32 of them at a time: two bits of each in 8 bytes, byte l % 8 from bit
+# 2 · (l // 8) on; then a third bit in 4 bytes; or four bits in 16 bytes, as `split_nibbles` has them.
+
+
+def _two_bits(v: _Vectors, at: Any) -> Any:
+    four = _vector(4, _LONG)
+    packed = v.b.bitcast(v.load(0, _vector(8, _BYTE), at), _LONG)
+    moved = v.b.lshr(v.splat(packed, four), ir.Constant(four, [0, 2, 4, 6]))
+    return v.b.and_(v.b.bitcast(moved, _B32), _all(_B32, 3))
+
+
+def _three_bits(v: _Vectors, at: Any) -> Any:
+    third = v.b.bitcast(v.b.bitcast(v.load(0, _vector(4, _BYTE), _moved(v, at, 8)), _I32), _vector(32, _BIT))
+    return v.b.or_(_two_bits(v, at), v.b.select(third, _all(_B32, 4), _all(_B32, 0)))
+
+
+def _four_bits(v: _Vectors, at: Any) -> Any:
+    return v.join(*_nibbles(v, v.load(0, _B16, at)))
+
+
+def _dot_planes(codes_of: Callable[[_Vectors, Any], Any]) -> Any:
+    """The intrinsic ``(qs, at_q, codes, at)``: words of 32 codes from byte `at_q` on, times ``codes[at:at+32]``."""
+
+    @intrinsic
+    def dot_planes(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+        def body(v: _Vectors) -> Any:
+            return _fours(v, _pairs(v, codes_of(v, v.args[1]), v.load(2, _B32, v.args[3])), _all(_S16, 1))
+
+        return _function(lambda *_: words(qs, types.intp, codes, types.intp), body)(qs, at_q, codes, at)
+
+    return dot_planes
+
+
+dot_two_bits, dot_three_bits, dot_four_bits = map(_dot_planes, (_two_bits, _three_bits, _four_bits))
+
+
+@intrinsic
+def dot_eight_bits(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    """Words: 32 bytes from `at_q` on, taken as int8, times ``codes[at:at+32]``."""
+
+    def body(v: _Vectors) -> Any:
+        rows = (v.load(0, _B32, v.args[1]), v.load(2, _B32, v.args[3]))
+        low, high = zip(*(v.halves(v.b.sext(row, _vector(32, _SHORT))) for row in rows), strict=True)
+        return v.b.add(_fours(v, *low), _fours(v, *high))
+
+    return _function(lambda *_: words(qs, types.intp, codes, types.intp), body)(qs, at_q, codes, at)
+
+
+@kernel
+def code_in_planes(qs, at, l, bits):  # type: ignore[no-untyped-def]
+    """Code `l` of the 32 from byte `at` on: what the four above multiply, one by one; 8 bits as int8."""
+    if bits == 8:
+        return i32(i8(qs[at + l]))
+    if bits == 4:
+        return i32(u8(qs[at + l % 16] >> u8(4 * (l // 16))) & u8(15))
+    code = i32(u8(qs[at + l % 8] >> u8(2 * (l // 8))) & u8(3))
+    if bits == 3:
+        code |= i32(u8(qs[at + 8 + l // 8] >> u8(l % 8)) & u8(1)) << i32(2)
+    return code
+
+
+@intrinsic
+def less_times(typingctx, x, y, factor):  # type: ignore[no-untyped-def]
+    """Words: ``x - y * factor``; `factor` an int32."""
+
+    def body(v: _Vectors) -> Any:
+        return v.b.sub(v.args[0], v.b.mul(v.args[1], v.splat(v.args[2], _W8)))
+
+    return _function(lambda a, b, f: words(words, words, types.int32), body)(x, y, factor)
+
+
 def _bytes(v: _Vectors, value: Any, shift: int, mask: int) -> Any:
     """Eight bytes in an int64: the whole shifted to the right, each byte masked."""
     moved = v.b.lshr(value, ir.Constant(_LONG, shift))

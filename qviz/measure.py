@@ -346,7 +346,7 @@ class MethodRow:
         To quantize the model, calibration included.
     quality : qviz.llama.Perplexity
     tokens_per_second : float
-        Generating on this machine, where the result runs as it is stored; NaN otherwise.
+        Generating on this machine, from the codes as they are stored, activations rounded to int8; NaN if not timed.
     """
 
     method: str
@@ -394,7 +394,7 @@ def method_table(
     n_tokens : int
         Calibration tokens.
     speed : bool
-        Also time generation where the result runs as it is stored, which is in GGML formats; NaN otherwise.
+        Also time generation; NaN otherwise. Integer grids run as groups of codes, GGML formats as blocks.
     model, text, max_tokens, progress, cache
         As for `recipe_table`.
 
@@ -431,8 +431,9 @@ def method_table(
             name = _name(row)
             rounded, seconds = made[name]
             store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(found[name])})
-            if speed and not row[1]:
-                store.put("speed", name, {"tokens_per_second": generation_speed(llama.Llama(rounded))})
+            if speed:
+                rate = generation_speed(llama.Llama(rounded.as_stored()))
+                store.put("speed", name, {"tokens_per_second": rate})
     return [_method_row(store, row) for row in settings]
 
 
@@ -441,8 +442,8 @@ def _name(row: tuple[str, int, int]) -> str:
 
 
 def _known(store: _Store, row: tuple[str, int, int], speed: bool) -> bool:
-    timed = not speed or row[1] or store.get("speed", _name(row)) is not None
-    return bool(timed) and store.get("method", _name(row)) is not None
+    timed = not speed or store.get("speed", _name(row)) is not None
+    return timed and store.get("method", _name(row)) is not None
 
 
 def _method_row(store: _Store, row: tuple[str, int, int]) -> MethodRow:

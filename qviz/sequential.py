@@ -76,6 +76,8 @@ class RoundedMatrix:
         Bits per weight, everything counted.
     exact_scales : float32 array (n_out, n_groups)
         Before float16.
+    bits : int
+        Of a code.
     """
 
     codes: npt.NDArray[Any]
@@ -84,6 +86,7 @@ class RoundedMatrix:
     g_idx: npt.NDArray[np.int32]
     bpw: float
     exact_scales: FloatArray
+    bits: int
 
     def dequantize(self) -> FloatArray:
         """The weights, float32 (n_out, n_in)."""
@@ -129,7 +132,7 @@ class RoundedModel(Mapping[str, QTensor]):
     """
 
     def __init__(self, model: Any) -> None:
-        self._model, self._replaced = model, dict[str, QTensor]()
+        self._model, self._replaced, self._stored = model, dict[str, QTensor](), dict[str, RoundedMatrix]()
         self.metadata = model.metadata
         self._bits, self._weights = 0.0, 0
         self.notes: tuple[str, ...] = ()
@@ -141,12 +144,32 @@ class RoundedModel(Mapping[str, QTensor]):
 
     def _put(self, layer: RoundedLayer) -> None:
         for name, matrix in layer.matrices.items():
-            tensor = matrix if isinstance(matrix, QTensor) else quantize(matrix.dequantize(), "F32")
+            if isinstance(matrix, QTensor):
+                tensor = matrix
+            else:
+                tensor, self._stored[name] = quantize(matrix.dequantize(), "F32"), matrix
             self._replaced[name] = tensor
             self._bits += matrix.bpw * math.prod(tensor.shape)
             self._weights += math.prod(tensor.shape)
         self._replaced |= {name: quantize(norm, "F32") for name, norm in layer.norms.items()}
         self.notes += layer.notes
+
+    def as_stored(self) -> RoundedModel:
+        """The same model with its integer matrices as groups of codes, in the bytes that they take, instead of floats.
+
+        Raises
+        ------
+        LlamaError
+            For groups that do not run here: of no whole 32 codes, or of different sizes.
+        """
+        same = RoundedModel(self._model)
+        same.__dict__ |= self.__dict__
+        packed = {}
+        for name, m in self._stored.items():
+            middle = 1 << (m.bits - 1) if m.codes.min() < 0 else 0  # symmetric grids count from there
+            packed[name] = llama.group_tensor(m.codes + middle, m.scales, m.zero_points + middle, m.g_idx, m.bits)
+        same._replaced = self._replaced | packed
+        return same
 
     def __getitem__(self, name: str) -> QTensor:
         tensor: QTensor = self._replaced[name] if name in self._replaced else self._model[name]
@@ -427,7 +450,8 @@ def _matrix(
     in_order = np.array_equal(g_idx, np.arange(n_in) // size)
     bpw = grid.bpw((n_out, n_in)) + (0.0 if in_order else 32 / n_out)
     scales = np.ascontiguousarray(scales)
-    return RoundedMatrix(np.ascontiguousarray(codes), _half(scales), np.ascontiguousarray(zeros), g_idx, bpw, scales)
+    codes, zeros = np.ascontiguousarray(codes), np.ascontiguousarray(zeros)
+    return RoundedMatrix(codes, _half(scales), zeros, g_idx, bpw, scales, grid.bits)
 
 
 def _half(scales: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import pytest
 
@@ -105,6 +106,10 @@ def test_methods_are_measured_and_kept(kept, text):
     assert rows[2].bpw == 3.4375
     assert rows[1].quality.kld < rows[0].quality.kld
     assert method_table(settings, text=text, max_tokens=500, n_tokens=1024) == rows
+    assert all(math.isnan(row.tokens_per_second) for row in rows)
+    timed = method_table(settings, text=text, max_tokens=500, n_tokens=1024, speed=True)
+    assert all(row.tokens_per_second > 1 for row in timed)
+    assert [row.quality for row in timed] == [row.quality for row in rows]
 
 
 def test_the_same_bits_for_a_format_and_gptq_onto_it(kept, text):

@@ -156,12 +156,36 @@ def test_awq_protects_salient_channels_and_folds_its_scales_away(short, spiky, i
     assert not rounded["awq"].notes
 
 
+@pytest.mark.parametrize(
+    ("method", "bits", "group", "options"),
+    [
+        ("rtn", 4, 128, {}),
+        ("rtn", 3, -1, {"sym": True}),
+        ("awq", 8, 64, {}),
+        ("gptq", 2, 64, {"act_order": True}),
+        ("Q4_0", 4, 32, {}),
+    ],
+)
+def test_codes_run_as_they_are_stored(short, ids, method, bits, group, options):
+    rounded = sequential.round_model(short, method, bits, group, n_tokens=512, **options)
+    stored = rounded.as_stored()
+    for name in stored:
+        assert np.array_equal(stored[name].dequantize(), rounded[name].dequantize()), name
+    matrices = [name for name in stored if name.startswith("blk") and "norm" not in name]
+    nbytes, weights = sum(stored[name].nbytes for name in matrices), sum(stored[name].n_weights for name in matrices)
+    # a zero point takes a byte here, whatever its bits
+    assert 0 <= 8 * nbytes / weights - rounded.bpw + (0.15 if "act_order" in options else 0) < 0.3
+    assert sum(rounded[name].nbytes for name in matrices) >= nbytes
+    base, found = logits(rounded, ids), logits(stored, ids)
+    assert np.abs(found - base).max() < 0.01
+
+
 def test_rows_divided_keep_their_codes():
     rng = np.random.default_rng(0)
     w = rng.standard_normal((4, 32)).astype(np.float32)
     t = qviz.AffineGrid(4, 16).quantize(w)
     g_idx = (np.arange(32) // 16).astype(np.int32)
-    matrix = sequential.RoundedMatrix(t.codes, sequential._half(t.scale), t.zero_point, g_idx, t.bpw, t.scale)
+    matrix = sequential.RoundedMatrix(t.codes, sequential._half(t.scale), t.zero_point, g_idx, t.bpw, t.scale, 4)
     by = np.float32([1, 2, 3, 0.1])
     divided = matrix.with_rows_divided(by)
     again = qviz.AffineGrid(4, 16).quantize(w / by[:, None])

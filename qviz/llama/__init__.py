@@ -1,6 +1,7 @@
 """A Llama that runs on quantized weights: tokenizer, forward pass, generation, perplexity."""
 
 from qviz.llama import evaluate
+from qviz.llama._groups import group_tensor
 from qviz.llama.config import LlamaConfig
 from qviz.llama.evaluate import Perplexity, compare, perplexity
 from qviz.llama.generate import Sampler, generate, generate_tokens
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate",
     "generate",
     "generate_tokens",
+    "group_tensor",
     "linear_inputs",
     "perplexity",
 ]

@@ -77,6 +77,42 @@ def _q6_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
     return simd.add_scaled(total, products, block.d, scales[k])
 
 
+# --- groups of whole numbers, one scale and zero point each; see `qviz.llama._groups`
+
+
+@kernel
+def _group(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+    """Template: sub-blocks of 32 have activations with scales of their own."""
+    per_group = block.qs.size // (4 * _BITS)
+    zero = i32(block.zero) - i32(128) if _BITS == 8 else i32(block.zero)
+    for j in range(per_group):
+        i = k * per_group + j
+        products = _products(block.qs, 4 * _BITS * j, codes, 32 * i)
+        products = simd.less_times(products, simd.two_sums(sums, 2 * i), zero)
+        total = simd.add_scaled(total, products, block.d, scales[i])
+    return total
+
+
+@kernel
+def _two(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    return simd.dot_two_bits(qs, at_q, codes, at)
+
+
+@kernel
+def _three(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    return simd.dot_three_bits(qs, at_q, codes, at)
+
+
+@kernel
+def _four(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    return simd.dot_four_bits(qs, at_q, codes, at)
+
+
+@kernel
+def _eight(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    return simd.dot_eight_bits(qs, at_q, codes, at)
+
+
 @kernel
 def _dot(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-def]
     """Template: each row of `blocks` times the activations. Four rows at a time share what is loaded of those.
@@ -109,7 +145,8 @@ def _dot(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-def]
         out[r] = simd.total(a)
 
 
-_step = _q4_0  # what the template calls; `specialise` puts each format's own behind this name
+_step = _q4_0  # what the templates call; `specialise` puts others behind these names
+_products, _BITS = _four, 4
 
 DOTS: dict[str, Kernel] = {
     name: specialise(_dot, f"dot_{name}", _step=step)
@@ -127,3 +164,11 @@ DOTS: dict[str, Kernel] = {
     }.items()
 }
 """Format -> its kernel ``(blocks, codes, scales, sums, out)``; see `_dot`."""
+
+GROUP_DOTS: dict[int, Kernel] = {
+    bits: specialise(
+        _dot, f"dot_group_{bits}", _step=specialise(_group, f"group_{bits}", _products=products, _BITS=bits)
+    )
+    for bits, products in {2: _two, 3: _three, 4: _four, 8: _eight}.items()
+}
+"""Bits of a code -> the kernel for groups of them; see `qviz.llama._groups`."""

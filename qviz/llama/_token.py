@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qviz.llama.model import KVCache
 
 # how a kernel sees a matrix: the kernel that multiplies it, its blocks, how its input is rounded, where its output goes
-_MATRIX = ("address", "blocks", "rows", "columns", "itemsize", "n_in", "width", "out")
+_MATRIX = ("address", "blocks", "rows", "columns", "itemsize", "n_in", "width", "ordered", "out")
 # how it sees a model: its sizes, and where each vector begins in `_Room.floats`
 _SIZES = ("n_embd", "n_ff", "n_head", "n_head_kv", "head_size")
 _BEGINS = ("h", "q", "k", "v", "mixed", "gate", "up", "added", "logits", "end")
@@ -38,7 +38,7 @@ _MOST_PIECES = 16
 
 
 class _Room(NamedTuple):
-    """What one token needs to be worked on."""
+    """What one token needs to be worked on; `orders` (n_matrices, n_in) is the model's."""
 
     floats: FloatArray
     rounded: FloatArray
@@ -46,12 +46,13 @@ class _Room(NamedTuple):
     scales: FloatArray
     sums: npt.NDArray[np.int32]
     scores: FloatArray
+    orders: npt.NDArray[np.int32]
 
 
 @kernel
 def _multiply(share, shares, first, count, start, matrices, room):  # type: ignore[no-untyped-def]
     """One of `shares` parts of each of a few matrices."""
-    floats, rounded, codes, scales, sums, _ = room
+    floats, rounded, codes, scales, sums, _, _ = room
     for i in range(first, first + count):
         m = matrices[i]
         fours = m.rows // 4  # kernels go through four rows at once
@@ -65,7 +66,7 @@ def _multiply(share, shares, first, count, start, matrices, room):  # type: igno
             given = codes[k, :n], scales[k, : n // m.width], sums[k, : n // 16]
             native.multiply(m.address, blocks, b - a, m.columns, m.itemsize, given, out)
         else:
-            x = rounded[:n] if m.width == 16 else floats[start : start + n]
+            x = rounded[:n] if m.width == 16 or m.ordered else floats[start : start + n]
             native.multiply(m.address, blocks, b - a, m.columns, m.itemsize, (x,), out)
 
 
@@ -111,25 +112,41 @@ def _help(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _products(first, count, start, board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
-    """Matrices `first` to ``first + count`` times the same activations, which begin at `start` in ``room.floats``."""
-    floats, rounded, codes, scales, sums, _ = room
-    seen, n, weights = 0, matrices[first].n_in, 0
+def _round(first, count, start, matrices, room):  # type: ignore[no-untyped-def]
+    """The activations that begin at `start`, as each of a few matrices needs them."""
+    floats, rounded, codes, scales, sums, _, orders = room
+    n, seen = matrices[first].n_in, 0
+    x = floats[start : start + n]
+    if matrices[first].ordered:
+        x = rounded[:n]
+        for j in range(n):
+            x[j] = floats[start + orders[first, j]]
     for i in range(first, first + count):
         width = matrices[i].width
-        weights += matrices[i].rows * n
         if width == 0 or seen & width:
             continue
         seen |= width
         if width == 16:
-            round_to_half(floats[start : start + n].reshape((1, n)), rounded[:n].reshape((1, n)))
+            round_to_half(x.reshape((1, n)), rounded[:n].reshape((1, n)))
         else:
             k = 0 if width == 32 else 1
-            quantize_activations(floats[start : start + n], codes[k, :n], scales[k, : n // width], sums[k, : n // 16])
-    board[_FIRST], board[_COUNT], board[_FROM] = first, count, start
-    post(board, max(1, min(weights // _PIECE, _MOST_PIECES)))
-    _pieces(board, matrices, sizes, room, cache)
-    wait(board)
+            quantize_activations(x, codes[k, :n], scales[k, : n // width], sums[k, : n // 16])
+
+
+@kernel
+def _products(first, count, start, board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
+    """Matrices `first` to ``first + count`` times the same activations, which begin at `start` in ``room.floats``."""
+    weights, at_once = 0, count
+    for i in range(first, first + count):
+        weights += matrices[i].rows * matrices[i].n_in
+        if matrices[i].ordered:  # each has an order of its own
+            at_once = 1
+    for i in range(first, first + count, at_once):
+        _round(i, at_once, start, matrices, room)
+        board[_FIRST], board[_COUNT], board[_FROM] = i, at_once, start
+        post(board, max(1, min(weights * at_once // count // _PIECE, _MOST_PIECES)))
+        _pieces(board, matrices, sizes, room, cache)
+        wait(board)
 
 
 @kernel
@@ -200,10 +217,15 @@ class TokenPass:
             blocks = linear.blocks
             rows, columns = blocks.shape
             begin = self._sizes[out][0]
-            values = (linear.address(), blocks.ctypes.data, rows, columns, blocks.itemsize, linear.n_in, linear.width)
-            for field, value in zip(_MATRIX, (*values, begin), strict=True):
+            place = (linear.address(), blocks.ctypes.data, rows, columns, blocks.itemsize)
+            values = (*place, linear.n_in, linear.width, linear.order is not None, begin)
+            for field, value in zip(_MATRIX, values, strict=True):
                 row[field] = value
         self._widest = max(linear.n_in for linear, _ in linears)
+        ordered = [(i, linear.order) for i, (linear, _) in enumerate(linears) if linear.order is not None]
+        self._orders = np.zeros((len(linears), self._widest) if ordered else (0, 0), np.int32)
+        for i, order in ordered:
+            self._orders[i, : order.size] = order
         norms = [layer[part] for layer in layers for part in ("attn_norm", "ffn_norm")]
         self._gains = np.stack([*norms, output_norm])
         self._config, self._linears = c, linears  # whose blocks must stay where they are
@@ -218,6 +240,7 @@ class TokenPass:
             np.empty((2, n // 32), np.float32),
             np.empty((2, n // 16), np.int32),
             np.empty((self._config.n_head, n_ctx), np.float32),
+            self._orders,
         )
 
     def __call__(self, x: FloatArray, cache: KVCache, cos: FloatArray, sin: FloatArray) -> FloatArray:

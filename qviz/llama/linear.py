@@ -28,6 +28,7 @@ from qviz._memory import passing
 from qviz._numba import f32, i32, kernel, loose_kernel, specialise
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
+from qviz.llama._groups import GroupFormat
 from qviz.llama._rounding import quantize_activations, round_to_codes, round_to_half
 from qviz.llama._team import in_parallel
 from qviz.llama._tiles import ROWS, TOKENS, Tiled, pack_tokens, tiled
@@ -98,8 +99,10 @@ _SUB = 32
 @cache
 def integer_product(fmt: Format) -> Any:
     """``(blocks, codes, scales, sums, out)`` for `fmt`: explicit vectors where there are some, else the template."""
-    from qviz.llama._dots import DOTS
+    from qviz.llama._dots import DOTS, GROUP_DOTS
 
+    if isinstance(fmt, GroupFormat):
+        return GROUP_DOTS[fmt.bits]
     if fmt.name in DOTS:
         return DOTS[fmt.name]
     return plain_integer_product(fmt)
@@ -126,12 +129,12 @@ _SHARES = 12  # parts of a matrix that any number of cores can divide among them
 def activation_width(fmt: Format) -> int:
     """How activations are rounded where they meet `fmt`, as ggml does.
 
-    To int8 with a scale for every 256 (super-blocks) or 32 (blocks); to float16 for F16 (returned as 16); for F32 and
-    BF16, 0: not at all.
+    To int8 with a scale for every 256 (super-blocks) or 32 (blocks, groups); to float16 for F16 (returned as 16); for
+    F32 and BF16, 0: not at all.
     """
     if fmt.is_float:
         return _HALF if fmt == "F16" else 0
-    return 256 if fmt.block_size == 256 else 32
+    return 256 if fmt.block_size == 256 and not isinstance(fmt, GroupFormat) else 32
 
 
 class Activations:
@@ -142,13 +145,22 @@ class Activations:
     x : float32 array (n_tokens, n_in)
     """
 
-    __slots__ = ("_codes", "_groups", "_rounded", "x")
+    __slots__ = ("_codes", "_groups", "_ordered", "_rounded", "x")
 
     def __init__(self, x: FloatArray) -> None:
         self.x = np.ascontiguousarray(x, np.float32)
         self._codes: dict[int, tuple[Any, Any, Any]] = {}
         self._rounded: dict[int, FloatArray] = {}
         self._groups: dict[int, tuple[Any, Any, dict[int, Any]]] = {}
+        self._ordered: dict[int, Activations] = {}
+
+    def ordered(self, linear: Linear) -> Activations:
+        """The same activations in the order in which the columns of a matrix stand."""
+        if linear.order is None:
+            return self
+        if id(linear) not in self._ordered:
+            self._ordered[id(linear)] = Activations(self.x[:, linear.order])
+        return self._ordered[id(linear)]
 
     def codes(self, width: int) -> tuple[Any, Any, Any]:
         """Of a single token: codes, scales and sums for blocks of `width`."""
@@ -211,6 +223,7 @@ class Linear:
             raise LlamaError(f"activations is {activations!r}; choose 'int8' or 'float'")
         self.weight, self.name = weight, name
         self.n_out, self.n_in = weight.shape
+        self.order = getattr(weight, "order", None)
         self.width = activation_width(weight.format) if activations == "int8" else 0
         self.blocks = np.ascontiguousarray(weight.blocks).view(weight.format.kernel_dtype)
         self._parts: dict[tuple[int, int], tuple[Any, int, int]] = {}
@@ -223,13 +236,15 @@ class Linear:
         """The kernel that multiplies a single token: ``(blocks, codes, scales, sums, out)`` or ``(blocks, x, out)``."""
         return (integer_product if self.width > _HALF else float_product)(self.weight.format)
 
-    def _given(self, token: Activations) -> tuple[Any, ...]:
+    def given(self, token: Activations) -> tuple[Any, ...]:
+        """What that kernel takes of a single token."""
+        token = token.ordered(self)
         return token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
 
     def address(self) -> int:
         """Of that kernel, for `qviz._native.multiply`."""
         token = Activations(np.zeros((1, self.n_in), np.float32))
-        address: int = self._chosen().address(self.blocks, *self._given(token), np.empty(self.n_out, np.float32))
+        address: int = self._chosen().address(self.blocks, *self.given(token), np.empty(self.n_out, np.float32))
         return address
 
     def part(self, token: Activations, out: FloatArray, first: int, stop: int) -> None:
@@ -238,7 +253,7 @@ class Linear:
             edges = self.n_out * first // _SHARES, self.n_out * stop // _SHARES
             self._parts[first, stop] = self.blocks[edges[0] : edges[1]], *edges
         rows, start, end = self._parts[first, stop]
-        into, given = out[start:end], self._given(token)
+        into, given = out[start:end], self.given(token)
         if self._product is None:
             self._product = self._chosen().entry(rows, *given, into)
         self._product(rows, *given, into)
@@ -261,6 +276,7 @@ class Linear:
             for t in range(n_tokens):
                 multiply_one(Activations(given.x[t : t + 1]), (self,), (out[t],))
             return out
+        given = given.ordered(self)
         kernels = tiled(self.weight.format) if self.width > _HALF else None
         if kernels is None:
             self._many(given.rounded(self.width), out)
@@ -314,7 +330,7 @@ class Linear:
 def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:
     """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
     for linear in linears:
-        token.codes(linear.width) if linear.width > _HALF else token.rounded(linear.width)
+        linear.given(token)  # before several threads ask for it
     weights = sum(linear.n_out * linear.n_in for linear in linears)
 
     def work(first: int, stop: int) -> None:

@@ -152,7 +152,7 @@ class BalanceExplorer(Explorer):
         try:
             for first in range(0, len(self._more), _AT_ONCE):
                 told("next", 0, 1)
-                found += method_table(self._more[first : first + _AT_ONCE], progress=told)
+                found += method_table(self._more[first : first + _AT_ONCE], speed=True, progress=told)
                 self._show_rows(found)
             self._note = ""
         except _StoppedError:

@@ -8,7 +8,7 @@ from llamacpp import INSTALLED
 
 import qviz
 from qviz.errors import LlamaError
-from qviz.llama import KVCache, Llama, Sampler, generate, generate_tokens
+from qviz.llama import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor
 
 TEXT = "The President of the United States shall from time to time give to the Congress"
 
@@ -146,6 +146,28 @@ def test_the_compiled_pass_is_the_one_in_steps(formats, activations):
         # an activation may fall on the other side of a rounding boundary, since attention sums in another order
         assert np.abs(found - want).max() < (1e-4 if activations == "float" else 0.02) * np.abs(want).max()
     assert np.abs(caches[0].halves.view(np.float16) - caches[1].halves.view(np.float16)).max() < 0.02
+
+
+@pytest.mark.parametrize("activations", ["int8", "float"])
+def test_columns_in_another_order(activations):
+    """Groups of act_order, each matrix with an order of its own, in the compiled pass and in steps."""
+    model, rng = grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75), np.random.default_rng(8)
+    for name in model:
+        if name.startswith("blk") and "norm" not in name and "attn_k" not in name:
+            n_out, n_in = model[name].shape
+            g_idx = np.repeat(np.arange(n_in // 32, dtype=np.int32), 32)
+            rng.shuffle(g_idx)
+            scales = np.full((n_out, n_in // 32), 1 / 64, np.float32)
+            codes, zeros = rng.integers(0, 16, (n_out, n_in)), rng.integers(0, 16, scales.shape)
+            model[name] = group_tensor(codes, scales, zeros, g_idx, 4)
+    whole = Llama(model, activations=activations)
+    steps = Llama(model, activations=activations, on_linear_input=lambda name, x: None)
+    ids, caches = [1, 5, 7, 7, 30, 2, 74], (whole.new_cache(8), steps.new_cache(8))
+    want = reference_logits(model, ids)
+    for k, token in enumerate(ids):
+        found, beside = whole.logits([token], caches[0]), steps.logits([token], caches[1])
+        assert np.abs(found - beside).max() < (1e-4 if activations == "float" else 0.02) * np.abs(beside).max()
+        assert np.abs(found[0] - want[k]).max() < (0.01 if activations == "float" else 0.1) * np.abs(want).max()
 
 
 def test_generating_from_several_threads():

@@ -110,7 +110,8 @@ def test_more_rows_are_measured_by_a_button_and_can_be_stopped(monkeypatch):
     more = [("gptq", 3, 64), ("awq", 3, 64), ("rtn", 3, 64), ("Q3_K", 0, 0), ("Q8_0", 0, 0)]
     asked = []
 
-    def table(settings, progress):
+    def table(settings, speed, progress):
+        assert speed
         asked.extend(settings)
         progress("scoring", 1, 2)
         if ("Q8_0", 0, 0) in settings and len(asked) == 5:
