@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 
-from qviz._memory import ALIGNMENT, Spares, empty, passing, spares
+from qviz import _memory
+from qviz._memory import ALIGNMENT, Spares, empty, give_back, passing, spares
 
 
 def test_large_arrays_are_aligned():
@@ -78,3 +79,15 @@ def test_threads_do_not_share_what_they_pass_on():
     assert len({address for _, address in found}) == 4
     address = found.pop()[1]
     assert passing((1 << 18,)).ctypes.data == address
+
+
+def test_what_was_passed_on_is_given_back():
+    held, dropped = passing((1 << 18,)), passing((1 << 18,))
+    held[:] = 7
+    del dropped
+    give_back()
+    assert not _memory._of_thread.spares.owners
+    again = [passing((1 << 18,)) for _ in range(4)]
+    for other in again:
+        other[:] = 0
+    assert held.min() == 7

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._memory import give_back
 from qviz.errors import LlamaError
 from qviz.llama import _ops
 from qviz.llama._team import cores, in_parallel
@@ -168,23 +169,28 @@ def compare(
         if progress is not None:
             progress(done, total)
 
-    for begin in range(0, len(windows), step * cores()):
-        block = windows[begin : begin + step * cores()]
-        shares = np.array_split(block, min(cores(), len(block)))  # each core runs windows of its own, start to end
-        expected: list[Any] = [None] * len(shares)
-        if base is not None:
-            found = _each(lambda part: _scored(base, part, first), shares)
-            expected = [log_probs for log_probs, _ in found]
-            base_nll += [nll for _, nll in found]
-            told(len(block))
-        for name, run in runs.items():
-            if run is base:
-                fresh = base_nll[-len(shares) :]
-                rows = [[nll, *_apart(log_probs, log_probs)] for log_probs, nll in zip(expected, fresh, strict=True)]
-            else:
-                rows = _each(lambda part, beside, run=run: _compared(run, part, first, beside), shares, expected)
-            kept[name] += rows
-            told(len(block))
+    try:
+        for begin in range(0, len(windows), step * cores()):
+            block = windows[begin : begin + step * cores()]
+            shares = np.array_split(block, min(cores(), len(block)))  # each core runs windows of its own, start to end
+            expected: list[Any] = [None] * len(shares)
+            if base is not None:
+                found = _each(lambda part: _scored(base, part, first), shares)
+                expected = [log_probs for log_probs, _ in found]
+                base_nll += [nll for _, nll in found]
+                told(len(block))
+            for name, run in runs.items():
+                if run is base:
+                    fresh = base_nll[-len(shares) :]
+                    rows = [
+                        [nll, *_apart(log_probs, log_probs)] for log_probs, nll in zip(expected, fresh, strict=True)
+                    ]
+                else:
+                    rows = _each(lambda part, beside, run=run: _compared(run, part, first, beside), shares, expected)
+                kept[name] += rows
+                told(len(block))
+    finally:
+        in_parallel(cores(), lambda a, b: give_back(), least=1)
     return {
         name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
         for name, rows in kept.items()
