@@ -849,14 +849,23 @@ def _nibbles(v: _Vectors, packed: Any) -> tuple[Any, Any]:
     return _bits(v, packed, 0, 15), _bits(v, packed, 4, 15)
 
 
+def _products(v: _Vectors, unsigned: Any, signed: Any) -> Any:
+    """Words of 32 unsigned bytes, at most 63, times 32 signed ones."""
+    return _fours(v, _pairs(v, unsigned, signed), _all(_S16, 1))
+
+
+def _signed_products(v: _Vectors, *rows: Any) -> Any:
+    """Words of 32 signed bytes times 32 signed ones."""
+    low, high = zip(*(v.halves(v.b.sext(row, _vector(32, _SHORT))) for row in rows), strict=True)
+    return v.b.add(_fours(v, *low), _fours(v, *high))
+
+
 @intrinsic
 def dot_bytes(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
     """Words: 32 int8 `qs` times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
-        rows = (v.load(0, _B32), v.load(1, _B32, v.args[2]))
-        low, high = zip(*(v.halves(v.b.sext(row, _vector(32, _SHORT))) for row in rows), strict=True)
-        return v.b.add(_fours(v, *low), _fours(v, *high))
+        return _signed_products(v, v.load(0, _B32), v.load(1, _B32, v.args[2]))
 
     return _function(lambda q, c, i: words(q, c, types.intp), body)(qs, codes, at)
 
@@ -875,8 +884,7 @@ def dot_nibbles(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
     """Words: 32 codes 0 … 15 of 16 bytes, as `split_nibbles` gives them, times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
-        unsigned = v.join(*_nibbles(v, v.load(0, _B16)))
-        return _fours(v, _pairs(v, unsigned, v.load(1, _B32, v.args[2])), _all(_S16, 1))
+        return _products(v, v.join(*_nibbles(v, v.load(0, _B16))), v.load(1, _B32, v.args[2]))
 
     return _function(lambda q, c, i: words(q, c, types.intp), body)(qs, codes, at)
 
@@ -898,7 +906,7 @@ def dot_fives(typingctx, qh, qs, codes, at):  # type: ignore[no-untyped-def]
         set_bits = v.b.bitcast(v.load(0, _I32), _vector(32, _BIT))
         fifth = v.b.select(set_bits, _all(_B32, 16), _all(_B32, 0))
         unsigned = v.b.or_(v.join(*_nibbles(v, v.load(1, _B16))), fifth)
-        return _fours(v, _pairs(v, unsigned, v.load(2, _B32, v.args[3])), _all(_S16, 1))
+        return _products(v, unsigned, v.load(2, _B32, v.args[3]))
 
     return _function(lambda h, q, c, i: words(h, q, c, types.intp), body)(qh, qs, codes, at)
 
@@ -994,7 +1002,7 @@ def _dot_planes(codes_of: Callable[[_Vectors, Any], Any]) -> Any:
     @intrinsic
     def dot_planes(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-def]
         def body(v: _Vectors) -> Any:
-            return _fours(v, _pairs(v, codes_of(v, v.args[1]), v.load(2, _B32, v.args[3])), _all(_S16, 1))
+            return _products(v, codes_of(v, v.args[1]), v.load(2, _B32, v.args[3]))
 
         return _function(lambda *_: words(qs, types.intp, codes, types.intp), body)(qs, at_q, codes, at)
 
@@ -1009,9 +1017,7 @@ def dot_eight_bits(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-d
     """Words: 32 bytes from `at_q` on, taken as int8, times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
-        rows = (v.load(0, _B32, v.args[1]), v.load(2, _B32, v.args[3]))
-        low, high = zip(*(v.halves(v.b.sext(row, _vector(32, _SHORT))) for row in rows), strict=True)
-        return v.b.add(_fours(v, *low), _fours(v, *high))
+        return _signed_products(v, v.load(0, _B32, v.args[1]), v.load(2, _B32, v.args[3]))
 
     return _function(lambda *_: words(qs, types.intp, codes, types.intp), body)(qs, at_q, codes, at)
 

@@ -55,7 +55,8 @@ def test_a_point_is_chosen_and_the_budget_moved_by_keyboard(open_, screenshots):
     book.wait_until(lambda: "Within" in view.inner_text(), "a budget for all")
     assert "Q8_0 does the least damage" in view.inner_text()
     view.locator("summary").first.click()
-    assert view.locator("table tbody tr, table tr:has(td)").count() == 3, "a row for each format"
+    rows = view.locator("table tbody tr, table tr:has(td)")
+    book.wait_until(lambda: rows.count() == 3, "a row for each format")
     book.page.locator(".qviz-explorer").first.screenshot(path=screenshots / "balance.png")
     assert book.problems == []
 
