@@ -83,16 +83,17 @@ class Kernel:
         That look takes about 30 µs for an array of blocks (a NumPy record): as long as a small product. Nothing checks
         the types any more: call it only with arrays of the same dtype, dimensions and flags.
         """
-        signature = tuple(map(_numba().typeof, args))
-        self.compiled.compile(signature)
-        return self.compiled.overloads[signature].entry_point
+        return self._overload(args).entry_point
 
     def address(self, *args: Any) -> int:
         """Where the compiled function for arguments of these types begins, for `qviz._native.multiply`."""
+        result = self._overload(args)
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+    def _overload(self, args: tuple[Any, ...]) -> Any:
         signature = tuple(map(_numba().typeof, args))
         self.compiled.compile(signature)
-        result = self.compiled.overloads[signature]
-        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+        return self.compiled.overloads[signature]
 
 
 def kernel(function: Any) -> Kernel:

@@ -760,7 +760,7 @@ def transpose(typingctx, source, at, stride, out, to):  # type: ignore[no-untype
 
 
 class _Packed(types.Type):
-    """A numba type that stands for one LLVM vector of its own."""
+    """A numba type that stands for one LLVM vector of its own, or a few."""
 
     def __init__(self, name: str, vector: Any) -> None:
         super().__init__(name)
@@ -1476,23 +1476,13 @@ def total(typingctx, values):  # type: ignore[no-untyped-def]
 # products are summed in 16 bits.
 
 
-class _Tile(_Packed):
-    """A numba type: sums of sixteen rows for four tokens, two vectors of rows for each token."""
-
-
-@extending.register_model(_Tile)
-class _TileModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, ir.ArrayType(_F8, 8))  # type: ignore[no-untyped-call]
-
-
-tile = _Tile("tile", None)
+tile = _Packed("tile", ir.ArrayType(_F8, 8))  # sums of sixteen rows for four tokens: two vectors of rows a token
 
 
 @intrinsic
 def no_tile(typingctx):  # type: ignore[no-untyped-def]
     """A tile of zeros."""
-    return _function(lambda: tile(), lambda v: ir.Constant(ir.ArrayType(_F8, 8), [ir.Constant(_F8, [0.0] * 8)] * 8))()
+    return _function(lambda: tile(), lambda v: ir.Constant(tile.vector, [ir.Constant(_F8, [0.0] * 8)] * 8))()
 
 
 def _tile_adder(width: int, at_once: int) -> Any:

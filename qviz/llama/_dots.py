@@ -87,30 +87,17 @@ def _group(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def
     zero = i32(block.zero) - i32(128) if _BITS == 8 else i32(block.zero)
     for j in range(per_group):
         i = k * per_group + j
-        products = _products(block.qs, 4 * _BITS * j, codes, 32 * i)
+        if _BITS == 2:
+            products = simd.dot_two_bits(block.qs, 8 * j, codes, 32 * i)
+        elif _BITS == 3:
+            products = simd.dot_three_bits(block.qs, 12 * j, codes, 32 * i)
+        elif _BITS == 4:
+            products = simd.dot_four_bits(block.qs, 16 * j, codes, 32 * i)
+        else:
+            products = simd.dot_eight_bits(block.qs, 32 * j, codes, 32 * i)
         products = simd.less_times(products, simd.two_sums(sums, 2 * i), zero)
         total = simd.add_scaled(total, products, block.d, scales[i])
     return total
-
-
-@kernel
-def _two(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
-    return simd.dot_two_bits(qs, at_q, codes, at)
-
-
-@kernel
-def _three(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
-    return simd.dot_three_bits(qs, at_q, codes, at)
-
-
-@kernel
-def _four(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
-    return simd.dot_four_bits(qs, at_q, codes, at)
-
-
-@kernel
-def _eight(qs, at_q, codes, at):  # type: ignore[no-untyped-def]
-    return simd.dot_eight_bits(qs, at_q, codes, at)
 
 
 @kernel
@@ -146,7 +133,7 @@ def _dot(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-def]
 
 
 _step = _q4_0  # what the templates call; `specialise` puts others behind these names
-_products, _BITS = _four, 4
+_BITS = 4
 
 DOTS: dict[str, Kernel] = {
     name: specialise(_dot, f"dot_{name}", _step=step)
@@ -166,9 +153,7 @@ DOTS: dict[str, Kernel] = {
 """Format -> its kernel ``(blocks, codes, scales, sums, out)``; see `_dot`."""
 
 GROUP_DOTS: dict[int, Kernel] = {
-    bits: specialise(
-        _dot, f"dot_group_{bits}", _step=specialise(_group, f"group_{bits}", _products=products, _BITS=bits)
-    )
-    for bits, products in {2: _two, 3: _three, 4: _four, 8: _eight}.items()
+    bits: specialise(_dot, f"dot_group_{bits}", _step=specialise(_group, f"group_{bits}", _BITS=bits))
+    for bits in (2, 3, 4, 8)
 }
 """Bits of a code -> the kernel for groups of them; see `qviz.llama._groups`."""

@@ -125,17 +125,29 @@ _unpack = _add = kernel(lambda: 0)
 _SUB, _OFFSET = 32, 0
 
 
+def unsigned_codes(fmt: Format) -> tuple[int, int] | None:
+    """What makes the codes of a format unsigned, and the largest one then; None where tiles do not fit.
+
+    A power of two, since a foreign Q8_0 may hold −128, which no encoder writes.
+    """
+    if fmt.codes is None or fmt.table is not None or fmt.sub_block_size not in (16, 32):
+        return None
+    low, high = fmt.codes
+    offset = 1 << (-low - 1).bit_length() if low < 0 else 0
+    return offset, offset + high
+
+
 class Tiled:
     """The kernels of one format.
 
     Parameters
     ----------
     fmt : Format
-        One of `FORMATS`.
+    offset, largest : int
+        From `unsigned_codes`.
     """
 
-    def __init__(self, fmt: Format) -> None:
-        offset, largest = FORMATS[fmt.name]
+    def __init__(self, fmt: Format, offset: int, largest: int) -> None:
         self.sub = fmt.sub_block_size
         at_once = next((n for n in (8, 4, 2) if 2 * n * largest * 127 < 1 << 15), 2)
         self.pack = specialise(_pack, f"pack_{fmt}", _unpack=fmt.unpack_blocks, _SUB=self.sub, _OFFSET=offset)
@@ -143,22 +155,8 @@ class Tiled:
         self.multiply = specialise(_multiply, f"multiply_tiles_{fmt}", _add=add, _SUB=self.sub)
 
 
-FORMATS = {
-    "Q4_0": (8, 15),
-    "Q4_1": (0, 15),
-    "Q5_0": (16, 31),
-    "Q5_1": (0, 31),
-    "Q2_K": (0, 3),
-    "Q3_K": (4, 7),
-    "Q4_K": (0, 15),
-    "Q5_K": (0, 31),
-    "Q6_K": (32, 63),
-    "Q8_0": (128, 255),
-}
-"""What makes the codes of a format unsigned, and the largest one then."""
-
-
 @cache
 def tiled(fmt: Format) -> Tiled | None:
     """The kernels of `fmt`; None where decoding and BLAS are faster: floats, lookup tables, 8 bits on some hosts."""
-    return Tiled(fmt) if fmt.name in FORMATS and FORMATS[fmt.name][1] <= simd.largest_code() else None
+    found = unsigned_codes(fmt)
+    return Tiled(fmt, *found) if found is not None and found[1] <= simd.largest_code() else None
