@@ -19,16 +19,14 @@ sources in F32, F16 or BF16, or in a quantized format with `allow_requantize`. E
 from __future__ import annotations
 
 import contextlib
-import importlib
 import mmap
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,14 +34,14 @@ import numpy.typing as npt
 from qviz import gguf, recipes
 from qviz import imatrix as imatrices
 from qviz._arrays import real_array
-from qviz._numba import kernel
-from qviz.errors import ImatrixError, NonFiniteError, PipelineError
-from qviz.formats import Format, QTensor, quantize
+from qviz.errors import ImatrixError, PipelineError
+from qviz.formats import QTensor
 from qviz.gguf.reader import as_path
 from qviz.recipes import Choice, Recipe
-
-FloatArray = npt.NDArray[np.float32]
-Blocks = npt.NDArray[Any]
+from qviz.whole import cluster as clusters
+from qviz.whole import pools
+from qviz.whole.pieces import Blocks, FloatArray, Piece, convert
+from qviz.whole.pools import Pool, Result
 
 # Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
 _PIECE = 1 << 19
@@ -54,13 +52,6 @@ QUANTIZATION_VERSION = 2
 _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 _VERSION_KEY, _TYPE_KEY = "general.quantization_version", "general.file_type"
 _LONGEST_TEXT = 127  # llama.cpp keeps an overridden string in 128 bytes
-
-# Exponent bits, all of them set in NaN and infinity
-_EXPONENT: dict[str, Any] = {
-    "<f2": np.uint16(0x7C00),
-    "<f4": np.uint32(0x7F80_0000),
-    "<f8": np.uint64(0x7FF0_0000_0000_0000),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +104,6 @@ class Quantized:
     def bpw(self) -> float:
         """Bits per weight of the new file's tensors."""
         return 8 * self.nbytes / max(sum(choice.n_weights for choice in self.choices), 1)
-
-
-class Piece(NamedTuple):
-    """Some rows of a tensor, and what is to become of them. Holds no reference to a file, so it can travel."""
-
-    name: str
-    first_row: int
-    source: QTensor
-    format: Format
-    importance: FloatArray | None
-
-
-class Result(Protocol):
-    """The blocks of a piece, once they are there; a `concurrent.futures.Future` is one."""
-
-    def result(self) -> Blocks:
-        """Wait for the blocks."""
-
-
-class Pool(Protocol):
-    """Whoever quantizes pieces."""
-
-    @property
-    def width(self) -> int:
-        """How many pieces it can work on at a time."""
-
-    def submit(self, piece: Piece) -> Result:
-        """Start on a piece."""
 
 
 def quantize_model(
@@ -215,7 +178,7 @@ def quantize_model(
             _check(choice, columns.get(choice.name), found, importance is not None, allow_requantize)
         job = _Job(file, choices, columns, progress)
         with contextlib.ExitStack() as stack:
-            pool = stack.enter_context(_threads(threads) if dask is None else _dask(dask))
+            pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
             out = stack.enter_context(
                 gguf.stream(target, output_metadata(file.metadata, found, importance), {c.name: c for c in choices})
             )
@@ -401,96 +364,6 @@ def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:
         yield convert(Piece(choice.name, first, source, choice.format, None))
 
 
-def convert(piece: Piece) -> Blocks:
-    """Quantize a piece, or copy it if it is in its format already.
-
-    Parameters
-    ----------
-    piece : Piece
-
-    Returns
-    -------
-    array of ``piece.format.dtype`` (rows, blocks a row)
-
-    Raises
-    ------
-    PipelineError
-        NaN or infinity in the source, or a weight beyond the range of the format.
-    """
-    source, fmt = piece.source, piece.format
-    if source.format is fmt:
-        bad = _first_not_finite(source.blocks, fmt)
-        if bad >= 0:
-            _refuse(piece, bad, "is damaged: it holds")
-        return source.blocks
-    # a view where the weights are float32 already
-    weights = source.blocks.view(np.float32) if source.format == "F32" else source.dequantize()
-    try:
-        blocks = quantize(weights, fmt, piece.importance).blocks
-    except NonFiniteError:
-        bad = int(np.flatnonzero(~np.isfinite(weights))[0])
-        _refuse(piece, bad // fmt.block_size, "is damaged: it holds", weights)
-    bad = _first_not_finite(blocks, fmt)
-    if bad >= 0:
-        _refuse(piece, bad, f"does not fit {fmt}: it holds", weights)
-    return blocks
-
-
-def _refuse(piece: Piece, block: int, problem: str, weights: FloatArray | None = None) -> None:
-    source, fmt = piece.source, piece.format
-    if weights is None:
-        if not source.format.can_decode:
-            raise PipelineError(f"tensor {piece.name!r} {problem} a scale that is NaN or infinite")
-        weights = source.dequantize()
-    row, column = divmod(block * fmt.block_size, source.shape[-1])
-    values = weights[row, column : column + fmt.block_size]
-    with np.errstate(invalid="ignore"):
-        at = int(np.argmax(np.where(np.isnan(values), np.inf, np.abs(values))))
-    hint = (
-        "; quantize to BF16, which has the range of float32"
-        if np.isfinite(values[at])
-        else "; make the model again from its origin"
-    )
-    raise PipelineError(
-        f"tensor {piece.name!r} {problem} {values[at]} in row {piece.first_row + row}, column {column + at}{hint}"
-    ) from None
-
-
-@kernel
-def _find(bits, mask):  # type: ignore[no-untyped-def]
-    """Index of the first number with all bits of `mask` set, or -1."""
-    for start in range(0, bits.size, 4096):
-        part = bits[start : start + 4096]
-        count = 0
-        for i in range(part.size):
-            count += (part[i] & mask) == mask
-        if count:
-            for i in range(part.size):
-                if (part[i] & mask) == mask:
-                    return start + i
-    return -1
-
-
-def _first_not_finite(blocks: Blocks, fmt: Format) -> int:
-    """Index of the first block with a number that is NaN or infinite, or -1."""
-    flat = blocks.reshape(-1)
-    found = (int(_find(flat[name].view(mask.dtype), mask)) for name, mask in _numbers(fmt))
-    return min((index for index in found if index >= 0), default=-1)
-
-
-def _numbers(fmt: Format) -> Iterator[tuple[str, Any]]:
-    """Fields that hold a floating-point number, and the bits of its exponent."""
-    assert fmt.dtype.fields is not None
-    for name, (dtype, *_) in fmt.dtype.fields.items():
-        if dtype.str in _EXPONENT:
-            yield name, _EXPONENT[dtype.str]
-    # these two have types that NumPy does not know
-    if fmt == "BF16":
-        yield "x", np.uint16(0x7F80)
-    if fmt == "MXFP4":
-        yield "e", np.uint8(0xFF)
-
-
 def _forget(file: gguf.GGUFFile, blocks: Blocks) -> None:
     """Let the system take back the mapped pages behind `blocks`: they count as this process's memory."""
     if not hasattr(mmap, "MADV_DONTNEED"):
@@ -505,158 +378,3 @@ def _forget(file: gguf.GGUFFile, blocks: Blocks) -> None:
             length = (blocks.ctypes.data - base + blocks.nbytes) - start
             if length >= mmap.PAGESIZE:
                 part.buffer.madvise(mmap.MADV_DONTNEED, start, length // mmap.PAGESIZE * mmap.PAGESIZE)
-
-
-# -- who does the work
-
-
-class _Ready(NamedTuple):
-    blocks: Blocks
-
-    def result(self) -> Blocks:
-        return self.blocks
-
-
-class _ThisThread:
-    width = 1
-
-    def submit(self, piece: Piece) -> Result:
-        return _Ready(convert(piece))
-
-
-class _Threads:
-    def __init__(self, executor: ThreadPoolExecutor, width: int) -> None:
-        self._executor, self.width = executor, width
-
-    def submit(self, piece: Piece) -> Result:
-        return self._executor.submit(convert, piece)
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[Pool]:
-    if count is None:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise PipelineError(
-            f"threads={count!r} makes no sense; expected a whole number from 1 on, or None for all cores"
-        )
-    if count == 1:
-        yield _ThisThread()
-        return
-    executor = ThreadPoolExecutor(count, thread_name_prefix="qviz-quantize")
-    try:
-        yield _Threads(executor, count)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-# Seconds: to connect to a scheduler; between looks at its workers; without any of them
-_CONNECT, _POLL, _PATIENCE = 30.0, 5.0, 60.0
-
-
-class _Cluster:
-    """The workers of a Dask cluster; the scheduler gives the pieces of a worker that dies to another."""
-
-    def __init__(self, client: Any, distributed: Any) -> None:
-        self._client, self._distributed = client, distributed
-        self._live: set[Any] = set()
-        threads = sum(worker["nthreads"] for worker in self.workers().values())
-        self.width = 2 * max(threads, 1)  # a second piece for each, so that none waits for the network
-
-    def workers(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return found
-
-    def submit(self, piece: Piece) -> Result:
-        future = self._client.submit(_convert_far, piece, pure=False)
-        self._live.add(future)
-        return _Far(self, future, piece)
-
-    def wait(self, future: Any, piece: Piece) -> Blocks:
-        last_seen = time.monotonic()
-        while True:
-            try:
-                raw = future.result(timeout=_POLL)
-                break
-            except self._distributed.TimeoutError:
-                if self._client.status != "running":
-                    raise PipelineError("the Dask scheduler is gone; start it, then run this again") from None
-                if self.workers():
-                    last_seen = time.monotonic()
-                elif time.monotonic() - last_seen > _PATIENCE:
-                    raise PipelineError(
-                        f"the Dask cluster has had no worker for {_PATIENCE:.0f} seconds; start one, then try again"
-                    ) from None
-            except self._distributed.scheduler.KilledWorker:
-                raise PipelineError(
-                    f"tensor {piece.name!r}: Dask gave up after several workers died on the same piece; "
-                    f"they may lack memory"
-                ) from None
-            except (self._distributed.client.FutureCancelledError, OSError) as error:
-                raise PipelineError(f"the Dask scheduler is gone ({error}); start it, then run this again") from None
-        self._live.discard(future)
-        future.release()
-        return np.frombuffer(raw, piece.format.dtype)
-
-    def cancel(self) -> None:
-        with contextlib.suppress(Exception):  # it may be gone already
-            self._client.cancel(list(self._live))
-
-
-class _Far(NamedTuple):
-    cluster: _Cluster
-    future: Any
-    piece: Piece
-
-    def result(self) -> Blocks:
-        return self.cluster.wait(self.future, self.piece)
-
-
-def _convert_far(piece: Piece) -> bytes:
-    return convert(piece).tobytes()
-
-
-def _version() -> str:
-    from qviz import __version__
-
-    return __version__
-
-
-@contextlib.contextmanager
-def _dask(cluster: Any) -> Iterator[Pool]:
-    try:
-        distributed = importlib.import_module("distributed")
-    except ImportError:
-        raise PipelineError("Dask is not installed; run: pip install 'qviz-toolkit[dask]'") from None
-    mine = not isinstance(cluster, distributed.Client)
-    try:
-        client = distributed.Client(cluster, set_as_default=False, timeout=_CONNECT) if mine else cluster
-    except (OSError, ValueError, TypeError) as error:  # TypeError: neither an address nor a cluster
-        raise PipelineError(
-            f"no Dask scheduler at {cluster!r}: {error}; expected an address such as 'tcp://10.0.0.1:8786'"
-        ) from None
-    try:
-        pool = _ready(client, distributed)
-        try:
-            yield pool
-        finally:
-            pool.cancel()
-    finally:
-        if mine:
-            client.close()
-
-
-def _ready(client: Any, distributed: Any) -> _Cluster:
-    """Wait for a worker, and see that all of them run this version of qviz: another might make other bytes."""
-    try:
-        client.wait_for_workers(1, timeout=_PATIENCE)
-        versions = client.run(_version)
-    except distributed.TimeoutError:
-        raise PipelineError(
-            f"the Dask cluster has no workers, even after {_PATIENCE:.0f} seconds; start some"
-        ) from None
-    except ImportError as error:
-        raise PipelineError(f"the workers of the Dask cluster lack qviz: {error}; install qviz-toolkit there") from None
-    if others := {worker: version for worker, version in versions.items() if version != _version()}:
-        raise PipelineError(f"workers run another version of qviz than {_version()}: {others}; install the same")
-    return _Cluster(client, distributed)

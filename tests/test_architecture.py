@@ -34,7 +34,8 @@ ROOMS = {
     "methods": FILES,
     "checkpoints": FILES,
     "llama": FILES - {"calibration"},  # it takes a callback instead
-    "pipeline": WORK,
+    "whole": WORK,
+    "pipeline": WORK | {"whole"},
     "sequential": WORK | {"pipeline"},
     "measure": WORK | {"pipeline", "sequential"},
     "capstone": WORK | {"pipeline", "sequential", "measure"},

@@ -81,14 +81,15 @@ def test_a_polite_kill_cleans_up(source, tmp_path, polite):
     code = """
         import sys, time
         from qviz import cli, pipeline
+        from qviz.whole import pools
         pipeline._PIECE = 256
-        convert = pipeline.convert
+        convert = pools.convert
         def slowly(piece):
             sys.stdout.write("working\\n")
             sys.stdout.flush()
             time.sleep(0.1)
             return convert(piece)
-        pipeline.convert = slowly
+        pools.convert = slowly
         cli.main()
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "quantize", str(source), str(tmp_path / "o.gguf"), "Q4_0"]

@@ -13,7 +13,7 @@ import pytest
 from recipe_models import model, write_model
 
 import qviz
-from qviz import gguf, pipeline
+from qviz import gguf, pipeline, whole
 from qviz.errors import PipelineError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
@@ -59,7 +59,7 @@ def test_errors_come_back_from_a_cluster(tmp_path, cluster):
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch, source):
-    monkeypatch.setattr(pipeline, "_CONNECT", 1.0)
+    monkeypatch.setattr(whole.cluster, "_CONNECT", 1.0)
     with pytest.raises(PipelineError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
         qviz.quantize_model(source, tmp_path / "out.gguf", "Q4_0", dask="tcp://127.0.0.1:9")
 

@@ -1,0 +1,86 @@
+"""Who works on the pieces of a model: this thread, or a pool of them (the kernels do not hold Python's lock)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from qviz.errors import PipelineError
+from qviz.whole.pieces import Blocks, Piece, convert
+
+
+class Result(Protocol):
+    """The blocks of a piece, once they are there; a `concurrent.futures.Future` is one."""
+
+    def result(self) -> Blocks:
+        """Wait for the blocks."""
+
+
+class Pool(Protocol):
+    """Whoever quantizes pieces."""
+
+    @property
+    def width(self) -> int:
+        """How many pieces it can work on at a time."""
+
+    def submit(self, piece: Piece) -> Result:
+        """Start on a piece."""
+
+
+class _Ready(NamedTuple):
+    blocks: Blocks
+
+    def result(self) -> Blocks:
+        return self.blocks
+
+
+class _ThisThread:
+    width = 1
+
+    def submit(self, piece: Piece) -> Result:
+        return _Ready(convert(piece))
+
+
+class _Threads:
+    def __init__(self, executor: ThreadPoolExecutor, width: int) -> None:
+        self._executor, self.width = executor, width
+
+    def submit(self, piece: Piece) -> Result:
+        return self._executor.submit(convert, piece)
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[Pool]:
+    """So many threads of this machine, while entered.
+
+    Parameters
+    ----------
+    count : int or None
+        None: one for each core that this process may use.
+
+    Yields
+    ------
+    Pool
+
+    Raises
+    ------
+    PipelineError
+        No whole number from 1 on.
+    """
+    if count is None:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise PipelineError(
+            f"threads={count!r} makes no sense; expected a whole number from 1 on, or None for all cores"
+        )
+    if count == 1:
+        yield _ThisThread()
+        return
+    executor = ThreadPoolExecutor(count, thread_name_prefix="qviz-quantize")
+    try:
+        yield _Threads(executor, count)
+    finally:
+        executor.shutdown(cancel_futures=True)
