@@ -45,6 +45,7 @@ ROOMS = {
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
     "widgets": WORK | {"pipeline", "measure", "capstone", "museum", "speed", "figures"},
     "lesson": WORK | {"pipeline", "figures", "widgets"},
+    "__main__": {"cli"},
     "cli": WORK | {"pipeline", "sequential", "measure", "lesson"},
 }
 LLVM = {"_native", "_simd"}

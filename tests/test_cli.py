@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qviz import __version__, cli, gguf, models
+from qviz.cli import course
 from qviz.errors import FetchError, ModelNotFoundError
 from qviz.formats import quantize
 
@@ -200,7 +201,7 @@ def test_usage_errors_are_clicks_own(run):
 
 
 def start(*args: str, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "qviz.cli", *args], **options)
+    return subprocess.Popen([sys.executable, "-m", "qviz", *args], **options)
 
 
 def test_a_closed_pipe_is_not_an_error(model):
@@ -289,8 +290,8 @@ class Server:
 
 @pytest.fixture
 def lab(monkeypatch, run):
-    monkeypatch.setattr(cli.subprocess, "Popen", Server)
-    monkeypatch.setattr(cli.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(course.subprocess, "Popen", Server)
+    monkeypatch.setattr(course.signal, "signal", lambda *args: None)
 
     def start_lab(*args):
         result = run("lab", *args)
@@ -308,7 +309,7 @@ def installed(monkeypatch, tmp_path) -> Path:
     for name in ("00_start_here.ipynb", "exercises/01.ipynb", ".ipynb_checkpoints/00.ipynb"):
         (lessons / name).parent.mkdir(parents=True, exist_ok=True)
         (lessons / name).write_text(f"lesson {name}")
-    monkeypatch.setattr(cli, "__file__", str(package / "cli.py"))
+    monkeypatch.setattr(course, "PACKAGE", package)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -319,7 +320,7 @@ def test_lab_opens_the_first_lesson_of_a_checkout(lab, monkeypatch, tmp_path):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "00_start_here.ipynb").touch()
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "qviz" / "cli.py"))
+    monkeypatch.setattr(course, "PACKAGE", tmp_path / "qviz")
     result, command, settings = lab("--no-browser", "--port=9999", "--", "--ServerApp.x=1")
     assert result.exit_code == 7  # Jupyter's own
     assert command[:5] == [

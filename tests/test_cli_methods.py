@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import qviz
 from qviz import checkpoints, cli, gguf
+from qviz.cli.quantize import _shared
 from qviz.gguf import U32
 
 
@@ -119,7 +120,7 @@ def test_refusals_are_one_line(run, source, tmp_path, monkeypatch, arguments, me
 
 def test_notes_are_said_once_for_all_layers():
     notes = ["blk.0.attn_output.weight: rounded without", "blk.1.attn_output.weight: rounded without", "beware: v1"]
-    assert list(cli._shared(notes)) == ["blk.0.attn_output.weight and 1 more: rounded without", "beware: v1"]
+    assert list(_shared(notes)) == ["blk.0.attn_output.weight and 1 more: rounded without", "beware: v1"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

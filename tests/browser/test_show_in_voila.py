@@ -26,7 +26,7 @@ def served(tmp_path):
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     log = tmp_path / "log"
     with log.open("w") as out:
-        command = [sys.executable, "-m", "qviz.cli", "show", "00", "--no-browser", f"--port={port}"]
+        command = [sys.executable, "-m", "qviz", "show", "00", "--no-browser", f"--port={port}"]
         env = os.environ | folders | {"IPYTHONDIR": str(tmp_path / "ipython")}
         # a group of its own: a signal then reaches the server, as Ctrl-C does
         server = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)

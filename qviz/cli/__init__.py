@@ -1,0 +1,28 @@
+"""``qviz``: the command line. Every command imports what it needs when it runs, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+import click
+
+from qviz import __version__
+from qviz.cli import course, files, measure
+from qviz.cli import quantize as quantizing
+from qviz.cli.errors import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qviz")
+def main() -> None:
+    """Look inside quantized language models, and learn how they are made."""
+
+
+for _command in (
+    course.lab,
+    course.show,
+    files.convert,
+    files.fetch,
+    files.inspect,
+    measure.perplexity,
+    quantizing.quantize,
+):
+    main.add_command(_command)
