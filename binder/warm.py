@@ -19,7 +19,7 @@ import numpy as np
 from nbclient import NotebookClient
 
 import qviz
-from qviz._numba import Kernel
+from qviz._machine.kernels import Kernel
 from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer
 
 LESSONS = Path(__file__).resolve().parents[1] / "notebooks"

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._blas import on_one_thread
-from qviz._numba import f32, i32, kernel
+from qviz._machine.blas import on_one_thread
+from qviz._machine.kernels import f32, i32, kernel
 from qviz.errors import CalibrationError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import steps_from_zero

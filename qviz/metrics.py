@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._numba import i32, kernel
+from qviz._machine.kernels import i32, kernel
 from qviz.errors import FormatError, ShapeError
 
 _LANES = 256  # sums side by side: LLVM may not reorder one sum, but it may run many at once

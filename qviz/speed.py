@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, i32, kernel, loose_kernel, simd
+from qviz._machine.kernels import f32, half_bits, i32, kernel, loose_kernel, simd
+from qviz._machine.team import cores, in_parallel
 from qviz.errors import FormatError, NotEncodableError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
-from qviz.llama._team import cores, in_parallel
 from qviz.llama.linear import Activations, Linear, multiply_one
 from qviz.recipes import get_architecture
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qviz._blas import _one_thread, on_one_thread
+from qviz._machine.blas import _one_thread, on_one_thread
 from qviz.calibration import (
     ActivationStats,
     Collector,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import f32, kernel
+from qviz._machine.kernels import f32, kernel
 from qviz.errors import WidgetError
 
 FloatArray = npt.NDArray[np.float32]

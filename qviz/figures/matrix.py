@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import bits_float, f32, float_bits, kernel, u32
+from qviz._machine.kernels import bits_float, f32, float_bits, kernel, u32
 from qviz.errors import WidgetError
 from qviz.figures import _theme
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 from qviz.errors import WidgetError
 from qviz.figures import _theme
 from qviz.figures.histogram import BINS, Histogram, histogram

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, i32, kernel, order_key, simd, u8, u32
+from qviz._machine.kernels import bits_float, f32, i32, kernel, order_key, simd, u8, u32
 from qviz.formats._kquant import room, weigh_by_importance
 
 TILE = 64

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qviz._numba import i8, kernel
+from qviz._machine.kernels import i8, kernel
 
 _BOOKS = np.load(Path(__file__).with_name("codebooks.npy"))
 

@@ -11,7 +11,7 @@ Encoding goes in three stages:
 3. *round*: every weight is rounded again, now with the scales that the file will hold.
 
 Every sum below runs in float32 and in the order of ggml's loops, so that each byte comes out the same. To be fast
-nevertheless, sixteen sub-blocks (in stage 2, sixteen super-blocks) lie side by side as `lanes` (see `qviz._simd`): in
+nevertheless, sixteen sub-blocks (in stage 2, sixteen super-blocks) lie side by side as `lanes` (see `simd`): in
 stage 1 ``x[16 * i + lane]`` is weight i of sub-block `lane`.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._numba import Kernel, f32, half_bits, half_float, i8, i32, kernel, simd, u8
+from qviz._machine.kernels import Kernel, f32, half_bits, half_float, i8, i32, kernel, simd, u8
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats.base import Format
 
@@ -208,7 +208,7 @@ def refine_centred(x, n, top, codes, scales, at, trace):  # type: ignore[no-unty
     """
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
     # Two habits against LLVM's ideas: three different numbers that no gain can beat, or it joins the masks (see
-    # `qviz._simd`); and adding zero to what goes back where it came from, or it makes a masked store, which some
+    # `simd`); and adding zero to what goes back where it came from, or it makes a masked store, which some
     # processors run forty times slower.
     minus_one, minus_two = simd.spread(f32(-1)), simd.spread(f32(-2))
     size = n * simd.LANES

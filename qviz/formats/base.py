@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._memory import empty
-from qviz._numba import f32, kernel, simd, specialise
+from qviz._machine.buffers import empty
+from qviz._machine.kernels import f32, kernel, simd, specialise
 from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
 
 FloatArray = npt.NDArray[np.float32]

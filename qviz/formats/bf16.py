@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, float_bits, kernel, u16, u32
+from qviz._machine.kernels import bits_float, float_bits, kernel, u16, u32
 from qviz.formats.base import Format
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import half_bits, half_float, kernel
+from qviz._machine.kernels import half_bits, half_float, kernel
 from qviz.formats.base import Format
 
 

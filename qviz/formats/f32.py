@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 from qviz.formats.base import Format
 
 

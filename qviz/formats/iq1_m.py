@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, kernel, u8, u16
+from qviz._machine.kernels import f32, half_float, kernel, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.iq1_s import place_shifted
 

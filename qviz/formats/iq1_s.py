@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i8, kernel, u16
+from qviz._machine.kernels import f32, half_float, i8, kernel, u16
 from qviz.formats._codebooks import IQ1_GRID
 from qviz.formats.base import Format
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd
+from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import load_blocks, load_columns, store_codes
 from qviz.formats._kquant import NOTHING, room, signed_extreme, weigh_by_importance
 from qviz.formats.base import Format

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, float_bits, i8, i32, kernel, order_key, simd, u8, u32
+from qviz._machine.kernels import bits_float, f32, float_bits, i8, i32, kernel, order_key, simd, u8, u32
 from qviz.formats.base import Format
 
 TABLE = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, float_bits, i8, i32, kernel, simd, u8, u32
+from qviz._machine.kernels import f32, float_bits, i8, i32, kernel, simd, u8, u32
 from qviz.formats.base import Format
 from qviz.formats.mxfp4 import TABLE, nearest_codes
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i32, kernel, simd, u8
+from qviz._machine.kernels import f32, half_bits, half_float, i32, kernel, simd, u8
 from qviz.formats._blocks32 import read_word
 from qviz.formats.base import Format
 

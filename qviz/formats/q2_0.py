@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i8, kernel, u8
+from qviz._machine.kernels import f32, half_float, i8, kernel, u8
 from qviz.formats.base import Format
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i32, kernel, specialise, u8
+from qviz._machine.kernels import f32, half_float, i32, kernel, specialise, u8
 from qviz.formats._kquant import TILE, encode_with_min, put_pairs, take_pairs, weigh_by_magnitude, without_imatrix
 from qviz.formats.base import Format
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, kernel, specialise, u8
+from qviz._machine.kernels import f32, kernel, specialise, u8
 from qviz.formats._kquant import (
     encode_with_min,
     put_nibbles,

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, i8, kernel, simd, specialise
+from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise
 from qviz.formats._blocks32 import TILE, encode_weighted, ranges, read_word, reciprocal, write_word
 from qviz.formats._kquant import NOTHING, search_with_min
 from qviz.formats.base import Format

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, i8, kernel, simd, specialise, u8
+from qviz._machine.kernels import f32, i8, kernel, simd, specialise, u8
 from qviz.formats._kquant import (
     encode_with_min,
     put_nibbles,

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, kernel, simd
+from qviz._machine.kernels import f32, half_bits, half_float, kernel, simd
 from qviz.formats._blocks32 import TILE, extremes, reciprocal
 from qviz.formats.base import Format
 

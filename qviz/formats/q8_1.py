@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, kernel, simd
+from qviz._machine.kernels import f32, half_float, kernel, simd
 from qviz.formats.base import Format
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, i8, kernel, simd, u8
+from qviz._machine.kernels import f32, i8, kernel, simd, u8
 from qviz.formats.base import Format
 
 

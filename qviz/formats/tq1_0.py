@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_bits, half_float, kernel, simd, u8, u16
+from qviz._machine.kernels import f32, half_bits, half_float, kernel, simd, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.tq2_0 import ternary_digits
 

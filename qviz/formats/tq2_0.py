@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import bits_float, f32, half_bits, half_float, i8, i32, kernel, order_key, simd, u8, u32
+from qviz._machine.kernels import bits_float, f32, half_bits, half_float, i8, i32, kernel, order_key, simd, u8, u32
 from qviz.formats._blocks32 import reciprocal
 from qviz.formats.base import Format
 

@@ -55,7 +55,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._numba import bits_float, f32, float_bits, i32, kernel, u32
+from qviz._machine.kernels import bits_float, f32, float_bits, i32, kernel, u32
 from qviz.errors import GridError
 
 FloatArray = npt.NDArray[np.float32]

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 from qviz.errors import GridError
 
 FloatArray = npt.NDArray[np.float32]

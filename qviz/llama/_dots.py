@@ -8,7 +8,7 @@ Source: ``ggml_vec_dot_*`` in ggml-cpu/quants.c and arch/x86/quants.c.
 
 from __future__ import annotations
 
-from qviz._numba import Kernel, i32, kernel, simd, specialise, u8
+from qviz._machine.kernels import Kernel, i32, kernel, simd, specialise, u8
 
 
 @kernel

@@ -1,7 +1,7 @@
 """Integer grids as blocks: what GPTQ, AWQ and plain rounding make, in a form that runs.
 
 A block is one group of a row: a float16 scale, a zero point, and codes of 2, 3, 4 or 8 bits in planes (`code_in_planes`
-in qviz/_simd.py), so that a vector takes 32 of them apart at once. Checkpoints pack the same numbers into words along
+of `simd`), so that a vector takes 32 of them apart at once. Checkpoints pack the same numbers into words along
 the inputs or the outputs; loaders that want speed lay them out anew, as here (ExLlama does so when it loads). With
 ``act_order`` the columns of a group lie all over the matrix: they stand side by side here, and the activations are put
 into that order before they are rounded.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import half_float, i8, kernel, simd, specialise
+from qviz._machine.kernels import half_float, i8, kernel, simd, specialise
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import f32, half_float, i32, kernel, loose_kernel, simd
+from qviz._machine.kernels import f32, half_float, i32, kernel, loose_kernel, simd
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.12194440e-4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._numba import (
+from qviz._machine.kernels import (
     bits_float,
     f32,
     half_bits,

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from qviz._numba import f32, kernel, simd, specialise, u8
+from qviz._machine.kernels import f32, kernel, simd, specialise, u8
 from qviz.formats.base import Format
 from qviz.llama._rounding import largest, to_scales
 

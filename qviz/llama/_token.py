@@ -1,7 +1,7 @@
 """One token through all layers, in one compiled call: what generation spends its time with.
 
 The steps are those of `qviz.llama.model.Llama` for many tokens. Products and attention are cut into pieces that other
-cores help with (`qviz.llama._team`); the rest is a few microseconds a layer, and stays on one core.
+cores help with (`qviz._machine.team`); the rest is a few microseconds a layer, and stays on one core.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import half_bits, kernel, native
+from qviz._machine.kernels import half_bits, kernel, native
+from qviz._machine.team import JOB, PIECES, attended, finish, patient, post, take, wait
 from qviz.llama import _ops
 from qviz.llama._rounding import quantize_activations, round_to_half
-from qviz.llama._team import JOB, PIECES, attended, finish, patient, post, take, wait
 from qviz.llama.config import LlamaConfig
 from qviz.llama.linear import FloatArray, Linear
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._memory import give_back
+from qviz._machine.buffers import give_back
+from qviz._machine.team import cores, in_parallel
 from qviz.errors import LlamaError
 from qviz.llama import _ops
-from qviz.llama._team import cores, in_parallel
 from qviz.llama.model import Llama
 
 _BATCH = 1024  # tokens that a core runs at once

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
-from qviz._memory import passing
-from qviz._numba import f32, i32, kernel, loose_kernel, specialise
+from qviz._machine.blas import on_one_thread
+from qviz._machine.buffers import passing
+from qviz._machine.kernels import f32, i32, kernel, loose_kernel, specialise
+from qviz._machine.team import in_parallel
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
 from qviz.llama._groups import GroupFormat
 from qviz.llama._rounding import quantize_activations, round_to_codes, round_to_half
-from qviz.llama._team import in_parallel
 from qviz.llama._tiles import ROWS, TOKENS, Tiled, pack_tokens, tiled
 
 FloatArray = npt.NDArray[np.float32]
@@ -242,7 +242,7 @@ class Linear:
         return token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
 
     def address(self) -> int:
-        """Of that kernel, for `qviz._native.multiply`."""
+        """Of that kernel, for `qviz._machine.native.multiply`."""
         token = Activations(np.zeros((1, self.n_in), np.float32))
         address: int = self._chosen().address(self.blocks, *self.given(token), np.empty(self.n_out, np.float32))
         return address

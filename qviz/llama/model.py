@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
-from qviz._memory import passing
+from qviz._machine.blas import on_one_thread
+from qviz._machine.buffers import passing
+from qviz._machine.team import in_parallel
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.llama import _ops
-from qviz.llama._team import in_parallel
 from qviz.llama._token import TokenPass
 from qviz.llama.config import LlamaConfig
 from qviz.llama.linear import Activations, FloatArray, Linear, multiply_one

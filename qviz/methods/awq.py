@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
-from qviz._numba import f32, i32, kernel
+from qviz._machine.blas import on_one_thread
+from qviz._machine.kernels import f32, i32, kernel
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid

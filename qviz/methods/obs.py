@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
-from qviz._blas import on_one_thread
+from qviz._machine.blas import on_one_thread
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
+from qviz._machine.blas import on_one_thread
 from qviz.errors import MuseumError
 
 FloatArray = npt.NDArray[np.float32]

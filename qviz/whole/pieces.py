@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 from qviz.errors import NonFiniteError, PipelineError
 from qviz.formats import Format, QTensor, quantize
 

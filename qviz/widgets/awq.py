@@ -9,7 +9,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
+from qviz._machine.blas import on_one_thread
 from qviz.figures.awq import alpha_curve, channel_tracks, clip_curve, error_bars
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, channel_scale, keep_salient, rtn

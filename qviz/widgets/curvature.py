@@ -9,7 +9,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz._blas import on_one_thread
+from qviz._machine.blas import on_one_thread
 from qviz.figures import Window
 from qviz.figures.awq import error_bars
 from qviz.figures.curvature import coupling, seen_by, sight_images

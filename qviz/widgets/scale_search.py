@@ -9,7 +9,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import simd
+from qviz._machine.kernels import simd
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures import histogram
 from qviz.figures.scale_search import FloatArray, ScaleSearch, scale_search, search_curve, search_line

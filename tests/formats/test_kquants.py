@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from rows import adversarial, random_bits
 
-from qviz import _simd
-from qviz._numba import f32, i8, kernel, simd, u8
+from qviz._machine import simd as _simd
+from qviz._machine.kernels import f32, i8, kernel, simd, u8
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats import FORMATS, QTensor, quantize
 from qviz.formats import _kquant as kquant

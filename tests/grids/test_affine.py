@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import qviz
-from qviz._numba import f32, i32, kernel
+from qviz._machine.kernels import f32, i32, kernel
 from qviz.errors import GridError, QvizError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, nearest, steps_from_zero

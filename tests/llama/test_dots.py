@@ -9,8 +9,8 @@ import numba
 import numpy as np
 import pytest
 
-from qviz import _simd
-from qviz._numba import simd
+from qviz._machine import simd as _simd
+from qviz._machine.kernels import simd
 from qviz.formats import QTensor, get, quantize
 from qviz.llama._dots import DOTS
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from qviz import _simd
+from qviz._machine import simd as _simd
 from qviz.errors import LlamaError
 from qviz.llama import group_tensor
 from qviz.llama._groups import group_format

@@ -11,7 +11,7 @@ import pytest
 from rows import adversarial
 
 import qviz
-from qviz import _simd
+from qviz._machine import simd as _simd
 from qviz.formats import FORMATS, QTensor
 from qviz.llama._tiles import pack_tokens, tiled, unsigned_codes
 from qviz.llama.linear import Activations, Linear, plain_integer_product
@@ -166,7 +166,7 @@ def test_products_are_those_of_one_token(name, rows, n_tokens):
 PRODUCTS = """
 import numpy as np
 import qviz
-from qviz import _simd
+from qviz._machine import simd as _simd
 from qviz.llama.linear import Activations, Linear, plain_integer_product
 
 rng = np.random.default_rng(1)

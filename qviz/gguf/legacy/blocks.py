@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import f32, half_float, i8, kernel, u8, u32
+from qviz._machine.kernels import f32, half_float, i8, kernel, u8, u32
 from qviz.errors import UnknownFormatError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format

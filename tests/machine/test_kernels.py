@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from qviz._numba import Kernel, f32, half_bits, half_float, kernel, specialise
+from qviz._machine.kernels import Kernel, f32, half_bits, half_float, kernel, specialise
 
 
 def run(code, **environment):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import kernel, native
+from qviz._machine.kernels import kernel, native
 
 _THREADS = max(1, min(os.cpu_count() or 1, 4))
 

@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 
-from qviz import _memory
-from qviz._memory import ALIGNMENT, Spares, empty, give_back, passing, spares
+from qviz._machine import buffers as _memory
+from qviz._machine.buffers import ALIGNMENT, Spares, empty, give_back, passing, spares
 
 
 def test_large_arrays_are_aligned():

@@ -2,7 +2,7 @@
 
 LLVM chooses the instructions (dot products name two of x86). Each vector function has beside it a **twin**,
 the same thing as a plain loop: students read the twin, tests compare the two. Kernels reach this module through
-``qviz._numba.simd``, which imports it (and numba) only when a kernel is compiled.
+``qviz._machine.kernels.simd``, which imports it (and numba) only when a kernel is compiled.
 
 Arrays given to these functions must be C-contiguous; nothing here checks a bound.
 """
@@ -23,7 +23,7 @@ from numba.core.typing import templates as _templates
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models
 
-from qviz._numba import f32, float_bits, half_bits, half_float, i8, i32, kernel, order_key, u8, u16, u32
+from qviz._machine.kernels import f32, float_bits, half_bits, half_float, i8, i32, kernel, order_key, u8, u16, u32
 
 _I32 = ir.IntType(32)
 
@@ -1342,7 +1342,7 @@ def _float(v: _Vectors, halves: Any) -> Any:
     """Eight float32 from the bits of eight float16."""
     if _host_has(v, "f16c") or v.context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64")):
         return v.b.fpext(v.b.bitcast(halves, _vector(8, _HALF)), _F8)
-    wide = v.b.zext(halves, _W8)  # as qviz._numba.half_float
+    wide = v.b.zext(halves, _W8)  # as qviz._machine.kernels.half_float
     moved = v.b.shl(v.b.and_(wide, _all(_W8, 0x7FFF)), _all(_W8, 13))
     scaled = v.b.bitcast(v.b.fmul(v.b.bitcast(moved, _F8), ir.Constant(_F8, [2.0**112] * 8)), _W8)
     special = v.b.icmp_unsigned(">=", moved, _all(_W8, 0x0F800000))
@@ -1356,7 +1356,7 @@ def _halves(v: _Vectors, x: Any) -> Any:
     shorts = _vector(8, _SHORT)
     if _host_has(v, "f16c") or v.context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64")):
         return v.b.bitcast(v.b.fptrunc(x, _vector(8, _HALF)), shorts)
-    b, bits = v.b, v.b.bitcast(x, _W8)  # as qviz._numba.half_bits
+    b, bits = v.b, v.b.bitcast(x, _W8)  # as qviz._machine.kernels.half_bits
     a = b.and_(bits, _all(_W8, 0x7FFFFFFF))
     odd = b.and_(b.lshr(a, _all(_W8, 13)), _all(_W8, 1))
     half = b.lshr(b.add(b.add(a, _all(_W8, 0xC8000FFF - (1 << 32))), odd), _all(_W8, 13))

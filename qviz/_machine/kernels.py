@@ -86,7 +86,7 @@ class Kernel:
         return self._overload(args).entry_point
 
     def address(self, *args: Any) -> int:
-        """Where the compiled function for arguments of these types begins, for `qviz._native.multiply`."""
+        """Where the compiled function for arguments of these types begins, for `qviz._machine.native.multiply`."""
         result = self._overload(args)
         return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
@@ -142,10 +142,10 @@ def _on_first_use(name: str) -> ModuleType:
     return module
 
 
-simd = _on_first_use("qviz._simd")
+simd = _on_first_use("qviz._machine.simd")
 """Explicit vectors for kernels; imports numba, so late."""
 
-native = _on_first_use("qviz._native")
+native = _on_first_use("qviz._machine.native")
 """Shared words and calls by address for kernels; imports numba, too."""
 
 

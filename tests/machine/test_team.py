@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from qviz._numba import kernel, native
+from qviz._machine import team as _team
+from qviz._machine.kernels import kernel, native
+from qviz._machine.team import JOB, PIECES, attended, finish, in_parallel, new_board, patient, post, take, wait
 from qviz.errors import LlamaError
-from qviz.llama import _team
-from qviz.llama._team import JOB, PIECES, attended, finish, in_parallel, new_board, patient, post, take, wait
 
 
 def test_parts_cover_everything_once():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rows import adversarial, random_bits
 
-from qviz import _simd
-from qviz._numba import f32, i8, kernel
+from qviz._machine import simd as _simd
+from qviz._machine.kernels import f32, i8, kernel
 from qviz.formats.base import _decode
 
 ROWS = [row[k : k + 32] for row in adversarial().values() for k in (0, 32, 224)] + list(

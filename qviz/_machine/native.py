@@ -1,7 +1,7 @@
 """What numba lacks for threads that meet inside compiled code: words that change as a whole, and calls by address.
 
-Kernels reach this module through ``qviz._numba.native``, which imports it (and numba) only when a kernel is compiled.
-Nothing here checks an index or an address.
+Kernels reach this module through ``qviz._machine.kernels.native``, which imports it (and numba) only when a kernel is
+compiled. Nothing here checks an index or an address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils as _cgutils
 from numba.np import arrayobj as _arrayobj
 
-from qviz._simd import _function, _Vectors, intrinsic
+from qviz._machine.simd import _function, _Vectors, intrinsic
 
 cgutils: Any = _cgutils
 arrayobj: Any = _arrayobj
@@ -85,7 +85,7 @@ def multiply(typingctx, address, blocks, rows, columns, itemsize, given, out):  
     Parameters
     ----------
     address : int64
-        From `qviz._numba.Kernel.address`, for arrays of blocks (C order), then those of the types of `given` and `out`.
+        From `Kernel.address`, for arrays of blocks (C order), then those of the types of `given` and `out`.
     blocks : int64
         Address of the first block.
     rows, columns, itemsize : int64
