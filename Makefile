@@ -1,5 +1,6 @@
 # make lab    opens the course in JupyterLab
 # make test   runs every test, the lessons included
+# make check  lint and what a minute and a half can test, for daily work
 # Either one makes .venv and installs what it needs, once; afterwards that costs nothing.
 
 VENV := .venv
@@ -10,13 +11,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab show exercises test lint notebooks bench clean
+.PHONY: help lab show exercises test check lint notebooks bench clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make show       one lesson as a page for a projector: make show LESSON=05"
 	@echo "make exercises  what students get, in notebooks/exercises/release"
 	@echo "make test       run every test, the lessons included"
+	@echo "make check      lint, and the tests that are quick"
+	@echo "make  what compares floats, as other processors compute it"
 	@echo "make lint       check style and types"
 	@echo "make notebooks  run the lessons and store their outputs"
 	@echo "make bench      time qviz beside its peers"
@@ -34,11 +37,12 @@ exercises: $(VENV)/.installed-grade
 
 # Numba keeps compiled kernels, but does not notice that a helper in another file was edited: so each state of the
 # sources gets a cache of its own.
-test: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/numba/$(shell cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
+test check: export NUMBA_CACHE_DIR = $(CURDIR)/$(VENV)/numba/$(shell cat $$(find qviz -name '*.py' | sort) | cksum | tr -d ' ')
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not browser" -n auto --dist loadscope
-	$(BIN)/python -m pytest -m browser
-	$(BIN)/python -m pytest --nbval notebooks/
+	$(BIN)/python tests/stages.py
+
+check: lint
+	$(BIN)/python tests/stages.py quick
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -84,7 +84,8 @@ def elsewhere(tmp_path):
     ("target", "installs", "runs"),
     [
         ("lab", "--editable .\n", "ran: lab"),
-        ("test", "--editable .[dev]", "ran: -m pytest --nbval notebooks/"),
+        ("test", "--editable .[dev]", "ran: tests/stages.py\n"),
+        ("check", "--editable .[dev]", "ran: tests/stages.py quick"),
         ("lint", "--editable .[dev]", "ran: format --check"),
         ("notebooks", "--editable .[dev]", "ran: notebooks/build.py"),
         ("exercises", "--editable .[grade]", "ran: notebooks/exercises/release.py"),
