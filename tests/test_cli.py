@@ -269,35 +269,26 @@ def test_fetch_refuses_in_one_line(run, monkeypatch, error):
 # -- lab
 
 
-class Server:
-    """Stands in for the process that `qviz lab` starts."""
-
-    started = None
-
-    def __init__(self, command, env):
-        overrides = Path(env["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig/default_setting_overrides.json"
-        type(self).started = (command, json.loads(overrides.read_text()))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def wait(self):
-        return 7
-
-
 @pytest.fixture
 def lab(monkeypatch, run):
-    monkeypatch.setattr(course.subprocess, "Popen", Server)
-    monkeypatch.setattr(course.signal, "signal", lambda *args: None)
+    """Runs `qviz lab` with a stand-in for JupyterLab; also what the stand-in was given."""
+    served = []
+
+    def main(arguments):
+        folder = Path(os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0])
+        served.append((arguments, json.loads((folder / "labconfig/default_setting_overrides.json").read_text())))
+        raise SystemExit(7)
+
+    monkeypatch.setattr("jupyterlab.labapp.main", main)
+    monkeypatch.setattr(sys, "argv", ["qviz"])
+    before = os.environ.get("JUPYTER_CONFIG_PATH")
 
     def start_lab(*args):
+        served.clear()
         result = run("lab", *args)
-        return result, *(Server.started or (None, None))
+        assert os.environ.get("JUPYTER_CONFIG_PATH") == before
+        return result, *(served[0] if served else (None, None))
 
-    Server.started = None
     return start_lab
 
 
@@ -323,8 +314,7 @@ def test_lab_opens_the_first_lesson_of_a_checkout(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(course, "PACKAGE", tmp_path / "qviz")
     result, command, settings = lab("--no-browser", "--port=9999", "--", "--ServerApp.x=1")
     assert result.exit_code == 7  # Jupyter's own
-    assert command[:5] == [
-        *(sys.executable, "-m", "jupyterlab"),
+    assert command[:2] == [
         f"--ServerApp.root_dir={tmp_path / 'notebooks'}",
         "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
     ]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import qviz
 from qviz import checkpoints, cli, gguf
-from qviz.cli.quantize import _shared
+from qviz.cli.by_method import _shared
 from qviz.gguf import U32
 
 

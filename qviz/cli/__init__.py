@@ -7,7 +7,7 @@ import click
 from qviz import __version__
 from qviz.cli import course, files, measure
 from qviz.cli import quantize as quantizing
-from qviz.cli.errors import Group
+from qviz.cli.ending import Group
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

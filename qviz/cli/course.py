@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,21 +31,17 @@ def lab(jupyter_args: tuple[str, ...]) -> None:
     From a checkout, its notebooks are opened where they are. Otherwise they are copied to ./qviz-course first; a file
     that is already there is never overwritten.
     """
-    lessons = _lessons()
-    command = [
-        *(sys.executable, "-m", "jupyterlab"),
-        f"--ServerApp.root_dir={lessons}",
+    arguments = [
+        f"--ServerApp.root_dir={_lessons()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
         # in a container everybody is root, and Jupyter would refuse to start
         *(["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []),
         *jupyter_args,
     ]
-    with (
-        tempfile.TemporaryDirectory(prefix="qviz-") as config,
-        subprocess.Popen(command, env=_lab_environment(Path(config))) as server,
-    ):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Jupyter's to answer
-        sys.exit(server.wait())
+    # No question about news over the first lesson, and no teacher's tools, which would only confuse a student:
+    # defaults, which the user's own settings override, and `jupyter lab` does not see.
+    with _environment(JUPYTER_CONFIG_PATH=_before("JUPYTER_CONFIG_PATH", Path(__file__).parent / "static")):
+        _serve("jupyterlab.labapp", arguments)
 
 
 @click.command(
@@ -64,33 +62,54 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
     chosen = [path for path in found if path.name.startswith(Path(lesson).name)]
     if len(chosen) != 1:
         raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in found)}")
-    command = [
-        *(sys.executable, "-m", "voila", str(chosen[0]), "--template=qviz", f"--strip_sources={not code}"),
-        *voila_args,
-    ]
-    with tempfile.TemporaryDirectory(prefix="qviz-") as scratch:
-        templates = PACKAGE / "lesson" / "static"
-        environment = {
-            **os.environ,
-            "JUPYTER_PATH": os.pathsep.join(filter(None, [str(templates), os.environ.get("JUPYTER_PATH", "")])),
-            "QVIZ_UNLOCKED": "" if locked else "1",
-            "QVIZ_PROGRESS": str(Path(scratch) / "progress.json"),  # what a class answers is not the teacher's progress
-        }
-        with subprocess.Popen(command, env=environment) as server:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Voilà's to answer
-            sys.exit(server.wait())
+    arguments = [str(chosen[0]), "--template=qviz", f"--strip_sources={not code}", *voila_args]
+    with (
+        tempfile.TemporaryDirectory(prefix="qviz-", ignore_cleanup_errors=True) as scratch,
+        _environment(
+            JUPYTER_PATH=_before("JUPYTER_PATH", PACKAGE / "lesson" / "static"),
+            QVIZ_UNLOCKED="" if locked else "1",
+            QVIZ_PROGRESS=str(Path(scratch) / "progress.json"),  # what a class answers is not the teacher's progress
+        ),
+    ):
+        _serve("voila.app", [f"--Voila.connection_dir_root={scratch}", *arguments])
 
 
-def _lab_environment(config: Path) -> dict[str, str]:
-    """No question about news over the first lesson: a default, which the user's own settings still override."""
-    defaults = config / "labconfig" / "default_setting_overrides.json"
-    defaults.parent.mkdir()
-    news = {"fetchNews": "false", "checkForUpdates": False}
-    defaults.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": news}))
-    # a teacher's tools, if they are installed, would only confuse a student: `jupyter lab` still shows them
-    (defaults.parent / "page_config.json").write_text(json.dumps({"disabledExtensions": {"@jupyter/nbgrader": True}}))
-    paths = [str(config), os.environ.get("JUPYTER_CONFIG_PATH", "")]
-    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths))}
+def _serve(module: str, arguments: list[str]) -> None:
+    """Be the server, rather than start one: whatever ends this process, politely or not, ends the server.
+
+    The server answers SIGTERM by shutting its kernels down. SIGHUP gets the same answer, and so does SIGINT where
+    nobody sits at a terminal to be asked; kernels see by themselves that a killed server is gone.
+    """
+    application = importlib.import_module(module)
+
+    def stop(number: int, frame: Any) -> None:
+        answer = signal.getsignal(signal.SIGTERM)
+        assert callable(answer)  # the server's own; until there is one, that of every command
+        answer(signal.SIGTERM, frame)
+
+    for name in ("SIGHUP", *([] if sys.stdin is not None and sys.stdin.isatty() else ["SIGINT"])):
+        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    sys.argv[1:] = arguments  # some extensions look there
+    application.main(arguments)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _before(variable: str, folder: Path) -> str:
+    """A search path that looks into `folder` first."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get(variable)]))
 
 
 def _lessons() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qviz.cli.terminal import bars_of, echo
+from qviz.cli.names import file_of, known
+from qviz.cli.terminal import bars_of, echo, echo_json, echo_path
 
 if TYPE_CHECKING:
     from qviz.gguf import GGUFFile
@@ -30,6 +30,8 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
 
     Only the header is read, so this takes no longer for a large file.
     """
+    if full and not metadata:
+        raise click.UsageError("--full is for metadata, and --no-metadata leaves them out; give one of the two")
     from qviz.gguf.report import lines
     from qviz.gguf.summary import summarize
 
@@ -38,9 +40,9 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
     if as_json:
         shown = summary.as_dict()
         hidden = [key for key, wanted in (("metadata", metadata), ("tensors", tensors)) if not wanted]
-        click.echo(json.dumps({key: value for key, value in shown.items() if key not in hidden}, indent=2))
+        echo_json({key: value for key, value in shown.items() if key not in hidden})
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else PIPE_WIDTH
     echo("\n".join(lines(summary, metadata=metadata, tensors=tensors, full=full, width=width)))
 
 
@@ -49,13 +51,9 @@ def _open(name: str) -> GGUFFile | LegacyFile:
     from qviz import gguf
     from qviz.gguf import legacy
 
-    if legacy.is_legacy(name):
+    if not known(name) and legacy.is_legacy(name):
         return legacy.read(name)
-    if name.lower().endswith(".gguf") or Path(name).name != name:
-        return gguf.read(name)
-    from qviz import models
-
-    return gguf.read(models.load(name).path)
+    return gguf.read(file_of(name))
 
 
 @click.command(short_help="Download a model once.")
@@ -70,7 +68,7 @@ def fetch(name: str) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         path = models.fetch(name, progress=bars_of(bars))
-    click.echo(str(path))
+    echo_path(path)
 
 
 @click.command(short_help="Convert a model to GGUF.")
@@ -80,7 +78,7 @@ def fetch(name: str) -> None:
 @click.option("--name", help="Folder: the model's name; the folder's unless given.")
 @click.option("--pre", metavar="NAME", help="Folder: llama.cpp's name for how its tokenizer cuts text into words.")
 @click.option("--inexact", type=click.Choice(["F32", "F16", "round"]), help="File: what blocks of old layouts become.")
-@click.option("--context-length", type=int, help="File: 2048 unless given; LLaMA 2 has 4096.")
+@click.option("--context-length", type=click.IntRange(1, 2**31 - 1), help="File: 2048 unless given; LLaMA 2 has 4096.")
 @click.option("--rms-eps", type=float, help="File: 5e-6 unless given; LLaMA has 1e-6, LLaMA 2 has 1e-5.")
 @click.option("--scales-per-row/--scales-per-block", default=None, help="File: layout, if it is not told correctly.")
 def convert(source: str, target: str, **options: Any) -> None:
@@ -104,5 +102,5 @@ def convert(source: str, target: str, **options: Any) -> None:
         with Progress(console=Console(stderr=True), transient=True) as bars:
             path = checkpoints.convert(source, target, **given, progress=bars_of(bars))
     else:
-        path = legacy.convert(source, target, **given)
-    click.echo(str(path))
+        path = legacy.convert(file_of(source) if known(source) else source, target, **given)
+    echo_path(path)

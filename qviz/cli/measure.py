@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from qviz.cli.terminal import echo, read_text
+from qviz.cli.terminal import echo, echo_json, read_text
 
 
 @click.command(short_help="Measure how well a model predicts a text.")
@@ -40,6 +38,6 @@ def perplexity(
 
         found = llama.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)
     if as_json:
-        click.echo(json.dumps({"model": model, "baseline": baseline, **found.as_dict()}, indent=2))
+        echo_json({"model": model, "baseline": baseline, **found.as_dict()})
         return
     echo(str(found))

@@ -1,11 +1,11 @@
-"""What commands share at the terminal: texts read and printed, bars of progress, a polite end."""
+"""What commands share at the terminal: texts read and printed, bars of progress."""
 
 from __future__ import annotations
 
-import signal
+import json
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,35 @@ import click
 from qviz.errors import QvizError
 
 
-def echo(text: str) -> None:
+def echo(text: str, *, err: bool = False) -> None:
     """Print; a console that cannot show × or Ġ gets an escape, not an exception."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    _write(text.encode(encoding, "backslashreplace").decode(encoding), err=err, color=False if plain else None)
+
+
+def echo_path(path: Path) -> None:
+    """Print the name of a file: byte for byte for other programs, without escape sequences for people."""
+    from qviz.gguf.report import printable
+
+    if sys.stdout is not None and sys.stdout.isatty():
+        echo(printable(str(path)))
+    else:
+        _write(os.fsencode(path))
+
+
+def echo_json(value: Any) -> None:
+    """Print JSON; it has no character outside ASCII, hence no escape sequence either."""
+    _write(json.dumps(value, indent=2))
+
+
+def _write(text: str | bytes, *, err: bool = False, color: bool | None = None) -> None:
+    try:
+        click.echo(text, err=err, color=color)
+    except OSError as error:
+        error.filename = "standard error" if err else "standard output"
+        raise
 
 
 def read_text(path: str) -> str:
@@ -40,24 +65,3 @@ def bars_of(bars: Any) -> Callable[[str, int, int | None], None]:
         bars.update(tasks[stage], completed=done, total=total)
 
     return update
-
-
-def with_bar(work: Callable[[Any], Any]) -> Any:
-    """Run a job that reports ``(what, done, total)``; a polite kill cleans up as Ctrl-C does."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True)) as bar, polite_kill():
-        task = bar.add_task("", total=None)
-        return work(lambda what, done, total: bar.update(task, completed=done, total=total, description=what))
-
-
-@contextmanager
-def polite_kill() -> Iterator[None]:
-    """While entered, SIGTERM ends the program as an exception does: what is half written goes away."""
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

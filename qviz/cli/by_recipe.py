@@ -1,0 +1,67 @@
+"""``qviz quantize IN OUT RECIPE``: the file that llama.cpp would write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qviz import gguf, imatrix, pipeline, recipes
+from qviz.cli.names import file_of
+from qviz.cli.terminal import echo, echo_json
+from qviz.gguf.report import printable
+from qviz.recipes import report
+
+
+def by_recipe(
+    source: str,
+    target: str,
+    recipe: str,
+    given: dict[str, Any],
+    *,
+    allow_requantize: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Quantize, or say what would be done."""
+    path, rules = file_of(source), given.get("rules", "modern")
+    if dry_run:
+        if "imatrix" in given:
+            imatrix.read(given["imatrix"])
+        with gguf.read(path) as file:
+            choices = recipes.plan(file, file.metadata, recipe, rules, imatrix="imatrix" in given)
+        answer: dict[str, Any] = {"dry_run": True}
+        if not allow_requantize:
+            warn_of_requantizing(source, choices)
+    else:
+        result = _run(path, target, recipe, allow_requantize=allow_requantize, **given)
+        choices = result.choices
+        answer = {"path": str(result.path), "seconds": result.seconds, "without_imatrix": result.without_imatrix}
+    if as_json:
+        name = recipes.get_recipe(recipe).name
+        echo_json({"recipe": name, "rules": rules, **answer, **report.as_dict(choices)})
+        return
+    table = list(report.lines(choices))
+    for line in table if dry_run else table[-1:]:
+        echo(printable(line))
+    if answer.get("without_imatrix"):
+        echo(f"{len(answer['without_imatrix'])} tensors are not in the importance matrix", err=True)
+
+
+def warn_of_requantizing(source: str, choices: list[recipes.Choice]) -> None:
+    """Say on standard error if this is a model that is quantized already."""
+    if any(c.source.block_size > 1 and c.format is not c.source for c in choices):
+        echo(f"{printable(source)} is quantized already: without --allow-requantize this will be refused", err=True)
+
+
+def _run(source: Any, target: str, recipe: str, **options: Any) -> pipeline.Quantized:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, text, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(progress: pipeline.Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, description=printable(progress.tensor))
+
+        return pipeline.quantize_model(source, target, recipe, progress=update, **options)
