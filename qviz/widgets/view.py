@@ -1,26 +1,19 @@
 """The one picture widget: a canvas that draws what Python computed.
 
-`static/view.js` and its painters are one plain ES module, read by the browser as it stands: nothing to build and
-nothing to download.
+`qviz.widgets.modules` joins `static/view.js` and its painters into one plain ES module: nothing to build and nothing to
+download.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from qviz.figures import _theme
+from qviz.widgets import modules
 from qviz.widgets.scene import Panel, Scene, pack
-
-_STATIC = Path(__file__).parent / "static"
-
-
-def _read(*names: str) -> str:
-    """Files of `static`, joined: painters may live in a file of their own, and the browser still gets one module."""
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 class View(anywidget.AnyWidget):
@@ -39,31 +32,8 @@ class View(anywidget.AnyWidget):
     'nothing yet'
     """
 
-    _esm = _read(
-        "view.js",
-        "k_quants.js",
-        "balance.js",
-        "speed.js",
-        "gptq.js",
-        "calibration.js",
-        "photo.js",
-        "capstone.js",
-        "ranges.js",
-        "codebook.js",
-        "awq.js",
-        "museum.js",
-    )
-    _css = _theme.css() + _read(
-        "view.css",
-        "k_quants.css",
-        "balance.css",
-        "gptq.css",
-        "photo.css",
-        "ranges.css",
-        "codebook.css",
-        "awq.css",
-        "museum.css",
-    )
+    _esm = modules.module()
+    _css = _theme.css() + modules.styles()
     palette = traitlets.Bytes(_theme.tables(), read_only=True).tag(sync=True)
     frame = traitlets.Bytes().tag(sync=True)
 

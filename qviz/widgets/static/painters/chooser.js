@@ -1,8 +1,11 @@
-// Painter of the capstone. The browser gets this file joined to the end of view.js, as one module.
+import { dot } from "../layer/axes.js";
+import { role } from "../layer/colour.js";
+import { sizeAndDamage } from "../layer/plane.js";
+import { surface } from "../layer/surface.js";
 
 // Memory across, damage upwards, both logarithmic. Damage is hidden until a choice was carried out: then only sizes stand at
 // the foot, as ticks, with a bar where the damage of the choice is expected.
-function Chooser(host, view) {
+export function Chooser(host, view) {
   let plane;
   let panel;
   const [left, right, top, base] = [66, 20, 16, 300];
@@ -119,5 +122,3 @@ function Chooser(host, view) {
     redraw,
   };
 }
-
-Object.assign(KINDS, { Chooser });

@@ -1,7 +1,8 @@
-// Painter of the calibration score. The browser gets this file joined to the end of view.js, as one module.
+import { dot } from "../layer/axes.js";
+import { surface } from "../layer/surface.js";
 
 // Confidence across, share of right answers upwards; on the diagonal one is as right as one is sure.
-function Calibration(host, view) {
+export function Calibration(host, view) {
   let score;
   const [left, right, top, base, size] = [50, 16, 12, 232, 232 - 12];
   const { canvas, redraw } = surface(282, (c, width) => {
@@ -62,5 +63,3 @@ function Calibration(host, view) {
     redraw,
   };
 }
-
-Object.assign(KINDS, { Calibration });

@@ -1,7 +1,9 @@
-// Painter of the speed explorer. The browser gets this file joined to the end of view.js, as one module.
+import { role } from "../layer/colour.js";
+import { surface } from "../layer/surface.js";
+import { number } from "../layer/text.js";
 
 // A wide pale bar for what memory allows, a narrow one for what the products reach; tokens per second, logarithmic.
-function TokenRates(host, view) {
+export function TokenRates(host, view) {
   let rates;
   let panel;
   const [left, right, top, row] = [74, 120, 8, 30];
@@ -93,5 +95,3 @@ function TokenRates(host, view) {
     redraw,
   };
 }
-
-Object.assign(KINDS, { TokenRates });
