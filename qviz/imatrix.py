@@ -35,16 +35,17 @@ import numpy.typing as npt
 
 from qviz import gguf
 from qviz._arrays import real_array
-from qviz.errors import GGUFError, ImatrixError
+from qviz._files import Cursor, as_path, open_file, read_bytes, write_bytes
+from qviz.errors import ImatrixError
 from qviz.gguf._lookup import MissingKeyError, suggestion
-from qviz.gguf.reader import as_path
-from qviz.gguf.writer import replacing
+from qviz.gguf.reader import MAX_ENTRIES
 
 FloatArray = npt.NDArray[np.float32]
 
 _SUMS, _COUNTS, _INPUTS = ".in_sum2", ".counts", ".in_sum"
 _DATASETS, _CHUNKS, _CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 _MAX_NAME = 1 << 16
+_MAX_BYTES = 1 << 31  # of a legacy file; the largest models' have a hundred megabytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,11 +178,9 @@ def read(path: str | os.PathLike[str]) -> Imatrix:
         A damaged file, or one of another kind.
     """
     where = as_path(path)
-    try:
-        with where.open("rb") as file:
-            magic = file.read(4)
-    except OSError:
-        magic = b"GGUF"  # let the reader say what is wrong
+    file = open_file(where, error=ImatrixError, wanted="the file of importance matrices in it")
+    magic = file.read(0, min(4, file.size))
+    file.close()
     return _read_gguf(where) if magic == b"GGUF" else _read_legacy(where)
 
 
@@ -304,54 +303,36 @@ def _write_gguf(path: Path, imatrix: Imatrix) -> Path:
 # -- legacy
 
 
-class _Cursor:
-    """Walks over a legacy file; whatever does not fit ends in an `ImatrixError` with the byte where."""
-
-    def __init__(self, data: bytes, path: Path) -> None:
-        self.data, self.path, self.pos = data, path, 0
-
-    @property
-    def left(self) -> int:
-        return len(self.data) - self.pos
-
-    def take(self, length: int, what: str) -> bytes:
-        if length > self.left:
-            self.fail(f"the file ends inside {what}", f"{self.left} bytes", f"{length} bytes")
-        self.pos += length
-        return self.data[self.pos - length : self.pos]
+class _Cursor(Cursor):
+    """A cursor over the numbers and texts of a legacy file."""
 
     def i32(self, what: str, low: int, high: int) -> int:
-        (value,) = struct.unpack("<i", self.take(4, what))
+        start = self.position
+        (value,) = self.unpack(_I32, what)
         if not low <= value <= high:
-            self.pos -= 4
-            self.fail(f"{what} makes no sense", value, f"{low} … {high}; is this a file of importance matrices?")
+            self.fail(f"{what} makes no sense", start, value, f"{low} … {high}; is this a file of importance matrices?")
         return int(value)
 
     def text(self, what: str) -> str:
         length = self.i32(f"the length of {what}", 0, min(_MAX_NAME, self.left))
         return self.take(length, what).decode("utf-8", "surrogateescape")
 
-    def fail(self, problem: str, found: object, expected: object) -> None:
-        raise ImatrixError(problem, path=self.path, offset=self.pos, found=found, expected=expected)
 
-
+_I32 = struct.Struct("<i")
 _BIGGEST = (1 << 31) - 1
 
 
 def _read_legacy(path: Path) -> Imatrix:
-    try:
-        cursor = _Cursor(path.read_bytes(), path)
-    except OSError as error:
-        raise ImatrixError(f"cannot be read: {error.strerror or error}", path=path) from None
+    cursor = _Cursor(read_bytes(path, limit=_MAX_BYTES, error=ImatrixError), path, error=ImatrixError)
     # an entry takes at least 16 bytes
-    count = cursor.i32("the number of entries", 1, max(len(cursor.data) // 16, 1))
+    count = cursor.i32("the number of entries", 1, min(max(cursor.size // 16, 1), MAX_ENTRIES))
     entries: dict[str, Entry] = {}
     for index in range(count):
-        start = cursor.pos
+        start = cursor.position
         name = cursor.text(f"the name of entry {index}")
         if not name or name in entries:
-            cursor.pos = start
-            cursor.fail(f"the name of entry {index} is {'used twice' if name else 'empty'}", name, "a new name")
+            problem = f"the name of entry {index} is {'used twice' if name else 'empty'}"
+            cursor.fail(problem, start, name, "a new name")
         calls = cursor.i32(f"the number of calls of {name!r}", 0, _BIGGEST)
         size = cursor.i32(f"the number of values of {name!r}", 1, cursor.left // 4)
         sums = np.frombuffer(cursor.take(4 * size, f"the values of {name!r}"), "<f4").astype(np.float32)
@@ -360,7 +341,7 @@ def _read_legacy(path: Path) -> Imatrix:
     chunks = cursor.i32("the number of chunks", 0, _BIGGEST) if cursor.left else 0
     dataset = cursor.text("the name of the calibration text") if cursor.left else ""
     if cursor.left:
-        cursor.fail("the file goes on after its end", f"{cursor.left} bytes", "nothing")
+        cursor.fail("the file goes on after its end", cursor.position, f"{cursor.left} bytes", "nothing")
     return Imatrix(entries, datasets=[dataset] if dataset else [], chunk_count=chunks, path=path, legacy=True)
 
 
@@ -373,11 +354,7 @@ def _write_legacy(path: Path, imatrix: Imatrix) -> Path:
         parts += [struct.pack("<i", len(raw)), raw, struct.pack("<ii", calls, values.size), values.tobytes()]
     dataset = (imatrix.datasets[-1] if imatrix.datasets else "").encode("utf-8", "surrogateescape")
     parts += [struct.pack("<ii", imatrix.chunk_count, len(dataset)), dataset]
-    try:
-        with replacing(path) as file:
-            file.write(b"".join(parts))
-    except OSError as error:
-        raise GGUFError(f"cannot be written: {error.strerror or error}", path=path) from None
+    write_bytes(path, b"".join(parts), ImatrixError)
     return path
 
 

@@ -34,9 +34,9 @@ import numpy.typing as npt
 from qviz import gguf, recipes
 from qviz import imatrix as imatrices
 from qviz._arrays import real_array
+from qviz._files import as_path
 from qviz.errors import ImatrixError, PipelineError
 from qviz.formats import QTensor
-from qviz.gguf.reader import as_path
 from qviz.recipes import Choice, Recipe
 from qviz.whole import cluster as clusters
 from qviz.whole import pools

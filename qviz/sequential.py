@@ -33,11 +33,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import checkpoints, gguf, llama, methods, models, pipeline, recipes
+from qviz._files import as_path
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, PipelineError, QvizError
 from qviz.formats import Format, QTensor, quantize
 from qviz.formats import get as get_format
-from qviz.gguf.reader import as_path
 from qviz.grids import AffineGrid
 from qviz.llama.linear import Linear
 from qviz.methods.gptq_format import accepts

@@ -11,12 +11,13 @@ import qviz
 PACKAGE = Path(qviz.__file__).resolve().parent
 
 # Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
-GROUND = {"errors", "_arrays", "_machine"}
+GROUND = {"errors", "_files", "_arrays", "_machine"}
 TYPES = GROUND | {"formats", "grids", "metrics"}
 FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "llama"}
 ROOMS = {
     "errors": set(),
+    "_files": {"errors"},
     "_arrays": {"errors"},
     "_machine": {"errors"},
     "formats": GROUND,

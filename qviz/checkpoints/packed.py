@@ -39,11 +39,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from qviz._files import as_path, replacing
 from qviz.checkpoints.safetensors import Safetensors, read_json
 from qviz.checkpoints.safetensors import read as read_tensors
 from qviz.errors import CheckpointError
-from qviz.gguf.reader import as_path
-from qviz.gguf.writer import replacing
 
 IntArray = npt.NDArray[np.int32]
 BITS = (2, 3, 4, 8)

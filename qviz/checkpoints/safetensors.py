@@ -22,11 +22,11 @@ from typing import Any, Self, TypeGuard
 
 import numpy as np
 
+from qviz._files import as_path, map_file
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.gguf._lookup import MissingKeyError, suggestion
-from qviz.gguf.reader import _map, as_path
 
 # The package refuses longer headers, too: JSON grows on parsing.
 MAX_HEADER_BYTES = 100_000_000
@@ -192,7 +192,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.buffer: mmap.mmap | None
-        self.buffer, self.size = _map(path)
+        file, self.buffer = map_file(path)
+        self.size = file.size
         try:
             self.tensors = self._header(self.buffer)
         except GGUFError:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from qviz._files import as_path
 from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place, interleaved
 from qviz.checkpoints.packed import packed_settings, stored_layers
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read, read_json
@@ -23,7 +24,6 @@ from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
-from qviz.gguf.reader import as_path
 from qviz.gguf.values import F32, I32, U32
 from qviz.gguf.writer import write
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from qviz.errors import FormatError, GGUFError, ModelNotFoundError
+from qviz._files import as_path, map_file
+from qviz.errors import FormatError, GGUFError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats._opaque import REMOVED
@@ -235,11 +235,13 @@ class Part:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.buffer: mmap.mmap | None
-        self.buffer, self.size = _map(path)
+        self.file, self.buffer = map_file(path, wanted="the .gguf file in it")
+        self.size = self.file.size
         try:
             header = _Header(self.buffer, self.size, path)
         except GGUFError:
             self.buffer.close()  # the traceback would keep the file open
+            self.file.close()
             raise
         self.layout, self.metadata, self.tensor_info = header.layout, header.metadata, header.tensor_info
         self.alignment, self.data_offset = header.alignment, header.data_offset
@@ -249,6 +251,7 @@ class Part:
         """Drop the map; it is unmapped when the last tensor that looks at it is gone."""
         self.metadata.detach()
         self.buffer = None
+        self.file.close()
 
     def tensor(self, name: str) -> QTensor:
         """The tensor `name` (which exists), as a view of the map."""
@@ -321,39 +324,6 @@ def read(path: str | os.PathLike[str]) -> GGUFFile:
     metadata = parts[0].metadata
     split_keys = [key for key in metadata if key.startswith("split.")] if len(parts) > 1 else []
     return GGUFFile(parts, metadata.without(*split_keys) if split_keys else metadata)
-
-
-def as_path(path: str | os.PathLike[str]) -> Path:
-    """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
-    try:
-        found = Path(os.fsdecode(path)).expanduser()
-        if "\0" not in str(found):
-            return found
-    except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
-        pass
-    raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
-
-
-def _map(path: Path) -> tuple[mmap.mmap, int]:
-    """Map a regular file that is not empty, read-only; the file descriptor is closed with the map."""
-    try:
-        # a FIFO or a terminal would make open() wait; a device may never end
-        if not stat.S_ISREG(path.stat().st_mode):
-            kind = "a folder; name the .gguf file in it" if path.is_dir() else "not a regular file"
-            raise GGUFError(f"cannot be opened: this is {kind}", path=path)
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size:
-                return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), size
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelNotFoundError(
-            f"no file {str(path)!r}; check the path, or run `qviz fetch smollm2` for a model to look at"
-        ) from None
-    except OSError as error:
-        raise GGUFError(f"cannot be opened: {error.strerror or error}", path=path) from None
-    except ValueError:  # shorter than it was a moment ago
-        raise GGUFError("the file shrank while it was being opened", path=path) from None
-    raise GGUFError("the file is empty", path=path, offset=0, found="0 bytes", expected="a GGUF file")
 
 
 def padded(position: int, alignment: int) -> int:

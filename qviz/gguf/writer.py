@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz._files import as_path, replacing
 from qviz.errors import GGUFError, ShapeError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
@@ -33,7 +32,6 @@ from qviz.gguf.reader import (
     MAX_NAME_BYTES,
     VERSIONS,
     alignment_problem,
-    as_path,
     padded,
 )
 from qviz.gguf.values import U32, Endian, Layout, encode_length, encode_text
@@ -146,26 +144,16 @@ def stream(
     for what, given in (("metadata", metadata), ("tensors", tensors)):
         if not isinstance(given, Mapping):
             raise GGUFError(f"{what} must be a mapping, such as a dict", found=type(given).__name__)
-    from_caller = None
-    try:
-        layout = _layout(version, endian)
-        meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
-        entries = [_entry(name, described) for name, described in _described(tensors)]
-        header = _header(meta, entries, layout, step)
-        with replacing(target) as file:
-            file.write(header)
-            _pad(file, len(header), step)
-            out = TensorStream(file, target, entries, layout, step)
-            try:
-                yield out
-            except OSError as error:
-                from_caller = error
-                raise
-            out._check_complete()
-    except OSError as error:
-        if error is from_caller:
-            raise
-        raise GGUFError(f"cannot be written: {error.strerror or error}", path=target) from None
+    layout = _layout(version, endian)
+    meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
+    entries = [_entry(name, described) for name, described in _described(tensors)]
+    header = _header(meta, entries, layout, step)
+    with replacing(target) as file:
+        file.write(header)
+        _pad(file, len(header), step)
+        out = TensorStream(file, target, entries, layout, step)
+        yield out
+        out._check_complete()
 
 
 class TensorStream:
@@ -204,14 +192,11 @@ class TensorStream:
                 found=f"{blocks.nbytes} bytes of {blocks.dtype}",
                 expected=f"{entry.nbytes - self._written} bytes of {entry.format}" if entry else "nothing more",
             )
-        try:
-            _write_tensor(self._file, blocks.reshape(-1), self._layout)
-            self._written += blocks.nbytes
-            if self._written == entry.nbytes:
-                _pad(self._file, entry.nbytes, self._alignment)
-                self._index, self._written = self._index + 1, 0
-        except OSError as error:
-            raise GGUFError(f"cannot be written: {error.strerror or error}", path=self.path) from None
+        _write_tensor(self._file, blocks.reshape(-1), self._layout)
+        self._written += blocks.nbytes
+        if self._written == entry.nbytes:
+            _pad(self._file, entry.nbytes, self._alignment)
+            self._index, self._written = self._index + 1, 0
 
     def _check_complete(self) -> None:
         if self._index < len(self.entries):
@@ -345,35 +330,3 @@ def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: Layout) -> N
 
 def _pad(file: BinaryIO, written: int, alignment: int) -> None:
     file.write(bytes(padded(written, alignment) - written))
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
-    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = target.stat().st_mode
-    if mode is not None and not stat.S_ISREG(mode):
-        raise GGUFError("cannot be written: this is not a regular file", path=path, expected="the name of a file")
-    if not target.parent.is_dir():
-        raise GGUFError("cannot be written: its folder does not exist; create it first", path=path)
-
-    scratch = target.with_name(f".qviz-{secrets.token_hex(8)}.tmp")
-    try:
-        with scratch.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            scratch.chmod(stat.S_IMODE(mode))
-        scratch.replace(target)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the new name must survive a power cut too
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

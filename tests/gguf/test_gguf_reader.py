@@ -382,7 +382,7 @@ def test_empty_and_unreadable_files(path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read anything
+    monkeypatch.setattr(os, "open", refuse)  # root may read anything
     with pytest.raises(GGUFError, match="cannot be opened: Permission denied"):
         gguf.read(path)
 

@@ -24,13 +24,14 @@ from typing import Any, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from qviz._files import Cursor, as_path, map_file
 from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.legacy.blocks import LAYOUTS, Q4_0_V1, Q4_1_V1, by_row
 from qviz.gguf.metadata import Metadata
-from qviz.gguf.reader import TensorInfo, _map, as_path, padded
+from qviz.gguf.reader import TensorInfo, padded
 from qviz.gguf.sniff import looks_like
 from qviz.gguf.values import U32, Array, ValueType
 
@@ -233,9 +234,10 @@ class Part:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.buffer: mmap.mmap | None
-        self.buffer, self.size = _map(path)
+        file, self.buffer = map_file(path, wanted="the model's file in it")
+        self.size = file.size
         try:
-            self._read(_Cursor(self.buffer, self.size, path))
+            self._read(_Cursor(self.buffer, path, self.size))
         except BaseException:
             self.buffer.close()
             raise
@@ -503,30 +505,8 @@ def _plausible_scales(part: Part, info: TensorInfo, scales_per_row: bool) -> flo
     return float(((size == 0) | ((size > 1e-8) & (size < 1e4))).mean())
 
 
-class _Cursor:
-    """Walks through a file; whatever is declared is compared with the bytes that are left before it is used."""
-
-    def __init__(self, buffer: mmap.mmap, size: int, path: Path) -> None:
-        self.buffer, self.size, self.path, self.position = buffer, size, path, 0
-
-    def fail(self, problem: str, offset: int, found: object = None, expected: object = None) -> NoReturn:
-        raise GGUFError(problem, path=self.path, offset=offset, found=found, expected=expected)
-
-    def skip(self, length: int, what: str) -> None:
-        left = self.size - self.position
-        if length > left:
-            self.fail(f"the file ends inside {what}", self.position, f"{left} bytes", f"{length} bytes")
-        self.position += length
-
-    def take(self, length: int, what: str) -> bytes:
-        start = self.position
-        self.skip(length, what)
-        return self.buffer[start : self.position]
+class _Cursor(Cursor):
+    """A cursor over little-endian numbers."""
 
     def numbers(self, count: int, what: str) -> tuple[int, ...]:
-        return struct.unpack(f"<{count}I", self.take(4 * count, what))
-
-    def plausible(self, count: int, smallest: int, what: str, offset: int) -> None:
-        left = self.size - self.position
-        if count * smallest > left:
-            self.fail(f"more {what} than the file has room for", offset, count, f"at most {left // smallest}")
+        return self.unpack(struct.Struct(f"<{count}I"), what)

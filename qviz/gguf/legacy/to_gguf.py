@@ -18,13 +18,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from qviz._files import as_path
 from qviz.errors import GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
 from qviz.gguf.legacy.blocks import LegacyFormat, equivalent, repack, scale_error
 from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, read
-from qviz.gguf.reader import as_path
 from qviz.gguf.values import F32, U32, Array, ValueType
 from qviz.gguf.writer import write
 

@@ -1,0 +1,281 @@
+"""Opening files: regular ones only, read by position, and watched for changes.
+
+A FIFO makes `open` wait for ever, ``/dev/zero`` never ends, and a map that reaches past the end of its file kills the
+whole process when it is touched there. So nothing here waits, reads without a limit, or touches a map: a file that was
+cut while it was open is an error like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import stat
+import threading
+import weakref
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qviz._files.problems import explained, failure, os_problem
+from qviz.errors import GGUFError, ModelNotFoundError, QvizError
+
+MAX_TEXT_BYTES = 1 << 28  # of a text that is read whole: the collected works of Shakespeare fifty times over
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe; save what comes out of it in a file first"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
+    try:
+        found = Path(os.fsdecode(path)).expanduser()
+        if "\0" not in str(found):
+            return found
+    except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
+        pass
+    raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
+
+
+class Identity(NamedTuple):
+    """What tells that the contents of an open file are still the same."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Identity:
+        """Of what `os.fstat` says."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class OpenFile:
+    """A regular file, open for reading by position. Made by `open_file`.
+
+    The descriptor is closed by `close`, or with the last reference.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    size : int
+        Bytes, when it was opened.
+    identity : Identity
+        As it was opened.
+    """
+
+    def __init__(self, path: Path, descriptor: int, found: os.stat_result, error: type[QvizError]) -> None:
+        self.path, self.size, self.identity = path, found.st_size, Identity.of(found)
+        self._descriptor, self._error = descriptor, error
+        self._closer = weakref.finalize(self, _close, descriptor)
+        self._lock = threading.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return not self._closer.alive
+
+    def close(self) -> None:
+        """Close the descriptor. What was mapped stays mapped."""
+        self._closer()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Some bytes.
+
+        Parameters
+        ----------
+        offset, length : int
+
+        Raises
+        ------
+        QvizError
+            The file does not hold them any more, or cannot be read.
+        """
+        if length <= 0:
+            return b""
+        buffer = bytearray(length)
+        self.read_into(buffer, offset)
+        return bytes(buffer)
+
+    def read_into(self, buffer: Any, offset: int) -> None:
+        """Fill a writable buffer with the bytes from `offset` on; see `read`."""
+        if self.closed:
+            raise failure(self._error, "the file was closed; open it again", self.path)
+        with memoryview(buffer) as whole, whole.cast("B") as view:
+            done = 0
+            with explained(self.path, "cannot be read", self._error):
+                while done < len(view):
+                    count = self._read_some(view[done:], offset + done)
+                    if not count:
+                        break
+                    done += count
+            if done < len(view):
+                self._shrank(offset + done)
+
+    def _read_some(self, view: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [view], offset)
+        with self._lock:  # Windows and macOS before 11 have none; the position belongs to all threads
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            data = os.read(self._descriptor, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _shrank(self, now: int) -> None:
+        expected = f"{self.size} bytes; wait until it is written, then open it again"
+        problem = "the file shrank while it was open"
+        raise failure(self._error, problem, self.path, offset=now, found=f"{now} bytes", expected=expected)
+
+    def check(self) -> None:
+        """Refuse to go on if the file is not what it was when it was opened.
+
+        A file that took its place under its name does no harm: what is open here is the older one, whole.
+
+        Raises
+        ------
+        QvizError
+            Another size, another time of its last change, or it cannot be asked.
+        """
+        if self.closed:
+            raise failure(self._error, "the file was closed; open it again", self.path)
+        with explained(self.path, "cannot be read", self._error):
+            now = Identity.of(os.fstat(self._descriptor))
+        if now.size < self.size:
+            self._shrank(now.size)
+        if now != self.identity:
+            problem = "the file was changed by another program while it was in use; when that is done, run this again"
+            raise failure(self._error, problem, self.path)
+
+    def map(self) -> mmap.mmap:
+        """The whole file as a read-only map; the file must not be empty."""
+        with explained(self.path, "cannot be opened", self._error):
+            try:
+                return mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
+            except ValueError:  # shorter than it was a moment ago
+                raise failure(self._error, "the file shrank while it was being opened", self.path) from None
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def open_file(path: str | os.PathLike[str], *, error: type[QvizError] = GGUFError, wanted: str = "a file") -> OpenFile:
+    """Open a regular file without ever waiting for one.
+
+    Parameters
+    ----------
+    path : path-like
+    error : type
+        Kind of the error, unless the file does not exist.
+    wanted : str
+        What a folder is refused with: ``"this is a folder; name <wanted>"``.
+
+    Returns
+    -------
+    OpenFile
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such file.
+    QvizError
+        Of the kind asked for: a folder, a pipe, a device, a socket; or the system refuses.
+    """
+    where = as_path(path)
+    try:
+        _regular(where, where.stat(), error, wanted)  # to open a device can already do something
+        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_CLOEXEC"))
+        descriptor = os.open(where, flags)
+        try:
+            found = os.fstat(descriptor)
+            _regular(where, found, error, wanted)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelNotFoundError(
+            f"no file {str(where)!r}; check the path, or run `qviz fetch smollm2` for a model to look at"
+        ) from None
+    except OSError as problem:
+        raise failure(error, f"cannot be opened: {os_problem(problem)}", where) from None
+    return OpenFile(where, descriptor, found, error)
+
+
+def _regular(path: Path, found: os.stat_result, error: type[QvizError], wanted: str) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise failure(error, f"cannot be opened: this is a folder; name {wanted}", path)
+    kind = next((f" but {name}" for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
+    raise failure(error, f"cannot be opened: this is not a regular file{kind}", path)
+
+
+def map_file(
+    path: str | os.PathLike[str], *, error: type[QvizError] = GGUFError, wanted: str = "a file"
+) -> tuple[OpenFile, mmap.mmap]:
+    """Open a regular file that is not empty, and map it; see `open_file`."""
+    file = open_file(path, error=error, wanted=wanted)
+    try:
+        if not file.size:
+            raise failure(error, "the file is empty", file.path, offset=0, found="0 bytes", expected=wanted)
+        return file, file.map()
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_bytes(
+    path: str | os.PathLike[str], *, limit: int = MAX_TEXT_BYTES, error: type[QvizError] = GGUFError
+) -> bytes:
+    """A whole regular file that is not larger than `limit` bytes.
+
+    Raises
+    ------
+    ModelNotFoundError
+        No such file.
+    QvizError
+        Of the kind asked for: not a regular file, larger than `limit`, or it cannot be read.
+    """
+    file = open_file(path, error=error)
+    try:
+        if file.size > limit:
+            problem = "the file is too large to be read whole"
+            raise failure(error, problem, file.path, found=f"{file.size} bytes", expected=f"at most {limit}")
+        # files below /proc say that they are empty, and are not
+        return file.read(0, file.size) if file.size else _unknown_size(file, limit, error)
+    finally:
+        file.close()
+
+
+def _unknown_size(file: OpenFile, limit: int, error: type[QvizError]) -> bytes:
+    parts: list[bytes] = []
+    done = 0
+    block = bytearray(1 << 16)
+    with explained(file.path, "cannot be read", error), memoryview(block) as view:
+        while count := file._read_some(view, done):
+            parts.append(bytes(view[:count]))
+            done += count
+            if done > limit:
+                raise failure(error, f"the file has no end within {limit} bytes", file.path)
+    return b"".join(parts)
+
+
+def read_text(path: str | os.PathLike[str], *, limit: int = MAX_TEXT_BYTES, error: type[QvizError] = GGUFError) -> str:
+    """A whole UTF-8 text; a byte-order mark at its head, as Notepad leaves one, is dropped. See `read_bytes`.
+
+    Raises
+    ------
+    ModelNotFoundError, QvizError
+        As from `read_bytes`; also if a byte is not UTF-8.
+    """
+    raw = read_bytes(path, limit=limit, error=error)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        what = f"is not UTF-8 text: {problem.reason} at byte {problem.start}; save it as UTF-8"
+        raise failure(error, what, path) from None
