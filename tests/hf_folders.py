@@ -65,6 +65,8 @@ def tensors(values: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
         shapes |= {f"{layer}.mlp.{name}.weight": shape for name, shape in mlp.items()}
         if values.get("attention_bias"):
             shapes |= {f"{layer}.self_attn.{name}.bias": shape[:1] for name, shape in attention.items()}
+        if values.get("mlp_bias"):
+            shapes |= {f"{layer}.mlp.{name}.bias": shape[:1] for name, shape in mlp.items()}
     return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz.checkpoints.config_keys import check_keys
 from qviz.errors import CheckpointError
 from qviz.gguf.values import F32, U32
 
@@ -36,12 +37,22 @@ class Place(NamedTuple):
     shape : tuple of int
     heads : int
         Number of heads whose rows change places; 0 for none.
+    announced : bool
+        config.json says that there is such a tensor.
     """
 
     source: str
     target: str
     shape: tuple[int, ...]
     heads: int = 0
+    announced: bool = True
+
+    def bias(self) -> Place | None:
+        """Where the bias of a layer's matrix would go; None for other tensors."""
+        if not self.target.startswith("blk.") or len(self.shape) != 2:
+            return None
+        source, target = (name.removesuffix(".weight") + ".bias" for name in (self.source, self.target))
+        return Place(source, target, self.shape[:1], self.heads, announced=False)
 
 
 @dataclass(frozen=True)
@@ -94,10 +105,12 @@ class LlamaConfig:
         Raises
         ------
         CheckpointError
-            Another architecture, a model that is quantized already, or numbers that do not fit together.
+            Another architecture, a model that is quantized already, numbers that do not fit together, or a setting that
+            would be left out.
         """
         read = _Reader(config, path)
         architecture = read.architecture()
+        check_keys(config, path)
         n_embd, n_head = read.count("hidden_size"), read.count("num_attention_heads")
         head_size = read.count("head_dim", n_embd // n_head)
         n_head_kv = read.count("num_key_value_heads", n_head)
@@ -113,9 +126,9 @@ class LlamaConfig:
             n_head=n_head,
             n_head_kv=n_head_kv,
             head_size=head_size,
-            context_length=read.count("max_position_embeddings", 2048),
+            context_length=read.context(rope),
             rms_eps=read.number("rms_norm_eps", 1e-6),
-            rope_theta=_positive(rope, "rope_theta", path) if "rope_theta" in rope else read.number("rope_theta", 1e4),
+            rope_theta=read.theta(rope),
             tied=read.flag("tie_word_embeddings"),
             attention_bias=read.flag("attention_bias"),
             mlp_bias=read.flag("mlp_bias"),
@@ -236,6 +249,10 @@ class LlamaConfig:
         if not self.tied:
             yield Place("lm_head.weight", "output.weight", (self.n_vocab, self.n_embd))
 
+    def announces(self, bias: Place) -> bool:
+        """Whether config.json says that there is this bias."""
+        return self.attention_bias if ".self_attn." in bias.source else self.mlp_bias
+
     def _linear(self, source: str, target: str) -> Iterator[Place]:
         q, kv = self.n_head * self.head_size, self.n_head_kv * self.head_size
         for old, new, rows, columns, heads, bias in (
@@ -300,6 +317,10 @@ _YARN = {
     "yarn_beta_fast": ("beta_fast",),
     "yarn_beta_slow": ("beta_slow",),
 }
+_YARN_KEYS = tuple(name for names in _YARN.values() for name in names)
+# What any kind may have, or says a second time.
+_ROPE_KEYS = ("rope_type", "type", "rope_theta", "finetuned", "original_max_position_embeddings")
+_ROPE_NEUTRAL = {"partial_rotary_factor": 1, "factor": 1, "truncate": True}
 _ROPE_NUMBERS = {
     "linear": ("factor",),
     "yarn": ("factor", "original_max_position_embeddings"),
@@ -366,19 +387,48 @@ class _Reader:
     def number(self, key: str, default: float) -> float:
         return _positive({key: self._value(key, default)}, key, self._path)
 
-    def flag(self, key: str) -> bool:
-        value = self._value(key, False)
+    def theta(self, rope: Mapping[str, Any]) -> float:
+        """The base of rotary frequencies: beside the scaling, or within it, as transformers 5 has it."""
+        outside = self._config.get("rope_theta")
+        if "rope_theta" not in rope:
+            return self.number("rope_theta", 1e4)
+        if outside is not None and outside != rope["rope_theta"]:
+            what = "rope_theta is given twice; delete one"
+            raise CheckpointError(what, path=self._path, found=outside, expected=str(rope["rope_theta"])[:80])
+        return _positive(rope, "rope_theta", self._path)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self._value(key, default)
         if not isinstance(value, bool):
             raise CheckpointError(f"{key} must be true or false", path=self._path, found=value)
         return value
 
+    def context(self, rope: Mapping[str, Any]) -> int:
+        """Tokens up to which the converted model computes what the original does.
+
+        Attention within a window, and scaling that begins behind some length, are not written into a GGUF file of this
+        architecture; so the context ends where they begin.
+        """
+        longest = self.count("max_position_embeddings", 2048)
+        if self._config.get("sliding_window") and self.flag("use_sliding_window", True):
+            longest = min(longest, self.count("sliding_window"))
+        if rope.get("rope_type") == "dynamic":
+            first = rope.get("original_max_position_embeddings", longest)
+            longest = min(longest, self.count("original_max_position_embeddings", first))
+        return longest
+
     def rope(self) -> dict[str, Any]:
         """Scaling under the names of today; older files say `type` and `rope_scaling`."""
-        value = self._config.get("rope_parameters") or self._config.get("rope_scaling") or {}
-        if not isinstance(value, dict):
+        values = [self._config[key] for key in ("rope_parameters", "rope_scaling") if self._config.get(key)]
+        value = values[0] if values else {}
+        if not all(isinstance(given, dict) for given in values):
             raise CheckpointError("rope_scaling must be an object", path=self._path, found=value)
         rope = {"rope_type": value.get("type"), **{key: item for key, item in value.items() if item is not None}}
         kind = rope["rope_type"]
+        for other in values[1:]:
+            if any(rope.get("rope_type" if key == "type" else key) != given for key, given in other.items()):
+                what = "rope_parameters and rope_scaling contradict each other; delete one"
+                raise CheckpointError(what, path=self._path, found=other, expected=str(value)[:80])
         if not isinstance(kind, str | None) or kind not in (*_ROPE_UNSCALED, *_ROPE_NUMBERS):
             raise CheckpointError(
                 "this kind of rope scaling cannot be converted here",
@@ -386,6 +436,12 @@ class _Reader:
                 found=kind,
                 expected=", ".join(_ROPE_NUMBERS),
             )
+        known = {*_ROPE_KEYS, *_ROPE_NUMBERS.get(str(kind), ()), *(_YARN_KEYS if kind == "yarn" else ())}
+        if kind == "dynamic":
+            known |= {"factor", "alpha"}
+        if left := [key for key in rope if key not in known and rope[key] != _ROPE_NEUTRAL.get(key, "")]:
+            what = f"rope scaling {kind!r} has a setting that is not known here: {left[0]!r}"
+            raise CheckpointError(what, path=self._path, found=rope[left[0]])
         for key in _ROPE_NUMBERS.get(str(kind), ()):
             if key == "original_max_position_embeddings" and key not in rope:
                 rope[key] = self.count("original_max_position_embeddings", self.count("max_position_embeddings", 8192))

@@ -23,6 +23,7 @@ from typing import Any, Self, TypeGuard
 import numpy as np
 
 from qviz._files import as_path, map_file
+from qviz.checkpoints.weight_files import INDEX, weight_files
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
@@ -30,7 +31,6 @@ from qviz.gguf._lookup import MissingKeyError, suggestion
 
 # The package refuses longer headers, too: JSON grows on parsing.
 MAX_HEADER_BYTES = 100_000_000
-INDEX = "model.safetensors.index.json"
 
 # Bytes of each dtype, and the format with the same layout where there is one.
 _DTYPES: Mapping[str, tuple[int, str | None]] = MappingProxyType(
@@ -117,7 +117,7 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
     Parameters
     ----------
     path : path-like
-        A file, or a folder with ``model.safetensors`` or with shards and their index.
+        A file, or a folder with ``model.safetensors``, or shards, or what `qviz.checkpoints.weight_files` finds.
 
     Returns
     -------
@@ -132,12 +132,12 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
         A damaged file, a missing shard, or a folder without safetensors.
     """
     given = as_path(path)
-    paths, wanted = _shards(given) if given.is_dir() else ([given], None)
+    paths, wanted, index = weight_files(given, read_json) if given.is_dir() else ([given], None, INDEX)
     files: list[_File] = []
     try:
         for shard in paths:
             files.append(_File(shard))  # noqa: PERF401 - if the next one fails, this is closed
-        _check_shards(given, files, wanted)
+        _check_shards(given, files, wanted, index)
     except BaseException:
         for file in files:
             file.buffer = None
@@ -278,32 +278,7 @@ def _counts(value: Any) -> TypeGuard[list[int]]:
 # -- models in shards
 
 
-def _shards(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
-    """The files of a model, and the index that says which tensor stands in which."""
-    index = folder / INDEX
-    if index.is_file():
-        places = read_json(index).get("weight_map")
-        if not isinstance(places, dict) or not places or not all(map(_is_file_name, places.values())):
-            raise CheckpointError("weight_map must name a file of this folder for each tensor", path=index)
-        names = sorted(set(places.values()))
-        if missing := [name for name in names if not (folder / name).is_file()]:
-            raise CheckpointError(f"missing: {', '.join(missing[:3])}; download the whole model", path=folder)
-        return [folder / name for name in names], places
-    found = sorted(folder.glob("model*.safetensors"))
-    if not found:
-        others = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pth"))
-        hint = f"; save {others[0].name} as safetensors first" if others else ""
-        raise CheckpointError(f"there is no model.safetensors{hint}", path=folder)
-    whole = folder / "model.safetensors"
-    return ([whole] if whole in found else found), None
-
-
-def _is_file_name(name: Any) -> bool:
-    """A bare name: an index must not lead out of its folder."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
-
-
-def _check_shards(path: Path, files: list[_File], places: dict[str, str] | None) -> None:
+def _check_shards(path: Path, files: list[_File], places: dict[str, str] | None, index: str) -> None:
     seen: dict[str, Path] = {}
     for file in files:
         for name in file.tensors:
@@ -312,4 +287,4 @@ def _check_shards(path: Path, files: list[_File], places: dict[str, str] | None)
             seen[name] = file.path
     for name, place in (places or {}).items():
         if name not in seen or seen[name].name != place:
-            raise CheckpointError(f"tensor {name!r} is not in {place}, as {INDEX} says", path=path)
+            raise CheckpointError(f"tensor {name!r} is not in {place}, as {index} says", path=path)

@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from qviz._files import as_path
-from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place, interleaved
-from qviz.checkpoints.packed import packed_settings, stored_layers
+from qviz.checkpoints.account import accounted
+from qviz.checkpoints.llama import LlamaConfig, interleaved
+from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
+from qviz.checkpoints.packed.dialects.base import Settings
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read, read_json
 from qviz.checkpoints.tokenizer import tokenizer_metadata
 from qviz.errors import CheckpointError, GGUFError
@@ -33,6 +35,7 @@ Progress = Callable[[str, int, int | None], None]
 # llama.cpp's number of a file whose matrices have this format
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
 _ROPE_FACTORS = "rope_freqs.weight"
+_QUANTIZATION = ("quantization_config", "compression_config", "quantization")
 _BEYOND_F16 = 65520  # what rounds to infinity
 _USE_BF16 = f"weights below {_BEYOND_F16}; use --type bf16 (type='bf16')"
 # Weights converted at a time.
@@ -94,12 +97,15 @@ def convert(
         raise CheckpointError("this is not the folder of a model", path=source)
     path = source / "config.json"
     described = read_json(path)
-    packed = _is_packed(source)
-    if packed:
-        described.pop("quantization_config", None)
+    settings = find_settings(source)
+    if settings is not None:
+        find_dialect(settings)
+    described = {key: value for key, value in described.items() if key not in _QUANTIZATION}
     config = LlamaConfig.from_json(described, path)
     with read(source) as files:
-        checkpoint = _Unpacked(files, source) if packed else files
+        if settings is None:
+            refuse_unsaid(source, files)
+        checkpoint = files if settings is None else _Unpacked(files, source, settings)
         tensors = _Tensors(checkpoint, config, type, source, progress)
         metadata = {
             "general.architecture": "llama",
@@ -115,23 +121,19 @@ def convert(
         return write(as_path(out), metadata, tensors)
 
 
-def _is_packed(folder: Path) -> bool:
-    settings = packed_settings(folder) or {}
-    return settings.get("quant_method", "awq" if "w_bit" in settings else None) in ("gptq", "awq")
-
-
 class _Unpacked(Mapping[str, QTensor]):
     """A packed checkpoint as if it held floats: ``X.qweight`` and its companions appear as ``X.weight``."""
 
-    def __init__(self, files: Safetensors, folder: Path) -> None:
-        self._files, self._layers = files, stored_layers(folder, files)
-        parts = {f"{name}.{part}" for name in self._layers for part in ("qweight", "qzeros", "scales", "g_idx")}
+    def __init__(self, files: Safetensors, folder: Path, settings: Settings) -> None:
+        self._files, self._layers = files, stored_layers(folder, files, settings)
+        parts = {name for layer in self._layers.values() for name in layer.names}
         self.tensor_info = {name: info for name, info in files.tensor_info.items() if name not in parts}
         for name, layer in self._layers.items():
-            at = files.tensor_info[f"{name}.qweight"]
             nbytes = 4 * layer.shape[0] * layer.shape[1]
             weight = f"{name}.weight"
-            self.tensor_info[weight] = StoredTensor(weight, "F32", layer.shape, at.offset, nbytes, at.path)
+            if weight in self.tensor_info:
+                raise CheckpointError(f"{name!r} is there twice: packed, and as floats; delete one", path=folder)
+            self.tensor_info[weight] = StoredTensor(weight, "F32", layer.shape, layer.offset, nbytes, layer.path)
 
     def __getitem__(self, name: str) -> QTensor:
         layer = self._layers.get(name.removesuffix(".weight"))
@@ -161,7 +163,8 @@ class _Tensors(Mapping[str, QTensor]):
         progress: Progress | None,
     ) -> None:
         self._checkpoint, self._folder, self._progress = checkpoint, folder, progress
-        self._places = {place.target: place for place in _checked(checkpoint, config, folder)}
+        packed = isinstance(checkpoint, _Unpacked)
+        self._places = {place.target: place for place in accounted(checkpoint, config, folder, packed=packed)}
         self._factors = config.rope_factors()
         self.format = get_format(self._kept() if type == "auto" else type)
         self.tensor_info: dict[str, _Plan] = {}
@@ -219,31 +222,6 @@ class _Tensors(Mapping[str, QTensor]):
 
     def __len__(self) -> int:
         return len(self.tensor_info)
-
-
-def _checked(checkpoint: Safetensors | _Unpacked, config: LlamaConfig, folder: Path) -> list[Place]:
-    """Every tensor of the model, all of them there, in the right shape and of floats; and no others."""
-    left = {name for name in checkpoint if not name.endswith(SKIPPED)}
-    if config.tied:
-        left.discard("lm_head.weight")
-    places = []
-    for place in config.places():  # ends at the first that is missing, however many layers are declared
-        info = checkpoint.tensor_info.get(place.source)
-        if info is None:
-            hint = "; set tie_word_embeddings if it shares the embedding" if place.source == "lm_head.weight" else ""
-            raise CheckpointError(f"tensor {place.source!r} is missing{hint}", path=folder)
-        if info.shape != place.shape:
-            what = f"tensor {place.source!r} does not fit config.json"
-            raise CheckpointError(what, path=info.path, offset=info.offset, found=info.shape, expected=place.shape)
-        if info.dtype not in _FILE_TYPES:
-            what = f"tensor {place.source!r} is not of floats"
-            raise CheckpointError(what, path=info.path, found=info.dtype, expected=", ".join(_FILE_TYPES))
-        left.discard(place.source)
-        places.append(place)
-    if left:
-        what = "there are tensors that a Llama model does not have"
-        raise CheckpointError(what, path=folder, found=", ".join(sorted(left)[:3]), expected="an unmodified model")
-    return places
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

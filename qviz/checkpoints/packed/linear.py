@@ -1,0 +1,178 @@
+"""One packed weight matrix: its words as a file holds them, and the weights that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz.checkpoints.packed.bits import IntArray, pack_bits, zeros_to_v1
+from qviz.checkpoints.packed.dialects import layouts
+from qviz.checkpoints.packed.dialects.awq import ORDER
+from qviz.errors import CheckpointError
+
+FORMATS = ("gptq", "gptq_v2", "gemm")
+"""Layouts that can be written."""
+_ROWS_AT_ONCE = 1 << 22  # weights
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLinear:
+    """One weight matrix, packed.
+
+    Attributes
+    ----------
+    format : str
+        ``"gptq"`` or ``"gptq_v2"``: GPTQ with zero points v1 or v2; ``"gemm"``: AWQ GEMM. What is read may have
+        another one of `qviz.checkpoints.packed.dialects.layouts`.
+    bits : int
+    qweight, qzeros : integer arrays
+        As the layout has them; no `qzeros` where a symmetric grid needs none.
+    scales : float16 or float32 array
+        (n_groups, n_out) for GPTQ and GEMM; as the layout has them for others.
+    g_idx : int32 array (n_in,)
+        The group of each input column; AWQ files leave it out.
+    n_groups, n_out : int, optional
+        Groups of a row, and rows; as for GPTQ and GEMM unless given.
+    """
+
+    format: str
+    bits: int
+    qweight: npt.NDArray[Any]
+    qzeros: npt.NDArray[Any] | None
+    scales: npt.NDArray[Any]
+    g_idx: IntArray
+    n_groups: int = 0
+    n_out: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.n_out and self.scales.ndim == 2:
+            object.__setattr__(self, "n_groups", self.scales.shape[0])
+            object.__setattr__(self, "n_out", self.scales.shape[1])
+
+    @property
+    def n_in(self) -> int:
+        """Columns."""
+        return len(self.g_idx)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_out, n_in)."""
+        return self.n_out, self.n_in
+
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """Unsigned codes, uint8 (n_out, n_in)."""
+        return layouts()[self.format].codes(self)
+
+    def zero_points(self) -> IntArray:
+        """Zero points of the unsigned codes, int32 (n_out, n_groups)."""
+        return layouts()[self.format].zero_points(self)
+
+    def dequantize(self) -> npt.NDArray[np.float32]:
+        """The weights, float32 (n_out, n_in): scale · (code − zero point)."""
+        codes, zeros, scales = self.codes(), self.zero_points(), layouts()[self.format].scales(self)
+        weights = np.empty(self.shape, np.float32)
+        step = max(1, _ROWS_AT_ONCE // max(self.n_in, 1))
+        for first in range(0, self.n_out, step):
+            rows = slice(first, first + step)
+            steps = codes[rows].astype(np.int32) - zeros[rows][:, self.g_idx]
+            np.multiply(steps, scales[rows][:, self.g_idx], out=weights[rows], casting="same_kind", dtype=np.float32)
+        return weights
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """What a checkpoint stores, by the last part of the name."""
+        found = {part.name: getattr(self, part.field, None) for part in layouts()[self.format].parts}
+        return {name: array for name, array in found.items() if array is not None}
+
+
+def pack(
+    codes: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    zero_point: npt.ArrayLike,
+    *,
+    bits: int = 4,
+    format: str = "gptq_v2",
+    g_idx: npt.ArrayLike | None = None,
+) -> PackedLinear:
+    """Pack one weight matrix.
+
+    Parameters
+    ----------
+    codes : integer array (n_out, n_in)
+        Unsigned, 0 to 2**bits − 1, or those of a symmetric grid, −2**(bits−1) and up (dtype int8).
+    scale : array_like (n_out, n_groups)
+        Rounded to float16.
+    zero_point : integer array (n_out, n_groups)
+        Of the codes as given.
+    bits : {2, 3, 4, 8}
+        AWQ knows 4 only.
+    format : {"gptq_v2", "gptq", "gemm"}
+        Asymmetric grids are safest as ``gptq_v2`` or ``gemm``: readers of v1 differ on zero points of 0.
+    g_idx : integer array (n_in,), optional
+        The group of each column; consecutive groups of equal size if not given.
+
+    Returns
+    -------
+    PackedLinear
+
+    Raises
+    ------
+    CheckpointError
+        Something the layout cannot hold.
+    """
+    if format not in FORMATS:
+        raise CheckpointError("no such packed format", found=format, expected=", ".join(FORMATS))
+    if format == "gemm" and bits != 4:
+        raise CheckpointError("AWQ GEMM holds 4-bit codes only", found=bits)
+    q, zeros = np.asarray(codes), np.asarray(zero_point)
+    if q.ndim != 2 or q.dtype.kind not in "iu" or zeros.dtype.kind not in "iu":
+        raise CheckpointError("codes and zero points must be matrices of integers", found=(q.dtype, q.shape))
+    scales = _half_scales(scale, zeros, len(q))
+    groups = scales.shape[1]
+    index = _index(g_idx, q.shape[1], groups, format)
+    offset = 1 << bits - 1 if q.dtype.kind == "i" and (q.dtype == np.int8 or (q.size and q.min() < 0)) else 0
+    unsigned, zeros = q.astype(np.int32) + offset, zeros.astype(np.int32) + offset
+    scales = np.ascontiguousarray(scales.T)
+    if format == "gemm":
+        words = _awq_pack(unsigned.T), _awq_pack(zeros.T)
+    else:
+        words = pack_bits(unsigned.T, bits), np.ascontiguousarray(pack_bits(zeros, bits).T)
+    if format == "gptq":
+        words = words[0], zeros_to_v1(words[1], bits)
+    return PackedLinear(format, bits, *words, scales, index)
+
+
+def _half_scales(scale: npt.ArrayLike, zeros: npt.NDArray[Any], n_out: int) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        scales = np.asarray(scale).astype(np.float16)
+    if scales.ndim != 2 or len(scales) != n_out or scales.shape != zeros.shape or not scales.shape[1]:
+        raise CheckpointError("scale and zero_point must be (n_out, n_groups)", found=(scales.shape, zeros.shape))
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        raise CheckpointError("scales must be positive and fit float16; rescale the weights first")
+    return scales
+
+
+def _index(g_idx: npt.ArrayLike | None, n_in: int, groups: int, format: str) -> IntArray:
+    """The group of each column."""
+    if g_idx is None:
+        if n_in % groups:
+            raise CheckpointError(f"{n_in} columns do not make {groups} equal groups; give g_idx")
+        index = np.repeat(np.arange(groups, dtype=np.int32), n_in // groups)
+    else:
+        index = np.asarray(g_idx).astype(np.int32)
+    if index.shape != (n_in,) or (n_in and (index.min() < 0 or index.max() >= groups)):
+        raise CheckpointError(f"g_idx must give each of {n_in} columns a group below {groups}", found=index.shape)
+    if format == "gemm" and (n_in % groups or not np.array_equal(index, np.arange(n_in) // (n_in // groups))):
+        raise CheckpointError("AWQ GEMM has no place for g_idx: its groups are consecutive columns of equal size")
+    return index
+
+
+def _awq_pack(columns: npt.NDArray[Any]) -> IntArray:
+    """(n, m) -> int32 (n, m / 8), the columns of each word interleaved."""
+    n, m = columns.shape
+    if m % 8:
+        raise CheckpointError("AWQ GEMM packs 8 output channels into a word", found=m, expected="a multiple of 8")
+    mixed = columns.reshape(n, m // 8, 8)[:, :, list(ORDER)].reshape(n, m)
+    return np.ascontiguousarray(pack_bits(np.ascontiguousarray(mixed.T), 4).T)

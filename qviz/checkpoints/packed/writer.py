@@ -1,0 +1,249 @@
+"""Writing packed checkpoints: a folder of safetensors and settings that other people's loaders read.
+
+A folder appears whole, or not at all: it is written beside its destination, and takes its place at the end. So
+whoever reads it never finds new weights under old settings, whatever ends the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz._files import as_path, replacing
+from qviz.checkpoints.packed.linear import PackedLinear
+from qviz.errors import CheckpointError
+
+_KINDS = {np.dtype(np.int32): "I32", np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}
+
+
+def write_packed(
+    folder: str | os.PathLike[str],
+    layers: Mapping[str, PackedLinear],
+    *,
+    others: Mapping[str, npt.NDArray[Any]] | None = None,
+    group_size: int = 128,
+    sym: bool = False,
+    act_order: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a folder that other people's loaders read.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if it is not there; gets ``model.safetensors``, ``config.json`` and ``quantize_config.json``.
+    layers : mapping of str to PackedLinear
+        Name of a module, e.g. ``"model.layers.0.self_attn.q_proj"``, to its weights; all of one format and bits.
+    others : mapping of str to float16, float32 or int32 array, optional
+        Tensors that stay as they are: norms, embeddings, biases.
+    group_size, sym, act_order
+        As quantized; loaders want to be told.
+    config : mapping, optional
+        The model's ``config.json``; ``quantization_config`` is added to it.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    CheckpointError
+        Layers that do not go together, or a tensor of another dtype.
+    """
+    kinds = {(layer.format, layer.bits) for layer in layers.values()}
+    if len(kinds) != 1:
+        raise CheckpointError("a checkpoint has one format and one number of bits", found=sorted(kinds))
+    ((kind, bits),) = kinds
+    tensors = {f"{name}.{part}": array for name, layer in layers.items() for part, array in layer.tensors().items()}
+    if both := tensors.keys() & (others or {}).keys():
+        raise CheckpointError("a tensor is given twice", found=min(both))
+    tensors |= others or {}
+    where = as_path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    with _tensor_file(where / "model.safetensors", {n: (x.dtype, x.shape) for n, x in tensors.items()}) as out:
+        for name, array in tensors.items():
+            out.put(name, array)
+    _write_settings(where, _settings(kind, bits, group_size, sym, act_order), config)
+    return where
+
+
+def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool) -> dict[str, Any]:
+    if kind == "gemm":
+        settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
+        return settings | {"version": "gemm", "modules_to_not_convert": None}
+    settings = {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": act_order}
+    return settings | {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
+
+
+def _write_settings(where: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    _write_json(where / "config.json", dict(config or {}) | {"quantization_config": settings})
+    _write_json(where / "quantize_config.json", settings)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class _TensorFile:
+    """Takes the tensors of a safetensors file in the order that its header promised."""
+
+    def __init__(self, file: BinaryIO, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        self._file, self._described, self._left = file, described, list(described)[::-1]
+
+    def put(self, name: str, array: npt.NDArray[Any]) -> None:
+        dtype, shape = self._described[name]
+        if not self._left or self._left[-1] != name or array.dtype != dtype or array.shape != tuple(shape):
+            raise CheckpointError(
+                f"tensor {name!r} is not what comes next",
+                found=(array.dtype, array.shape),
+                expected=(self._left[-1:], dtype, shape),
+            )
+        self._file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+        self._left.pop()
+
+    def finish(self) -> None:
+        if self._left:
+            raise CheckpointError("the file is not complete", found=f"no {self._left[-1]!r}")
+
+
+@contextlib.contextmanager
+def _tensor_file(path: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> Iterator[_TensorFile]:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, (dtype, shape) in described.items():
+        if dtype not in _KINDS:
+            raise CheckpointError(f"{name!r} has a dtype that is not written here", found=dtype)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        header[name] = {"dtype": _KINDS[dtype], "shape": shape, "data_offsets": (end, end + nbytes)}
+        end += nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        out = _TensorFile(file, described)
+        yield out
+        out.finish()
+
+
+def packed_parts(
+    format: str, bits: int, n_out: int, n_in: int, group_size: int
+) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and shape of each tensor that one packed matrix takes.
+
+    Examples
+    --------
+    >>> {name: shape for name, (_, shape) in packed_parts("gemm", 4, 256, 768, 128).items()}
+    {'qweight': (768, 32), 'qzeros': (6, 32), 'scales': (6, 256)}
+    """
+    groups = 1 if group_size < 0 else -(-n_in // group_size)
+    word: np.dtype[Any] = np.dtype(np.int32)
+    parts: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+        "qweight": (word, (n_in, n_out // 8) if format == "gemm" else (n_in * bits // 32, n_out)),
+        "qzeros": (word, (groups, n_out * bits // 32)),
+        "scales": (np.dtype(np.float16), (groups, n_out)),
+    }
+    return parts if format == "gemm" else parts | {"g_idx": (word, (n_in,))}
+
+
+class Packing:
+    """A packed checkpoint that is being written. Made by `packing`."""
+
+    def __init__(self, folder: Path, tensors: _TensorFile) -> None:
+        self._folder, self._tensors = folder, tensors
+
+    def put(self, name: str, value: PackedLinear | npt.NDArray[Any]) -> None:
+        """Write a matrix, or one of the other tensors; first all tensors outside of layers, then layer by layer.
+
+        Raises
+        ------
+        CheckpointError
+            Not what comes next.
+        """
+        if isinstance(value, PackedLinear):
+            for part, array in value.tensors().items():
+                self._tensors.put(f"{name}.{part}", array)
+        else:
+            self._tensors.put(name, value)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Put a JSON file beside the weights."""
+        _write_json(self._folder / name, value)
+
+
+@contextlib.contextmanager
+def packing(
+    folder: str | os.PathLike[str],
+    entries: Mapping[str, tuple[int, int] | tuple[np.dtype[Any], tuple[int, ...]]],
+    *,
+    bits: int = 4,
+    format: str = "gptq_v2",
+    group_size: int = 128,
+    sym: bool = False,
+    act_order: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> Iterator[Packing]:
+    """Write a packed checkpoint matrix by matrix, in a ``with`` block: a model larger than memory can be written.
+
+    The folder appears whole when the block ends well, and not at all when it does not.
+
+    Parameters
+    ----------
+    folder : path-like
+        New, or empty.
+    entries : mapping
+        What will come, in that order: the name of a module and (n_out, n_in) of its matrix, or the name of a tensor
+        that stays as it is and its (dtype, shape).
+    bits, format
+        As for `pack`.
+    group_size, sym, act_order, config
+        As for `write_packed`.
+
+    Yields
+    ------
+    Packing
+
+    Raises
+    ------
+    CheckpointError
+        A folder that is not empty or cannot be written, or matrices that are not as promised.
+    """
+    target = as_path(folder)
+    if target.is_dir() and not target.is_symlink():
+        if any(target.iterdir()):
+            raise CheckpointError("this folder is not empty; choose another name, or delete it first", path=target)
+    elif os.path.lexists(target):
+        raise CheckpointError("this is not a folder; choose another name", path=target)
+    described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for name, (first, second) in entries.items():
+        if isinstance(first, np.dtype):
+            assert isinstance(second, tuple)
+            described[name] = (first, second)
+        else:
+            assert isinstance(second, int)
+            parts = packed_parts(format, bits, first, second, group_size)
+            described |= {f"{name}.{part}": what for part, what in parts.items()}
+    scratch = target.with_name(f".qviz-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            scratch.mkdir()
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}; create the folder around it first"
+            raise CheckpointError(what, path=target) from None
+        with _tensor_file(scratch / "model.safetensors", described) as tensors:
+            yield Packing(scratch, tensors)
+        _write_settings(scratch, _settings(format, bits, group_size, sym, act_order), config)
+        if target.is_dir():
+            target.rmdir()
+        scratch.replace(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
