@@ -14,7 +14,7 @@ from qviz.errors import QvizError, WidgetError
 from qviz.figures.balance import Balance, balance
 from qviz.measure import MethodRow, RecipeRow, method_table
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
 
@@ -110,8 +110,8 @@ class BalanceExplorer(Explorer):
             self.controls["stop"] = ipywidgets.Button(
                 description="Stop", icon="stop", disabled=True, tooltip="stop measuring; what is measured stays"
             )
-            self.controls["measure"].on_click(lambda _: self.measure())
-            self.controls["stop"].on_click(lambda _: self.stop())
+            self._on_click("measure", self.measure)
+            self._on_click("stop", self.stop)
         self._arrange(("budget", "damage"), ("measure", "stop"))
 
     @staticmethod
@@ -157,8 +157,8 @@ class BalanceExplorer(Explorer):
             self._note = ""
         except _StoppedError:
             self._note = f"Stopped: {len(found)} of {len(self._more)} measured. They are kept; measuring goes on there."
-        except QvizError as error:
-            self._note = str(error)
+        except Exception as error:  # in a thread of its own nobody else would hear of it
+            self._note = in_words(error)
         self.controls["measure"].disabled, self.controls["stop"].disabled = False, True
         self.update()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ipywidgets
@@ -16,6 +16,32 @@ from qviz.widgets.sources import Source, Sources
 from qviz.widgets.view import View
 
 _FREE_EVENTS = ("locate",)  # messages from a picture that change nothing, so a lock lets them through
+
+
+def in_words(error: Exception) -> str:
+    """What an explorer shows of an error: ours as they stand, the machine's with their kind, the rest as our mistake.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> in_words(WidgetError("nothing to show"))
+    'nothing to show'
+    >>> in_words(KeyError("x"))
+    "KeyError: 'x'. This is a mistake in qviz; please report it."
+    """
+    if isinstance(error, QvizError):
+        return str(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, OSError | MemoryError):
+        return f"{what}. The machine refused; free some disk or memory and try again."
+    return f"{what}. This is a mistake in qviz; please report it."
 
 
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
@@ -62,14 +88,17 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         return self._sources.names[0] if control is None else str(control.value)
 
     def update(self) -> None:
-        """Compute and show; what goes wrong is said in the status line."""
+        """Compute and show; what goes wrong, on the way to the browser too, is said in the status line."""
+        with self._telling():
+            self.figure.show(self._scene() if self._problem is None else self._failed(str(self._problem)))
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Show what goes wrong within; ipywidgets would swallow it in a log that nobody opens."""
         try:
-            scene = self._scene() if self._problem is None else self._failed(str(self._problem))
-        except QvizError as error:
-            scene = self._failed(str(error))
-        except Exception as error:  # ipywidgets would swallow it in a log that nobody opens
-            scene = self._failed(f"{type(error).__name__}: {error}. This is a mistake in qviz; please report it.")
-        self.figure.show(scene)
+            yield
+        except Exception as error:
+            self.figure.show(self._failed(in_words(error)))
 
     def _take(self) -> None:
         """Take up the tensor that was chosen; a problem with it stays until another is chosen."""
@@ -102,10 +131,23 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         for control in self.controls.values():
             if control.has_trait("value"):
                 control.style.description_width = "initial"
-                control.observe(self._changed, "value")
+                control.observe(self._heard, "value")
         self.figure.on_msg(self._message)
         self._quiet = False
         self.update()
+
+    def _heard(self, change: Any) -> None:
+        with self._telling():
+            self._changed(change)
+
+    def _on_click(self, name: str, action: Callable[[], object]) -> None:
+        """Let a press on a button do something; what goes wrong is shown as for any other control."""
+
+        def pressed(_button: ipywidgets.Button) -> None:
+            with self._telling():
+                action()
+
+        self.controls[name].on_click(pressed)
 
     def _changed(self, change: Any) -> None:
         if self._quiet:
@@ -167,7 +209,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     _locks: dict[str, tuple[str, frozenset[str]]] = {}  # noqa: RUF012  replaced, never changed
     _wanted: dict[str, bool] | None = None  # what `disabled` would be without any lock
-    _note: ipywidgets.HTML | None = None
+    __lock_line: ipywidgets.HTML | None = None  # two underscores: no explorer can have a name of its own like it
 
     def _hold(self) -> None:
         if self._wanted is None:
@@ -179,16 +221,16 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
                     return wanted[name] or name in self.locked
 
                 control._register_validator(keep, ("disabled",))
-            self._note = ipywidgets.HTML(layout={"display": "none"})
-            self._note.add_class("qviz-lock")
-            self.children = [self._note, *self.children]
+            self.__lock_line = ipywidgets.HTML(layout={"display": "none"})
+            self.__lock_line.add_class("qviz-lock")
+            self.children = [self.__lock_line, *self.children]
         for name, control in self.controls.items():
             control.disabled = self._wanted[name]  # through `keep`
-        assert self._note is not None
+        assert self.__lock_line is not None
         reasons = [reason for reason, _ in self._locks.values()]
         lines = "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
-        self._note.value = f'<div role="status">{lines}</div>'
-        self._note.layout.display = None if reasons else "none"
+        self.__lock_line.value = f'<div role="status">{lines}</div>'
+        self.__lock_line.layout.display = None if reasons else "none"
         (self.add_class if reasons else self.remove_class)("qviz-locked")
 
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
@@ -197,7 +239,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         if self._locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
-        with contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
+        with self._telling(), contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
             self._event(content)
 
     def _event(self, event: dict[str, Any]) -> None:

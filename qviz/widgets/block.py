@@ -82,7 +82,7 @@ class BlockExplorer(Explorer):
                 f"no block {block} in row {row}: {self.tensor_name} has rows 0 … {rows - 1} of {per_row} blocks each"
             )
         self._set_ranges(row, block)
-        self.controls["reset"].on_click(lambda _button: self.reset())
+        self._on_click("reset", self.reset)
         self._arrange(("tensor",), ("row", "block", "reset"))
 
     def _open(self) -> None:

@@ -12,7 +12,7 @@ from qviz.capstone import MIB, MISSIONS, REASONS, Choice, Mission, Outcome, Verd
 from qviz.errors import QvizError, WidgetError
 from qviz.figures.capstone import Chooser, chooser
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
@@ -163,8 +163,8 @@ class CapstoneExplorer(Explorer):
             "measure": ipywidgets.Button(description="Measure", icon="play", tooltip="carry the choice out"),
             "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop measuring"),
         }
-        self.controls["measure"].on_click(lambda _: self.measure())
-        self.controls["stop"].on_click(lambda _: self.stop())
+        self._on_click("measure", self.measure)
+        self._on_click("stop", self.stop)
         self._adapt()
         self._arrange(
             ("mission",),
@@ -239,8 +239,8 @@ class CapstoneExplorer(Explorer):
             self._tries.setdefault(mission.name, []).append((verdict, predicted, sure, reason))
         except _StoppedError:
             self._note = "Stopped. What was measured by then is kept; Measure goes on from there."
-        except QvizError as error:
-            self._note = str(error)
+        except Exception as error:  # in a thread of its own nobody else would hear of it
+            self._note = in_words(error)
         finally:
             self._bar.layout.visibility = "hidden"
             self.controls["stop"].disabled, self.controls["measure"].disabled = True, False

@@ -15,7 +15,7 @@ from qviz.figures.duel import TokenDuel, token_duel
 from qviz.measure import FORMATS
 from qviz.models import Model
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
 
@@ -88,8 +88,8 @@ class DuelExplorer(Explorer):
             "go": ipywidgets.Button(description="Write", icon="play", tooltip="let both continue the prompt"),
             "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop writing"),
         }
-        self.controls["go"].on_click(lambda _: self.start())
-        self.controls["stop"].on_click(lambda _: self.stop())
+        self._on_click("go", self.start)
+        self._on_click("stop", self.stop)
         self._arrange(("prompt",), ("left", "right", "tokens", "go", "stop"))
         self.start()
         self.wait()  # the first picture is complete
@@ -144,8 +144,8 @@ class DuelExplorer(Explorer):
                     else:
                         self._written[side].append(run.tokenizer.piece(token).decode("utf-8", "replace"))
                 self.update()
-        except QvizError as error:
-            self._note = str(error)
+        except Exception as error:  # in a thread of its own nobody else would hear of it
+            self._note = in_words(error)
         self.controls["stop"].disabled = True
         self.update()
 

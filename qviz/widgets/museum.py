@@ -99,8 +99,8 @@ class BugMuseum(Explorer):
             ),
             "diagnosis": ipywidgets.IntText(value=_NONE),
         }
-        self.controls["next"].on_click(lambda _: self.go_on())
-        self.controls["reveal"].on_click(lambda _: self.reveal())
+        self._on_click("next", self.go_on)
+        self._on_click("reveal", self.reveal)
         self._centre = (0, 0)
         self._arrange(("exhibit", "next", "reveal", "zoom"))
 

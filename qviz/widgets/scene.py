@@ -147,7 +147,7 @@ def pack(scene: Scene) -> bytes:
             return None
         return value
 
-    text = json.dumps(plain(scene), ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(plain(scene), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return b"".join([struct.pack("<I", len(text)), text, *arrays])
 
 

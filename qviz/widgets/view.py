@@ -41,8 +41,8 @@ class View(anywidget.AnyWidget):
 
     def show(self, scene: Scene) -> View:
         """Replace what is on show."""
-        self.scene = scene
-        self.frame = pack(scene)
+        frame = pack(scene)  # first: what cannot be packed is not on show
+        self.scene, self.frame = scene, frame
         return self
 
     def __getitem__(self, panel: str) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import inspect
 
 import gallery
 import ipywidgets
 import pytest
+from traitlets import TraitError
 
 from qviz import lesson, widgets
+from qviz.widgets import balance, capstone, duel
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import unpack
 
@@ -65,12 +69,122 @@ def test_every_picture_has_words_and_numbers(made, name):
     assert unpack(explorer.figure.frame)["summary"] == scene.summary
 
 
+def errors(explorer):
+    return [status.text for status in explorer.figure.scene.status if status.level == "error"]
+
+
+def moves(explorer):
+    """Each control that a hand can move, and another value for it."""
+    for name, control in explorer.controls.items():
+        if isinstance(control, ipywidgets.Button | ipywidgets.Play) or control.disabled:
+            continue
+        if hasattr(control, "options"):
+            named = isinstance(control.options, dict)
+            values = control.options.values() if named else control.options
+            values = [option[1] if isinstance(option, tuple) else option for option in values]
+            others = [value for value in values if value != control.value]
+            if others:
+                yield name, others[-1]
+        elif isinstance(control.value, bool):
+            yield name, not control.value
+        elif hasattr(control, "max"):
+            yield name, control.max if control.value != control.max else control.min
+
+
+def settle(explorer):
+    wait = getattr(explorer, "wait", None)
+    if wait is not None:
+        wait()
+
+
 @pytest.mark.parametrize("name", gallery.EXPLORERS)
-def test_every_explorer_can_be_locked(made, name):
+def test_every_explorer_lives_locked_unlocked_and_moved(made, name):
     explorer = made(name)
     before, frame = {key: control.disabled for key, control in explorer.controls.items()}, explorer.figure.frame
     explorer.lock("test", "not yet")
     assert all(control.disabled for control in explorer.controls.values())
+    explorer.update()
+    assert explorer.figure.frame == frame, errors(explorer)
     explorer.unlock("test")
     assert {key: control.disabled for key, control in explorer.controls.items()} == before
     assert explorer.figure.frame == frame
+    for key, value in moves(explorer):
+        old = explorer.controls[key].value
+        explorer.controls[key].value = value
+        settle(explorer)
+        # what cannot be had is said in words of ours; a mistake of ours would ask to be reported
+        assert not [text for text in errors(explorer) if "report it" in text], f"{key} = {value!r}"
+        assert unpack(explorer.figure.frame)["summary"] == explorer.figure.scene.summary
+        with contextlib.suppress(TraitError):  # the move may have left other values to choose from
+            explorer.controls[key].value = old
+        settle(explorer)
+    key, value = next(iter(moves(explorer)), ("", None))
+    explorer.lock("test", "not yet")
+    if key:  # Python may still set values, and the picture follows
+        explorer.controls[key].value = value
+        settle(explorer)
+        assert not [text for text in errors(explorer) if "report it" in text], f"locked, {key} = {value!r}"
+    explorer.unlock("test")
+
+
+@pytest.mark.parametrize("where", ["_scene", "_react", "_changed", "packing"])
+@pytest.mark.parametrize("name", ["BitsExplorer", "BalanceExplorer", "CapstoneExplorer", "CodebookExplorer"])
+def test_what_goes_wrong_is_shown_where_the_person_looks(made, name, where, monkeypatch):
+    """ipywidgets would file it in a log that nobody opens, and the picture would just stand still."""
+    explorer = made(name)
+    key, value = next(iter(moves(explorer)))
+    before = explorer.controls[key].value
+    with monkeypatch.context() as patch:
+        if where == "packing":
+            original = explorer._scene
+            patch.setattr(explorer, "_scene", lambda: dataclasses.replace(original(), summary=object()))
+        else:
+
+            def broken(*_):
+                raise ZeroDivisionError("the mistake")
+
+            patch.setattr(explorer, where, broken)
+        explorer.controls[key].value = value
+        (text,) = errors(explorer)
+        assert "report it" in text
+        assert "the mistake" in text or where == "packing"
+        assert unpack(explorer.figure.frame)["summary"] == text
+    explorer.controls[key].value = before  # and it recovers
+    assert not errors(explorer)
+
+
+def test_a_button_tells_what_went_wrong(made, monkeypatch):
+    explorer = made("CapstoneExplorer")
+    monkeypatch.setattr(explorer, "stop", lambda: 1 / 0)
+    explorer.controls["measure"].click()
+    assert "ZeroDivisionError" in errors(explorer)[0]
+    explorer.update()
+    assert not errors(explorer)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function", "start"),
+    [
+        ("BalanceExplorer", balance, "method_table", "measure"),
+        ("DuelExplorer", duel.llama, "generate_tokens", "start"),
+        ("CapstoneExplorer", capstone.capstone, "play", "measure"),
+    ],
+)
+def test_work_in_the_background_tells_what_went_wrong(made, name, module, function, start, monkeypatch):
+    explorer = made(name)
+    if name == "BalanceExplorer":
+        explorer = balance.BalanceExplorer(explorer._rows, more=[("rtn", 3, 128)])
+    if name == "CapstoneExplorer":
+        explorer.controls["reason"].value = 0
+    with monkeypatch.context() as patch:
+
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(module, function, full)
+        getattr(explorer, start)()
+        explorer.wait()
+    assert any("No space left" in status.text for status in explorer.figure.scene.status)
+    assert explorer.controls["stop"].disabled, "the work is over"
+    if name == "CapstoneExplorer":
+        explorer.controls["reason"].value = -1
