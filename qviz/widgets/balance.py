@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets
 
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import WidgetError
 from qviz.figures.balance import Balance, balance
 from qviz.measure import MethodRow, RecipeRow, method_table
 from qviz.widgets import _text

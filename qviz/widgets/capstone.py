@@ -9,7 +9,7 @@ import ipywidgets
 
 from qviz import capstone
 from qviz.capstone import MIB, MISSIONS, REASONS, Choice, Mission, Outcome, Verdict
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import WidgetError
 from qviz.figures.capstone import Chooser, chooser
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer, in_words

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets
 
 from qviz import llama, models, pipeline
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import WidgetError
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.measure import FORMATS
 from qviz.models import Model
