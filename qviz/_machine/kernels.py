@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from qviz._machine import elsewhere
+
 f32 = np.float32
 i8, u8 = np.int8, np.uint8
 u16, i32, u32 = np.uint16, np.int32, np.uint32
@@ -56,6 +58,7 @@ class Kernel:
     def __init__(self, function: FunctionType, loose: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.py_func, self.loose = function, loose
+        self.made_from: tuple[Kernel, dict[str, object]] | None = None  # by `specialise`
 
     @functools.cached_property
     def compiled(self) -> Any:
@@ -65,9 +68,11 @@ class Kernel:
         if self.loose:
             flags["fastmath"] = {"reassoc", "contract", "nsz"}
         try:
-            return numba.njit(self.py_func, cache=True, **flags)
+            dispatcher = numba.njit(self.py_func, cache=True, **flags)
         except RuntimeError:  # neither the source's folder nor the user's cache can be written
             return numba.njit(self.py_func, **flags)
+        dispatcher._cache = elsewhere.Cache(dispatcher._cache, self)
+        return dispatcher
 
     @property
     def _numba_type_(self) -> Any:
@@ -127,7 +132,9 @@ def specialise(template: Kernel, name: str, **names: object) -> Kernel:
     source = template.py_func
     function = FunctionType(source.__code__, {**source.__globals__, **names}, name)
     function.__module__, function.__qualname__, function.__doc__ = source.__module__, name, source.__doc__
-    return Kernel(function, template.loose)
+    made = Kernel(function, template.loose)
+    made.made_from = template, names
+    return made
 
 
 def _on_first_use(name: str) -> ModuleType:
