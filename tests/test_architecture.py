@@ -12,7 +12,7 @@ PACKAGE = Path(qviz.__file__).resolve().parent
 
 # Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
 GROUND = {"errors", "_files", "_arrays", "_machine"}
-TYPES = GROUND | {"formats", "grids", "metrics"}
+TYPES = GROUND | {"formats", "grids", "metrics", "architectures"}
 FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "llama"}
 ROOMS = {
@@ -23,6 +23,7 @@ ROOMS = {
     "formats": GROUND,
     "grids": GROUND,
     "metrics": GROUND,
+    "architectures": {"errors"},
     "gguf": TYPES,
     "imatrix": TYPES | {"gguf"},
     "calibration": TYPES,

@@ -55,6 +55,7 @@ class Settings:
 
     Attributes
     ----------
+    prefix : str
     used : set of str
         The whole keys that were asked for.
 
@@ -70,16 +71,16 @@ class Settings:
     ) -> None:
         if not isinstance(metadata, Mapping):
             raise error(f"metadata must be a mapping of keys to values, got {shown(metadata)}")
-        self._metadata, self._prefix, self._error = metadata, prefix, error
+        self._metadata, self.prefix, self._error = metadata, prefix, error
         self.used: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         """Whether the file has the key (without the prefix); this is no use of it."""
-        return self._prefix + key in self._metadata
+        return self.prefix + key in self._metadata
 
     def left(self) -> list[str]:
         """The whole keys that begin with the prefix and that nobody asked for, in the order of the file."""
-        return [key for key in self._metadata if str(key).startswith(self._prefix) and key not in self.used]
+        return [key for key in self._metadata if str(key).startswith(self.prefix) and key not in self.used]
 
     def count(
         self, key: str, default: _Default | _Required = REQUIRED, *, least: int = 1, most: int = LARGEST_COUNT
@@ -206,10 +207,26 @@ class Settings:
 
         return self._take(key, default, wanted, check)
 
+    def length(self, key: str, default: _Default | _Required = REQUIRED) -> int | _Default:
+        """How many items an array has; a long one in a file is not decoded for it."""
+        whole, wanted = self.prefix + key, "an array"
+        self.used.add(whole)
+        peek = getattr(self._metadata, "peek", None)
+        if peek is None or whole not in self._metadata:
+            return self._take(key, default, wanted, lambda value: len(self._sequence(key, value, wanted, None)))
+        value, found = peek(whole, 4)
+        if found is None:
+            raise self._wrong(key, value, wanted)
+        return int(found)
+
+    def raw(self, key: str) -> Any:
+        """The value as it stands, for who checks it; a key that is missing is an error."""
+        return self._take(key, REQUIRED, "a value", lambda value: value)
+
     def _take(
         self, key: str, default: _Default | _Required, wanted: str, check: Callable[[Any], _Found]
     ) -> _Found | _Default:
-        whole = self._prefix + key
+        whole = self.prefix + key
         self.used.add(whole)
         if whole in self._metadata:
             return check(self._metadata[whole])
@@ -232,10 +249,10 @@ class Settings:
 
     def _measure(self, key: str, items: Sequence[Any], wanted: str, length: int | None) -> None:
         if length is not None and len(items) != length:
-            raise self._error(f"{self._prefix}{key} has {len(items):,} values; {wanted} is wanted")
+            raise self._error(f"{self.prefix}{key} has {len(items):,} values; {wanted} is wanted")
 
     def _wrong(self, key: str, value: Any, wanted: str) -> QvizError:
-        return self._error(f"{self._prefix}{key} is {shown(value)}; {wanted} is wanted")
+        return self._error(f"{self.prefix}{key} is {shown(value)}; {wanted} is wanted")
 
 
 def shown(value: Any, limit: int = 80) -> str:

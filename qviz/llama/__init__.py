@@ -2,11 +2,12 @@
 
 from qviz.llama import evaluate
 from qviz.llama._groups import group_tensor
+from qviz.llama.cache import KVCache
 from qviz.llama.config import LlamaConfig
 from qviz.llama.evaluate import Perplexity, compare, perplexity
 from qviz.llama.generate import Sampler, generate, generate_tokens
 from qviz.llama.inputs import linear_inputs
-from qviz.llama.model import KVCache, Llama
+from qviz.llama.model import Llama
 from qviz.llama.tokenizer import Tokenizer
 
 __all__ = [

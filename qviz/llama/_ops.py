@@ -124,7 +124,7 @@ def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def attend(q, keys, values, at, scores, out):  # type: ignore[no-untyped-def]
+def attend(q, keys, values, at, scale, scores, out):  # type: ignore[no-untyped-def]
     """One new token against the cache: query heads that share a key head, each key and value read once for all.
 
     Parameters
@@ -132,12 +132,13 @@ def attend(q, keys, values, at, scores, out):  # type: ignore[no-untyped-def]
     q, out : float32 arrays (n_heads, head_size)
     keys, values : uint16 arrays (length, width)
         Bits of float16; the head's begin at column `at`.
+    scale : float32
+        What a score is multiplied with.
     scores : float32 array (n_heads, at least length)
         Scratch.
     """
     n_heads, head = q.shape
     length = keys.shape[0]
-    scale = f32(1) / np.sqrt(f32(head))
     part = np.empty(head, np.float32)
     for j in range(length):
         _widen(keys[j], at, part)

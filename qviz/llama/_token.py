@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import check_shape
 from qviz._machine.kernels import half_bits, kernel, native
 from qviz._machine.team import JOB, PIECES, attended, finish, patient, post, take, wait
+from qviz.errors import LlamaError
 from qviz.llama import _ops
 from qviz.llama._rounding import quantize_activations, round_to_half
 from qviz.llama.config import LlamaConfig
 from qviz.llama.linear import FloatArray, Linear
 
 if TYPE_CHECKING:
-    from qviz.llama.model import KVCache
+    from qviz.llama.cache import KVCache
 
-# how a kernel sees a matrix: the kernel that multiplies it, its blocks, how its input is rounded, where its output goes
-_MATRIX = ("address", "blocks", "rows", "columns", "itemsize", "n_in", "width", "ordered", "out")
+# how a kernel sees a matrix: the kernel that multiplies it, its blocks, how its input is rounded, where its output
+# goes, and where its bias begins, or -1
+_MATRIX = ("address", "blocks", "rows", "columns", "itemsize", "n_in", "width", "ordered", "out", "bias")
 # how it sees a model: its sizes, and where each vector begins in `_Room.floats`
 _SIZES = ("n_embd", "n_ff", "n_head", "n_head_kv", "head_size")
 _BEGINS = ("h", "q", "k", "v", "mixed", "gate", "up", "added", "logits", "end")
 _PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 _OUTPUTS = ("q", "k", "v", "added", "gate", "up", "added")
+_INPUTS = ("h", "h", "h", "mixed", "h", "h", "gate")
 
 # words of a job: matrices from `_FIRST` on, `_COUNT` of them, times what begins at `_FROM`; none of them: attention
 _FIRST, _COUNT, _FROM, _POSITION = JOB, JOB + 1, JOB + 2, JOB + 3
@@ -38,7 +42,7 @@ _MOST_PIECES = 16
 
 
 class _Room(NamedTuple):
-    """What one token needs to be worked on; `orders` (n_matrices, n_in) is the model's."""
+    """What one token needs to be worked on; `orders` (n_matrices, n_in) and `biases` are the model's."""
 
     floats: FloatArray
     rounded: FloatArray
@@ -47,12 +51,13 @@ class _Room(NamedTuple):
     sums: npt.NDArray[np.int32]
     scores: FloatArray
     orders: npt.NDArray[np.int32]
+    biases: FloatArray
 
 
 @kernel
 def _multiply(share, shares, first, count, start, matrices, room):  # type: ignore[no-untyped-def]
     """One of `shares` parts of each of a few matrices."""
-    floats, rounded, codes, scales, sums, _, _ = room
+    floats, rounded, codes, scales, sums, _, _, biases = room
     for i in range(first, first + count):
         m = matrices[i]
         fours = m.rows // 4  # kernels go through four rows at once
@@ -68,6 +73,9 @@ def _multiply(share, shares, first, count, start, matrices, room):  # type: igno
         else:
             x = rounded[:n] if m.width == 16 or m.ordered else floats[start : start + n]
             native.multiply(m.address, blocks, b - a, m.columns, m.itemsize, (x,), out)
+        if m.bias >= 0:
+            for j in range(b - a):
+                out[j] += biases[m.bias + a + j]
 
 
 @kernel
@@ -81,6 +89,7 @@ def _attend(group, position, sizes, room, keys, values):  # type: ignore[no-unty
         keys[: position + 1],
         values[: position + 1],
         group * s.head_size,
+        s.scale,
         scores[group * share : group * share + share],
         floats[s.mixed + group * n : s.mixed + group * n + n].reshape((share, s.head_size)),
     )
@@ -114,7 +123,7 @@ def _help(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
 @kernel
 def _round(first, count, start, matrices, room):  # type: ignore[no-untyped-def]
     """The activations that begin at `start`, as each of a few matrices needs them."""
-    floats, rounded, codes, scales, sums, _, orders = room
+    floats, rounded, codes, scales, sums, _, orders, _ = room
     n, seen = matrices[first].n_in, 0
     x = floats[start : start + n]
     if matrices[first].ordered:
@@ -183,6 +192,32 @@ def _token(board, x, position, eps, cos, sin, gains, matrices, sizes, room, cach
     _products(7 * layers, 1, s.h, board, matrices, sizes, room, cache)
 
 
+def check_compiled_sizes(linear: Linear, n_in: int, n_out: int) -> None:
+    """Refuse a matrix that a kernel called by address would leave its arrays for: nothing checks there.
+
+    Parameters
+    ----------
+    linear : Linear
+    n_in, n_out : int
+        Values between which it stands.
+
+    Raises
+    ------
+    LlamaError
+        If its blocks are not those that the kernel was compiled for, or do not fit what is around them.
+    """
+    fmt, blocks = linear.weight.format, linear.blocks
+    per_row = n_in // fmt.block_size
+    whole = n_in % fmt.block_size == 0 and (linear.width in (0, 16) or n_in % linear.width == 0)
+    stored = blocks.dtype == fmt.kernel_dtype and blocks.itemsize == fmt.type_size and blocks.flags.c_contiguous
+    if not whole or not stored or (linear.n_out, linear.n_in, *blocks.shape) != (n_out, n_in, n_out, per_row):
+        raise LlamaError(
+            f"{linear.name} of {fmt} has blocks of shape {blocks.shape} and {blocks.itemsize} bytes for "
+            f"({linear.n_out}, {linear.n_in}) weights; the pass was made for ({n_out}, {n_in}), {per_row} blocks of "
+            f"{fmt.type_size} bytes a row"
+        )
+
+
 def _helping(*given: Any) -> None:
     _help(*given)
 
@@ -205,28 +240,39 @@ class TokenPass:
         c = config
         q, kv = c.n_head * c.head_size, c.n_head_kv * c.head_size
         lengths = (c.n_embd, q, kv, kv, q, c.n_ff, c.n_ff, c.n_embd, c.n_vocab)
-        self._sizes = np.zeros(1, [(field, np.int64) for field in (*_SIZES, *_BEGINS)])
+        self._sizes = np.zeros(1, [*((field, np.int64) for field in (*_SIZES, *_BEGINS)), ("scale", np.float32)])
+        self._sizes["scale"] = c.attention_scale
         for field in _SIZES:
             self._sizes[field] = getattr(c, field)
         for field, begin in zip(_BEGINS, np.cumsum([0, *lengths]), strict=True):
             self._sizes[field] = begin
-        linears = [(layer[part], out) for layer in layers for part, out in zip(_PARTS, _OUTPUTS, strict=True)]
-        linears.append((output, "logits"))
+        slots = dict(zip(_BEGINS, lengths, strict=False))
+        ways = list(zip(_PARTS, _INPUTS, _OUTPUTS, strict=True))
+        linears = [(layer[part], slots[start], out) for layer in layers for part, start, out in ways]
+        linears.append((output, c.n_embd, "logits"))
         self._matrices = np.zeros(len(linears), [(field, np.int64) for field in _MATRIX])
-        for row, (linear, out) in zip(self._matrices, linears, strict=True):
+        biases: list[FloatArray] = []
+        for row, (linear, n_in, out) in zip(self._matrices, linears, strict=True):
+            check_compiled_sizes(linear, n_in, slots[out])
             blocks = linear.blocks
             rows, columns = blocks.shape
-            begin = self._sizes[out][0]
+            begin, bias = self._sizes[out][0], -1
+            if linear.bias is not None:
+                bias = sum(map(len, biases))
+                biases.append(linear.bias)
             place = (linear.address(), blocks.ctypes.data, rows, columns, blocks.itemsize)
-            values = (*place, linear.n_in, linear.width, linear.order is not None, begin)
+            values = (*place, linear.n_in, linear.width, linear.order is not None, begin, bias)
             for field, value in zip(_MATRIX, values, strict=True):
                 row[field] = value
-        self._widest = max(linear.n_in for linear, _ in linears)
-        ordered = [(i, linear.order) for i, (linear, _) in enumerate(linears) if linear.order is not None]
+        self._biases = np.concatenate(biases) if biases else np.empty(0, np.float32)
+        self._widest = max(linear.n_in for linear, *_ in linears)
+        ordered = [(i, linear.order) for i, (linear, *_) in enumerate(linears) if linear.order is not None]
         self._orders = np.zeros((len(linears), self._widest) if ordered else (0, 0), np.int32)
         for i, order in ordered:
             self._orders[i, : order.size] = order
         norms = [layer[part] for layer in layers for part in ("attn_norm", "ffn_norm")]
+        for gain in (*norms, output_norm):
+            check_shape(gain, "a norm", LlamaError, (c.n_embd,))
         self._gains = np.stack([*norms, output_norm])
         self._config, self._linears = c, linears  # whose blocks must stay where they are
         self._enter: Any = None
@@ -241,6 +287,7 @@ class TokenPass:
             np.empty((2, n // 16), np.int32),
             np.empty((self._config.n_head, n_ctx), np.float32),
             self._orders,
+            self._biases,
         )
 
     def __call__(self, x: FloatArray, cache: KVCache, cos: FloatArray, sin: FloatArray) -> FloatArray:
@@ -259,7 +306,8 @@ class TokenPass:
         float32 array (1, n_vocab)
         """
         if cache.room is None or cache.room[0] is not self:
-            cache.room = self, self._room(cache.n_ctx)
+            assert cache.halves is not None
+            cache.room = self, self._room(cache.halves.shape[2])
         room = cache.room[1]
         shared = self._matrices, self._sizes, room, cache.halves
         with attended(_helping, *shared) as board:

@@ -246,10 +246,11 @@ def _scored(llama: Llama, windows: Any, first: int) -> tuple[Any, npt.NDArray[np
     """Log-probabilities of the scored positions (n, n_vocab), and −log p of what came."""
     targets = windows[:, first + 1 :].reshape(-1)
     logits = llama.window_logits(windows, first, windows.shape[1] - 1).reshape(targets.size, -1)
-    if not np.isfinite(logits[:, 0]).all():
-        raise LlamaError(f"{llama.name} computes NaN or infinity; its weights are damaged")
     _ops.log_softmax(logits)
-    return logits, -logits[np.arange(targets.size), targets].astype(np.float64)
+    nll = -logits[np.arange(targets.size), targets].astype(np.float64)
+    if not np.isfinite(nll).all():  # one NaN or infinity spoils the whole row
+        raise LlamaError(f"{llama.name} computes NaN or infinity; its weights are damaged")
+    return logits, nll
 
 
 def _compared(llama: Llama, windows: Any, first: int, expected: Any) -> list[npt.NDArray[Any]]:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import check_shape, real_array
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.kernels import f32, i32, kernel, loose_kernel, specialise
@@ -143,16 +144,28 @@ class Activations:
     Parameters
     ----------
     x : float32 array (n_tokens, n_in)
+
+    Raises
+    ------
+    LlamaError
+        An array of another shape, or later a width that does not divide `n_in`.
     """
 
     __slots__ = ("_codes", "_groups", "_ordered", "_rounded", "x")
 
     def __init__(self, x: FloatArray) -> None:
-        self.x = np.ascontiguousarray(x, np.float32)
+        self.x = real_array(x, "activations", LlamaError, shape=("n_tokens", "n_in"))
         self._codes: dict[int, tuple[Any, Any, Any]] = {}
         self._rounded: dict[int, FloatArray] = {}
         self._groups: dict[int, tuple[Any, Any, dict[int, Any]]] = {}
         self._ordered: dict[int, Activations] = {}
+
+    def _check_width(self, width: int) -> None:
+        if width not in (_HALF, 32, 256) or (width != _HALF and self.x.shape[1] % width):
+            raise LlamaError(
+                f"{self.x.shape[1]} activations cannot be rounded {width} at a time; "
+                f"whole 32s or 256s can, or all of them to float16 (16)"
+            )
 
     def ordered(self, linear: Linear) -> Activations:
         """The same activations in the order in which the columns of a matrix stand."""
@@ -165,6 +178,8 @@ class Activations:
     def codes(self, width: int) -> tuple[Any, Any, Any]:
         """Of a single token: codes, scales and sums for blocks of `width`."""
         if width not in self._codes:
+            self._check_width(width)
+            check_shape(self.x, "activations", LlamaError, (1, "n_in"))
             x = self.x.reshape(-1)
             made = np.empty(x.size, np.int8), np.empty(x.size // width, np.float32), np.empty(x.size // 16, np.int32)
             quantize_activations(x, *made)
@@ -176,6 +191,7 @@ class Activations:
         if width == 0:
             return self.x
         if width not in self._rounded:
+            self._check_width(width)
             x, out = self.x, passing(self.x.shape)
             if width == _HALF:
                 in_parallel(len(x), lambda a, b: round_to_half(x[a:b], out[a:b]))
@@ -187,6 +203,7 @@ class Activations:
     def groups(self, width: int) -> tuple[Any, Any, dict[int, Any]]:
         """Of many tokens, four at a time: codes, scales, and the sums of every 16 and 32 codes; see `pack_tokens`."""
         if width not in self._groups:
+            self._check_width(width)
             n, count = self.x.shape[1], -(-len(self.x) // TOKENS)
             codes = passing((count, n // 4, TOKENS, 4), np.int8)
             steps = passing((count, n // width, TOKENS))
@@ -212,10 +229,26 @@ class Linear:
         For error texts and `on_linear_input`.
     activations : {"int8", "float"}
         Whether activations are rounded as ggml rounds them.
+    bias : float32 array (n_out,), optional
+        Added to each product.
+
+    Raises
+    ------
+    LlamaError
+        What is no matrix, cannot be decoded, or does not go together.
     """
 
-    def __init__(self, weight: QTensor, name: str = "weight", activations: str = "int8") -> None:
-        if len(weight.shape) != 2:
+    def __init__(
+        self,
+        weight: QTensor,
+        name: str = "weight",
+        activations: str = "int8",
+        *,
+        bias: npt.NDArray[np.float32] | None = None,
+    ) -> None:
+        if not isinstance(weight, QTensor):
+            raise LlamaError(f"{name} is a {type(weight).__name__}; a QTensor is wanted, such as qviz.quantize returns")
+        if len(weight.shape) != 2 or 0 in weight.shape:
             raise LlamaError(f"{name} has shape {weight.shape}; a matrix (n_out, n_in) is needed")
         if not weight.format.can_decode:
             raise LlamaError(f"{name} is {weight.format}, which cannot be decoded here; convert the model first")
@@ -223,7 +256,10 @@ class Linear:
             raise LlamaError(f"activations is {activations!r}; choose 'int8' or 'float'")
         self.weight, self.name = weight, name
         self.n_out, self.n_in = weight.shape
+        self.bias = None if bias is None else real_array(bias, f"bias of {name}", LlamaError, shape=(self.n_out,))
         self.order = getattr(weight, "order", None)
+        if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(self.n_in)):
+            raise LlamaError(f"the columns of {name} are no order of 0 to {self.n_in - 1}; each must stand there once")
         self.width = activation_width(weight.format) if activations == "int8" else 0
         self.blocks = np.ascontiguousarray(weight.blocks).view(weight.format.kernel_dtype)
         self._parts: dict[tuple[int, int], tuple[Any, int, int]] = {}
@@ -257,9 +293,11 @@ class Linear:
         if self._product is None:
             self._product = self._chosen().entry(rows, *given, into)
         self._product(rows, *given, into)
+        if self.bias is not None:
+            into += self.bias[start:end]
 
     def __call__(self, x: FloatArray | Activations) -> FloatArray:
-        """``x @ weight.T``.
+        """``x @ weight.T``, and the bias.
 
         Parameters
         ----------
@@ -268,8 +306,14 @@ class Linear:
         Returns
         -------
         float32 array (n_tokens, n_out)
+
+        Raises
+        ------
+        LlamaError
+            Activations of another width.
         """
         given = x if isinstance(x, Activations) else Activations(x)
+        check_shape(given.x, f"what {self.name} multiplies", LlamaError, ("n_tokens", self.n_in))
         n_tokens = given.x.shape[0]
         out = passing((n_tokens, self.n_out))
         if n_tokens <= _FEW:
@@ -282,6 +326,8 @@ class Linear:
             self._many(given.rounded(self.width), out)
         else:
             self._many_in_tiles(kernels, given, out)
+        if self.bias is not None:
+            out += self.bias
         return out
 
     @on_one_thread
@@ -297,7 +343,8 @@ class Linear:
                 part.rows(a, b).dequantize(weights[a:b])
 
             def multiply(a: int, b: int, weights: FloatArray = weights, into: FloatArray = into) -> None:
-                np.matmul(rounded[a:b], weights.T, out=into[a:b])
+                with np.errstate(all="ignore"):
+                    np.matmul(rounded[a:b], weights.T, out=into[a:b])
 
             in_parallel(len(weights), decode)
             in_parallel(len(rounded), multiply)
@@ -329,7 +376,12 @@ class Linear:
 
 def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[FloatArray]) -> None:
     """Several matrices times one token, each core taking a part of every one; `outs` (n_out,) are filled."""
-    for linear in linears:
+    for linear, out in zip(linears, outs, strict=True):
+        if token.x.shape != (1, linear.n_in) or out.shape != (linear.n_out,) or not _takes(out):
+            raise LlamaError(
+                f"{linear.name} takes activations of shape (1, {linear.n_in}) and fills a float32 array of shape "
+                f"({linear.n_out},), not {token.x.shape} and {out.shape} of {out.dtype}"
+            )
         linear.given(token)  # before several threads ask for it
     weights = sum(linear.n_out * linear.n_in for linear in linears)
 
@@ -338,6 +390,11 @@ def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[F
             linear.part(token, out, first, stop)
 
     in_parallel(_SHARES, work, least=_SHARES if weights < _WORTH_WAKING else 1)
+
+
+def _takes(out: npt.NDArray[Any]) -> bool:
+    """Whether a kernel that was compiled for float32 may write into an array."""
+    return out.dtype == np.float32 and out.flags.c_contiguous and out.flags.writeable
 
 
 class _Scratch(threading.local):

@@ -13,69 +13,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array, whole_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.team import in_parallel
 from qviz.errors import LlamaError
-from qviz.formats.base import QTensor, quantize
+from qviz.formats.base import QTensor
+from qviz.gguf.settings import shown
 from qviz.llama import _ops
 from qviz.llama._token import TokenPass
+from qviz.llama.cache import KVCache
 from qviz.llama.config import LlamaConfig
 from qviz.llama.linear import Activations, FloatArray, Linear, multiply_one
+from qviz.llama.parts import take_apart
 from qviz.llama.tokenizer import Tokenizer
 
 OnLinearInput = Callable[[str, FloatArray], object]
 
 _QUERIES = 64  # queries that attend together; more of them waste work on keys that the first may not see
-_CACHE_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
-
-
-class KVCache:
-    """Keys and values of the tokens so far, in a format of their own.
-
-    Parameters
-    ----------
-    config : LlamaConfig
-    n_ctx : int
-        Tokens there is room for.
-    kind : {"F16", "F32", "Q8_0", "Q4_0"}
-        Block formats are decoded when they are read.
-    """
-
-    def __init__(self, config: LlamaConfig, n_ctx: int, kind: str = "F16") -> None:
-        if kind not in _CACHE_TYPES:
-            raise LlamaError(f"a KV cache of {kind!r} is not implemented; choose one of {', '.join(_CACHE_TYPES)}")
-        width = config.n_head_kv * config.head_size
-        if kind[0] == "Q" and width % 32:
-            raise LlamaError(f"{width} values a token are not whole blocks of {kind}; choose F16")
-        self.kind, self.n_ctx, self.length, self.width = kind, n_ctx, 0, width
-        self.n_layers = config.n_layers
-        shape: tuple[int, ...] = (config.n_layers, 2, n_ctx, width)
-        if kind[0] == "Q":
-            fmt = quantize(np.zeros(32, np.float32), kind).format
-            self._store: Any = np.zeros((*shape[:3], width // 32), fmt.dtype)
-        else:
-            self._store = np.zeros(shape, np.float32 if kind == "F32" else np.float16)
-        self.halves = self._store.view(np.uint16) if kind == "F16" else None  # bits, for kernels
-        self.room: Any = None  # whose, and what: where a token is worked on
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes reserved."""
-        return int(self._store.nbytes)
-
-    def put(self, layer: int, keys: FloatArray, values: FloatArray) -> None:
-        """Write (n_tokens, width) behind the `length` tokens that are there."""
-        for k, x in enumerate((keys, values)):
-            rows = self._store[layer, k, self.length : self.length + x.shape[0]]
-            rows[...] = quantize(x, self.kind).blocks if self.kind[0] == "Q" else x
-
-    def get(self, layer: int, length: int) -> tuple[Any, Any]:
-        """Keys and values of the first `length` tokens: float32 or float16."""
-        found = self._store[layer, :, :length]
-        if self.kind[0] == "Q":
-            found = QTensor(self.kind, np.ascontiguousarray(found), (2, length, self.width)).dequantize()
-        return found[0], found[1]
 
 
 class _Pass(NamedTuple):
@@ -120,52 +75,28 @@ class Llama:
     """
 
     def __init__(self, model: Any, *, activations: str = "int8", on_linear_input: OnLinearInput | None = None) -> None:
+        if on_linear_input is not None and not callable(on_linear_input):
+            raise LlamaError(f"on_linear_input is {on_linear_input!r}; a callable (name, x) is wanted")
+        parts = take_apart(model)
         self.model, self.on_linear_input = model, on_linear_input
-        metadata: Mapping[str, Any] = model.metadata
-        self.name = str(metadata.get("general.name", "llama"))
-        embedding = self._tensor("token_embd.weight")
-        self.config = c = LlamaConfig.from_metadata(metadata, embedding.shape[0])
-        self.embedding = embedding
-        if embedding.shape != (c.n_vocab, c.n_embd):
-            raise LlamaError(
-                f"token_embd.weight has shape {embedding.shape}, the metadata say ({c.n_vocab}, {c.n_embd}); "
-                f"the file holds only a part of a model, or is damaged"
-            )
-        kv = c.n_head_kv * c.head_size
-        shapes = {
-            "attn_q": (c.n_head * c.head_size, c.n_embd),
-            "attn_k": (kv, c.n_embd),
-            "attn_v": (kv, c.n_embd),
-            "attn_output": (c.n_embd, c.n_head * c.head_size),
-            "ffn_gate": (c.n_ff, c.n_embd),
-            "ffn_up": (c.n_ff, c.n_embd),
-            "ffn_down": (c.n_embd, c.n_ff),
-        }
+        self.architecture, self.config = parts.architecture, parts.config
+        self.name = str(model.metadata.get("general.name", parts.architecture.name))
+        self.embedding = parts.tensors["token_embd.weight"]
         self.layers: list[dict[str, Any]] = []
-        for i in range(c.n_layers):
+        for i in range(self.config.n_layers):
             layer: dict[str, Any] = {}
-            for part, shape in shapes.items():
-                name = f"blk.{i}.{part}.weight"
-                layer[part] = Linear(self._tensor(name), name, activations)
-                if layer[part].weight.shape != shape:
-                    raise LlamaError(f"{name} has shape {layer[part].weight.shape}, the metadata ask for {shape}")
-            for part in ("attn_norm", "ffn_norm"):
-                layer[part] = self._tensor(f"blk.{i}.{part}.weight").dequantize().reshape(-1)
+            for place in parts.architecture.tensors:
+                name = place.name.format(i)
+                if place.in_layers and place.role == "matrix":
+                    layer[name.split(".")[2]] = _linear(parts.tensors, name, activations)
+                elif place.in_layers and place.role == "norm":
+                    layer[name.split(".")[2]] = parts.tensors[name].dequantize()
             self.layers.append(layer)
-        self.output_norm = self._tensor("output_norm.weight").dequantize().reshape(-1)
-        head = "output.weight" if "output.weight" in model else "token_embd.weight"
-        self.output = Linear(self._tensor(head), head, activations)
+        self.output_norm = parts.tensors["output_norm.weight"].dequantize()
+        head = "output.weight" if "output.weight" in parts.tensors else "token_embd.weight"
+        self.output = _linear(parts.tensors, head, activations)
         self._angles: tuple[FloatArray, FloatArray] = (np.empty((0, 0), np.float32),) * 2
-        factors = self._tensor("rope_freqs.weight").dequantize() if "rope_freqs.weight" in model else np.float32(1)
-        power = -np.arange(0, c.rope_size, 2, dtype=np.float32) / np.float32(c.rope_size)
-        self._frequencies = np.float32(c.rope_base) ** power / factors
-
-    def _tensor(self, name: str) -> QTensor:
-        if name not in self.model:
-            raise LlamaError(f"the model has no tensor {name}; it is not a whole Llama, so it cannot be run")
-        tensor = self.model[name]
-        assert isinstance(tensor, QTensor)
-        return tensor
+        self._frequencies = _frequencies(self.config, parts.tensors.get("rope_freqs.weight"))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -180,7 +111,7 @@ class Llama:
 
     def new_cache(self, n_ctx: int | None = None, kind: str = "F16") -> KVCache:
         """An empty KV cache for `n_ctx` tokens (at most 2048 unless given)."""
-        return KVCache(self.config, n_ctx or min(self.config.n_ctx, 2048), kind)
+        return KVCache(self.config, min(self.config.n_ctx, 2048) if n_ctx is None else n_ctx, kind)
 
     def logits(self, tokens: npt.ArrayLike, cache: KVCache | None = None, last_only: bool = False) -> FloatArray:
         """Logits of what follows each token.
@@ -200,20 +131,13 @@ class Llama:
         Raises
         ------
         LlamaError
-            A token that does not exist, or no room left in the cache.
+            A token that does not exist, another model's cache, or no room left in it.
         """
-        ids = self._checked(np.atleast_1d(np.asarray(tokens)))
-        own = cache if cache is not None else self.new_cache(max(ids.size, 1), "F16")
-        if (own.n_layers, own.width) != (self.config.n_layers, self.config.n_head_kv * self.config.head_size):
-            raise LlamaError(
-                f"the cache holds {own.n_layers} layers of {own.width} values, for another model than {self.name}; "
-                f"make one with new_cache()"
-            )
-        if own.length + ids.size > own.n_ctx:
-            raise LlamaError(
-                f"{own.length} tokens in the cache and {ids.size} new ones do not fit its {own.n_ctx}; "
-                f"make a longer one with new_cache(n_ctx=...)"
-            )
+        ids = self._tokens([tokens] if isinstance(tokens, int | np.integer) else tokens, "n_tokens")
+        own = cache if cache is not None else self.new_cache(ids.size, "F16")
+        if not isinstance(own, KVCache):
+            raise LlamaError(f"cache is {shown(own)}; a KVCache is wanted, such as new_cache() makes")
+        own.check(self.config, ids.size)
         if ids.size == 1 and own.kind == "F16" and self.on_linear_input is None:
             found = self._token_pass(self._embed(ids), own, *self._rope(own.length + 1))
             own.length += 1
@@ -234,20 +158,23 @@ class Llama:
         Returns
         -------
         float32 array (n_windows, last − first, n_vocab)
+
+        Raises
+        ------
+        LlamaError
+            A token that does not exist, an array of another shape, positions that are not there.
         """
-        ids = self._checked(np.asarray(windows))
+        ids = self._tokens(windows, "n_windows", "n_tokens")
+        first = whole_number(first, "first", LlamaError, least=0, most=ids.shape[1] - 1)
         last = ids.shape[1] if last is None else last
+        last = whole_number(last, "last", LlamaError, least=first + 1, most=ids.shape[1])
         hidden = self._hidden(ids, None, first, last)
         flat = np.ascontiguousarray(hidden).reshape(-1, self.config.n_embd)
         return self._feed(flat, self.output)[0].reshape(ids.shape[0], last - first, -1)
 
-    def _checked(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-            raise LlamaError(f"tokens must be whole numbers, at least one of them; got {ids.dtype} {ids.shape}")
-        if ids.min() < 0 or ids.max() >= self.config.n_vocab:
-            bad = ids[(ids < 0) | (ids >= self.config.n_vocab)][0]
-            raise LlamaError(f"token {bad} does not exist; the model has {self.config.n_vocab}")
-        return ids.astype(np.int64, copy=False)
+    def _tokens(self, ids: Any, *shape: str) -> npt.NDArray[np.int64]:
+        """Tokens of this model, in an array of so many dimensions."""
+        return whole_array(ids, "tokens", LlamaError, shape=shape, least=0, most=self.config.n_vocab - 1)
 
     def _feed(self, x: FloatArray, *linears: Linear) -> list[FloatArray]:
         """Several matrices times the same activations."""
@@ -266,10 +193,13 @@ class Llama:
         return TokenPass(self.config, self.layers, self.output_norm, self.output)
 
     def _rope(self, n: int) -> tuple[FloatArray, FloatArray]:
-        if self._angles[0].shape[0] < n:
-            angle = np.arange(max(n, 256), dtype=np.float32)[:, None] * self._frequencies
-            self._angles = np.cos(angle), np.sin(angle)
-        return self._angles
+        angles = self._angles  # another thread may put shorter ones in their place
+        if angles[0].shape[0] < n:
+            with np.errstate(over="ignore", invalid="ignore"):  # frequencies of a damaged file may be infinite
+                angle = np.arange(max(n, 256), dtype=np.float32)[:, None] * self._frequencies
+                magnitude = np.float32(self.config.rope_magnitude)
+                angles = self._angles = np.cos(angle) * magnitude, np.sin(angle) * magnitude
+        return angles
 
     def _embed(self, ids: npt.NDArray[np.int64]) -> FloatArray:
         fmt = self.embedding.format
@@ -286,8 +216,13 @@ class Llama:
         Returns
         -------
         float32 array (n_windows, n_tokens, n_embd)
+
+        Raises
+        ------
+        LlamaError
+            A token that does not exist, or an array of another shape.
         """
-        ids = self._checked(np.atleast_2d(np.asarray(windows)))
+        ids = self._tokens(windows, "n_windows", "n_tokens")
         return self._embed(ids.reshape(-1)).reshape(*ids.shape, -1)
 
     @on_one_thread
@@ -304,6 +239,11 @@ class Llama:
         -------
         float32 array of the shape of `x`
 
+        Raises
+        ------
+        LlamaError
+            A layer that is not there, or a stream of another shape.
+
         Examples
         --------
         >>> from qviz import load
@@ -311,9 +251,11 @@ class Llama:
         >>> llama.layer(0, llama.embed([[1, 5, 7]])).shape
         (1, 3, 256)
         """
-        n, t, _ = x.shape
-        stream = np.array(x, np.float32).reshape(n * t, -1)
-        return self._layer(i, stream, self._pass(n, t)).reshape(x.shape)
+        i = whole_number(i, "the layer", LlamaError, least=0, most=self.config.n_layers - 1)
+        given = real_array(x, "x", LlamaError, shape=("n_windows", "n_tokens", self.config.n_embd))
+        n, t, _ = given.shape
+        stream = np.array(given).reshape(n * t, -1)
+        return self._layer(i, stream, self._pass(n, t)).reshape(given.shape)
 
     def _pass(self, n: int, t: int, cache: KVCache | None = None, first: int = 0, last: int | None = None) -> _Pass:
         start = cache.length if cache is not None else 0
@@ -378,7 +320,7 @@ class Llama:
         c = self.config
         n, t = q.shape[:2]
         heads = q.transpose(0, 2, 1, 3)
-        q = np.multiply(heads, np.float32(c.head_size**-0.5), out=passing(heads.shape))
+        q = np.multiply(heads, np.float32(c.attention_scale), out=passing(heads.shape))
         q = q.reshape(n * c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
         k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).swapaxes(1, 2) for x in (k, v))
         k, v = (x.reshape(len(q), 1, -1, c.head_size) for x in (k, v))
@@ -389,11 +331,29 @@ class Llama:
                 end = min(begin + _QUERIES, t)
                 seen = start + end  # no key behind these is seen by any of the queries
                 part, keys = q[a:b, :, begin:end], k[a:b, :, :seen].swapaxes(-1, -2)
-                scores = np.matmul(part, keys, out=passing((*part.shape[:3], seen)))
-                _ops.causal_softmax(scores.reshape(-1, end - begin, seen), start + begin)
-                np.matmul(scores, v[a:b, :, :seen], out=mixed[a:b, :, begin:end])
+                scores = passing((*part.shape[:3], seen))
+                with np.errstate(all="ignore"):  # a damaged model computes NaN, and says so only when it is scored
+                    np.matmul(part, keys, out=scores)
+                    _ops.causal_softmax(scores.reshape(-1, end - begin, seen), start + begin)
+                    np.matmul(scores, v[a:b, :, :seen], out=mixed[a:b, :, begin:end])
 
         in_parallel(len(q), work, least=1)
         together = passing((n, t, c.n_head, c.head_size))
         together[...] = mixed.reshape(n, c.n_head, t, c.head_size).transpose(0, 2, 1, 3)
         return together
+
+
+def _linear(tensors: Mapping[str, QTensor], name: str, activations: str) -> Linear:
+    """A matrix, with its bias where the model has one."""
+    bias = tensors.get(f"{name.removesuffix('weight')}bias")
+    return Linear(tensors[name], name, activations, bias=None if bias is None else bias.dequantize())
+
+
+def _frequencies(config: LlamaConfig, factors: QTensor | None) -> FloatArray:
+    """By how much each pair of a head turns from one position to the next, float32 (rope_size / 2,)."""
+    power = -np.arange(0, config.rope_size, 2, dtype=np.float32) / np.float32(config.rope_size)
+    with np.errstate(all="ignore"):  # a damaged file may divide by zero
+        found: FloatArray = np.float32(config.rope_base) ** power
+        if factors is not None:
+            found = found / factors.dequantize()
+        return found / np.float32(config.rope_factor)
