@@ -6,11 +6,12 @@ The counterpart of `qviz.checkpoints.tokenizer`: there files become ``tokenizer.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qviz.checkpoints.tokenizer import RULES, Kind
 from qviz.errors import CheckpointError
+from qviz.gguf.vocabulary import Kind, read_merges, read_vocabulary
 
 _SPACE = "\u2581"
 
@@ -39,33 +40,20 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, Any]:
     >>> sorted(files), files["tokenizer_config.json"]["bos_token"]
     (['tokenizer.json', 'tokenizer_config.json'], '<s>')
     """
-    kind = metadata.get("tokenizer.ggml.model")
-    if kind not in ("llama", "gpt2") or metadata.get("tokenizer.ggml.tokens") is None:
-        raise CheckpointError("the model has no tokenizer that can be written", found=kind, expected="llama or gpt2")
-    known = _Known(metadata, kind)
+    known = _Known(metadata)
     return {"tokenizer.json": known.json(), "tokenizer_config.json": known.config()}
 
 
 class _Known:
     """What the keys say."""
 
-    def __init__(self, metadata: Mapping[str, Any], kind: str) -> None:
-        self._get, self._llama = metadata.get, kind == "llama"
-        self.tokens = [str(token) for token in metadata["tokenizer.ggml.tokens"]]
-        self.kinds = [int(k) for k in self._get("tokenizer.ggml.token_type") or [Kind.NORMAL] * len(self.tokens)]
-        if len(self.kinds) != len(self.tokens):
-            raise CheckpointError("each token needs a type", found=len(self.kinds), expected=len(self.tokens))
-        self.special = {name: self._token(name) for name in ("bos", "eos", "unknown", "padding")}
-        self.adds = {
-            name: bool(self._get(f"tokenizer.ggml.add_{name}_token", self._llama and name == "bos"))
-            and self.special[name] is not None
-            for name in ("bos", "eos")
-        }
-        self.space = self._llama and bool(self._get("tokenizer.ggml.add_space_prefix", True))
-
-    def _token(self, name: str) -> str | None:
-        index = self._get(f"tokenizer.ggml.{name}_token_id")
-        return None if index is None or not 0 <= int(index) < len(self.tokens) else self.tokens[int(index)]
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+        self._vocabulary = known = read_vocabulary(metadata, CheckpointError)
+        self.tokens, self.kinds = known.tokens, known.kinds.tolist()
+        named = (name for name in ("bos", "eos", "unknown", "padding") if name in known.special)
+        self.special = {name: self.tokens[known.special[name]] for name in named}
+        self.adds = {"bos": known.add_bos, "eos": known.add_eos}
 
     def json(self) -> dict[str, Any]:
         outside = (Kind.UNKNOWN, Kind.CONTROL, Kind.USER_DEFINED)
@@ -86,7 +74,7 @@ class _Known:
                 for i, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
                 if kind in outside
             ],
-            **(self._sentencepiece() if self._llama else self._byte_level()),
+            **(self._byte_level() if self._vocabulary.cut else self._sentencepiece()),
             "post_processor": self._template(),
         }
 
@@ -120,14 +108,14 @@ class _Known:
 
     def _sentencepiece(self) -> dict[str, Any]:
         replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
-        before = [{"type": "Prepend", "prepend": _SPACE}] if self.space else []
-        after = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if self.space else []
+        before = [{"type": "Prepend", "prepend": _SPACE}] if self._vocabulary.add_space else []
+        after = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if self._vocabulary.add_space else []
         decoders = [
             {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
             {"type": "ByteFallback"},
             {"type": "Fuse"},
         ]
-        unknown = self.special["unknown"]
+        unknown = self.special.get("unknown")
         return {
             "normalizer": {"type": "Sequence", "normalizers": [*before, replace]},
             "pre_tokenizer": None,
@@ -139,38 +127,34 @@ class _Known:
 
     def _merges_by_score(self) -> Iterator[list[str]]:
         """SentencePiece joins whatever makes the piece of best score: all pairs that make each piece, best first."""
-        scores = self._get("tokenizer.ggml.scores")
-        if scores is None or len(scores) != len(self.tokens):
-            raise CheckpointError("each token needs a score", found=None if scores is None else len(scores))
+        scores = self._vocabulary.scores
+        assert scores is not None
         pieces = {t: i for i, t in enumerate(self.tokens) if self.kinds[i] in (Kind.NORMAL, Kind.USER_DEFINED)}
-        for piece in sorted(pieces, key=lambda piece: (-float(scores[pieces[piece]]), pieces[piece])):
-            for at in range(1, len(piece)):
+        lengths = sorted(set(map(len, pieces)))
+        for piece in sorted(pieces, key=lambda piece: (-scores[pieces[piece]], pieces[piece])):
+            for at in lengths[: bisect.bisect_left(lengths, len(piece))]:
                 if piece[:at] in pieces and piece[at:] in pieces:
                     yield [piece[:at], piece[at:]]
 
     def _byte_level(self) -> dict[str, Any]:
-        pre = self._get("tokenizer.ggml.pre", "default")
-        rule = next((rule for rule, name in RULES.items() if name == pre), None)
-        merges = self._get("tokenizer.ggml.merges")
-        if merges is None:
-            raise CheckpointError("the model has a vocabulary, but no tokenizer.ggml.merges: is it whole?")
-        if rule is None:
-            raise CheckpointError("this tokenizer cannot be written", found=pre, expected=", ".join(RULES.values()))
-        steps, whole_words = rule
-        pairs = [list(str(merge).split(" ", 1)) for merge in merges]
+        cut = self._vocabulary.cut
+        assert cut is not None
+        merges = [list(pair) for pair in read_merges(self._metadata, self.tokens, CheckpointError)]
         return {
             "normalizer": None,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_step(step) for step in steps]},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_step(step) for step in cut.steps]},
             "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-            "model": self._model(pairs, unk_token=None, fuse_unk=False, byte_fallback=False, ignore_merges=whole_words),
+            "model": self._model(
+                merges, unk_token=None, fuse_unk=False, byte_fallback=False, ignore_merges=cut.whole_words
+            ),
         }
 
     def config(self) -> dict[str, Any]:
         names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
         values: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        values |= {key: self.special[name] for name, key in names.items() if self.special[name] is not None}
+        values |= {key: self.special[name] for name, key in names.items() if name in self.special}
         values |= {f"add_{name}_token": added for name, added in self.adds.items()}
-        template = self._get("tokenizer.chat_template")
+        template = self._metadata.get("tokenizer.chat_template")
         return values | ({"chat_template": template} if isinstance(template, str) else {})
 
 
@@ -178,6 +162,4 @@ def _step(step: tuple[str, ...]) -> dict[str, Any]:
     if step[0] == "bytes":
         words = "words" in step
         return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": words}
-    if step[0] == "digits":
-        return {"type": "Digits", "individual_digits": True}
     return {"type": "Split", "pattern": {"Regex": step[1]}, "behavior": "Isolated", "invert": False}

@@ -8,88 +8,25 @@ has the highest score goes first; what no token covers is spelled in bytes, ``<0
 
 from __future__ import annotations
 
-import math
 import re
-import string
-import struct
 from collections.abc import Iterator, Mapping
-from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from qviz.checkpoints.safetensors import read_json
+from qviz.checkpoints.sentencepiece import SPACE, Token, read_sentencepiece
+from qviz.checkpoints.special_tokens import chat_templates, special_names, special_tokens
 from qviz.errors import CheckpointError
-from qviz.gguf.values import U32, Array, ValueType
+from qviz.gguf.cuts import CUTS, Steps, recognise
+from qviz.gguf.values import Array, ValueType
+from qviz.gguf.vocabulary import Kind
 
-
-class Kind(IntEnum):
-    """What a token is, with the numbers that GGUF stores."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
-
-
-class Token(NamedTuple):
-    """One row of a vocabulary."""
-
-    text: str
-    kind: Kind
-    score: float = 0.0
-
-
-# -- rules that cut text into words: how tokenizer.json writes them, what llama.cpp calls them
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_LLAMA3 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
-_QWEN2 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_TEKKEN = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|"
-    rf"\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
-)
-_GPT4O = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTIONS}?|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTIONS}?|"
-    rf"\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
-)
-_DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
-
-Steps = tuple[tuple[str, ...], ...]
-
-
-def _split(*patterns: str) -> Steps:
-    return tuple(("split", pattern) for pattern in patterns)
-
-
-# Steps, and whether a word that is a token is taken whole whatever the merges say -> llama.cpp's name. The second is
-# part of what llama.cpp means by a name.
-RULES: Mapping[tuple[Steps, bool], str] = {
-    ((("bytes", "words"),), False): "gpt-2",
-    ((("digits",), ("bytes", "words")), False): "smollm",
-    ((*_split(_LLAMA3), ("bytes",)), True): "llama-bpe",
-    ((*_split(_LLAMA3), ("bytes",)), False): "smaug-bpe",
-    ((*_split(_QWEN2), ("bytes",)), False): "qwen2",
-    ((*_split(_TEKKEN), ("bytes",)), True): "tekken",
-    ((*_split(_GPT4O), ("bytes",)), False): "gpt-4o",
-    ((*_split(*_DEEPSEEK_CODER), ("digits",), ("bytes",)), False): "deepseek-coder",
-}
-
-_SPECIAL = {
-    "bos": "bos_token_id",
-    "eos": "eos_token_id",
-    "unk": "unknown_token_id",
-    "sep": "seperator_token_id",  # ggml's spelling
-    "pad": "padding_token_id",
-    "mask": "mask_token_id",
-}
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>", re.DOTALL)
+_LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>|<2mass>|\[@BOS@\]", re.DOTALL)
 _ADDED_SCORE, _PADDING_SCORE = -1000.0, -10000.0
-_SPACE = "\u2581"
+# Folders of vocab.json and merges.txt do not write the rule for words down; it is in the code of these classes.
+_CLASS_RULES = {"GPT2Tokenizer": "gpt-2", "CodeGenTokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
+_TYPE_CLASSES = {"gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer", "qwen3": "Qwen2Tokenizer"}
 
 
 def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> dict[str, Any]:
@@ -98,7 +35,8 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     Parameters
     ----------
     folder : pathlib.Path
-        With tokenizer.json or SentencePiece's tokenizer.model, and the other JSON files of a tokenizer.
+        With tokenizer.json, SentencePiece's tokenizer.model, or vocab.json and merges.txt, and the other JSON files of
+        a tokenizer.
     n_vocab : int
         Rows of the embedding; the vocabulary is filled up to so many.
     pre : str, optional
@@ -114,11 +52,23 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
         A tokenizer that is missing, damaged, or unlike any that llama.cpp imitates.
     """
     files = _Files(folder, pre)
-    values = _byte_level(files, n_vocab) if files.is_byte_level else _sentencepiece(files, n_vocab)
+    tokens, values = _byte_level(files, n_vocab) if files.is_byte_level else _sentencepiece(files, n_vocab)
     if isinstance(stated := files.config.get("add_prefix_space"), bool):
         values["ggml.add_space_prefix"] = stated
-    values |= _special_tokens(files, n_vocab) | _chat_templates(files)
+    numbers = _numbers(files, tokens)
+    ids = ((folder / "config.json", files.model_config), (folder / "generation_config.json", files.generation))
+    values |= special_tokens(numbers, (files.config, files.special_map), ids, files.template(), n_vocab)
+    values |= files.framing() | chat_templates(folder, files.config)
     return {f"tokenizer.{key}": value for key, value in values.items()}
+
+
+def _numbers(files: _Files, tokens: list[Token]) -> dict[str, int]:
+    """Number of each token; no two may be spelled alike, or whoever reads the text could not tell them apart."""
+    numbers: dict[str, int] = {}
+    for index, token in enumerate(tokens):
+        if numbers.setdefault(token.text, index) != index:
+            raise files.error(f"tokens {numbers[token.text]} and {index} are spelled alike", token.text)
+    return numbers
 
 
 class _Files:
@@ -128,52 +78,122 @@ class _Files:
         self.folder, self.pre = folder, pre
         self.path = folder / "tokenizer.json"
         self.pieces_path = folder / "tokenizer.model"
-        self.json = read_json(self.path, required=not self.pieces_path.is_file())
+        self.vocab_path, self.merges_path = folder / "vocab.json", folder / "merges.txt"
+        self.in_two_files = not self.path.is_file() and not self.pieces_path.is_file() and self.vocab_path.is_file()
+        if not any(path.is_file() for path in (self.path, self.pieces_path, self.vocab_path)):
+            raise CheckpointError(
+                "there is no tokenizer",
+                path=folder,
+                expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
+            )
+        self.json = read_json(self.path, required=False)
         self.config = read_json(folder / "tokenizer_config.json", required=False)
+        self.special_map = read_json(folder / "special_tokens_map.json", required=False)
         self.model_config = read_json(folder / "config.json", required=False)
         self.generation = read_json(folder / "generation_config.json", required=False)
         self.model: Mapping[str, Any] = {}
-        if self.json:
+        if self.json or self.in_two_files:
             self.model = self._model()
 
     def _model(self) -> Mapping[str, Any]:
-        model = self.json.get("model")
+        if self.in_two_files:
+            self.path = self.vocab_path
+            model: Any = {"type": "BPE", "vocab": read_json(self.vocab_path), "merges": self._merge_lines()}
+        else:
+            model = self.json.get("model")
         kind = model.get("type", "BPE" if "merges" in model else None) if isinstance(model, dict) else None
         if not isinstance(model, dict) or kind != "BPE":
             raise self.error("this kind of tokenizer cannot be converted here", kind, "BPE")
         vocab = model.get("vocab")
         if not isinstance(vocab, dict) or not all(type(index) is int and index >= 0 for index in vocab.values()):
-            raise self.error("model.vocab must give each token its number", type(vocab).__name__, "an object")
+            raise self.error("the vocabulary must give each token its number", type(vocab).__name__, "an object")
         if len(set(vocab.values())) < len(vocab):
-            raise self.error("two tokens of model.vocab have the same number")
+            raise self.error("two tokens of the vocabulary have the same number")
         return model
 
+    def _merge_lines(self) -> list[str]:
+        """merges.txt: a pair in a line, after a first line that may state a version."""
+        if not self.merges_path.is_file():
+            raise CheckpointError("vocab.json needs it beside itself", path=self.merges_path, found="no such file")
+        try:
+            lines = self.merges_path.read_text("utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"cannot be read: {error}", path=self.merges_path) from None
+        if lines[0].startswith("#version"):
+            del lines[0]
+        return [line for line in (line.rstrip("\r") for line in lines) if line]
+
     def error(self, problem: str, found: object = None, expected: object = None) -> CheckpointError:
-        return CheckpointError(problem, path=self.path, found=found, expected=expected)
+        path = self.path if self.json or self.in_two_files else self.pieces_path
+        return CheckpointError(problem, path=path, found=found, expected=expected)
 
     @property
     def is_byte_level(self) -> bool:
+        if self.in_two_files:
+            return True
         if not self.json or self.model.get("byte_fallback"):
             return False
         steps = list(_flat(self.json.get("pre_tokenizer"), "pretokenizers"))
-        if any(step.get("type") == "ByteLevel" for step in steps) or self.pre is not None:
+        if any(step.get("type") == "ByteLevel" for step in steps):
+            return True
+        if self.pieces_path.is_file() or self.marks_spaces:
+            return False
+        if self.pre is not None:
             return True
         types = [step.get("type") for step in steps]
         raise self.error("neither byte-level BPE nor SentencePiece's", types or "no pre-tokenizer", "ByteLevel")
 
+    @property
+    def marks_spaces(self) -> bool:
+        """Whether a space becomes ▁, as SentencePiece has it."""
+        steps = _flat(self.json.get("pre_tokenizer"), "pretokenizers")
+        normalizers = _flat(self.json.get("normalizer"), "normalizers")
+        return any(s.get("type") == "Metaspace" for s in steps) or any(s.get("content") == SPACE for s in normalizers)
+
+    def rule(self) -> str:
+        """llama.cpp's name for the way text is cut into words."""
+        if self.pre is not None:
+            return self.pre
+        if not self.in_two_files:
+            return _rule(self)
+        named = self.config.get("tokenizer_class") or _TYPE_CLASSES.get(str(self.model_config.get("model_type")))
+        rule = _CLASS_RULES.get(str(named).removesuffix("Fast"))
+        if rule is None:
+            raise self.error(
+                "vocab.json and merges.txt do not say how text is cut into words",
+                f"tokenizer_class {named!r}",
+                f"{', '.join(_CLASS_RULES)}; or name llama.cpp's rule: --pre gpt-2, --pre qwen2 ...",
+            )
+        return rule
+
     def added(self) -> Iterator[tuple[int, str, bool]]:
         """Number, text, and whether special, of each token that stands outside the model."""
         entries = list(_list(self.json.get("added_tokens")))
-        decoder = self.config.get("added_tokens_decoder")
-        known = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-        for key, entry in (decoder if isinstance(decoder, dict) else {}).items():
-            if isinstance(entry, dict) and re.fullmatch(r"[0-9]{1,9}", key) and int(key) not in known:
-                entries.append({"id": int(key), **entry})
+        names = special_names(self.config, self.special_map)
+        stated = self.config.get("added_tokens_decoder")
+        decoder: dict[int, Any] = {}
+        for key, entry in (stated if isinstance(stated, dict) else {}).items():
+            if not isinstance(entry, dict) or not re.fullmatch(r"[0-9]{1,9}", key):
+                raise self.error("an entry of added_tokens_decoder has no number or is no object", {key: entry})
+            decoder[int(key)] = {"id": int(key), **entry}
+        known = {i for entry in entries if isinstance(entry, dict) and type(i := entry.get("id")) is int}
+        entries += [entry for index, entry in decoder.items() if index not in known]
+        path = self.folder / "added_tokens.json"
+        for text, index in read_json(path, required=False).items():
+            if type(index) is not int or index < 0:
+                raise CheckpointError(f"the number of {text!r} makes no sense", path=path, found=index)
+            other = decoder.get(index, {}).get("content", text)
+            if other != text and not self.json:
+                raise CheckpointError(
+                    f"token {index} is {text!r} here", path=path, found=f"{other!r} in tokenizer_config.json"
+                )
+            if index not in known and index not in decoder:
+                entries.append({"id": index, "content": text, "special": text in names})
         for entry in entries:
-            index, text = (entry.get("id"), entry.get("content")) if isinstance(entry, dict) else (None, None)
-            if type(index) is not int or index < 0 or not isinstance(text, str):
-                raise self.error("an entry of added_tokens has no id or no content", entry)
-            yield index, text, bool(entry.get("special"))
+            number, content = (entry.get("id"), entry.get("content")) if isinstance(entry, dict) else (None, None)
+            if type(number) is not int or number < 0 or not isinstance(content, str) or not content:
+                raise self.error("an added token has no id or no content", entry)
+            yield number, content, bool(entry.get("special"))
 
     def template(self) -> list[str | None]:
         """How a text is framed: the special tokens that the post-processor puts in a row, the text itself as None."""
@@ -182,6 +202,15 @@ class _Files:
                 tokens = [piece.get("SpecialToken") for piece in _list(step.get("single")) if isinstance(piece, dict)]
                 return [str(token.get("id")) if isinstance(token, dict) else None for token in tokens] or [None]
         return [None]
+
+    def framing(self) -> dict[str, bool]:
+        """Whether a text begins with BOS and ends with EOS, where the folder says so."""
+        frame, values = self.template(), {}
+        for name, framing in (("bos", frame[0]), ("eos", frame[-1])):
+            stated = self.config.get(f"add_{name}_token")
+            if isinstance(stated, bool) or self.json:
+                values[f"ggml.add_{name}_token"] = stated if isinstance(stated, bool) else framing is not None
+        return values
 
 
 def _flat(step: Any, children: str) -> Iterator[dict[str, Any]]:
@@ -201,15 +230,15 @@ def _list(value: Any) -> list[Any]:
 # -- byte-level BPE
 
 
-def _byte_level(files: _Files, n_vocab: int) -> dict[str, Any]:
+def _byte_level(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
     tokens = [Token(f"[PAD{index}]", Kind.UNUSED) for index in range(n_vocab)]
     for text, index in files.model["vocab"].items():
         _place(files, tokens, index, Token(text, Kind.NORMAL))
     for index, text, special in files.added():
         _place(files, tokens, index, _added(text, special))
-    return {
+    return tokens, {
         "ggml.model": "gpt2",
-        "ggml.pre": files.pre or _rule(files),
+        "ggml.pre": files.rule(),
         "ggml.tokens": Array([token.text for token in tokens], ValueType.STR),
         "ggml.token_type": Array([token.kind for token in tokens], ValueType.I32),
         "ggml.merges": Array(_merges(files), ValueType.STR),
@@ -230,7 +259,7 @@ def _place(files: _Files, tokens: list[Token], index: int, token: Token) -> None
 def _added(text: str, special: bool) -> Token:
     if special or _LOOKS_SPECIAL.fullmatch(text):
         return Token(text, Kind.CONTROL, _ADDED_SCORE)
-    return Token(text.replace(_SPACE, " "), Kind.USER_DEFINED, _ADDED_SCORE)
+    return Token(text.replace(SPACE, " "), Kind.USER_DEFINED, _ADDED_SCORE)
 
 
 def _merges(files: _Files) -> list[str]:
@@ -253,17 +282,16 @@ def _merge_pairs(files: _Files) -> list[tuple[str, str]]:
 
 
 def _rule(files: _Files) -> str:
-    """llama.cpp's name for the way text is cut into words."""
     steps = _steps(files)
     normalizers = {step.get("type") for step in _flat(files.json.get("normalizer"), "normalizers")}
     whole_words = bool(files.model.get("ignore_merges"))
-    rule = RULES.get((steps, whole_words))
+    rule = recognise(steps, whole_words)
     if rule is None or not normalizers <= {"NFC"}:
         shown = [*sorted(map(str, normalizers)), *steps, *(["ignore_merges"] if whole_words else [])]
         raise files.error(
             "llama.cpp has no name for these steps that is known here",
             shown,
-            f"what is called {', '.join(sorted(RULES.values()))}; if another fits, name it: --pre NAME",
+            f"what is called {', '.join(sorted(CUTS))}; if another fits, name it: --pre NAME",
         )
     return rule
 
@@ -288,23 +316,50 @@ def _steps(files: _Files) -> Steps:
 # -- SentencePiece
 
 
-def _sentencepiece(files: _Files, n_vocab: int) -> dict[str, Any]:
+def _sentencepiece(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
     tokens = [Token(f"[PAD{index}]", Kind.UNUSED, _PADDING_SCORE) for index in range(n_vocab)]
-    pieces = _pieces(files) if files.pieces_path.is_file() else _scored_by_rank(files)
+    add_space = _adds_space(files)
+    pieces: Iterator[tuple[int, Token]]
+    if files.pieces_path.is_file():
+        model = read_sentencepiece(files.pieces_path)
+        if model.unigram:
+            raise CheckpointError(
+                "a unigram model cannot be converted here", path=files.pieces_path, found="unigram", expected="BPE"
+            )
+        _refuse_changes(files, files.pieces_path, model.changes)
+        add_space = add_space if files.json else model.add_space
+        pieces = iter(enumerate(model.tokens))
+    else:
+        pieces = _scored_by_rank(files)
+    if files.json:
+        known = ("Prepend", "Replace", "None")
+        kinds = (str(step.get("type")) for step in _flat(files.json.get("normalizer"), "normalizers"))
+        _refuse_changes(files, files.path, tuple(kind for kind in kinds if kind not in known))
     for index, token in pieces:
         _place(files, tokens, index, token)
     for index, text, special in files.added():
         old = tokens[index] if index < n_vocab else None
         if old is None or old.text != text or old.kind in (Kind.NORMAL, Kind.UNUSED):
             _place(files, tokens, index, _added(text, special))
-    values = {
+    return tokens, {
         "ggml.model": "llama",
         "ggml.pre": "default",
         "ggml.tokens": Array([token.text for token in tokens], ValueType.STR),
         "ggml.scores": Array([token.score for token in tokens], ValueType.F32),
         "ggml.token_type": Array([token.kind for token in tokens], ValueType.I32),
+        "ggml.add_space_prefix": add_space,
     }
-    return {**values, "ggml.add_space_prefix": _adds_space(files)} if files.json else values
+
+
+def _refuse_changes(files: _Files, path: Path, changes: tuple[str, ...]) -> None:
+    """llama.cpp cuts a text as it is: what changes it before would be lost without a word."""
+    if changes and files.pre is None:
+        raise CheckpointError(
+            "this tokenizer changes a text before it cuts it, and llama.cpp does not",
+            path=path,
+            found=", ".join(changes),
+            expected="nothing but ▁ for spaces; to convert it all the same, add --pre default",
+        )
 
 
 def _adds_space(files: _Files) -> bool:
@@ -331,113 +386,3 @@ def _scored_by_rank(files: _Files) -> Iterator[tuple[int, Token]]:
             yield index, Token(text, Kind.BYTE)
         else:
             yield index, Token(text, Kind.NORMAL, scores.get(text, -float(len(scores))))
-
-
-def _pieces(files: _Files) -> Iterator[tuple[int, Token]]:
-    """The vocabulary of a tokenizer.model: field 1 of the message, repeated, with text 1, score 2, kind 3."""
-    path = files.pieces_path
-    try:
-        found = [dict(_fields(piece)) for number, piece in _fields(path.read_bytes()) if number == 1]
-    except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror or error}", path=path) from None
-    except (ValueError, TypeError, struct.error) as error:
-        raise CheckpointError(f"is not a SentencePiece model: {error}", path=path) from None
-    if not found:
-        raise CheckpointError("is not a SentencePiece model: it has no pieces", path=path)
-    for index, fields in enumerate(found):
-        text, score, kind = fields.get(1, b""), fields.get(2, bytes(4)), fields.get(3, Kind.NORMAL)
-        if not isinstance(text, bytes) or not isinstance(score, bytes) or len(score) != 4 or kind not in set(Kind):
-            raise CheckpointError(f"is not a SentencePiece model: piece {index} makes no sense", path=path)
-        value = struct.unpack("<f", score)[0]
-        if not math.isfinite(value):
-            raise CheckpointError(f"the score of piece {index} is not a number", path=path, found=value)
-        yield index, Token(text.decode("utf-8", "replace"), Kind(kind), value)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Field numbers and values of a protocol buffer: numbers as int, everything else as bytes."""
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = 0
-        for shift in range(0, 70, 7):
-            if position >= len(message):
-                break
-            byte = message[position]
-            position += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise ValueError("it ends inside a number")
-
-    while position < len(message):
-        tag = varint()
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            yield number, varint()
-            continue
-        if wire not in (1, 2, 5):
-            raise ValueError(f"field {number} has wire type {wire}")
-        length = varint() if wire == 2 else {1: 8, 5: 4}[wire]
-        if length > len(message) - position:
-            raise ValueError(f"it ends inside field {number}")
-        yield number, message[position : position + length]
-        position += length
-
-
-# -- special tokens, chat templates
-
-
-def _special_tokens(files: _Files, n_vocab: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    numbers = {**files.model.get("vocab", {}), **{text: index for index, text, _ in files.added()}}
-    frame = files.template()
-    around = {"bos": frame[0], "eos": frame[-1]}
-    for name, key in _SPECIAL.items():
-        token = files.config.get(f"{name}_token")
-        index = _number(numbers, token.get("content") if isinstance(token, dict) else token)
-        for config in (files.model_config, files.generation):
-            if index is None:
-                given = config.get(f"{name}_token_id")
-                # several may end a text: llama.cpp finds the others by their names
-                index = given[0] if isinstance(given, list) and given else given
-        if index is None:
-            index = _number(numbers, around.get(name))
-        if type(index) is int and 0 <= index < n_vocab:
-            values[f"ggml.{key}"] = U32(index)
-    for name, framing in around.items():
-        stated = files.config.get(f"add_{name}_token")
-        if isinstance(stated, bool) or files.json:
-            values[f"ggml.add_{name}_token"] = stated if isinstance(stated, bool) else framing is not None
-    return values
-
-
-def _number(numbers: Mapping[str, int], text: Any) -> Any:
-    return numbers.get(text) if isinstance(text, str) else None
-
-
-def _chat_templates(files: _Files) -> dict[str, Any]:
-    template = files.config.get("chat_template")
-    jinja = files.folder / "chat_template.jinja"
-    if template is None and jinja.is_file():
-        try:
-            template = jinja.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"cannot be read: {error}", path=jinja) from None
-    if template is None:
-        template = read_json(files.folder / "chat_template.json", required=False).get("chat_template")
-    if isinstance(template, str):
-        return {"chat_template": template}
-    values: dict[str, Any] = {}
-    names = []
-    for choice in _list(template):
-        name, text = (choice.get("name"), choice.get("template")) if isinstance(choice, dict) else (None, None)
-        if not isinstance(name, str) or not isinstance(text, str) or not name:
-            raise CheckpointError("a chat template has no name or no text", path=files.folder, found=choice)
-        if name == "default":
-            values["chat_template"] = text
-            continue
-        names.append("".join(c if c in string.ascii_letters + string.digits else "_" for c in name))
-        values[f"chat_template.{names[-1]}"] = text
-    return {**values, "chat_templates": Array(names, ValueType.STR)} if names else values

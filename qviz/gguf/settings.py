@@ -187,6 +187,8 @@ class Settings:
 
         def check(value: Any) -> npt.NDArray[np.int64]:
             items = self._sequence(key, value, wanted, length)
+            if set(map(type, items)) == {int} and least <= min(items) and max(items) <= most:
+                return np.array(items, np.int64)
             return np.array([self._whole(f"{key}[{i}]", x, least, most) for i, x in enumerate(items)], np.int64)
 
         return self._take(key, default, wanted, check)
@@ -199,6 +201,8 @@ class Settings:
 
         def check(value: Any) -> npt.NDArray[np.float32]:
             items = self._sequence(key, value, wanted, length)
+            if set(map(type, items)) == {float} and (np.abs(quick := np.array(items)) <= _LARGEST_FLOAT).all():
+                return quick.astype(np.float32)
             for i, item in enumerate(items):
                 plain = _finite(item)
                 if plain is None or abs(plain) > _LARGEST_FLOAT:

@@ -490,7 +490,7 @@ def test_folders_that_are_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
         checkpoints.convert(tmp_path, tmp_path / "out.gguf")
     folders.folder(tmp_path / "model", tokenizer)
     (tmp_path / "model" / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=r"there is no tokenizer\.json"):
+    with pytest.raises(CheckpointError, match=r"there is no tokenizer: expected tokenizer\.json, "):
         checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf")
     with pytest.raises(CheckpointError, match="no such type: found 'q8'"):
         checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf", type="q8")
