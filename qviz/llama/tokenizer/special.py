@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 from qviz.gguf.vocabulary import Kind, Vocabulary
 from qviz.llama.tokenizer.strings import Strings, find, hash_text
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._numba import kernel
+from qviz._machine.kernels import kernel
 
 _PRIME = 2**31 - 1  # products of two residues fit an int64
 _BASE = 1_000_003
