@@ -1,8 +1,8 @@
 """The browser's side of the pictures, as the one module and the one style sheet that anywidget takes.
 
 `static/layer/*.js` is what painters share, `static/painters/*.js` holds one picture a file, `static/view.js` puts them
-on the page. They are ES modules that a browser, node and a linter read as they stand. Joining them drops imports and
-exports: no bundler, nothing to build and nothing to download.
+on the page. They are ES modules that a browser, node and a linter read as they stand. Joined, each is a function that
+returns what it exports, called after those that it imports: no bundler, nothing to build and nothing to download.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).resolve().parent / "static"
 
-_IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=function|const|class)", re.MULTILINE)
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "([^"]+)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 _PAINTER = re.compile(r"^export function ([A-Z]\w*)", re.MULTILINE)
 
 
@@ -42,9 +42,14 @@ def module() -> str:
     >>> "export default { render }" in module(), "import {" in module()
     (True, False)
     """
-    parts = [_inner(path) for folder in ("layer", "painters") for path in sorted((STATIC / folder).glob("*.js"))]
-    kinds = f"const KINDS = {{ {', '.join(painters())} }};\n"
-    return "\n".join([*parts, kinds, _inner(STATIC / "view.js")])
+    order: list[Path] = []
+    for path in painters().values():
+        _visit(path, order)
+    view = STATIC / "view.js"
+    _visit(view, order)
+    parts = [_wrapped(path) for path in order if path != view]
+    kinds = ", ".join(f"{name}: {_handle(path)}.{name}" for name, path in painters().items())
+    return "\n".join(["const modules = {};", *parts, f"const KINDS = {{ {kinds} }};", _body(view)])
 
 
 def styles() -> str:
@@ -53,5 +58,26 @@ def styles() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sheets)
 
 
-def _inner(path: Path) -> str:
-    return _EXPORT.sub("", _IMPORT.sub("", path.read_text(encoding="utf-8")))
+def _visit(path: Path, order: list[Path]) -> None:
+    """Put a file into the order in which files run: behind those that it imports."""
+    if path in order:
+        return
+    for _, other in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        _visit((path.parent / other).resolve(), order)
+    order.append(path)
+
+
+def _handle(path: Path) -> str:
+    return f'modules["{path.relative_to(STATIC).as_posix()}"]'
+
+
+def _body(path: Path) -> str:
+    def bound(found: re.Match[str]) -> str:
+        return f"const {found[1]} = {_handle((path.parent / found[2]).resolve())};\n"
+
+    return _EXPORT.sub("", _IMPORT.sub(bound, path.read_text(encoding="utf-8")))
+
+
+def _wrapped(path: Path) -> str:
+    exported = ", ".join(_EXPORT.findall(path.read_text(encoding="utf-8")))
+    return f"{_handle(path)} = (() => {{\n{_body(path)}return {{ {exported} }};\n}})();"

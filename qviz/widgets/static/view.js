@@ -3,7 +3,7 @@
 // them into the one module that the browser gets (see modules.py), and makes KINDS, the painters by name.
 /* global KINDS */
 
-import { isDark } from "./layer/colour.js";
+import { inksOf, isDark } from "./layer/colour.js";
 import { h, say } from "./layer/dom.js";
 import { decode } from "./layer/frame.js";
 
@@ -27,13 +27,7 @@ function render({ model, el }) {
   const view = {
     pointer: null,
     ink() {
-      if (!inks) {
-        const style = getComputedStyle(root);
-        inks = { font: `12.5px ${style.fontFamily}` };
-        for (const role of ["ink", "soft", "line", "card", "paper", "weight", "level", "level-fill"]) {
-          inks[role] = style.getPropertyValue(`--qviz-${role}`).trim();
-        }
-      }
+      inks ??= inksOf(root);
       return inks;
     },
     table(colours) {

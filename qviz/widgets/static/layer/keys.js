@@ -1,17 +1,43 @@
-// Arrow keys walk, Home and End jump; returns the place to go to, or undefined for any other key.
-export function walked(event, at, last) {
-  const step = event.shiftKey ? 10 : 1;
-  const to = { ArrowLeft: at - step, ArrowDown: at - step, ArrowRight: at + step, ArrowUp: at + step, Home: 0, End: last }[event.key];
-  return to === undefined ? undefined : Math.min(last, Math.max(0, to));
-}
+// Keyboard and pointer on a canvas: every picture answers them alike.
 
+// Reach a canvas with Tab; `answer` returns whether a key was meant for it.
 export function keyed(canvas, answer) {
   canvas.tabIndex = 0;
   canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys
-  canvas.style.cursor = "pointer";
   canvas.addEventListener("keydown", (event) => {
     if (!answer(event)) return;
     event.preventDefault();
     event.stopPropagation();
   });
+}
+
+export const within = (value, last, first = 0) => Math.min(last, Math.max(first, value));
+
+// Arrow keys walk, Home and End jump; returns the place to go to, or undefined for any other key. Shift walks `far`.
+// In a list that runs downwards, `down` is 1: the arrow down leads on.
+export function walked(event, at, last, { far = 1, down = -1 } = {}) {
+  const step = event.shiftKey ? far : 1;
+  const moves = { ArrowLeft: -step, ArrowRight: step, ArrowUp: -down * step, ArrowDown: down * step };
+  const to = { Home: 0, End: last }[event.key] ?? (event.key in moves ? at + moves[event.key] : undefined);
+  return to === undefined ? undefined : within(to, last);
+}
+
+// Choose one of a row of things: by arrow keys, or by a click. `at` gives the place now and the last one, `pick` the
+// place under a pointer ({x, y, width, height}, in CSS pixels), `choose` hears of it.
+export function chosen(canvas, { at, pick, choose, ...how }) {
+  keyed(canvas, (event) => {
+    const to = walked(event, ...at(), how);
+    if (to !== undefined) choose(to);
+    return to !== undefined;
+  });
+  canvas.addEventListener("click", (event) => {
+    const to = pick(pointed(canvas, event));
+    if (to !== undefined) choose(within(to, at()[1]));
+  });
+}
+
+// Where a pointer is on a canvas.
+export function pointed(canvas, event) {
+  const box = canvas.getBoundingClientRect();
+  return { x: event.clientX - box.left, y: event.clientY - box.top, width: box.width, height: box.height };
 }

@@ -1,26 +1,16 @@
+// The plane of every picture of size against damage: logarithmic axes, and what lies beyond the budget in the shade.
+import { rules } from "./axes.js";
+import { dot, line, polyline, ring } from "./canvas.js";
 import { number } from "./text.js";
 
-// The plane of every picture of size against damage: logarithmic axes, and what lies beyond the budget in the shade.
 export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, left, right, top, base, width, foot }) {
   const wall = x(plane.budget);
-  c.font = ink.font;
-  c.lineWidth = 1;
-  c.textBaseline = "middle";
   c.fillStyle = ink.line;
   c.globalAlpha = 0.45;
   c.fillRect(wall, top, Math.max(0, width - right - wall), base - top);
   c.globalAlpha = 1;
-  c.strokeStyle = ink.line;
-  c.fillStyle = ink.soft;
-  c.textAlign = "right";
-  for (let power = Math.ceil(low); power <= high; power++) {
-    const at = Math.round(y(10 ** power)) + 0.5;
-    c.beginPath();
-    c.moveTo(left, at);
-    c.lineTo(width - right, at);
-    c.stroke();
-    c.fillText(number(10 ** power, 3, 1e-6), left - 8, at);
-  }
+  const powers = Array.from({ length: Math.max(0, Math.floor(high) - Math.ceil(low) + 1) }, (_, i) => 10 ** (Math.ceil(low) + i));
+  rules(c, ink, powers, y, [left, width - right], (v) => number(v, 3, 1e-6));
   c.textAlign = "center";
   c.textBaseline = "top";
   let free = -Infinity;
@@ -38,8 +28,27 @@ export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, lef
   c.fillText(`↑ ${plane.upwards}, logarithmic`, left, base + foot + 20);
   c.strokeStyle = ink.soft;
   c.lineWidth = 2;
-  c.beginPath();
-  c.moveTo(wall, top);
-  c.lineTo(wall, base);
-  c.stroke();
+  line(c, wall, top, wall, base);
+}
+
+// The line along the formats that nothing beats at their size.
+export function frontier(c, ink, points) {
+  c.strokeStyle = ink.ok;
+  c.lineWidth = 2;
+  polyline(c, points);
+}
+
+// A format as a point; the best one within the budget has a ring.
+export function format(c, ink, [x, y], colour, radius, best) {
+  c.fillStyle = colour;
+  c.strokeStyle = ink.card;
+  dot(c, x, y, radius);
+  if (best) marked(c, ink, x, y);
+}
+
+// The ring around the best of many.
+export function marked(c, ink, x, y, radius = 10) {
+  c.strokeStyle = ink.ok;
+  c.lineWidth = 2.5;
+  ring(c, x, y, radius);
 }

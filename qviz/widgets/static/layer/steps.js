@@ -1,47 +1,51 @@
-// Arrow keys walk over columns (and rows, where there are some); all pictures of the debugger answer them alike.
-export function gptqSteers(canvas, view, at) {
-  canvas.tabIndex = 0;
-  canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys
+// What the pictures of the GPTQ debugger share: they stand at one column, and all answer the arrow keys alike.
+import { clipped } from "./canvas.js";
+import { keyed, pointed, within } from "./keys.js";
+
+// Arrow keys walk over columns (and rows, where there are some: `row` is −1 where not).
+export function stepped(canvas, view, at) {
   canvas.style.cursor = "pointer";
-  canvas.addEventListener("keydown", (event) => {
+  keyed(canvas, (event) => {
     const { column, row, n } = at();
     const far = event.shiftKey ? 8 : 1;
     const to = { ArrowLeft: column - far, ArrowRight: column + far, Home: 0, End: n - 1 }[event.key];
     const down = { ArrowUp: -far, ArrowDown: far }[event.key];
-    if (to !== undefined) view.send({ event: "step", column: Math.min(n - 1, Math.max(0, to)) });
+    if (to !== undefined) view.send({ event: "step", column: within(to, n - 1) });
     else if (down !== undefined && row >= 0) view.send({ event: "step", row: row + down });
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
+    else return false;
+    return true;
+  });
+}
+
+// A click chooses a column; `column` turns the pointer's place into one, or undefined.
+export function clicked(canvas, view, column) {
+  canvas.addEventListener("click", (event) => {
+    const to = column(pointed(canvas, event));
+    if (to !== undefined) view.send({ event: "step", column: to });
   });
 }
 
 // What lies behind the current batch hears of its errors only when it ends.
-export function gptqWaiting(c, from, to, top, height, ink, text) {
+export function waiting(c, from, to, top, height, ink, text) {
   if (to - from < 1) return;
-  c.save();
-  c.beginPath();
-  c.rect(from, top, to - from, height);
-  c.clip();
-  c.fillStyle = ink.line;
-  c.globalAlpha = 0.35;
-  c.fillRect(from, top, to - from, height);
-  c.globalAlpha = 0.6;
-  c.strokeStyle = ink.soft;
-  c.lineWidth = 1;
-  c.beginPath();
-  for (let x = from - height; x < to; x += 9) {
-    c.moveTo(x, top + height);
-    c.lineTo(x + height, top);
-  }
-  c.globalAlpha = 0.18;
-  c.stroke();
-  c.globalAlpha = 1;
-  if (text && to - from > c.measureText(text).width + 12) {
+  clipped(c, from, top, to - from, height, () => {
+    c.fillStyle = ink.line;
+    c.globalAlpha = 0.35;
+    c.fillRect(from, top, to - from, height);
+    c.strokeStyle = ink.soft;
+    c.lineWidth = 1;
+    c.beginPath();
+    for (let x = from - height; x < to; x += 9) {
+      c.moveTo(x, top + height);
+      c.lineTo(x + height, top);
+    }
+    c.globalAlpha = 0.18;
+    c.stroke();
+    c.globalAlpha = 1;
+    if (!text || to - from <= c.measureText(text).width + 12) return;
     c.fillStyle = ink.soft;
     c.textAlign = "left";
     c.textBaseline = "top";
     c.fillText(text, from + 6, top + 4);
-  }
-  c.restore();
+  });
 }

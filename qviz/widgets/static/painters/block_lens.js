@@ -1,4 +1,4 @@
-import { isLight, role } from "../layer/colour.js";
+import { isLight } from "../layer/colour.js";
 import { h, say } from "../layer/dom.js";
 import { hex, minus, number } from "../layer/text.js";
 

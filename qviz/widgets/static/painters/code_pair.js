@@ -1,4 +1,3 @@
-import { role } from "../layer/colour.js";
 import { h } from "../layer/dom.js";
 
 // Two versions of a function, equal lines beside one another.

@@ -1,44 +1,31 @@
+// Errors as a hill, before the hill of the weights; their root mean square as two dashed lines.
 import { area, axis } from "../layer/axes.js";
-import { surface } from "../layer/surface.js";
+import { dashed, line, sharp } from "../layer/canvas.js";
+import { picture } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 
+const base = 146;
+
 export function ErrorHistogram(host, view) {
-  let figure;
-  const { canvas, redraw } = surface(178, (c, width) => {
-    if (!figure) return;
-    const ink = view.ink();
-    const { low, high } = figure.errors;
-    const x = (value) => ((value - low) / (high - low)) * width;
-    const base = 146;
-    area(c, x, figure.weights, base, base - 24, { colour: ink.soft, alpha: 0.22 }, ink.soft);
-    area(c, x, figure.errors, base, base - 24, { colour: ink["level-fill"], alpha: 0.75 }, ink.level);
-    if (figure.rmse !== null && figure.rmse < high) {
-      c.strokeStyle = ink.ink;
-      c.lineWidth = 1.25;
-      c.setLineDash([4, 3]);
-      c.beginPath();
-      for (const sign of [-1, 1]) {
-        const at = Math.round(x(sign * figure.rmse)) + 0.5;
-        c.moveTo(at, 18);
-        c.lineTo(at, base);
+  return picture(host, view, {
+    height: 178,
+    draw(c, figure, { width, ink }) {
+      const { low, high } = figure.errors;
+      const x = (value) => ((value - low) / (high - low)) * width;
+      area(c, x, figure.weights, base, base - 24, { colour: ink.soft, alpha: 0.22 }, ink.soft);
+      area(c, x, figure.errors, base, base - 24, { colour: ink["level-fill"], alpha: 0.75 }, ink.level);
+      if (figure.rmse !== null && figure.rmse < high) {
+        c.strokeStyle = ink.ink;
+        c.lineWidth = 1.25;
+        dashed(c, [4, 3], () => {
+          for (const sign of [-1, 1]) line(c, sharp(x(sign * figure.rmse)), 18, sharp(x(sign * figure.rmse)), base);
+        });
+        c.fillStyle = ink.ink;
+        c.textBaseline = "top";
+        c.textAlign = "left";
+        c.fillText(`RMSE ${number(figure.rmse)}`, x(figure.rmse) + 6, 16);
       }
-      c.stroke();
-      c.setLineDash([]);
-      c.fillStyle = ink.ink;
-      c.font = ink.font;
-      c.textBaseline = "top";
-      c.textAlign = "left";
-      c.fillText(`RMSE ${number(figure.rmse)}`, x(figure.rmse) + 6, 16);
-    }
-    axis(c, x, low, high, base, width, ink);
-  });
-  host.append(canvas);
-  return {
-    show(panel) {
-      figure = panel.figure;
-      canvas.setAttribute("aria-label", `${panel.title}. ${panel.label}`);
-      redraw();
+      axis(c, x, low, high, base, width, ink);
     },
-    redraw,
-  };
+  });
 }

@@ -1,120 +1,84 @@
-import { axis, dot } from "../layer/axes.js";
-import { surface } from "../layer/surface.js";
-
 // Values as a hill; the levels of a codebook run down from where they began; below, the levels of others.
-export function LloydPicture(host, view) {
-  let figure;
-  const [top, base, start, end, bars, row] = [12, 136, 146, 226, 262, 35];
-  const { canvas, redraw } = surface(300, (c, width) => {
-    if (!figure) return;
-    const ink = view.ink();
-    const { low, high, counts } = figure.values;
-    const x = (value) => ((value - low) / (high - low)) * width;
-    const [steps, n] = figure.paths.shape;
-    const level = (step, i) => figure.paths[step * n + i];
+import { axis, hill } from "../layer/axes.js";
+import { dot, faint, lines, polyline, sharp } from "../layer/canvas.js";
+import { picture } from "../layer/picture.js";
 
-    // where the nearest level changes
-    c.strokeStyle = ink.line;
-    c.lineWidth = 1;
-    c.beginPath();
-    for (const edge of figure.edges) {
-      const at = Math.round(x(edge)) + 0.5;
-      c.moveTo(at, top);
-      c.lineTo(at, base);
-    }
-    c.stroke();
+const [top, base, start, end, bars, row] = [12, 136, 146, 226, 262, 35];
 
-    let peak = 2;
-    for (const count of counts) peak = Math.max(peak, count);
-    const y = (count) => (count ? base - (base - top) * (0.06 + (0.94 * Math.log(count)) / Math.log(peak)) : base);
-    const step = (high - low) / counts.length;
-    c.beginPath();
-    c.moveTo(0, base);
-    counts.forEach((count, i) => {
-      c.lineTo(x(low + i * step), y(count));
-      c.lineTo(x(low + (i + 1) * step), y(count));
-    });
-    c.lineTo(width, base);
-    c.globalAlpha = 0.3;
-    c.fillStyle = ink.soft;
-    c.fill();
-    c.globalAlpha = 1;
-    c.strokeStyle = ink.soft;
-    c.stroke();
+const range = (n) => Array.from({ length: n }, (_, i) => i);
 
-    // the way of each level: time runs downwards
-    const down = (k) => start + ((end - start) * k) / Math.max(1, steps - 1);
-    c.strokeStyle = ink.level;
-    c.lineWidth = n > 20 ? 1 : 1.5;
-    c.globalAlpha = 0.6;
-    for (let i = 0; i < n; i++) {
-      c.beginPath();
-      for (let k = 0; k <= figure.current; k++) {
-        if (k) c.lineTo(x(level(k, i)), down(k));
-        else c.moveTo(x(level(k, i)), down(k));
-      }
-      c.stroke();
-    }
-    c.globalAlpha = 0.35;
-    c.lineWidth = 1;
-    c.beginPath();
-    for (let i = 0; i < n; i++) {
-      const at = x(level(figure.current, i));
-      c.moveTo(at, base);
-      c.lineTo(at, start); // from the hill into the picture of time
-      c.moveTo(at, down(figure.current));
-      c.lineTo(at, bars);
-    }
-    c.stroke();
-    c.globalAlpha = 1;
-    let most = 1;
-    for (const used of figure.used) most = Math.max(most, used);
-    let gap = width;
-    for (let i = 1; i < n; i++) gap = Math.min(gap, x(level(figure.current, i)) - x(level(figure.current, i - 1)));
-    const wide = Math.min(14, Math.max(2, gap - 2));
-    for (let i = 0; i < n; i++) {
-      const at = x(level(figure.current, i));
-      const height = figure.used[i] ? Math.max(1.5, (bars - end - 8) * (figure.used[i] / most)) : 0;
-      c.fillStyle = ink["level-fill"];
-      c.fillRect(at - wide / 2, bars - height, wide, height);
-      c.fillStyle = ink.level;
-      c.strokeStyle = ink.card;
-      dot(c, at, down(figure.current), gap < 7 ? 2.5 : 4);
-    }
-    c.fillStyle = ink.soft;
-    c.font = ink.font;
-    c.textBaseline = "top";
-    c.textAlign = "left";
-    c.fillText("start", 2, start);
-
-    // others: combs, each under its name
-    figure.names.forEach((name, i) => {
-      const head = bars + 12 + i * row;
-      c.strokeStyle = ink.ink;
-      c.lineWidth = 1.5;
-      c.globalAlpha = 0.85;
-      c.beginPath();
-      for (const value of figure.others[i]) {
-        const at = Math.round(x(value)) + 0.5;
-        c.moveTo(at, head + 14);
-        c.lineTo(at, head + 29);
-      }
-      c.stroke();
-      c.globalAlpha = 1;
-      c.fillStyle = ink.ink;
-      c.textBaseline = "middle";
-      c.fillText(name, 2, head + 5);
-    });
-    axis(c, x, low, high, bars + 16 + figure.names.length * row, width, ink);
+// The way of each level: time runs downwards.
+function ways(c, figure, x, level, down, ink) {
+  const [, n] = figure.paths.shape;
+  c.strokeStyle = ink.level;
+  c.lineWidth = n > 20 ? 1 : 1.5;
+  faint(c, 0.6, () => {
+    for (let i = 0; i < n; i++) polyline(c, range(figure.current + 1).map((k) => [x(level(k, i)), down(k)]));
   });
-  host.append(canvas);
-  return {
-    show(panel) {
-      figure = panel.figure;
-      canvas.style.height = `${bars + 46 + figure.names.length * row}px`;
-      canvas.setAttribute("aria-label", `${panel.title}. ${panel.label}`);
-      redraw();
+  c.lineWidth = 1;
+  const now = range(n).map((i) => x(level(figure.current, i)));
+  const between = now.flatMap((at) => [
+    [at, base, at, start], // from the hill into the picture of time
+    [at, down(figure.current), at, bars],
+  ]);
+  faint(c, 0.35, () => lines(c, between));
+}
+
+// How many values each level has now.
+function uses(c, figure, x, level, down, width, ink) {
+  const [, n] = figure.paths.shape;
+  const at = range(n).map((i) => x(level(figure.current, i)));
+  const gap = at.reduce((least, here, i) => (i ? Math.min(least, here - at[i - 1]) : least), width);
+  const most = figure.used.reduce((a, b) => Math.max(a, b), 1);
+  const wide = Math.min(14, Math.max(2, gap - 2));
+  for (let i = 0; i < n; i++) {
+    const height = figure.used[i] ? Math.max(1.5, (bars - end - 8) * (figure.used[i] / most)) : 0;
+    c.fillStyle = ink["level-fill"];
+    c.fillRect(at[i] - wide / 2, bars - height, wide, height);
+    c.fillStyle = ink.level;
+    c.strokeStyle = ink.card;
+    dot(c, at[i], down(figure.current), gap < 7 ? 2.5 : 4);
+  }
+}
+
+// The levels of others: combs, each under its name.
+function combs(c, figure, x, ink) {
+  c.textAlign = "left";
+  c.textBaseline = "middle";
+  figure.names.forEach((name, i) => {
+    const head = bars + 12 + i * row;
+    c.strokeStyle = ink.ink;
+    c.lineWidth = 1.5;
+    const tooth = (value) => [sharp(x(value)), head + 14, sharp(x(value)), head + 29];
+    faint(c, 0.85, () => lines(c, Array.from(figure.others[i], tooth)));
+    c.fillStyle = ink.ink;
+    c.fillText(name, 2, head + 5);
+  });
+}
+
+export function LloydPicture(host, view) {
+  return picture(host, view, {
+    height: 300,
+    tall: (figure) => bars + 46 + figure.names.length * row,
+    draw(c, figure, { width, ink }) {
+      const { low, high } = figure.values;
+      const x = (value) => ((value - low) / (high - low)) * width;
+      const [steps, n] = figure.paths.shape;
+      const level = (step, i) => figure.paths[step * n + i];
+      const down = (k) => start + ((end - start) * k) / Math.max(1, steps - 1);
+      // where the nearest level changes
+      c.strokeStyle = ink.line;
+      c.lineWidth = 1;
+      lines(c, Array.from(figure.edges, (edge) => [sharp(x(edge)), top, sharp(x(edge)), base]));
+      hill(c, x, figure.values, [top, base], ink.soft, 0.3, ink.soft);
+      ways(c, figure, x, level, down, ink);
+      uses(c, figure, x, level, down, width, ink);
+      c.fillStyle = ink.soft;
+      c.textBaseline = "top";
+      c.textAlign = "left";
+      c.fillText("start", 2, start);
+      combs(c, figure, x, ink);
+      axis(c, x, low, high, bars + 16 + figure.names.length * row, width, ink);
     },
-    redraw,
-  };
+  });
 }

@@ -1,82 +1,49 @@
-import { dot } from "../layer/axes.js";
-import { gptqSteers } from "../layer/steps.js";
-import { surface } from "../layer/surface.js";
+// Two running losses; what is past in full strength, what is to come faint.
+import { ends, percent, rules, wholes } from "../layer/axes.js";
+import { clipped, dot, faint, line, polyline } from "../layer/canvas.js";
+import { within } from "../layer/keys.js";
+import { picture } from "../layer/picture.js";
+import { clicked, stepped } from "../layer/steps.js";
 import { ticks } from "../layer/text.js";
 
-// Two running losses; what is past in full strength, what is to come faint.
+const [left, right, top, base] = [56, 10, 14, 190];
+
 export function LossRace(host, view) {
-  let race;
-  let panel;
-  const [left, right, top, base] = [56, 10, 14, 190];
-  const { canvas, redraw } = surface(236, (c, width) => {
-    if (!race) return;
-    const ink = view.ink();
-    const n = race.ours.length;
-    let most = 1;
-    for (const line of [race.ours, race.nearest]) for (const v of line) if (Number.isFinite(v)) most = Math.max(most, v);
-    most = Math.min(most, 4) * 1.06; // a loss that explodes leaves the picture, and the readout says how far
-    const x = (j) => left + ((width - left - right) * j) / Math.max(1, n - 1);
-    const y = (v) => base - ((base - top) * v) / most;
-    c.font = ink.font;
-    c.lineWidth = 1;
-    c.strokeStyle = ink.line;
-    c.fillStyle = ink.soft;
-    c.textAlign = "right";
-    c.textBaseline = "middle";
-    for (const value of ticks(0, most, 5)) {
-      const at = Math.round(y(value)) + 0.5;
-      c.beginPath();
-      c.moveTo(left, at);
-      c.lineTo(width - right, at);
-      c.stroke();
-      c.fillText(`${Math.round(100 * value)} %`, left - 6, at);
-    }
-    c.save();
-    c.beginPath();
-    c.rect(left - 2, top - 6, width - left - right + 4, base - top + 8);
-    c.clip();
-    for (const [line, colour] of [[race.nearest, ink.level], [race.ours, ink.weight]]) {
-      c.strokeStyle = colour;
-      for (const [first, last, alpha, wide] of [[race.column, n - 1, 0.35, 1.5], [0, race.column, 1, 2.5]]) {
-        c.globalAlpha = alpha;
-        c.lineWidth = wide;
-        c.beginPath();
-        for (let j = first; j <= last; j++) j === first ? c.moveTo(x(j), y(line[j])) : c.lineTo(x(j), y(line[j]));
-        c.stroke();
-      }
-      c.globalAlpha = 1;
-      c.fillStyle = colour;
-      c.strokeStyle = ink.card;
-      dot(c, x(race.column), y(line[race.column]), 5);
-    }
-    c.restore();
-    c.strokeStyle = ink.soft;
-    c.lineWidth = 1;
-    c.beginPath();
-    c.moveTo(x(race.column), top);
-    c.lineTo(x(race.column), base);
-    c.stroke();
-    c.fillStyle = ink.soft;
-    c.textAlign = "center";
-    c.textBaseline = "top";
-    for (const j of ticks(0, n - 1, Math.max(3, width / 90))) if (Number.isInteger(j)) c.fillText(String(j), x(j), base + 6);
-    c.textAlign = "left";
-    c.fillText("columns rounded so far →", left, base + 26);
-  });
-  host.append(canvas);
-  gptqSteers(canvas, view, () => ({ column: race.column, row: -1, n: race.ours.length }));
-  canvas.addEventListener("click", (event) => {
-    const box = canvas.getBoundingClientRect();
-    const j = Math.round(((event.clientX - box.left - left) / (box.width - left - right)) * (race.ours.length - 1));
-    view.send({ event: "step", column: Math.min(race.ours.length - 1, Math.max(0, j)) });
-  });
-  return {
-    show(next) {
-      panel = next;
-      race = panel.figure;
-      canvas.setAttribute("aria-label", `${panel.title}. ${panel.label} Arrow keys choose a column.`);
-      redraw();
+  const it = picture(host, view, {
+    height: 236,
+    hint: "Arrow keys choose a column",
+    draw(c, race, { width, ink }) {
+      const n = race.ours.length;
+      const known = [...race.ours, ...race.nearest].filter(Number.isFinite);
+      const most = Math.min(Math.max(1, ...known), 4) * 1.06; // a loss that explodes leaves the picture; a readout says how far
+      const x = (j) => left + ((width - left - right) * j) / Math.max(1, n - 1);
+      const y = (v) => base - ((base - top) * v) / most;
+      rules(c, ink, ticks(0, most, 5), y, [left, width - right], percent, 6);
+      clipped(c, left - 2, top - 6, width - left - right + 4, base - top + 8, () => {
+        for (const [values, colour] of [
+          [race.nearest, ink.level],
+          [race.ours, ink.weight],
+        ]) {
+          const points = Array.from(values, (v, j) => [x(j), y(v)]);
+          c.strokeStyle = colour;
+          c.lineWidth = 1.5;
+          faint(c, 0.35, () => polyline(c, points.slice(race.column)));
+          c.lineWidth = 2.5;
+          polyline(c, points.slice(0, race.column + 1));
+          c.fillStyle = colour;
+          c.strokeStyle = ink.card;
+          dot(c, ...points[race.column], 5);
+        }
+      });
+      c.strokeStyle = ink.soft;
+      c.lineWidth = 1;
+      line(c, x(race.column), top, x(race.column), base);
+      wholes(c, ink, n - 1, x, base + 6, width);
+      ends(c, ink, base + 26, [left, "columns rounded so far →"]);
     },
-    redraw,
-  };
+  });
+  const last = () => it.figure.ours.length - 1;
+  stepped(it.canvas, view, () => ({ column: it.figure.column, row: -1, n: last() + 1 }));
+  clicked(it.canvas, view, ({ x, width }) => within(Math.round(((x - left) / (width - left - right)) * last()), last()));
+  return it;
 }

@@ -1,143 +1,109 @@
-import { dot } from "../layer/axes.js";
-import { role } from "../layer/colour.js";
-import { gptqSteers, gptqWaiting } from "../layer/steps.js";
-import { surface } from "../layer/surface.js";
-import { number, ticks } from "../layer/text.js";
-
 // One row of weights around the cursor: where each began, where it is now, and the levels that it may take.
-export function StepRow(host, view) {
-  let row;
-  let panel;
-  const [left, right, top, base] = [56, 10, 12, 320];
-  const across = (width) => {
-    const cell = (width - left - right) / row.original.length;
-    return { cell, x: (j) => left + (j + 0.5) * cell };
-  };
-  const { canvas, redraw } = surface(366, (c, width) => {
-    if (!row) return;
-    const ink = view.ink();
-    const changed = role(host, "changed");
-    const { cell, x } = across(width);
-    const y = (v) => base - ((base - top) * (v - row.low)) / (row.high - row.low);
-    const inside = (v) => v >= row.low && v <= row.high;
-    const current = row.column - row.first;
-    const last = row.original.length;
-    c.font = ink.font;
+import { ends, rules } from "../layer/axes.js";
+import { dashed, dot, faint, line, ring, sharp } from "../layer/canvas.js";
+import { picture } from "../layer/picture.js";
+import { clicked, stepped, waiting } from "../layer/steps.js";
+import { ticks } from "../layer/text.js";
 
-    c.fillStyle = ink.line;
-    c.globalAlpha = 0.6;
-    c.fillRect(left + current * cell, top, cell, base - top);
-    c.globalAlpha = 1;
-    const end = Math.min(last, row.waits - row.first);
-    gptqWaiting(c, left + end * cell, width - right, top, base - top, ink, "waits until the batch ends");
+const [left, right, top, base] = [56, 10, 12, 320];
 
-    c.strokeStyle = ink.line;
-    c.fillStyle = ink.soft;
-    c.lineWidth = 1;
-    c.textAlign = "right";
-    c.textBaseline = "middle";
-    for (const value of ticks(row.low, row.high, 6)) {
-      const at = Math.round(y(value)) + 0.5;
-      c.beginPath();
-      c.moveTo(left, at);
-      c.lineTo(width - right, at);
-      c.stroke();
-      c.fillText(number(value), left - 8, at);
+function across(row, width) {
+  const cell = (width - left - right) / row.original.length;
+  return { cell, x: (j) => left + (j + 0.5) * cell };
+}
+
+// The levels of each column's group: lines, or a band where they stand too close.
+function levels(c, row, { cell, x }, y, current, ink) {
+  c.fillStyle = ink["level-fill"];
+  const half = cell * 0.36;
+  row.original.forEach((_, j) => {
+    if (!Number.isFinite(row.steps[j])) return;
+    const bottom = row.bottoms[j];
+    if (Math.abs(y(0) - y(row.steps[j])) < 3) {
+      const high = y(Math.min(row.high, bottom + row.steps[j] * (row.levels - 1)));
+      const low = y(Math.max(row.low, bottom));
+      faint(c, 0.14, () => c.fillRect(x(j) - half, high, 2 * half, low - high));
+      return;
     }
-
-    // levels of each column's group
-    c.fillStyle = ink["level-fill"];
-    for (let j = 0; j < last; j++) {
-      if (!Number.isFinite(row.steps[j])) continue;
-      const gap = Math.abs(y(0) - y(row.steps[j]));
-      const half = cell * 0.36;
-      if (gap < 3) {
-        c.globalAlpha = 0.14;
-        const [high, low] = [row.bottoms[j] + row.steps[j] * (row.levels - 1), row.bottoms[j]];
-        const [a, b] = [y(Math.min(row.high, high)), y(Math.max(row.low, low))];
-        c.fillRect(x(j) - half, a, 2 * half, b - a);
-        continue;
-      }
-      c.globalAlpha = j === current ? 0.95 : 0.42;
-      for (let k = 0; k < row.levels; k++) {
-        const level = row.bottoms[j] + row.steps[j] * k;
-        if (inside(level)) c.fillRect(x(j) - half, y(level) - 0.75, 2 * half, 1.5);
-      }
+    c.globalAlpha = j === current ? 0.95 : 0.42;
+    for (let k = 0; k < row.levels; k++) {
+      const level = bottom + row.steps[j] * k;
+      if (level >= row.low && level <= row.high) c.fillRect(x(j) - half, y(level) - 0.75, 2 * half, 1.5);
     }
-    c.globalAlpha = 1;
-    c.strokeStyle = ink.soft;
-    c.setLineDash([3, 3]);
+  });
+  c.globalAlpha = 1;
+  c.strokeStyle = ink.soft;
+  dashed(c, [3, 3], () => {
     for (const start of row.groups) {
-      const at = Math.round(left + (start - row.first) * cell) + 0.5;
-      c.beginPath();
-      c.moveTo(at, top);
-      c.lineTo(at, base);
-      c.stroke();
+      const at = sharp(left + (start - row.first) * cell);
+      line(c, at, top, at, base);
     }
-    c.setLineDash([]);
+  });
+}
 
-    // from where a weight began to where it is
-    for (let j = 0; j < last; j++) {
-      const [from, to] = [y(row.original[j]), y(row.now[j])];
-      c.strokeStyle = j <= current ? ink.level : ink.weight;
-      c.lineWidth = j === current ? 1 : 1.5;
-      c.globalAlpha = 0.6;
-      c.beginPath();
-      c.moveTo(x(j), from);
-      c.lineTo(x(j), j === current ? y(row.before[j]) : to);
-      c.stroke();
-      c.globalAlpha = 1;
-      c.strokeStyle = ink.soft;
-      c.lineWidth = 1.25;
-      c.beginPath();
-      c.arc(x(j), from, Math.min(4, cell * 0.3), 0, 2 * Math.PI);
-      c.stroke();
-      if (j === current) continue;
-      c.fillStyle = j < current ? ink.level : ink.weight;
-      c.strokeStyle = ink.card;
-      dot(c, x(j), to, Math.min(4, cell * 0.3));
-    }
-    // the weight whose turn it is, and its fall
-    const [from, to] = [y(row.before[current]), y(row.now[current])];
-    c.strokeStyle = changed;
-    c.lineWidth = 3;
-    c.beginPath();
-    c.moveTo(x(current), from);
-    c.lineTo(x(current), to);
-    c.stroke();
+// From where a weight began to where it is; then the weight whose turn it is, and its fall.
+function weights(c, row, { cell, x }, y, current, ink) {
+  const size = Math.min(4, cell * 0.3);
+  row.original.forEach((began, j) => {
+    const [from, to] = [y(began), y(row.now[j])];
+    c.strokeStyle = j <= current ? ink.level : ink.weight;
+    c.lineWidth = j === current ? 1 : 1.5;
+    faint(c, 0.6, () => line(c, x(j), from, x(j), j === current ? y(row.before[j]) : to));
+    c.strokeStyle = ink.soft;
+    c.lineWidth = 1.25;
+    ring(c, x(j), from, size);
+    if (j === current) return;
+    c.fillStyle = j < current ? ink.level : ink.weight;
     c.strokeStyle = ink.card;
-    c.fillStyle = ink.weight;
-    dot(c, x(current), from, Math.min(5.5, cell * 0.36));
-    c.fillStyle = ink.level;
-    dot(c, x(current), to, Math.min(5.5, cell * 0.36));
+    dot(c, x(j), to, size);
+  });
+  const [from, to] = [y(row.before[current]), y(row.now[current])];
+  const large = Math.min(5.5, cell * 0.36);
+  c.strokeStyle = ink.changed;
+  c.lineWidth = 3;
+  line(c, x(current), from, x(current), to);
+  c.strokeStyle = ink.card;
+  c.fillStyle = ink.weight;
+  dot(c, x(current), from, large);
+  c.fillStyle = ink.level;
+  dot(c, x(current), to, large);
+}
 
-    c.textAlign = "center";
-    c.textBaseline = "top";
-    const every = [1, 2, 4, 5, 8, 10].find((n) => n * cell >= 34) ?? 20;
-    for (let j = 0; j < last; j++) {
-      const shown = row.first + j;
-      if (j !== current && (shown % every || Math.abs(j - current) * cell < 34)) continue;
-      c.fillStyle = j === current ? ink.ink : ink.soft;
-      c.fillText(String(shown), x(j), base + 6);
-    }
-    c.fillStyle = ink.soft;
-    c.textAlign = "left";
-    c.fillText("column, in processing order →", left, base + 26);
+function columns(c, row, { cell, x }, current, ink) {
+  c.textAlign = "center";
+  c.textBaseline = "top";
+  const every = [1, 2, 4, 5, 8, 10].find((n) => n * cell >= 34) ?? 20;
+  row.original.forEach((_, j) => {
+    const shown = row.first + j;
+    if (j !== current && (shown % every || Math.abs(j - current) * cell < 34)) return;
+    c.fillStyle = j === current ? ink.ink : ink.soft;
+    c.fillText(String(shown), x(j), base + 6);
   });
-  host.append(canvas);
-  gptqSteers(canvas, view, () => ({ column: row.column, row: row.row, n: panel.options.n }));
-  canvas.addEventListener("click", (event) => {
-    const box = canvas.getBoundingClientRect();
-    const j = Math.floor((event.clientX - box.left - left) / across(box.width).cell);
-    if (j >= 0 && j < row.original.length) view.send({ event: "step", column: row.first + j });
-  });
-  return {
-    show(next) {
-      panel = next;
-      row = panel.figure;
-      canvas.setAttribute("aria-label", `${panel.title}. ${panel.label} Arrow keys choose column and row.`);
-      redraw();
+}
+
+export function StepRow(host, view) {
+  const it = picture(host, view, {
+    height: 366,
+    hint: "Arrow keys choose column and row",
+    draw(c, row, { width, ink }) {
+      const place = across(row, width);
+      const y = (v) => base - ((base - top) * (v - row.low)) / (row.high - row.low);
+      const current = row.column - row.first;
+      c.fillStyle = ink.line;
+      faint(c, 0.6, () => c.fillRect(left + current * place.cell, top, place.cell, base - top));
+      const end = left + Math.min(row.original.length, row.waits - row.first) * place.cell;
+      waiting(c, end, width - right, top, base - top, ink, "waits until the batch ends");
+      rules(c, ink, ticks(row.low, row.high, 6), y, [left, width - right]);
+      levels(c, row, place, y, current, ink);
+      weights(c, row, place, y, current, ink);
+      columns(c, row, place, current, ink);
+      ends(c, ink, base + 26, [left, "column, in processing order →"]);
     },
-    redraw,
-  };
+  });
+  stepped(it.canvas, view, () => ({ column: it.figure.column, row: it.figure.row, n: it.panel.options.n }));
+  clicked(it.canvas, view, ({ x, width }) => {
+    const j = Math.floor((x - left) / across(it.figure, width).cell);
+    return j >= 0 && j < it.figure.original.length ? it.figure.first + j : undefined;
+  });
+  return it;
 }
