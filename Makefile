@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab show exercises test check lint notebooks bench clean
+.PHONY: help lab show exercises test check lint lint-js notebooks bench clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
@@ -20,7 +20,7 @@ help:
 	@echo "make test       run every test, the lessons included"
 	@echo "make check      lint, and the tests that are quick"
 	@echo "make  what compares floats, as other processors compute it"
-	@echo "make lint       check style and types"
+	@echo "make lint       check style and types, of Python and JavaScript"
 	@echo "make notebooks  run the lessons and store their outputs"
 	@echo "make bench      time qviz beside its peers"
 	@echo "make clean      delete caches and build outputs (to start over, delete $(VENV) too)"
@@ -48,6 +48,20 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@$(if $(NPM),$(MAKE) --no-print-directory lint-js,echo "JavaScript was not checked: npm is not installed")
+
+# the painters of the pictures; ESLint and Prettier come from npm, once
+NPM ?= $(shell command -v npm)
+JS_TOOLS := tests/javascript/node_modules
+JS_FILES := qviz/widgets/static qviz/lesson/static tests/javascript
+lint-js: $(JS_TOOLS)/.installed
+	$(JS_TOOLS)/.bin/eslint --config tests/javascript/eslint.config.js $(JS_FILES)
+	$(JS_TOOLS)/.bin/prettier --check --log-level warn --config tests/javascript/package.json \
+		$(foreach folder,$(JS_FILES),'$(folder)/**/*.js')
+
+$(JS_TOOLS)/.installed: tests/javascript/package.json
+	@cd tests/javascript && $(NPM) install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python notebooks/build.py

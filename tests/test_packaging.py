@@ -71,7 +71,7 @@ def elsewhere(tmp_path):
     fake.chmod(0o755)
 
     def make(*arguments, python=fake):
-        environment = {**os.environ, "PYTHON": str(python), "MAKEFLAGS": ""}
+        environment = {**os.environ, "PYTHON": str(python), "MAKEFLAGS": "", "NPM": ""}
         return subprocess.run(
             ["make", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
         )

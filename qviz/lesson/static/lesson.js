@@ -13,9 +13,15 @@ function h(tag, attributes = {}, ...children) {
 
 // `code` and *emphasis*, and nothing else.
 function words(text) {
-  return text.split(/(`[^`]+`|\*[^*]+\*)/).map((part) =>
-    /^`.+`$/.test(part) ? h("code", {}, part.slice(1, -1)) : /^\*.+\*$/.test(part) ? h("em", {}, part.slice(1, -1)) : part,
-  );
+  return text
+    .split(/(`[^`]+`|\*[^*]+\*)/)
+    .map((part) =>
+      /^`.+`$/.test(part)
+        ? h("code", {}, part.slice(1, -1))
+        : /^\*.+\*$/.test(part)
+          ? h("em", {}, part.slice(1, -1))
+          : part,
+    );
 }
 
 function isDark(node) {
@@ -42,9 +48,110 @@ function sureText(level) {
   return level === 100 ? "100 % · certain" : `${level} %`;
 }
 
+const head = (data) => h("p.kicker", {}, `Prediction ${data.id.split(".")[1]}`);
+const opens = (data) => (data.opens ? [h(`p.opens.${data.state === "open" ? "shut" : "free"}`, {}, data.opens)] : []);
+
+// The question: options, how sure, two buttons.
+function ask(root, model, id, data) {
+  const options = choices(
+    `${id}-option`,
+    data.text,
+    data.options.map(({ key, text }) => ({ value: key, text })),
+    "options",
+  );
+  const sure = choices(
+    `${id}-sure`,
+    "How sure are you?",
+    data.levels.map((level) => ({ value: level, text: sureText(level) })),
+    "sure",
+  );
+  const said = h("p.said", { role: "status" }, data.note);
+  const form = h(
+    "form",
+    {},
+    options,
+    sure,
+    h(
+      "div.actions",
+      {},
+      h("button.main", { type: "submit" }, "Lock in my prediction"),
+      h("button.plain", { type: "button" }, "Show me without predicting"),
+    ),
+    said,
+  );
+  const taken = (set) => set.querySelector("input:checked")?.value;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const [option, confidence] = [taken(options), taken(sure)];
+    if (option && confidence) return model.send({ event: "answer", option, confidence: Number(confidence) });
+    said.textContent = option ? "Say how sure you are, too." : "Choose an answer, and say how sure you are.";
+    (option ? sure : options).querySelector("input").focus();
+  });
+  form.querySelector(".qviz-plain").addEventListener("click", () => model.send({ event: "show" }));
+  root.replaceChildren(head(data), form, ...opens(data));
+}
+
+// The options, each with its mark.
+function answered(data) {
+  return data.options.map(({ key, text }) => {
+    const right = key === data.right;
+    const mine = key === data.chosen;
+    const marks = [right && "right", mine && "your prediction"].filter(Boolean).join(", ");
+    const state = right ? "right" : mine ? "wrong" : "other";
+    return h(
+      `li.${state}`,
+      {},
+      h("span.mark", { "aria-hidden": "true" }, right ? "✓" : mine ? "✗" : "·"),
+      h("span", {}, ...words(text)),
+      ...(marks ? [h("span.marks", {}, marks)] : []),
+    );
+  });
+}
+
+// The verdict, and what is to be learned from it.
+function judged(data) {
+  const title =
+    data.state === "shown"
+      ? "The answer"
+      : data.mistake
+        ? `Not this time, and you were ${data.sure} % sure.`
+        : `Right, and you were ${data.sure} % sure.`;
+  const verdict = h(
+    `div.verdict.${data.mistake ? "off" : "on"}`,
+    { tabindex: "-1", role: "status" },
+    h("p.title", {}, title),
+  );
+  if (data.mistake) {
+    verdict.append(h("p", {}, h("b", {}, "The trap: ", ...words(data.mistake)), ". ", ...words(data.feedback)));
+  } else verdict.append(h("p", {}, ...words(data.feedback)));
+  if (data.because) verdict.append(h("p", {}, h("b", {}, "Why the other is right: "), ...words(data.because)));
+  if (data.look) verdict.append(h("p", {}, h("b", {}, "Look: "), ...words(data.look)));
+  if (data.source) {
+    const name = data.source.replace(/^https:\/\/github\.com\/(.+)\/(?:issues|pull|discussions)\/(\d+)$/, "$1#$2");
+    verdict.append(
+      h("p", {}, "People ask this: ", h("a", { href: data.source, target: "_blank", rel: "noopener" }, name)),
+    );
+  }
+  if (data.note) verdict.append(h("p.note", {}, data.note));
+  return verdict;
+}
+
+// What was answered, and why it is right or wrong.
+function tell(root, data, focus) {
+  const verdict = judged(data);
+  root.replaceChildren(
+    head(data),
+    h("p.asked", {}, ...words(data.text)),
+    h("ul.answers", {}, ...answered(data)),
+    verdict,
+    ...opens(data),
+  );
+  if (focus) verdict.focus(); // the button that had it is gone
+}
+
 function prediction(root, model, id) {
   let built = ""; // the state that is on show
-  function show() {
+  return function show() {
     const data = model.get("data");
     if (!data.id) return;
     const key = JSON.stringify(data);
@@ -53,81 +160,9 @@ function prediction(root, model, id) {
     const first = built === "";
     built = key;
     root.setAttribute("aria-label", `Prediction ${data.id.split(".")[1]}`);
-    if (data.state === "open") ask(data);
-    else tell(data, hadFocus && !first);
-  }
-
-  function ask(data) {
-    const options = choices(`${id}-option`, data.text, data.options.map(({ key, text }) => ({ value: key, text })), "options");
-    const sure = choices(
-      `${id}-sure`,
-      "How sure are you?",
-      data.levels.map((level) => ({ value: level, text: sureText(level) })),
-      "sure",
-    );
-    const said = h("p.said", { role: "status" }, data.note);
-    const form = h(
-      "form",
-      {},
-      options,
-      sure,
-      h(
-        "div.actions",
-        {},
-        h("button.main", { type: "submit" }, "Lock in my prediction"),
-        h("button.plain", { type: "button" }, "Show me without predicting"),
-      ),
-      said,
-    );
-    const taken = (set) => set.querySelector("input:checked")?.value;
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const [option, confidence] = [taken(options), taken(sure)];
-      if (option && confidence) return model.send({ event: "answer", option, confidence: Number(confidence) });
-      said.textContent = option ? "Say how sure you are, too." : "Choose an answer, and say how sure you are.";
-      (option ? sure : options).querySelector("input").focus();
-    });
-    form.querySelector(".qviz-plain").addEventListener("click", () => model.send({ event: "show" }));
-    root.replaceChildren(head(data), form, ...opens(data));
-  }
-
-  function tell(data, focus) {
-    const items = data.options.map(({ key, text }) => {
-      const right = key === data.right;
-      const mine = key === data.chosen;
-      const marks = [right && "right", mine && "your prediction"].filter(Boolean).join(", ");
-      const state = right ? "right" : mine ? "wrong" : "other";
-      return h(
-        `li.${state}`,
-        {},
-        h("span.mark", { "aria-hidden": "true" }, right ? "✓" : mine ? "✗" : "·"),
-        h("span", {}, ...words(text)),
-        ...(marks ? [h("span.marks", {}, marks)] : []),
-      );
-    });
-    const title =
-      data.state === "shown"
-        ? "The answer"
-        : data.mistake
-          ? `Not this time, and you were ${data.sure} % sure.`
-          : `Right, and you were ${data.sure} % sure.`;
-    const verdict = h(`div.verdict.${data.mistake ? "off" : "on"}`, { tabindex: "-1", role: "status" }, h("p.title", {}, title));
-    if (data.mistake) verdict.append(h("p", {}, h("b", {}, "The trap: ", ...words(data.mistake)), ". ", ...words(data.feedback)));
-    else verdict.append(h("p", {}, ...words(data.feedback)));
-    if (data.because) verdict.append(h("p", {}, h("b", {}, "Why the other is right: "), ...words(data.because)));
-    if (data.look) verdict.append(h("p", {}, h("b", {}, "Look: "), ...words(data.look)));
-    if (data.source) {
-      const name = data.source.replace(/^https:\/\/github\.com\/(.+)\/(?:issues|pull|discussions)\/(\d+)$/, "$1#$2");
-      verdict.append(h("p", {}, "People ask this: ", h("a", { href: data.source, target: "_blank", rel: "noopener" }, name)));
-    }
-    if (data.note) verdict.append(h("p.note", {}, data.note));
-    root.replaceChildren(head(data), h("p.asked", {}, ...words(data.text)), h("ul.answers", {}, ...items), verdict, ...opens(data));
-    if (focus) verdict.focus(); // the button that had it is gone
-  }
-
-  const head = (data) => h("p.kicker", {}, `Prediction ${data.id.split(".")[1]}`);
-  const opens = (data) => (data.opens ? [h(`p.opens.${data.state === "open" ? "shut" : "free"}`, {}, data.opens)] : []);
-  return show;
+    if (data.state === "open") ask(root, model, id, data);
+    else tell(root, data, hadFocus && !first);
+  };
 }
 
 function progress(root, model, id) {
@@ -143,7 +178,14 @@ function progress(root, model, id) {
   root.append(
     h("p.kicker", {}, "Your progress"),
     table,
-    h("div.actions", {}, download, h("label.upload", { for: `${id}-file` }, "Bring back a downloaded file:"), file, over),
+    h(
+      "div.actions",
+      {},
+      download,
+      h("label.upload", { for: `${id}-file` }, "Bring back a downloaded file:"),
+      file,
+      over,
+    ),
     said,
     kept,
   );
@@ -170,7 +212,9 @@ function progress(root, model, id) {
     const data = model.get("data");
     if (!data.rows) return;
     rows.replaceChildren(
-      ...data.rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), ...cells.map((text) => h("td", {}, text)))),
+      ...data.rows.map(([name, ...cells]) =>
+        h("tr", {}, h("th", { scope: "row" }, name), ...cells.map((text) => h("td", {}, text))),
+      ),
     );
     URL.revokeObjectURL(address);
     address = URL.createObjectURL(new Blob([data.file], { type: "application/json" }));
@@ -191,7 +235,10 @@ function render({ model, el }) {
   const show = KINDS[model.get("kind")](root, model, `qviz-lesson-${++count}`);
   const retheme = () => root.classList.toggle("qviz-dark", isDark(el));
   const themes = new MutationObserver(() => requestAnimationFrame(retheme));
-  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+  themes.observe(document.body, {
+    attributes: true,
+    attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"],
+  });
   model.on("change:data", show);
   retheme();
   show();

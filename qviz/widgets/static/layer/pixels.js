@@ -31,10 +31,10 @@ export function shaped(canvas, [rows, columns], least = 0.75, most = 2.5) {
   canvas.style.aspectRatio = String(Math.min(most, Math.max(least, columns / rows)));
 }
 
-export const samePixels = (a, b) => a?.length === b.length && a.every((code, i) => code === b[i]);
+const samePixels = (a, b) => a?.length === b.length && a.every((code, i) => code === b[i]);
 
 // A bar of all colours with numbers under it; `colours()` gives the table, and the first and last code.
-export function colourBar(host, height, colours) {
+function colourBar(host, height, colours) {
   const bar = surface(height, (c, width, tall) => {
     const found = colours();
     if (!found) return;
@@ -54,6 +54,51 @@ export function colourBar(host, height, colours) {
       if (marks.children.length !== texts.length) marks.replaceChildren(...texts.map(() => h("span")));
       texts.forEach((text, i) => say(marks.children[i], text));
     },
+  };
+}
+
+// A painter of an image with a bar of its colours below.
+//
+// Of a panel, `source` gives {pixels, colours}; `over(c, panel, width, height)` draws what stands on the image, and may
+// set how it is magnified before `image()` is called; `codes(panel)` are the first and last code of the bar, `marks`
+// the numbers under it, `label` what is said to those who do not see.
+export function imagePicture(host, view, { source, over, codes, marks, label, height }) {
+  let panel = null;
+  let painted = null; // the pixels that are on the image
+  const { image, paint } = pixelImage();
+  const { canvas, redraw } = surface(0, (c, width, tall) => {
+    if (panel) over(c, panel, width, tall, () => c.drawImage(image, 0, 0, width, tall));
+  });
+  host.append(canvas);
+  const bar = colourBar(host, height, () => panel && [view.table(source(panel).colours), ...codes(panel)]);
+  function both() {
+    redraw();
+    bar.redraw();
+  }
+  function repaint() {
+    const { pixels, colours } = source(panel);
+    painted = pixels;
+    paint(pixels, view.table(colours));
+    shaped(canvas, pixels.shape);
+  }
+  return {
+    canvas,
+    get panel() {
+      return panel;
+    },
+    show(next) {
+      panel = next;
+      const { pixels } = source(panel);
+      if (!samePixels(painted, pixels) || image.width !== pixels.shape[1]) repaint();
+      bar.mark(marks(panel));
+      canvas.setAttribute("aria-label", label(panel));
+      both();
+    },
+    redraw() {
+      if (panel) repaint();
+      both();
+    },
+    mark: redraw,
   };
 }
 

@@ -9,7 +9,10 @@ export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, lef
   c.globalAlpha = 0.45;
   c.fillRect(wall, top, Math.max(0, width - right - wall), base - top);
   c.globalAlpha = 1;
-  const powers = Array.from({ length: Math.max(0, Math.floor(high) - Math.ceil(low) + 1) }, (_, i) => 10 ** (Math.ceil(low) + i));
+  const powers = Array.from(
+    { length: Math.max(0, Math.floor(high) - Math.ceil(low) + 1) },
+    (_, i) => 10 ** (Math.ceil(low) + i),
+  );
   rules(c, ink, powers, y, [left, width - right], (v) => number(v, 3, 1e-6));
   c.textAlign = "center";
   c.textBaseline = "top";

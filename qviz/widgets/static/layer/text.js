@@ -1,16 +1,15 @@
+// Numbers as text, and round numbers for axes.
+
 export const minus = (text) => text.replace("-", "−");
 
 export function number(x, digits = 3, smallest = 1e-4) {
   if (Number.isNaN(x)) return "NaN";
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const size = Math.abs(x);
-  if (size !== 0 && (size < smallest || size >= 1e6))
-    return minus(
-      x
-        .toExponential(digits - 1)
-        .replace("e-", "e−")
-        .replace("e+", "e"),
-    );
+  if (size !== 0 && (size < smallest || size >= 1e6)) {
+    const text = x.toExponential(digits - 1).replace("e-", "e−");
+    return minus(text.replace("e+", "e"));
+  }
   return minus(String(Number(x.toPrecision(digits))));
 }
 
@@ -22,7 +21,7 @@ export function ticks(low, high, n) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
   const found = [];
-  for (let i = Math.ceil(low / step); i * step <= high && found.length < 100; i++) found.push(i * step);
+  for (let i = Math.ceil(low / step); i * step <= high && found.length < 100; i++) found.push(i * step || 0); // never −0
   return found;
 }
 

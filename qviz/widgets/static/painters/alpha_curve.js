@@ -28,7 +28,10 @@ export function AlphaCurve(host, view) {
       ]) {
         c.strokeStyle = colour;
         c.lineWidth = 2;
-        polyline(c, Array.from(values, (v, k) => [x(k), y(v)]));
+        polyline(
+          c,
+          Array.from(values, (v, k) => [x(k), y(v)]),
+        );
         c.fillStyle = colour;
         c.strokeStyle = ink.card;
         values.forEach((v, k) => dot(c, x(k), y(v), k === curve.current ? 6.5 : 3.5));
@@ -46,7 +49,8 @@ export function AlphaCurve(host, view) {
   chosen(it.canvas, {
     far: 10,
     at: () => [it.figure.current, last()],
-    pick: (place) => Math.round((place.x - across(place.width)(0)) / (across(place.width)(1) - across(place.width)(0) || 1)),
+    pick: (place) =>
+      Math.round((place.x - across(place.width)(0)) / (across(place.width)(1) - across(place.width)(0) || 1)),
     choose: (alpha) => view.send({ event: "alpha", alpha }),
   });
   return it;

@@ -1,402 +1,442 @@
-import { isLight } from "../layer/colour.js";
+// The bytes of one block beside the weights that they make. Point at a byte or a weight and its partners light up,
+// joined by wires; two cards below say what both are made of; a click on a bit flips it.
+import { legible } from "../layer/colour.js";
 import { h, say } from "../layer/dom.js";
 import { hex, minus, number } from "../layer/text.js";
 
-export function BlockLens(host, view) {
-  let lens; // what Python sent
-  let wired = ""; // the wires that are drawn
-  let built = ""; // the structure that the nodes below were made for
-  let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
-  const bytes = h("div.cells.bytes", { role: "listbox", "aria-label": "bytes of the block" });
-  const weights = h("div.cells.weights", { role: "listbox", "aria-label": "weights of the block" });
-  const fields = h("div.fields");
-  const byteCard = h("div.lens-card", { "aria-live": "off" });
-  const weightCard = h("div.lens-card", { "aria-live": "off" });
-  const wires = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  wires.classList.add("qviz-wires");
-  wires.setAttribute("aria-hidden", "true");
-  const byteTitle = h("h4");
-  const byteSide = h("section", {}, byteTitle, fields, bytes);
-  const weightTitle = h("h4");
-  const weightSide = h("section", {}, weightTitle, weights);
-  const stage = h("div.stage", {}, byteSide, weightSide, wires);
-  host.append(stage, h("div.lens-cards", {}, byteCard, weightCard));
+const range = (n) => Array.from({ length: n }, (_, i) => i);
+const KEYS = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab would take them
 
-  let made = []; // bit -> the weights that it feeds
-  let makers = []; // weight -> the bits that feed it
-  const range = (n) => Array.from({ length: n }, (_, i) => i);
-  const many = () => lens.raw.length > 48 || lens.weights.length > 48;
-  const fed = (byte) => [...new Set(made.slice(8 * byte, 8 * byte + 8).flat())].sort((a, b) => a - b);
-  const fieldOf = (byte) =>
-    lens.fields.findIndex((f) => byte >= f.offset && byte < f.offset + f.size * f.count);
-  const elementOf = (byte) => {
-    const field = lens.fields[fieldOf(byte)];
-    const index = Math.floor((byte - field.offset) / field.size);
-    const before = lens.fields.slice(0, lens.fields.indexOf(field)).reduce((sum, f) => sum + f.count, 0);
-    return { field, index, first: field.offset + index * field.size, value: lens.elements[before + index] };
-  };
-  const bitValue = (bit) => (lens.raw[bit >> 3] >> (bit & 7)) & 1;
-  const flipped = (bit) => ((lens.raw[bit >> 3] ^ lens.original[bit >> 3]) >> (bit & 7)) & 1;
-  const address = (byte) =>
-    lens.address === null ? `byte ${byte} of the block` : `byte 0x${hex(lens.address + byte, 1)} of the file`;
-  const elementName = (byte) => {
-    const { field, index } = elementOf(byte);
-    return field.count > 1 ? `${field.name}[${index}]` : field.name;
-  };
-  // The bits of a weight's code; the others make the scale that its sub-block shares.
-  const own = (weight) =>
-    makers[weight].filter((bit) => made[bit].length < lens.weights.length / lens.scales.length);
+// ---------------------------------------------------------------------------------------------- what makes what
 
-  function relate(before) {
-    const now = lens.feeds;
-    if (before?.length === now.length && before.every((bits, i) => bits === now[i])) return;
-    makers = range(lens.weights.length).map(() => []);
-    made = range(8 * lens.raw.length).map((bit) => {
-      const fed = range(lens.weights.length).filter(
-        (weight) => (now[bit * now.shape[1] + (weight >> 3)] >> (weight & 7)) & 1,
-      );
-      for (const weight of fed) makers[weight].push(bit);
-      return fed;
-    });
+// Which bits feed which weights, and what the bytes are called. Without a page: node tests it.
+export class Structure {
+  // `before` is the structure of the last block: a flipped bit rarely changes what feeds what.
+  constructor(lens, before) {
+    this.lens = lens;
+    const { feeds, raw, weights, scales } = lens;
+    this.shared = weights.length / scales.length; // weights of a sub-block
+    this.many = raw.length > 48 || weights.length > 48;
+    if (before?.lens.feeds.length === feeds.length && before.lens.feeds.every((bits, i) => bits === feeds[i])) {
+      [this.makers, this.made] = [before.makers, before.made];
+      return;
+    }
+    const fedBy = (bit, weight) => (feeds[bit * feeds.shape[1] + (weight >> 3)] >> (weight & 7)) & 1;
+    this.makers = range(weights.length).map(() => []); // weight -> the bits that feed it
+    this.made = range(8 * raw.length).map((bit) => {
+      const reached = range(weights.length).filter((weight) => fedBy(bit, weight));
+      for (const weight of reached) this.makers[weight].push(bit);
+      return reached;
+    }); // bit -> the weights that it feeds
   }
 
-  function build() {
-    bytes.replaceChildren();
-    weights.replaceChildren();
-    for (const node of [bytes, weights]) node.classList.toggle("qviz-many", many());
-    lens.raw.forEach((_, i) => {
-      const cell = h("div.cell.byte", { role: "option", tabindex: -1, "data-lm-suppress-shortcuts": "true" });
-      cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, fieldOf(i)) % 5})`);
-      cell.append(h("span"));
-      cell.addEventListener("pointerenter", () => select({ from: "byte", byte: i }));
-      cell.addEventListener("focus", () => select({ from: "byte", byte: i }));
-      bytes.append(cell);
-    });
-    lens.weights.forEach((_, i) => {
-      const cell = h("div.cell.weight", {
-        role: "option",
-        tabindex: -1,
-        "data-lm-suppress-shortcuts": "true",
-      });
-      cell.append(h("span.value"), h("span.code"));
-      cell.addEventListener("pointerenter", () => select({ from: "weight", weight: i }));
-      cell.addEventListener("focus", () => select({ from: "weight", weight: i }));
-      weights.append(cell);
-    });
-    const described = lens.fields.map((f, i) => {
+  // The weights that a byte feeds.
+  fed(byte) {
+    return [...new Set(this.made.slice(8 * byte, 8 * byte + 8).flat())].sort((a, b) => a - b);
+  }
+
+  // The bits of a weight's code; the others make the scale that its sub-block shares.
+  own(weight) {
+    return this.makers[weight].filter((bit) => this.made[bit].length < this.shared);
+  }
+
+  // What is pointed at before anybody points: a byte that holds codes, since a scale would light up everything.
+  first() {
+    const [bit] = range(this.lens.weights.length)
+      .flatMap((weight) => this.own(weight))
+      .sort((a, b) => a - b);
+    return { from: "byte", byte: bit >> 3, weight: this.fed(bit >> 3)[0] ?? 0 };
+  }
+
+  fieldOf(byte) {
+    return this.lens.fields.findIndex((f) => byte >= f.offset && byte < f.offset + f.size * f.count);
+  }
+
+  elementOf(byte) {
+    const { fields, elements } = this.lens;
+    const at = this.fieldOf(byte);
+    const field = fields[at];
+    const index = Math.floor((byte - field.offset) / field.size);
+    const before = fields.slice(0, at).reduce((sum, f) => sum + f.count, 0);
+    return { field, index, first: field.offset + index * field.size, value: elements[before + index] };
+  }
+
+  nameOf(byte) {
+    const { field, index } = this.elementOf(byte);
+    return field.count > 1 ? `${field.name}[${index}]` : field.name;
+  }
+
+  address(byte) {
+    const { address } = this.lens;
+    return address === null ? `byte ${byte} of the block` : `byte 0x${hex(address + byte, 1)} of the file`;
+  }
+
+  bit(bit) {
+    return (this.lens.raw[bit >> 3] >> (bit & 7)) & 1;
+  }
+
+  flipped(bit) {
+    return ((this.lens.raw[bit >> 3] ^ this.lens.original[bit >> 3]) >> (bit & 7)) & 1;
+  }
+
+  // Under a bit: its part of a float, or the weight that it belongs to.
+  caption({ field, first }, bit) {
+    if (field.parts.length) {
+      const [, exponent, fraction] = field.parts;
+      if (bit >= exponent + fraction) return "sign";
+      return bit >= fraction ? "exp" : "frac";
+    }
+    const reached = this.made[8 * first + bit];
+    if (reached.length === 1) return `w${reached[0]}`;
+    return reached.length ? `${reached.length} w` : "";
+  }
+}
+
+// What the three parts of a float mean, as parts of a sentence: text, or ["sup" or "b", text]. Null if it is no float.
+export function floatParts(bits, { field, value }) {
+  const [, exponents, fractions] = field.parts;
+  if (!field.parts.length || fractions > 23) return null;
+  const [one, most] = [2 ** fractions, 2 ** exponents - 1];
+  const fraction = bits % one;
+  const exponent = Math.floor(bits / one) % (most + 1);
+  const sign = bits >= one * (most + 1) ? "−" : "";
+  if (exponent === most) {
+    const rest = fraction ? "NaN: every exponent bit is set, and some of the fraction" : "∞: every exponent bit is set";
+    return [sign, rest];
+  }
+  if (!exponent && !fraction) return [sign, "0: no bit of exponent or fraction is set"];
+  const power = minus(String(Math.max(1, exponent) - (most >> 1)));
+  const size = number((exponent ? 1 : 0) + fraction / one, 6);
+  return [sign, "2", ["sup", power], ` × ${size} = `, ["b", number(value, 6)]];
+}
+
+// ------------------------------------------------------------------------------------------------------- the cards
+
+// A row of the bits of one element or weight.
+function bitRow(bits, s, view, under) {
+  const row = h("div.bits");
+  row.style.gridTemplateColumns = `repeat(${Math.min(16, bits.length)}, minmax(0, 42px))`;
+  for (const bit of bits) row.append(bitCell(bit, s, view, under(bit)));
+  return row;
+}
+
+function bitCell(bit, s, view, under) {
+  const [byte, place] = [bit >> 3, bit & 7];
+  const cell = h("button.bit", {
+    type: "button",
+    "aria-label": `bit ${place} of byte ${byte}, ${s.bit(bit)}${under ? `, ${under}` : ""}; press to flip`,
+    title: `bit ${place} of byte ${byte}: click to flip`,
+    ...KEYS,
+  });
+  cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, s.fieldOf(byte)) % 5})`);
+  cell.classList.toggle("qviz-flipped", Boolean(s.flipped(bit)));
+  cell.append(h("span.value", {}, String(s.bit(bit))), h("span.code", {}, under));
+  cell.addEventListener("click", () => view.send({ event: "flip", byte, bit: place }));
+  return cell;
+}
+
+// The element that a byte belongs to: its name, value and bits.
+function aboutByte(byte, s, view) {
+  const element = s.elementOf(byte);
+  const { size, parts, type, note } = element.field;
+  const digits = range(size).map((i) => hex(s.lens.raw[element.first + size - 1 - i], 2));
+  const raw = digits.join("");
+  const value = parts.length ? number(element.value, 5) : minus(String(element.value));
+  const bits = range(8 * size).map((bit) => 8 * size - 1 - bit);
+  const row = bitRow(
+    bits.map((bit) => 8 * element.first + bit),
+    s,
+    view,
+    (bit) => s.caption(element, bit - 8 * element.first),
+  );
+  const meaning = floatParts(Number(`0x${raw}`), element)?.map((part) =>
+    typeof part === "string" ? part : h(part[0], {}, part[1]),
+  );
+  const where = `${type}, ${note}; ${s.address(element.first)}. Click a bit to flip it.`;
+  return [
+    h("h4", {}, h("b", {}, s.nameOf(byte)), ` = 0x${raw} = ${value}`),
+    h("p.soft", {}, where),
+    row,
+    ...(meaning ? [h("p.sum", {}, ...meaning)] : []),
+  ];
+}
+
+// A weight: its own bits and where they stand, and the sum that makes it.
+function aboutWeight(w, s, view) {
+  const { lens } = s;
+  const bits = s.own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
+  const names = (of) => [...new Set(of.map((bit) => s.nameOf(bit >> 3)))];
+  const shared = names(s.makers[w].filter((bit) => !bits.includes(bit)));
+  const from = `Its own bits, from ${names(bits).join(" and ")}`;
+  const under = (bit) => (lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : `${s.made[bit].length} w`);
+  const [scale, min] = [lens.scales, lens.mins].map((values) => values[Math.floor(w / s.shared)]);
+  const [code, level] = [lens.codes[w], lens.levels[w]].map((n) => minus(String(n)));
+  const factor = code === level ? `code ${code}` : `level ${level} (code ${code})`;
+  const broken = !Object.is(lens.weights[w], lens.before[w]);
+  const offset = min ? (min < 0 ? ` + ${number(-min, 4)}` : ` − ${number(min, 4)}`) : "";
+  const result = h(broken ? "b.changed" : "b", {}, number(lens.weights[w], 4));
+  const sum = h("p.sum", {}, `scale ${number(scale, 4)} × ${factor}${offset} = `, result);
+  if (broken) sum.append(h("span.soft", {}, `, was ${number(lens.before[w], 4)}`));
+  const at = ` at row ${lens.row}, column ${lens.column + w}`;
+  return [
+    h("h4", {}, h("b", {}, `weight ${w}`), h("span.soft", {}, at)),
+    h("p.soft", {}, shared.length ? `${from}; shared: ${shared.join(", ")}.` : `${from}.`),
+    bitRow(bits, s, view, under),
+    sum,
+  ];
+}
+
+// Replacing the nodes under the pointer or the focus would lose both: a card is only made again when it changes.
+function fill(card, key, make) {
+  if (card.dataset.key === key && card.children.length) return;
+  const within = [...card.querySelectorAll("button")].indexOf(document.activeElement);
+  card.dataset.key = key;
+  card.replaceChildren(...make());
+  if (within >= 0) card.querySelectorAll("button")[within]?.focus();
+}
+
+// ------------------------------------------------------------------------------------------------------- the wires
+
+// Wires run in the gaps between cells, like tracks on a board, so that they cross no number. `pairs` are cells that
+// belong together, [byte's, weight's].
+function routes(stage, bytes, weights, gap, pairs) {
+  const box = stage.getBoundingClientRect();
+  const place = (node) => {
+    const { left, right, top, bottom } = node.getBoundingClientRect();
+    const [l, r, t, b] = [left - box.left, right - box.left, top - box.top, bottom - box.top];
+    return { left: l, right: r, top: t, bottom: b, x: (l + r) / 2, y: (t + b) / 2 };
+  };
+  const [from, to] = [place(bytes), place(weights)];
+  const beside = to.left >= from.right;
+  return pairs.map(([byte, weight]) => {
+    const [a, b] = [place(byte), place(weight)];
+    if (beside) {
+      const [y1, y2, middle] = [a.bottom + gap, b.top - gap, (from.right + to.left) / 2];
+      const curve = `C${middle} ${y1} ${middle} ${y2} ${to.left} ${y2}`;
+      return `M${a.x} ${a.bottom}V${y1}H${from.right}${curve}H${b.x}V${b.top}`;
+    }
+    const [x1, x2, middle] = [a.right + gap, b.right + gap, (from.bottom + to.top) / 2];
+    const curve = `C${x1} ${middle} ${x2} ${middle} ${x2} ${to.top}`;
+    return `M${a.right} ${a.y}H${x1}V${from.bottom}${curve}V${b.y}H${b.right}`;
+  });
+}
+
+// From bytes to all weights that are lit: strong wires, unless they would be many, and faint ones.
+function drawWires(nodes, gap, lit, strong, faint) {
+  const draw = (sources, name) => {
+    const pairs = sources.flatMap((byte) =>
+      lit.map((weight) => [nodes.bytes.children[byte], nodes.weights.children[weight]]),
+    );
+    const paths = routes(nodes.stage, nodes.bytes, nodes.weights, gap, pairs);
+    return paths.map((path) => `<path class="${name}" d="${path}"/>`);
+  };
+  const crowded = strong.length * lit.length > 8;
+  nodes.wires.innerHTML = [...draw(faint, "faint"), ...draw(strong, crowded ? "faint" : "strong")].join("");
+}
+
+// --------------------------------------------------------------------------------------------------------- the page
+
+// The nodes of the picture.
+function page(host) {
+  const nodes = {
+    bytes: h("div.cells.bytes", { role: "listbox", "aria-label": "bytes of the block" }),
+    weights: h("div.cells.weights", { role: "listbox", "aria-label": "weights of the block" }),
+    fields: h("div.fields"),
+    byteCard: h("div.lens-card", { "aria-live": "off" }),
+    weightCard: h("div.lens-card", { "aria-live": "off" }),
+    wires: document.createElementNS("http://www.w3.org/2000/svg", "svg"),
+    byteTitle: h("h4"),
+    weightTitle: h("h4"),
+  };
+  nodes.wires.classList.add("qviz-wires");
+  nodes.wires.setAttribute("aria-hidden", "true");
+  nodes.weightSide = h("section", {}, nodes.weightTitle, nodes.weights);
+  const byteSide = h("section", {}, nodes.byteTitle, nodes.fields, nodes.bytes);
+  nodes.stage = h("div.stage", {}, byteSide, nodes.weightSide, nodes.wires);
+  host.append(nodes.stage, h("div.lens-cards", {}, nodes.byteCard, nodes.weightCard));
+  return nodes;
+}
+
+// Cells for another block: `select` hears which one is pointed at.
+function build(nodes, s, select) {
+  const { lens } = s;
+  const cells = (parent, kind, n, dress) => {
+    parent.classList.toggle("qviz-many", s.many);
+    parent.replaceChildren(
+      ...range(n).map((i) => {
+        const cell = h(`div.cell.${kind}`, { role: "option", tabindex: -1, ...KEYS });
+        for (const event of ["pointerenter", "focus"]) {
+          cell.addEventListener(event, () => select({ from: kind, [kind]: i }));
+        }
+        dress(cell, i);
+        return cell;
+      }),
+    );
+  };
+  cells(nodes.bytes, "byte", lens.raw.length, (cell, i) => {
+    cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, s.fieldOf(i)) % 5})`);
+    cell.append(h("span"));
+  });
+  cells(nodes.weights, "weight", lens.weights.length, (cell) => cell.append(h("span.value"), h("span.code")));
+  nodes.fields.replaceChildren(
+    ...lens.fields.map((f, i) => {
       const row = h("div.field");
       row.style.setProperty("--field", `var(--qviz-field-${i % 5})`);
       const type = f.count > 1 ? `${f.count} × ${f.type}` : f.type;
       row.append(h("b", {}, f.name), h("span.soft", {}, ` ${type}, ${f.note}`));
       return row;
-    });
-    fields.replaceChildren(...described);
-    weightSide.hidden = !lens.weights.length;
-    say(
-      weightTitle,
-      lens.codes.length && many() ? "Codes, coloured by the weights they make" : "Weights they make",
-    );
-    // by default a byte that holds codes: a scale would light up everything
-    const first =
-      range(lens.weights.length)
-        .flatMap(own)
-        .sort((a, b) => a - b)[0] >> 3;
-    active = { from: "byte", byte: first, weight: fed(first)[0] ?? 0 };
-  }
+    }),
+  );
+  nodes.weightSide.hidden = !lens.weights.length;
+  const coloured = lens.codes.length && s.many;
+  say(nodes.weightTitle, coloured ? "Codes, coloured by the weights they make" : "Weights they make");
+}
 
-  // Arrow keys move through a grid; its columns are read off the screen, since they depend on the width.
-  function arrows(event, cells, at) {
-    const columns = [...cells].filter((cell) => cell.offsetTop === cells[0].offsetTop).length;
-    const to = {
-      ArrowLeft: at - 1,
-      ArrowRight: at + 1,
-      ArrowUp: at - columns,
-      ArrowDown: at + columns,
-      Home: 0,
-      End: cells.length - 1,
-    }[event.key];
-    if (to === undefined) return false;
-    cells[Math.min(cells.length - 1, Math.max(0, to))].focus();
-    return true;
-  }
-  bytes.addEventListener("keydown", (event) => {
-    const used =
-      arrows(event, bytes.children, active.byte) ||
-      (/^[0-7]$/.test(event.key) && flip(8 * active.byte + Number(event.key)));
-    if (used) stop(event);
+// Numbers into the cells.
+function dressBytes(nodes, s) {
+  const { lens } = s;
+  say(nodes.byteTitle, lens.address === null ? "Bytes of the block" : "Bytes in the file");
+  [...nodes.bytes.children].forEach((cell, i) => {
+    const raw = hex(lens.raw[i], 2);
+    say(cell.firstChild, raw);
+    cell.classList.toggle("qviz-flipped", lens.raw[i] !== lens.original[i]);
+    cell.title = s.address(i);
+    const reached = s.fed(i);
+    const which = reached.length > 4 ? `${reached.length} weights` : `weights ${reached.join(", ")}`;
+    const feeds = reached.length ? which : "nothing";
+    const about = `${s.address(i)}: ${raw}, ${s.nameOf(i)}, feeds ${feeds}; digits 0 to 7 flip a bit`;
+    cell.setAttribute("aria-label", about);
   });
-  weights.addEventListener("keydown", (event) => {
-    if (arrows(event, weights.children, active.weight)) stop(event);
+}
+
+function dressWeights(nodes, s, table) {
+  const { lens } = s;
+  const unit = Math.max(1e-12, ...Array.from(lens.before, (v) => (Number.isFinite(v) ? Math.abs(v) : 0)));
+  [...nodes.weights.children].forEach((cell, i) => {
+    const [now, was] = [lens.weights[i], lens.before[i]];
+    const broken = now !== was && !(Number.isNaN(now) && Number.isNaN(was));
+    const shade = Number.isFinite(now) ? Math.round(127 * Math.min(1, Math.max(-1, now / unit))) + 127 : 255;
+    const [r, g, b] = table.subarray(3 * shade, 3 * shade + 3);
+    cell.style.background = `rgb(${r},${g},${b})`;
+    cell.style.color = legible(r, g, b);
+    const code = lens.codes.length ? minus(String(lens.codes[i])) : "";
+    say(cell.children[0], s.many && code ? code : number(now, 2, 1e-3)); // a small cell has room for the code only
+    say(cell.children[1], s.many ? "" : code);
+    cell.classList.toggle("qviz-flipped", broken);
+    const name = `weight ${i}: ${number(now, 4)}`;
+    cell.title = broken ? `${name}, was ${number(was, 4)}` : name;
+    const coded = lens.codes.length ? `${name}, code ${lens.codes[i]}` : name;
+    cell.setAttribute("aria-label", broken ? `${coded}, changed from ${number(was, 4)}` : coded);
   });
-  const stop = (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-  };
+}
 
-  function flip(bit) {
-    view.send({ event: "flip", byte: bit >> 3, bit: bit & 7 });
-    return true;
-  }
+// Arrow keys move through a grid; its columns are read off the screen, since they depend on the width.
+function walk(event, cells, at) {
+  const columns = [...cells].filter((cell) => cell.offsetTop === cells[0].offsetTop).length;
+  const last = cells.length - 1;
+  const moves = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns };
+  const to = { Home: 0, End: last, ...moves }[event.key];
+  if (to === undefined) return false;
+  cells[Math.min(last, Math.max(0, to))].focus();
+  return true;
+}
 
-  function select(what) {
-    active = { ...active, ...what };
-    if (what.from === "byte") {
-      const reached = fed(active.byte);
-      if (reached.length && !reached.includes(active.weight)) active.weight = reached[0];
-    } else if (what.from === "weight") {
-      const sources = own(active.weight).map((bit) => bit >> 3);
-      if (sources.length && !sources.includes(active.byte)) active.byte = sources[0];
-    }
-    highlight();
-  }
+// Mark what is pointed at and its partners. Returns [weights lit, bytes of their own, bytes that they share].
+function light(nodes, s, active) {
+  const byWeight = active.from === "weight";
+  const bytesOf = (bits) => new Set(bits.map((bit) => bit >> 3));
+  const some = s.lens.weights.length > 0;
+  const own = bytesOf(some ? s.own(active.weight) : []);
+  const shared = bytesOf(some ? s.makers[active.weight] : []);
+  const lit = new Set(byWeight ? [active.weight] : s.fed(active.byte));
+  [...nodes.bytes.children].forEach((cell, i) => {
+    const on = byWeight ? own.has(i) : i === active.byte;
+    cell.classList.toggle("qviz-on", on);
+    cell.classList.toggle("qviz-near", byWeight && !on && shared.has(i));
+    cell.tabIndex = i === active.byte ? 0 : -1;
+    cell.setAttribute("aria-selected", on);
+  });
+  [...nodes.weights.children].forEach((cell, i) => {
+    cell.classList.toggle("qviz-on", lit.has(i));
+    cell.tabIndex = i === active.weight ? 0 : -1;
+    cell.setAttribute("aria-selected", lit.has(i));
+  });
+  [...nodes.fields.children].forEach((row, i) => row.classList.toggle("qviz-on", i === s.fieldOf(active.byte)));
+  return byWeight ? [[...lit], [...own], [...shared].filter((b) => !own.has(b))] : [[...lit], [active.byte], []];
+}
 
-  function highlight() {
-    const lit = active.from === "weight" ? [active.weight] : fed(active.byte);
-    const litSet = new Set(lit);
-    const ownBytes = new Set(lens.weights.length ? own(active.weight).map((b) => b >> 3) : []);
-    const sharedBytes = new Set(lens.weights.length ? makers[active.weight].map((b) => b >> 3) : []);
-    [...bytes.children].forEach((cell, i) => {
-      const on = active.from === "weight" ? ownBytes.has(i) : i === active.byte;
-      cell.classList.toggle("qviz-on", on);
-      cell.classList.toggle("qviz-near", active.from === "weight" && !on && sharedBytes.has(i));
-      cell.tabIndex = i === active.byte ? 0 : -1;
-      cell.setAttribute("aria-selected", on);
-    });
-    [...weights.children].forEach((cell, i) => {
-      cell.classList.toggle("qviz-on", litSet.has(i));
-      cell.tabIndex = i === active.weight ? 0 : -1;
-      cell.setAttribute("aria-selected", litSet.has(i));
-    });
-    [...fields.children].forEach((row, i) => row.classList.toggle("qviz-on", i === fieldOf(active.byte)));
-    cards();
-    wire(
-      lit,
-      active.from === "weight" ? [...ownBytes] : [active.byte],
-      active.from === "weight" ? [...sharedBytes].filter((b) => !ownBytes.has(b)) : [],
-    );
-  }
+export function BlockLens(host, view) {
+  const nodes = page(host);
+  let s; // the structure of the block on show
+  let wired = ""; // the wires that are drawn
+  let built = ""; // the structure that the cells were made for
+  let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
 
-  // Wires run in the gaps between cells, like tracks on a board, so that they cross no number.
-  function wire(lit, strong, faint) {
-    const key = [built, lit, strong, faint].join("|");
+  function wire(...parts) {
+    const key = [built, ...parts].join("|");
     if (key === wired) return; // measuring cells is what takes time
     wired = key;
-    const box = stage.getBoundingClientRect();
-    const place = (node) => {
-      const { left, right, top, bottom } = node.getBoundingClientRect();
-      const [l, r, t, b] = [left - box.left, right - box.left, top - box.top, bottom - box.top];
-      return { left: l, right: r, top: t, bottom: b, x: (l + r) / 2, y: (t + b) / 2 };
-    };
-    const [from, to] = [place(bytes), place(weights)];
-    const beside = to.left >= from.right;
-    const gap = many() ? 1 : 3;
-    const route = (byte, weight) => {
-      const [a, b] = [place(bytes.children[byte]), place(weights.children[weight])];
-      if (beside) {
-        const [y1, y2, middle] = [a.bottom + gap, b.top - gap, (from.right + to.left) / 2];
-        const curve = `C${middle} ${y1} ${middle} ${y2} ${to.left} ${y2}`;
-        return `M${a.x} ${a.bottom}V${y1}H${from.right}${curve}H${b.x}V${b.top}`;
-      }
-      const [x1, x2, middle] = [a.right + gap, b.right + gap, (from.bottom + to.top) / 2];
-      const curve = `C${x1} ${middle} ${x2} ${middle} ${x2} ${to.top}`;
-      return `M${a.right} ${a.y}H${x1}V${from.bottom}${curve}V${b.y}H${b.right}`;
-    };
-    const draw = (sources, name) =>
-      sources.flatMap((byte) => lit.map((weight) => `<path class="${name}" d="${route(byte, weight)}"/>`));
-    const crowded = strong.length * lit.length > 8;
-    wires.innerHTML = [...draw(faint, "faint"), ...draw(strong, crowded ? "faint" : "strong")].join("");
+    drawWires(nodes, s.many ? 1 : 3, ...parts);
   }
-
-  function bitCell(bit, under) {
-    const cell = h("button.bit", {
-      type: "button",
-      "aria-label": `bit ${bit & 7} of byte ${bit >> 3}, ${bitValue(bit)}${under ? `, ${under}` : ""}; press to flip`,
-      "data-lm-suppress-shortcuts": "true",
-      title: `bit ${bit & 7} of byte ${bit >> 3}: click to flip`,
-    });
-    cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, fieldOf(bit >> 3)) % 5})`);
-    cell.classList.toggle("qviz-flipped", Boolean(flipped(bit)));
-    cell.append(h("span.value", {}, String(bitValue(bit))), h("span.code", {}, under));
-    cell.addEventListener("click", () => flip(bit));
-    return cell;
-  }
-
-  function bitRow(n) {
-    const row = h("div.bits");
-    row.style.gridTemplateColumns = `repeat(${Math.min(16, n)}, minmax(0, 42px))`;
-    return row;
-  }
-
-  // Replacing the nodes under the pointer or the focus would lose both: cards are only made again when they change.
-  function fill(card, key, make) {
-    if (card.dataset.key === key && card.children.length) return;
-    const within = [...card.querySelectorAll("button")].indexOf(document.activeElement);
-    card.dataset.key = key;
-    card.replaceChildren(...make());
-    if (within >= 0) card.querySelectorAll("button")[within]?.focus();
-  }
-
-  function cards() {
-    const state = Array.from(lens.raw).join() + Array.from(lens.original).join();
-    const element = elementOf(active.byte);
-    fill(byteCard, `${built} ${element.first} ${state} ${lens.address}`, () => {
-      const size = element.field.size;
-      const raw = range(size)
-        .map((i) => hex(lens.raw[element.first + size - 1 - i], 2))
-        .join("");
-      const value = element.field.parts.length ? number(element.value, 5) : minus(String(element.value));
-      const row = bitRow(8 * size);
-      for (let bit = 8 * size - 1; bit >= 0; bit--)
-        row.append(bitCell(8 * element.first + bit, caption(element, bit)));
-      return [
-        h("h4", {}, h("b", {}, elementName(active.byte)), ` = 0x${raw} = ${value}`),
-        h(
-          "p.soft",
-          {},
-          `${element.field.type}, ${element.field.note}; ${address(element.first)}. Click a bit to flip it.`,
-        ),
-        row,
-        ...floatParts(Number(`0x${raw}`), element),
-      ];
-    });
-    weightCard.hidden = !lens.codes.length; // without codes the element is the weight: all is said
-    if (weightCard.hidden) return weightCard.replaceChildren();
-    fill(weightCard, `${built} ${active.weight} ${state} ${lens.row} ${lens.column}`, () => {
-      const w = active.weight;
-      const bits = own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
-      const row = bitRow(bits.length);
-      for (const bit of bits)
-        row.append(
-          bitCell(bit, lens.place[bit] ? `×${minus(String(lens.place[bit]))}` : `${made[bit].length} w`),
-        );
-      const shared = [
-        ...new Set(makers[w].filter((bit) => !bits.includes(bit)).map((bit) => elementName(bit >> 3))),
-      ];
-      const broken = !Object.is(lens.weights[w], lens.before[w]);
-      const sub = lens.weights.length / lens.scales.length;
-      const [scale, min] = [lens.scales[Math.floor(w / sub)], lens.mins[Math.floor(w / sub)]];
-      const [code, level] = [lens.codes[w], lens.levels[w]].map((n) => minus(String(n)));
-      const sum = h(
-        "p.sum",
-        {},
-        `scale ${number(scale, 4)} × ` + (code === level ? `code ${code}` : `level ${level} (code ${code})`),
-      );
-      if (min) sum.append(min < 0 ? ` + ${number(-min, 4)}` : ` − ${number(min, 4)}`);
-      sum.append(" = ", h(broken ? "b.changed" : "b", {}, number(lens.weights[w], 4)));
-      if (broken) sum.append(h("span.soft", {}, `, was ${number(lens.before[w], 4)}`));
-      const places = [...new Set(bits.map((bit) => elementName(bit >> 3)))].join(" and ");
-      const about =
-        `Its own bits, from ${places}` + (shared.length ? `; shared: ${shared.join(", ")}.` : ".");
-      return [
-        h(
-          "h4",
-          {},
-          h("b", {}, `weight ${w}`),
-          h("span.soft", {}, ` at row ${lens.row}, column ${lens.column + w}`),
-        ),
-        h("p.soft", {}, about),
-        row,
-        sum,
-      ];
-    });
-  }
-
-  // What the three parts of a float mean.
-  function floatParts(bits, { field, value }) {
-    const [, exponents, fractions] = field.parts;
-    if (!field.parts.length || fractions > 23) return [];
-    const [one, most] = [2 ** fractions, 2 ** exponents - 1];
-    const [fraction, exponent, sign] = [
-      bits % one,
-      Math.floor(bits / one) % (most + 1),
-      bits >= one * (most + 1),
-    ];
-    const line = h("p.sum", {}, sign ? "−" : "");
-    if (exponent === most)
-      line.append(
-        fraction
-          ? "NaN: every exponent bit is set, and some of the fraction"
-          : "∞: every exponent bit is set",
-      );
-    else if (exponent || fraction) {
-      const power = Math.max(1, exponent) - (most >> 1);
-      line.append(
-        "2",
-        h("sup", {}, minus(String(power))),
-        ` × ${number((exponent ? 1 : 0) + fraction / one, 6)} = `,
-        h("b", {}, number(value, 6)),
-      );
-    } else line.append("0: no bit of exponent or fraction is set");
-    return [line];
-  }
-
-  // Under a bit: its part of a float, or the weight that it belongs to.
-  function caption(element, bit) {
-    const { parts } = element.field;
-    if (parts.length) {
-      const [, exponent, fraction] = parts;
-      if (bit >= exponent + fraction) return "sign";
-      return bit >= fraction ? "exp" : "frac";
+  function highlight() {
+    const parts = light(nodes, s, active);
+    const state = Array.from(s.lens.raw).join() + Array.from(s.lens.original).join();
+    const { first } = s.elementOf(active.byte);
+    fill(nodes.byteCard, `${built} ${first} ${state} ${s.lens.address}`, () => aboutByte(active.byte, s, view));
+    nodes.weightCard.hidden = !s.lens.codes.length; // without codes the element is the weight: all is said
+    if (nodes.weightCard.hidden) nodes.weightCard.replaceChildren();
+    else {
+      const key = `${built} ${active.weight} ${state} ${s.lens.row} ${s.lens.column}`;
+      fill(nodes.weightCard, key, () => aboutWeight(active.weight, s, view));
     }
-    const at = 8 * element.first + bit;
-    if (made[at].length === 1) return `w${made[at][0]}`;
-    return made[at].length ? `${made[at].length} w` : "";
+    wire(...parts);
   }
-
-  function refresh() {
-    const unit = Math.max(1e-12, ...Array.from(lens.before, (v) => (Number.isFinite(v) ? Math.abs(v) : 0)));
-    const table = view.table("diverging");
-    say(byteTitle, lens.address === null ? "Bytes of the block" : "Bytes in the file");
-    [...bytes.children].forEach((cell, i) => {
-      say(cell.firstChild, hex(lens.raw[i], 2));
-      cell.classList.toggle("qviz-flipped", lens.raw[i] !== lens.original[i]);
-      cell.title = address(i);
-      const reached = fed(i);
-      const which = reached.length > 4 ? `${reached.length} weights` : `weights ${reached.join(", ")}`;
-      cell.setAttribute(
-        "aria-label",
-        `${address(i)}: ${hex(lens.raw[i], 2)}, ${elementName(i)}, feeds ${reached.length ? which : "nothing"}; digits 0 to 7 flip a bit`,
-      );
-    });
-    [...weights.children].forEach((cell, i) => {
-      const [now, was] = [lens.weights[i], lens.before[i]];
-      const broken = now !== was && !(Number.isNaN(now) && Number.isNaN(was));
-      const shade = Number.isFinite(now)
-        ? Math.round(127 * Math.min(1, Math.max(-1, now / unit))) + 127
-        : 255;
-      const [r, g, b] = table.subarray(3 * shade, 3 * shade + 3);
-      cell.style.background = `rgb(${r},${g},${b})`;
-      cell.style.color = isLight(r, g, b) ? "#111" : "#fff";
-      const code = lens.codes.length ? minus(String(lens.codes[i])) : "";
-      say(cell.children[0], many() && code ? code : number(now, 2, 1e-3)); // a small cell has room for the code only
-      say(cell.children[1], many() ? "" : code);
-      cell.classList.toggle("qviz-flipped", broken);
-      cell.title =
-        `weight ${i}` + (broken ? `: ${number(now, 4)}, was ${number(was, 4)}` : `: ${number(now, 4)}`);
-      cell.setAttribute(
-        "aria-label",
-        `weight ${i}: ${number(now, 4)}${lens.codes.length ? `, code ${lens.codes[i]}` : ""}${broken ? `, changed from ${number(was, 4)}` : ""}`,
-      );
-    });
+  function select(what) {
+    active = { ...active, ...what };
+    const [bytes, weights] = [() => s.own(active.weight).map((bit) => bit >> 3), () => s.fed(active.byte)];
+    const partners = what.from === "byte" ? weights() : bytes();
+    const other = what.from === "byte" ? "weight" : "byte";
+    if (partners.length && !partners.includes(active[other])) active[other] = partners[0];
     highlight();
   }
+  function refresh() {
+    dressBytes(nodes, s);
+    dressWeights(nodes, s, view.table("diverging"));
+    highlight();
+  }
+  listen(nodes, () => active, view);
   new ResizeObserver(() => {
     wired = ""; // cells have moved
-    if (lens) highlight();
-  }).observe(stage);
-
+    if (s) highlight();
+  }).observe(nodes.stage);
   return {
-    show(panel) {
-      const before = lens?.feeds;
-      lens = panel.figure;
-      relate(before);
-      const structure = `${lens.format}/${lens.raw.length}`;
+    show({ figure }) {
+      s = new Structure(figure, s);
+      const structure = `${figure.format}/${figure.raw.length}`;
       if (structure !== built) {
         built = structure;
-        build();
+        build(nodes, s, select);
+        active = s.first();
       }
       refresh();
     },
-    redraw: () => lens && refresh(),
+    redraw: () => s && refresh(),
   };
+}
+
+// Keys: arrows walk over cells, a digit flips that bit of a byte.
+function listen(nodes, active, view) {
+  const answer = (node, used) =>
+    node.addEventListener("keydown", (event) => {
+      if (!used(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+  answer(nodes.bytes, (event) => {
+    if (walk(event, nodes.bytes.children, active().byte)) return true;
+    if (!/^[0-7]$/.test(event.key)) return false;
+    view.send({ event: "flip", byte: active().byte, bit: Number(event.key) });
+    return true;
+  });
+  answer(nodes.weights, (event) => walk(event, nodes.weights.children, active().weight));
 }

@@ -74,8 +74,9 @@ function draw(c, plane, { width, ink }) {
   const front = new Set(plane.front);
   const rank = (i) => (i === plane.best ? 0 : front.has(i) ? 1 : 2);
   const last = plane.tries[plane.tries.length - 1]; // its name stands there already
-  for (const i of shown.filter((i) => plane.names[i] !== last).sort((a, b) => rank(a) - rank(b)))
+  for (const i of shown.filter((k) => plane.names[k] !== last).sort((a, b) => rank(a) - rank(b))) {
     write(plane.names[i], ...at(i), ink.ink);
+  }
   if (shown.length) return;
   c.textAlign = "center";
   c.fillStyle = ink.soft;

@@ -28,7 +28,10 @@ export function ClipCurve(host, view) {
       rules(c, ink, ticks(0, most, 5), y, [left, width - right], percent);
       c.strokeStyle = ink.level;
       c.lineWidth = 2;
-      polyline(c, Array.from(clip.loss, (v, k) => [x(k), y(v)]));
+      polyline(
+        c,
+        Array.from(clip.loss, (v, k) => [x(k), y(v)]),
+      );
       c.strokeStyle = ink.card;
       c.fillStyle = ink.level;
       clip.loss.forEach((v, k) => dot(c, x(k), y(v), k === clip.chosen ? 6.5 : 4));

@@ -16,7 +16,11 @@ export function CodePair(host) {
             {},
             ...panel.figure.lines.map((line) => {
               const text = line[which];
-              const tag = line.same ? "span.code-line" : text ? `span.code-line.code-${mark}` : "span.code-line.code-none";
+              const tag = line.same
+                ? "span.code-line"
+                : text
+                  ? `span.code-line.code-${mark}`
+                  : "span.code-line.code-none";
               return h(tag, {}, text || " ");
             }),
           ),

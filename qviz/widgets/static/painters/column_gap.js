@@ -19,7 +19,9 @@ export function ColumnGap(host, view) {
       const every = Math.max(1, Math.ceil(5 / (x(gap.block) - x(0) || 1)));
       c.strokeStyle = ink.line;
       c.lineWidth = 1;
-      for (let column = 0; column <= n; column += gap.block * every) line(c, sharp(x(column)), top, sharp(x(column)), base);
+      for (let column = 0; column <= n; column += gap.block * every) {
+        line(c, sharp(x(column)), top, sharp(x(column)), base);
+      }
       rules(c, ink, finite.length ? ticks(0, most, 3) : [], y, [left, width - right], (v) => number(v, 2), 7);
       // one bar a column, or as many columns as share a pixel
       const across = Math.max(1, x(1) - x(0));

@@ -88,8 +88,9 @@ export function GroupStrip(host, view) {
         [number(-frame, 2), middle + reach - 2],
         [number(most, 2), roof + 2],
         ["0", base - 2],
-      ])
+      ]) {
         c.fillText(text, left - 6, y);
+      }
     },
   });
   chosen(it.canvas, {

@@ -46,7 +46,10 @@ export function LloydCurve(host, view) {
       c.strokeStyle = ink.level;
       c.lineWidth = 2.5;
       // an exact fit is beyond any scale
-      polyline(c, Array.from(curve.decibels, (db, k) => (Number.isFinite(db) ? [x(k), y(db)] : null)));
+      polyline(
+        c,
+        Array.from(curve.decibels, (db, k) => (Number.isFinite(db) ? [x(k), y(db)] : null)),
+      );
       const db = curve.decibels[curve.current];
       c.fillStyle = ink.weight;
       c.strokeStyle = ink.card;

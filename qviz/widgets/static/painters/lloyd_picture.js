@@ -13,7 +13,12 @@ function ways(c, figure, x, level, down, ink) {
   c.strokeStyle = ink.level;
   c.lineWidth = n > 20 ? 1 : 1.5;
   faint(c, 0.6, () => {
-    for (let i = 0; i < n; i++) polyline(c, range(figure.current + 1).map((k) => [x(level(k, i)), down(k)]));
+    for (let i = 0; i < n; i++) {
+      polyline(
+        c,
+        range(figure.current + 1).map((k) => [x(level(k, i)), down(k)]),
+      );
+    }
   });
   c.lineWidth = 1;
   const now = range(n).map((i) => x(level(figure.current, i)));
@@ -69,7 +74,10 @@ export function LloydPicture(host, view) {
       // where the nearest level changes
       c.strokeStyle = ink.line;
       c.lineWidth = 1;
-      lines(c, Array.from(figure.edges, (edge) => [sharp(x(edge)), top, sharp(x(edge)), base]));
+      lines(
+        c,
+        Array.from(figure.edges, (edge) => [sharp(x(edge)), top, sharp(x(edge)), base]),
+      );
       hill(c, x, figure.values, [top, base], ink.soft, 0.3, ink.soft);
       ways(c, figure, x, level, down, ink);
       uses(c, figure, x, level, down, width, ink);

@@ -44,6 +44,8 @@ export function LossRace(host, view) {
   });
   const last = () => it.figure.ours.length - 1;
   stepped(it.canvas, view, () => ({ column: it.figure.column, row: -1, n: last() + 1 }));
-  clicked(it.canvas, view, ({ x, width }) => within(Math.round(((x - left) / (width - left - right)) * last()), last()));
+  clicked(it.canvas, view, ({ x, width }) =>
+    within(Math.round(((x - left) / (width - left - right)) * last()), last()),
+  );
   return it;
 }

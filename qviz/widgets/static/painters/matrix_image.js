@@ -1,8 +1,8 @@
 // Weights as an image. A pointer stands on one weight: in all images of a view on the same one.
-import { line, sharp, surface } from "../layer/canvas.js";
+import { line, sharp } from "../layer/canvas.js";
 import { keyed, pointed, within } from "../layer/keys.js";
 import { sentences } from "../layer/picture.js";
-import { colourBar, pixelImage, samePixels, shaped, signed } from "../layer/pixels.js";
+import { imagePicture, signed } from "../layer/pixels.js";
 import { number } from "../layer/text.js";
 
 // Rows and columns of weights under a pixel (see matrix.py).
@@ -47,92 +47,67 @@ function hairs(c, x, y, half, ink) {
   }
 }
 
+// The image, the lines between its blocks, and cross hairs on the weight that is pointed at.
+function over(c, { figure, options }, width, height, pointer, ink, image) {
+  const { window: part, pixels } = figure;
+  const [rows, columns] = pixels.shape;
+  const scale = width / columns;
+  c.imageSmoothingEnabled = scale * (window.devicePixelRatio || 1) < 1.5;
+  c.imageSmoothingQuality = "high";
+  image();
+  blocks(c, part, options?.block ?? 1, width, height, ink);
+  if (!pointer) return;
+  const [down, across] = steps(figure);
+  const i = Math.floor((pointer.row - part.top) / down);
+  const j = Math.floor((pointer.column - part.left) / across);
+  if (i < 0 || j < 0 || i >= rows || j >= columns) return;
+  hairs(c, ((j + 0.5) / columns) * width, ((i + 0.5) / rows) * height, Math.max(5, scale / 2 + 2), ink);
+}
+
+// The pointer is kept as a weight, not as a pixel: it stays where it is when the picture zooms.
+function weightAt({ window: part }, row, column) {
+  return {
+    row: within(Math.floor(row), part.top + part.rows - 1, part.top),
+    column: within(Math.floor(column), part.left + part.columns - 1, part.left),
+  };
+}
+
+function marks({ figure: { colours, limit } }) {
+  if (colours === "diverging") return signed(limit);
+  return [limit / 1024, limit / 32, limit].map((v, i) => (i ? "" : "≤ ") + number(v, 2));
+}
+
 export function MatrixImage(host, view) {
-  let panel;
-  const { image, paint } = pixelImage();
-  const { canvas, redraw } = surface(0, (c, width, height) => {
-    if (!panel) return;
-    const { window: part, pixels } = panel.figure;
-    const [rows, columns] = pixels.shape;
-    const step = steps(panel.figure);
-    const scale = width / columns;
-    c.imageSmoothingEnabled = scale * (window.devicePixelRatio || 1) < 1.5;
-    c.imageSmoothingQuality = "high";
-    c.drawImage(image, 0, 0, width, height);
-    blocks(c, part, panel.options?.block ?? 1, width, height, view.ink());
-    const at = view.pointer;
-    if (!at) return;
-    const [i, j] = [Math.floor((at.row - part.top) / step[0]), Math.floor((at.column - part.left) / step[1])];
-    if (i < 0 || j < 0 || i >= rows || j >= columns) return;
-    const [x, y] = [((j + 0.5) / columns) * width, ((i + 0.5) / rows) * height];
-    hairs(c, x, y, Math.max(5, scale / 2 + 2), view.ink());
+  const it = imagePicture(host, view, {
+    height: 14,
+    source: (panel) => panel.figure,
+    codes: (panel) => (panel.figure.colours === "diverging" ? [0, 254] : [1, 254]),
+    marks,
+    label: ({ title, label }) =>
+      sentences(`${title}: ${label} as an image`, "Arrow keys move a pointer, Enter and Escape zoom"),
+    over: (c, panel, width, height, image) => over(c, panel, width, height, view.pointer, view.ink(), image),
   });
-  host.append(canvas);
-  const diverging = () => panel.figure.colours === "diverging";
-  const bar = colourBar(
-    host,
-    14,
-    () => panel && [view.table(panel.figure.colours), ...(diverging() ? [0, 254] : [1, 254])],
-  );
-
-  function repaint() {
-    const { pixels, colours } = panel.figure;
-    paint(pixels, view.table(colours));
-    shaped(canvas, pixels.shape);
-  }
-
-  // The pointer is kept as a weight, not as a pixel: it stays where it is when the picture zooms.
-  function clamp(row, column) {
-    const { window: part } = panel.figure;
-    return {
-      row: within(Math.floor(row), part.top + part.rows - 1, part.top),
-      column: within(Math.floor(column), part.left + part.columns - 1, part.left),
-    };
-  }
-  function place(event) {
-    const { x, y, width, height } = pointed(canvas, event);
-    const { window: part, pixels } = panel.figure;
-    const [down, across] = steps(panel.figure);
-    return clamp(
-      part.top + Math.floor((y / height) * pixels.shape[0]) * down,
-      part.left + Math.floor((x / width) * pixels.shape[1]) * across,
-    );
-  }
-  canvas.addEventListener("pointermove", (event) => view.point(place(event)));
-  canvas.addEventListener("click", (event) => view.zoom(place(event), !event.shiftKey));
-  keyed(canvas, (event) => {
-    const { window: part } = panel.figure;
-    const at = view.pointer ?? clamp(part.top + part.rows / 2, part.left + part.columns / 2);
-    const [down, across] = steps(panel.figure).map((n) => n * (event.shiftKey ? 8 : 1));
-    const move = { ArrowUp: [-down, 0], ArrowDown: [down, 0], ArrowLeft: [0, -across], ArrowRight: [0, across] }[
-      event.key
-    ];
-    if (move) view.point(clamp(at.row + move[0], at.column + move[1]));
+  const place = (event) => {
+    const { x, y, width, height } = pointed(it.canvas, event);
+    const { window: part, pixels } = it.panel.figure;
+    const [down, across] = steps(it.panel.figure);
+    const row = part.top + Math.floor((y / height) * pixels.shape[0]) * down;
+    return weightAt(it.panel.figure, row, part.left + Math.floor((x / width) * pixels.shape[1]) * across);
+  };
+  it.canvas.addEventListener("pointermove", (event) => view.point(place(event)));
+  it.canvas.addEventListener("click", (event) => view.zoom(place(event), !event.shiftKey));
+  keyed(it.canvas, (event) => {
+    const { figure } = it.panel;
+    const { window: part } = figure;
+    const at = view.pointer ?? weightAt(figure, part.top + part.rows / 2, part.left + part.columns / 2);
+    const [down, across] = steps(figure).map((n) => n * (event.shiftKey ? 8 : 1));
+    const moves = { ArrowUp: [-down, 0], ArrowDown: [down, 0], ArrowLeft: [0, -across], ArrowRight: [0, across] };
+    const move = moves[event.key];
+    if (move) view.point(weightAt(figure, at.row + move[0], at.column + move[1]));
     else if (event.key === "Enter" || event.key === "+") view.zoom(at, true);
     else if (event.key === "Escape" || event.key === "-") view.zoom(at, false);
     else return false;
     return true;
   });
-
-  return {
-    show(next) {
-      const last = panel?.figure.pixels;
-      panel = next;
-      const { pixels, limit } = panel.figure;
-      if (!samePixels(last, pixels) || image.width !== pixels.shape[1]) repaint();
-      bar.mark(
-        diverging() ? signed(limit) : [limit / 1024, limit / 32, limit].map((v, i) => (i ? "" : "≤ ") + number(v, 2)),
-      );
-      const what = `${panel.title}: ${panel.label} as an image`;
-      canvas.setAttribute("aria-label", sentences(what, "Arrow keys move a pointer, Enter and Escape zoom"));
-      redraw();
-      bar.redraw();
-    },
-    redraw() {
-      if (panel) repaint();
-      redraw();
-      bar.redraw();
-    },
-    mark: redraw,
-  };
+  return it;
 }

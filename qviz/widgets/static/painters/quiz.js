@@ -9,7 +9,12 @@ export function Quiz(host, view) {
     shown = figure.name;
     list.replaceChildren(
       ...figure.answers.map(({ text }, i) => {
-        const button = h("button.answer", { type: "button" }, h("span.mark", { "aria-hidden": "true" }), h("span", {}, text));
+        const button = h(
+          "button.answer",
+          { type: "button" },
+          h("span.mark", { "aria-hidden": "true" }),
+          h("span", {}, text),
+        );
         button.addEventListener("click", () => view.send({ event: "answer", answer: i }));
         return h("li", {}, button, h("p.feedback"));
       }),

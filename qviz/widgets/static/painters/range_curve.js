@@ -9,12 +9,21 @@ import { minus, number } from "../layer/text.js";
 
 const [left, right, top, base] = [56, 14, 14, 184];
 
-const across = (width) => (share) => left + (width - left - right) * share;
+const across = (width) => (part) => left + (width - left - right) * part;
 
 // Shares far below a thousandth of a percent are powers of ten.
 function share(value) {
   const said = 100 * value;
   return `${said >= 0.001 ? number(said, 3, 1e-6) : minus(said.toExponential(0))} %`;
+}
+
+// The numbers below.
+function widths(c, x, width) {
+  c.textBaseline = "top";
+  c.textAlign = "center";
+  for (const part of [0.2, 0.4, 0.6, 0.8, 1]) c.fillText(percent(part), Math.min(x(part), width - 22), base + 7);
+  c.textAlign = "left";
+  c.fillText("width of the range →", left, base + 26);
 }
 
 // Choosers as points, with their names where there is room.
@@ -56,12 +65,7 @@ export function RangeCurve(host, view) {
       const every = Math.max(1, Math.round((Math.ceil(most) - Math.ceil(least)) / 5));
       for (let power = Math.ceil(least); power <= most; power += every) powers.push(10 ** power);
       rules(c, ink, powers, y, [left, width - right], share, 6);
-      c.textBaseline = "top";
-      c.textAlign = "center";
-      for (const part of [0.2, 0.4, 0.6, 0.8, 1]) c.fillText(percent(part), Math.min(x(part), width - 22), base + 7);
-      c.textAlign = "left";
-      c.fillText("width of the range →", left, base + 26);
-
+      widths(c, x, width);
       const drawn = (values, colour, thick, dash = []) =>
         clipped(c, left, top - 8, width - left - right + 8, base - top + 8, () => {
           c.strokeStyle = colour;

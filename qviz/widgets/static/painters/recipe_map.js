@@ -11,16 +11,16 @@ const [row, label, head] = [21, 92, 30];
 
 // A tensor's rectangle in the colour of its format. A frame as well as a colour says that the other recipe differs: two
 // greens are soon mistaken. A dot says that the format is a fallback.
-function cell(c, map, tensor, [r, g, b], { x, y, w, h }) {
+function cell(c, map, tensor, [r, g, b], { x, y, w, tall }) {
   const gap = w > 4 ? 1 : 0;
   c.fillStyle = `rgb(${r},${g},${b})`;
-  c.fillRect(x, y, w - gap, h - 2);
+  c.fillRect(x, y, w - gap, tall - 2);
   c.strokeStyle = c.fillStyle = legible(r, g, b);
   c.lineWidth = 1;
-  if (map.differs[tensor] && w > 5) c.strokeRect(x + 1.5, y + 1.5, w - gap - 3, h - 5);
+  if (map.differs[tensor] && w > 5) c.strokeRect(x + 1.5, y + 1.5, w - gap - 3, tall - 5);
   if (!map.fallback[tensor] || w <= 3) return;
   c.beginPath();
-  c.arc(x + (w - gap) / 2, y + (h - 2) / 2, Math.min(2.5, w / 4), 0, 2 * Math.PI);
+  c.arc(x + (w - gap) / 2, y + (tall - 2) / 2, Math.min(2.5, w / 4), 0, 2 * Math.PI);
   c.fill();
 }
 
@@ -30,16 +30,16 @@ function draw(c, map, width, colour, ink) {
   c.font = ink.font;
   c.textBaseline = "middle";
   c.textAlign = "left";
-  const place = (tensor, x, y, w, h) => {
-    boxes[tensor] = { x, y, w, h };
+  const place = (tensor, x, y, wide, tall) => {
+    boxes[tensor] = { x, y, w: wide, tall };
     cell(c, map, tensor, colour(tensor), boxes[tensor]);
   };
-  const wide = width / Math.max(1, map.outside.length);
+  const room = width / Math.max(1, map.outside.length);
   map.outside.forEach((tensor, i) => {
-    place(tensor, i * wide, 0, wide, head - 4);
+    place(tensor, i * room, 0, room, head - 4);
     const text = `${map.names[tensor].replace(/\.weight$/, "")} ${map.formats[map.format_of[tensor]]}`;
     c.fillStyle = legible(...colour(tensor));
-    if (c.measureText(text).width < wide - 16) c.fillText(text, i * wide + 8, head / 2 - 2);
+    if (c.measureText(text).width < room - 16) c.fillText(text, i * room + 8, head / 2 - 2);
   });
   const w = (width - label) / Math.max(1, map.layers);
   map.kinds.forEach((kind, i) => {
@@ -81,24 +81,45 @@ export function neighbour(map, key, now) {
   }
 }
 
+// A key a format, and what frames and dots mean where there are some.
+function swatches(map, table) {
+  const keys = map.formats.map((format, i) => {
+    const n = map.format_of.reduce((sum, f) => sum + (f === i), 0);
+    const key = h("span.swatch", {}, `${format} × ${n}`);
+    key.style.setProperty("--role", `rgb(${entry(table, map.shades[i])})`);
+    return key;
+  });
+  if (map.differs.some(Boolean)) keys.push(h("span.framed", {}, "differs"));
+  if (map.fallback.some(Boolean)) keys.push(h("span.dotted", {}, "fallback"));
+  return keys;
+}
+
+// Around the tensor that is pointed at.
+function frame(c, box, ink) {
+  for (const [stroke, thick] of [
+    [ink.paper, 5],
+    [ink.ink, 2.5],
+  ]) {
+    c.strokeStyle = stroke;
+    c.lineWidth = thick;
+    c.strokeRect(box.x + 1, box.y + 1, box.w - 3, box.tall - 4);
+  }
+}
+
+// The tensor, its format and size.
+function described(map, tensor) {
+  const mib = map.nbytes[tensor] / 2 ** 20;
+  const size = mib >= 0.1 ? `${number(mib)} MiB` : `${map.nbytes[tensor]} bytes`;
+  return `${map.names[tensor]}, ${map.shapes[tensor]}: ${map.formats[map.format_of[tensor]]}, ${size}`;
+}
+
 export function RecipeMap(host, view) {
   let map;
   let boxes = [];
   const { canvas, redraw } = surface(0, (c, width) => {
     if (!map) return;
-    const ink = view.ink();
-    boxes = draw(c, map, width, colour, ink);
-    const box = boxes[at()];
-    for (const [stroke, thick] of box
-      ? [
-          [ink.paper, 5],
-          [ink.ink, 2.5],
-        ]
-      : []) {
-      c.strokeStyle = stroke;
-      c.lineWidth = thick;
-      c.strokeRect(box.x + 1, box.y + 1, box.w - 3, box.h - 4);
-    }
+    boxes = draw(c, map, width, colour, view.ink());
+    if (boxes[at()]) frame(c, boxes[at()], view.ink());
   });
   const legend = h("div.legend.formats", { "aria-hidden": "true" });
   const [name, about] = [h("p.cell-name"), h("p.cell-about")];
@@ -114,11 +135,8 @@ export function RecipeMap(host, view) {
   function tell() {
     if (!map) return;
     redraw();
-    const tensor = at();
-    const mib = map.nbytes[tensor] / 2 ** 20;
-    const size = mib >= 0.1 ? `${number(mib)} MiB` : `${map.nbytes[tensor]} bytes`;
-    say(name, `${map.names[tensor]}, ${map.shapes[tensor]}: ${map.formats[map.format_of[tensor]]}, ${size}`);
-    say(about, map.reasons[map.reason_of[tensor]]);
+    say(name, described(map, at()));
+    say(about, map.reasons[map.reason_of[at()]]);
   }
   function point(tensor) {
     if (tensor === undefined || tensor < 0) return;
@@ -127,7 +145,7 @@ export function RecipeMap(host, view) {
   }
   canvas.addEventListener("pointermove", (event) => {
     const { x, y } = pointed(canvas, event);
-    const over = boxes.findIndex((b) => b && x >= b.x && x < b.x + b.w && y >= b.y && y < b.y + b.h);
+    const over = boxes.findIndex((b) => b && x >= b.x && x < b.x + b.w && y >= b.y && y < b.y + b.tall);
     if (over >= 0 && over !== at()) point(over);
   });
   keyed(canvas, (event) => {
@@ -136,29 +154,16 @@ export function RecipeMap(host, view) {
     return true;
   });
 
-  function swatches() {
-    const table = view.table("sequential");
-    legend.replaceChildren(
-      ...map.formats.map((format, i) => {
-        const n = map.format_of.reduce((sum, f) => sum + (f === i), 0);
-        const key = h("span.swatch", {}, `${format} × ${n}`);
-        key.style.setProperty("--role", `rgb(${entry(table, map.shades[i])})`);
-        return key;
-      }),
-      ...(map.differs.some(Boolean) ? [h("span.framed", {}, "differs")] : []),
-      ...(map.fallback.some(Boolean) ? [h("span.dotted", {}, "fallback")] : []),
-    );
-  }
   return {
     show(panel) {
       map = panel.figure;
       canvas.style.height = `${head + row * map.kinds.length + (map.layers ? 20 : 0)}px`;
       canvas.setAttribute("aria-label", sentences(panel.label, "Arrow keys move from tensor to tensor"));
-      swatches();
+      legend.replaceChildren(...swatches(map, view.table("sequential")));
       tell();
     },
     redraw() {
-      if (map) swatches();
+      if (map) legend.replaceChildren(...swatches(map, view.table("sequential")));
       redraw();
     },
   };

@@ -1,8 +1,7 @@
-import { role } from "../layer/colour.js";
 import { h } from "../layer/dom.js";
 
 // Two texts side by side, token by token; where they part, and after, tokens that differ are marked.
-export function TokenDuel(host, view) {
+export function TokenDuel(host) {
   const columns = h("div.duel");
   host.append(columns);
   return {
@@ -18,7 +17,9 @@ export function TokenDuel(host, view) {
             "p.duel-text",
             {},
             h("span.duel-prompt", {}, duel.prompt),
-            ...tokens.map((text, i) => h(i < duel.parts ? "span.duel-same" : i === duel.parts ? "mark.duel-first" : "mark", {}, text)),
+            ...tokens.map((text, i) =>
+              h(i < duel.parts ? "span.duel-same" : i === duel.parts ? "mark.duel-first" : "mark", {}, text),
+            ),
           ),
         );
       });

@@ -1,0 +1,76 @@
+// What single painters work out before they draw.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_lens.js";
+import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
+
+// A block of three bytes: a scale of one byte that feeds all four weights, then two bytes with two codes of 4 bits each.
+function lens() {
+  const feeds = new Uint8Array(24).fill(0);
+  feeds.shape = [24, 1];
+  for (let bit = 0; bit < 8; bit++) feeds[bit] = 0b1111;
+  for (let bit = 8; bit < 24; bit++) feeds[bit] = 1 << ((bit - 8) >> 2);
+  return {
+    feeds,
+    raw: new Uint8Array([0x81, 0x21, 0x43]),
+    original: new Uint8Array([0x80, 0x21, 0x43]),
+    weights: new Float32Array(4),
+    scales: new Float32Array(1),
+    elements: [129, 0x21, 0x43],
+    fields: [
+      { name: "d", offset: 0, size: 1, count: 1, parts: [] },
+      { name: "qs", offset: 1, size: 1, count: 2, parts: [] },
+    ],
+    address: 0x100,
+  };
+}
+
+test("bits and weights know each other", () => {
+  const s = new Structure(lens());
+  assert.deepEqual(s.fed(0), [0, 1, 2, 3]);
+  assert.deepEqual(s.fed(2), [2, 3]);
+  assert.deepEqual(s.own(3), [20, 21, 22, 23]); // the scale's bits are shared
+  assert.equal(s.nameOf(2), "qs[1]");
+  assert.equal(s.nameOf(0), "d");
+  assert.equal(s.address(2), "byte 0x102 of the file");
+  assert.equal(s.bit(0), 1);
+  assert.equal(s.flipped(0), 1);
+  assert.equal(s.flipped(7), 0);
+  assert.deepEqual(s.first(), { from: "byte", byte: 1, weight: 0 });
+  assert.equal(s.caption(s.elementOf(1), 0), "w0");
+  assert.equal(s.caption(s.elementOf(0), 0), "4 w");
+});
+
+test("what feeds what is worked out again only where it changed", () => {
+  const s = new Structure(lens());
+  assert.equal(new Structure(lens(), s).made, s.made);
+  const other = lens();
+  other.feeds[8] = 0b0010;
+  assert.deepEqual(new Structure(other, s).fed(1), [0, 1]);
+  assert.notEqual(new Structure(other, s).made, s.made);
+});
+
+test("the parts of a float16", () => {
+  const half = (bits, value) => floatParts(bits, { field: { parts: [1, 5, 10] }, value });
+  assert.deepEqual(half(0x3e00, 1.5), ["", "2", ["sup", "0"], " × 1.5 = ", ["b", "1.5"]]);
+  assert.deepEqual(half(0xc000, -2)[0], "−");
+  assert.match(half(0x7c00, Infinity)[1], /^∞/);
+  assert.match(half(0x7c01, NaN)[1], /^NaN/);
+  assert.match(half(0, 0)[1], /^0/);
+  assert.deepEqual(half(0x0001, 5.96e-8)[2], ["sup", "−14"]); // subnormal
+  assert.equal(floatParts(1, { field: { parts: [] } }), null);
+});
+
+test("arrow keys walk over a map of tensors, gaps left out", () => {
+  // two tensors in no layer (6, 7); kinds × layers, one tensor missing
+  const map = { outside: [6, 7], cells: [0, 1, 2, 3, -1, 5], kinds: ["a", "b"], layers: 3 };
+  assert.equal(neighbour(map, "ArrowRight", 0), 1);
+  assert.equal(neighbour(map, "ArrowRight", 3), 5);
+  assert.equal(neighbour(map, "ArrowDown", 2), 5);
+  assert.equal(neighbour(map, "ArrowDown", 1), undefined); // nothing below the gap
+  assert.equal(neighbour(map, "ArrowUp", 1), 6);
+  assert.equal(neighbour(map, "ArrowRight", 6), 7);
+  assert.equal(neighbour(map, "ArrowDown", 7), 0);
+  assert.equal(neighbour(map, "ArrowLeft", 0), undefined);
+});
