@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab show exercises test check lint lint-js notebooks bench clean
+.PHONY: help lab show exercises test check test-machines lint lint-js notebooks bench clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
@@ -19,7 +19,7 @@ help:
 	@echo "make exercises  what students get, in notebooks/exercises/release"
 	@echo "make test       run every test, the lessons included"
 	@echo "make check      lint, and the tests that are quick"
-	@echo "make  what compares floats, as other processors compute it"
+	@echo "make test-machines   what compares floats, as other processors compute it"
 	@echo "make lint       check style and types, of Python and JavaScript"
 	@echo "make notebooks  run the lessons and store their outputs"
 	@echo "make bench      time qviz beside its peers"
@@ -43,6 +43,9 @@ test: $(VENV)/.installed-dev
 
 check: lint
 	$(BIN)/python tests/stages.py quick
+
+test-machines: $(VENV)/.installed-dev
+	$(BIN)/python tests/machines.py $(MACHINES)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

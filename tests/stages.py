@@ -8,25 +8,53 @@ The exit code is 0 only if every stage passed. At the end stands a table of the 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A kernel of the first stage is compiled once: its cache serves the other two.
 SPREAD = ("-n", str(min(CORES, 8)), "--dist", "loadscope")
 STAGES = {
-    "tests": ("-m", "not browser", *SPREAD),
-    "browser": ("-m", "browser", "tests/browser"),
+    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD),
+    "browser": ("-m", "browser", "tests/browser", "-n", str(min(CORES, 2)), "--dist", "loadscope"),
     "lessons": ("--nbval", "notebooks/", *SPREAD),
 }
-QUICK = {"quick": ("-m", "not browser and not slow", *SPREAD)}
+QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
+
+# What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
+SLOW = {
+    "lesson/test_answers.py": ("test_10_3",),
+    "llama/test_evaluate.py": (),
+    "llama/test_inputs.py": (),
+    "llama/test_tiles.py": ("test_older_processors",),
+    "llama/test_tokenizer.py": ("test_held_out_text",),
+    "machine/test_kernels.py": ("process", "scipy", "blas", "cached"),
+    "machine/test_team.py": ("test_each_piece",),
+    "test_capstone.py": ("test_a_choice_is_measured", "test_a_cache_is_felt", "test_importance", "test_bytes_equal"),
+    "test_cli_methods.py": (),
+    "test_cli_quantize.py": ("test_a_polite_kill",),
+    "test_doctests.py": (),
+    "test_exercises.py": ("nbgrader", "test_students_get", "test_release", "test_answers_fail"),
+    "test_measure.py": (),
+    "test_models.py": (),
+    "test_notebooks.py": ("build", "nbval", "test_measured", "test_a_cell_that_fails"),
+    "test_packaging.py": ("makes_what_it_needs", "elsewhere", "test_the_tests_bring", "test_an_interrupted"),
+    "test_pipeline.py": ("byte_identical",),
+    "test_pipeline_dask.py": (),
+    "test_sequential.py": (),
+    "test_show.py": (),
+    "test_speed.py": ("test_the_machine_is_measured",),
+    "widgets/test_awq_explorer.py": ("test_the_shipped_layers",),
+    "widgets/test_capstone_explorer.py": (),
+    "widgets/test_every_widget.py": (),
+    "widgets/test_whole_model_explorers.py": (),
+}
 
 
-def told(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+def told(command: Sequence[str]) -> tuple[int, str]:
     """Run a command and pass on what it says.
 
     Returns
@@ -34,7 +62,7 @@ def told(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, s
     code, last : int, str
         Its exit code, and the last line that is not empty.
     """
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
         assert job.stdout is not None
         end = b""
         while part := os.read(job.stdout.fileno(), 1 << 16):
@@ -52,14 +80,13 @@ def main(names: Sequence[str]) -> int:
     if unknown := [name for name in names if name not in stages]:
         print(f"no stage {unknown[0]!r}; there are {', '.join(stages)}", file=sys.stderr)
         return 2
-    environment = os.environ | {"COLUMNS": str(shutil.get_terminal_size().columns)}
     colour = ["--color=yes"] if sys.stdout.isatty() and "NO_COLOR" not in os.environ else []
     rows, worst = [], 0
     try:
         for name in names or STAGES:
             print(f"== {name}", flush=True)
             start = time.monotonic()
-            code, last = told([sys.executable, "-m", "pytest", *colour, *stages[name]], environment)
+            code, last = told([sys.executable, "-m", "pytest", *colour, *stages[name]])
             rows.append((name, code, time.monotonic() - start, last))
             worst = max(worst, abs(code))
     except KeyboardInterrupt:

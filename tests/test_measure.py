@@ -29,7 +29,7 @@ def kept(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def text():
-    return qviz.models.heldout_text()[:9000]
+    return qviz.models.heldout_text()[:4000]
 
 
 def test_a_table_is_measured_once(kept, text, monkeypatch):
@@ -107,9 +107,9 @@ def test_methods_are_measured_and_kept(kept, text):
     assert rows[1].quality.kld < rows[0].quality.kld
     assert method_table(settings, text=text, max_tokens=500, n_tokens=1024) == rows
     assert all(math.isnan(row.tokens_per_second) for row in rows)
-    timed = method_table(settings, text=text, max_tokens=500, n_tokens=1024, speed=True)
+    timed = method_table(settings[::2], text=text, max_tokens=500, n_tokens=1024, speed=True)  # a grid, and a format
     assert all(row.tokens_per_second > 1 for row in timed)
-    assert [row.quality for row in timed] == [row.quality for row in rows]
+    assert [row.quality for row in timed] == [row.quality for row in rows[::2]]
 
 
 def test_the_same_bits_for_a_format_and_gptq_onto_it(kept, text):

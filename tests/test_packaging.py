@@ -86,6 +86,7 @@ def elsewhere(tmp_path):
         ("lab", "--editable .\n", "ran: lab"),
         ("test", "--editable .[dev]", "ran: tests/stages.py\n"),
         ("check", "--editable .[dev]", "ran: tests/stages.py quick"),
+        ("test-machines", "--editable .[dev]", "ran: tests/machines.py"),
         ("lint", "--editable .[dev]", "ran: format --check"),
         ("notebooks", "--editable .[dev]", "ran: notebooks/build.py"),
         ("exercises", "--editable .[grade]", "ran: notebooks/exercises/release.py"),

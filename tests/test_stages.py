@@ -1,5 +1,7 @@
 """`make test` runs every stage whatever fails, says so, and does not mind how it was started."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +33,26 @@ def test_an_unknown_stage_is_named(capsys):
     assert "no stage 'second'; there are tests, browser, lessons, quick" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_started_in_the_background_interrupts_still_arrive():
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_started_in_the_background_children_hear_signals():
+    """As after ``nohup make test &``: what a test starts has the defaults, what runs the tests outlives a hang-up."""
+    child = "import signal as s; print(*(s.getsignal(n) is not s.SIG_IGN for n in (s.SIGINT, s.SIGHUP)))"
     code = (
-        "import runpy, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); runpy.run_path('conftest.py');"
-        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        "import os, runpy, signal as s, subprocess, sys\n"
+        "for name in (s.SIGINT, s.SIGHUP): s.signal(name, s.SIG_IGN)\n"
+        "runpy.run_path('conftest.py')\n"
+        "os.kill(os.getpid(), s.SIGHUP)\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}])\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
-    assert run.stdout == "True\n", run.stderr
+    without = {name: value for name, value in os.environ.items() if name != "QVIZ_TESTS_IGNORE_HANGUP"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=without, capture_output=True, text=True
+    )
+    assert (run.stdout, run.returncode) == ("True True\n", 0), run.stderr
+
+
+def test_what_is_called_slow_is_there():
+    here = Path(__file__).parent
+    for file, names in stages.SLOW.items():
+        text = (here / file).read_text(encoding="utf-8")
+        assert all(name in text for name in names), f"{file} has no longer all of {names}"

@@ -19,6 +19,8 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Browser, Page, sync_playwright
 
+PATIENCE = 240  # seconds: on a busy machine a browser is slow, and waiting costs nothing where it is not
+
 _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are drawn too
@@ -39,6 +41,11 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         yield found
         found.close()
+
+
+def as_users() -> dict[str, str]:
+    """The environment without what conftest.py set for tests alone."""
+    return {name: value for name, value in os.environ.items() if name != "QVIZ_COMPILE"}
 
 
 class Lab:
@@ -75,7 +82,7 @@ class Lab:
                     *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"),
                     "--LabApp.expose_app_in_browser=True",
                 ],
-                env=os.environ | {name: str(path) for name, path in folders.items()},
+                env=as_users() | {name: str(path) for name, path in folders.items()},
                 stdout=log,
                 stderr=log,
             )
@@ -86,7 +93,7 @@ class Lab:
         return f"http://127.0.0.1:{self.port}"
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"{self.url}/api/status", timeout=5).close()
@@ -101,7 +108,7 @@ class Lab:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
 
@@ -135,6 +142,7 @@ class NotebookPage:
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, device_scale_factor=scale, reduced_motion="reduce"
         )
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.page: Page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
@@ -153,11 +161,10 @@ class NotebookPage:
                 const panel = window.jupyterapp?.shell?.currentWidget;
                 return panel?.context?.isReady && panel.sessionContext?.isReady;
             }""",
-            timeout=60_000,
         )
         self.page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.ready")
 
-    def run_all(self, timeout: float = 120) -> None:
+    def run_all(self, timeout: float = PATIENCE) -> None:
         """Run every cell and wait until the kernel rests."""
         self.page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.wait_idle(timeout)
@@ -166,7 +173,7 @@ class NotebookPage:
                   === document.querySelectorAll('.jp-OutputArea .qviz[data-layout]').length"""
         )
 
-    def wait_idle(self, timeout: float = 120) -> None:
+    def wait_idle(self, timeout: float = PATIENCE) -> None:
         self.page.wait_for_function(
             """() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'""",
             timeout=1000 * timeout,
@@ -231,7 +238,7 @@ class NotebookPage:
         """A canvas's content, as a data URL: equal strings are equal pictures."""
         return canvas.evaluate("(node) => node.toDataURL()")
 
-    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

@@ -14,6 +14,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from browser.lab import PATIENCE, as_users
 from PIL import Image
 
 
@@ -27,11 +28,11 @@ def served(tmp_path):
     log = tmp_path / "log"
     with log.open("w") as out:
         command = [sys.executable, "-m", "qviz", "show", "00", "--no-browser", f"--port={port}"]
-        env = os.environ | folders | {"IPYTHONDIR": str(tmp_path / "ipython")}
+        env = as_users() | folders | {"IPYTHONDIR": str(tmp_path / "ipython")}
         # a group of its own: a signal then reaches the server, as Ctrl-C does
         server = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/static/", timeout=5).close()
@@ -46,13 +47,14 @@ def served(tmp_path):
     finally:
         os.killpg(server.pid, signal.SIGINT)
         try:
-            server.wait(20)
+            server.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
 
 
 def test_a_lesson_is_shown_without_a_network(served, chrome, screenshots):
     context = chrome.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(1000 * PATIENCE)
     page, problems, outside = context.new_page(), [], []
     page.on("pageerror", lambda error: problems.append(str(error)))
 
@@ -64,18 +66,18 @@ def test_a_lesson_is_shown_without_a_network(served, chrome, screenshots):
             route.abort()
 
     page.route("**/*", only_here)
-    page.goto(served, timeout=120_000)
+    page.goto(served)
     explorer = page.locator(".qviz-explorer").first
     canvas = explorer.locator("canvas").first
-    canvas.wait_for(timeout=120_000)
-    page.wait_for_function("document.querySelectorAll('.qviz-explorer canvas').length >= 4", timeout=60_000)
+    canvas.wait_for()
+    page.wait_for_function("document.querySelectorAll('.qviz-explorer canvas').length >= 4")
     assert page.locator("h1").first.inner_text().startswith("Start here")
     assert "import qviz" not in page.locator("body").inner_text(), "code is for another occasion"
 
     def drawn():
         return len(np.unique(np.asarray(Image.open(BytesIO(canvas.screenshot()))).reshape(-1, 4), axis=0))
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while drawn() < 20:
         assert time.monotonic() < deadline, "the canvas stays blank"
     before = canvas.evaluate("(node) => node.toDataURL()")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+from bounds import U, dot_bound
 
 from qviz.calibration import ActivationStats, choose_range, round_inputs
 from qviz.errors import CalibrationError, MethodError
@@ -59,7 +60,7 @@ def test_smoothquant():
     r = smoothquant(w, ActivationStats.from_inputs(x), grid, alpha=0.6)
     s = np.abs(x).max(0).astype(float) ** 0.6 / np.abs(w).max(0).astype(float) ** 0.4
     np.testing.assert_allclose(r.equivalence_scale, s, rtol=1e-5)
-    np.testing.assert_allclose((x / s) @ (w * s).T, x @ w.T, rtol=1e-3, atol=1e-2)
+    assert (np.abs((x / s) @ (w * s).T - x @ w.T) <= 2 * dot_bound(x, w, roundings=4)).all()
     whole = held_out @ w.T
     plain = round_inputs(held_out, tokens) @ rtn(w, None, grid).weight.T
     smooth = round_inputs(held_out / r.equivalence_scale, tokens) @ (r.weight * r.equivalence_scale).T
@@ -106,7 +107,9 @@ def test_rotation(method):
     again = method(w @ r.rotation, ActivationStats.from_inputs(x @ r.rotation), grid)
     assert np.mean(again.codes != r.codes) < 0.02
     stored = r.scales[:, r.g_idx] * (r.codes - r.zero_points[:, r.g_idx])
-    np.testing.assert_allclose((x @ r.rotation) @ stored.T, x @ r.weight.T, rtol=1e-3, atol=0.05)
+    # three products of 48 terms: of the inputs, of the weights, of both
+    size = np.abs(x) @ np.abs(r.rotation) @ np.abs(stored).T
+    assert (np.abs((x @ r.rotation) @ stored.T - x @ r.weight.T) <= (3 * 48 + 6) * U * size).all()
     assert loss(w, r.weight, held_out) < 0.9 * loss(w, method(w, stats, grid).weight, held_out)
     assert not np.array_equal(r.rotation, rotation(w, stats, grid, method=method, seed=4).rotation)
 
@@ -115,7 +118,10 @@ def test_rotated_statistics():
     _, x, _ = layer()
     R = np.linalg.qr(np.random.default_rng(0).standard_normal((48, 48)))[0].astype(np.float32)
     turned = ActivationStats.from_inputs(x).rotated(R)
-    np.testing.assert_allclose(turned.hessian, ActivationStats.from_inputs(x @ R).hessian, rtol=1e-3, atol=1e-3)
+    # on either side a sum over the tokens and two products with R; H by the roots of its diagonal, as in `form_bound`
+    size = np.abs(R).T @ np.sqrt(np.diagonal(ActivationStats.from_inputs(x).hessian))
+    bound = 2 * (len(x) + 2 * 48) * U * np.outer(size, size)
+    assert (np.abs(turned.hessian - ActivationStats.from_inputs(x @ R).hessian) <= bound).all()
     for name in ("mean_abs", "max_abs"):
         with pytest.raises(CalibrationError, match="rotated"):
             getattr(turned, name)
