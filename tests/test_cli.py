@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -266,7 +267,30 @@ def test_fetch_refuses_in_one_line(run, monkeypatch, error):
     assert result.stderr.splitlines()[-1] == f"Error: {error}"
 
 
-# -- lab
+def test_fetch_verify_downloads_nothing(run, monkeypatch):
+    monkeypatch.setattr(models, "fetch", None)
+    result = run("fetch", "tiny", "--verify")
+    assert (result.exit_code, result.stdout) == (0, f"{models.load('tiny').path}\n")
+    assert "no model or file 'tyny'" in run("fetch", "tyny", "--verify").stderr
+
+
+# -- lab and show
+
+
+def test_the_scratch_folder_of_a_lesson_that_was_killed_goes_away(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = """
+        import os, signal
+        from qviz.cli.course import _scratch_folder
+        with _scratch_folder() as folder:
+            (folder / "progress.json").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert len(list(tmp_path.iterdir())) == 1
+    with course._scratch_folder() as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

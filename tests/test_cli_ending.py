@@ -32,7 +32,7 @@ COMMANDS = [
     ("problem", "code", "said"),
     [
         (KeyboardInterrupt(), 130, "interrupted"),
-        (OSError(errno.EROFS, "Read-only file system", "/x"), 2, "Error: /x: Read-only file system; choose a place"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), 2, "Error: /x: Read-only file system; choose a folder"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "Error: No space left on device; free some space"),
         (MemoryError(), 2, "Error: this needs more memory than there is"),
     ],

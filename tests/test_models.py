@@ -345,6 +345,34 @@ def test_verify_finds_a_flipped_bit(shop):
     assert qviz.fetch("toy", verify=True).read_bytes() == shop.raw
 
 
+def test_verify_says_which_file_is_damaged_and_downloads_nothing(shop):
+    with pytest.raises(ModelNotFoundError, match="run `qviz fetch toy` once"):
+        models.verify("toy")
+    qviz.fetch("toy")
+    assert models.verify("toy") == shop.target
+    flipped = bytearray(shop.raw)
+    flipped[-1] ^= 1
+    shop.target.write_bytes(flipped)
+    with pytest.raises(FetchError, match=r"small\.gguf is damaged: .*delete it and run `qviz fetch toy`"):
+        models.verify("toy")
+    shop.target.unlink()
+    shop.target.mkdir()
+    with pytest.raises(FetchError, match=r"small\.gguf: cannot be read"):
+        models.verify("toy")
+    assert shop.calls == 1
+
+
+@pytest.mark.parametrize("name", models.SHIPPED)
+def test_verify_what_is_shipped(name, tmp_path, monkeypatch):
+    assert models.verify(name) == models.load(name).path
+    monkeypatch.setattr(models, "data_dir", lambda: tmp_path)
+    with pytest.raises(ModelNotFoundError, match="install qviz-toolkit again"):
+        models.verify(name)
+    (tmp_path / models.SHIPPED[name]).write_bytes(b"x")
+    with pytest.raises(FetchError, match=r"is damaged: .*install qviz-toolkit again"):
+        models.verify(name)
+
+
 def test_a_wheel_put_there_by_hand_is_used(shop):
     shop.cache.mkdir()
     shutil.copy(shop.wheel, shop.cache)

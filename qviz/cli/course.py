@@ -64,14 +64,30 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
         raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in found)}")
     arguments = [str(chosen[0]), "--template=qviz", f"--strip_sources={not code}", *voila_args]
     with (
-        tempfile.TemporaryDirectory(prefix="qviz-", ignore_cleanup_errors=True) as scratch,
+        _scratch_folder() as scratch,
         _environment(
             JUPYTER_PATH=_before("JUPYTER_PATH", PACKAGE / "lesson" / "static"),
             QVIZ_UNLOCKED="" if locked else "1",
-            QVIZ_PROGRESS=str(Path(scratch) / "progress.json"),  # what a class answers is not the teacher's progress
+            QVIZ_PROGRESS=str(scratch / "progress.json"),  # what a class answers is not the teacher's progress
         ),
     ):
         _serve("voila.app", [f"--Voila.connection_dir_root={scratch}", *arguments])
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder that goes away with this process; what killed ones have left is removed first."""
+    from qviz._files import scratch
+
+    parent = Path(tempfile.gettempdir())
+    scratch.sweep(parent)
+    folder = scratch.scratch_path(parent / "show")
+    folder.mkdir(mode=0o700)
+    try:
+        with scratch.held(folder):
+            yield folder
+    finally:
+        scratch.remove(folder)
 
 
 def _serve(module: str, arguments: list[str]) -> None:

@@ -25,16 +25,6 @@ import click
 
 from qviz.errors import QvizError
 
-_ADVICE = {
-    errno.ENOSPC: "free some space, or choose a place on another disk",
-    errno.EDQUOT: "free some space, or choose a place on another disk",
-    errno.EACCES: "choose a place that you may read and write",
-    errno.EPERM: "choose a place that you may read and write",
-    errno.EROFS: "choose a place that can be written",
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENAMETOOLONG: "choose a shorter name",
-}
-
 
 class Refusal(click.ClickException):
     """One line, and exit code 2 as for wrong usage."""
@@ -99,12 +89,12 @@ def sentence(error: OSError) -> str:
     Examples
     --------
     >>> sentence(OSError(errno.ENOSPC, "No space left on device", "/mnt/out.gguf"))
-    '/mnt/out.gguf: No space left on device; free some space, or choose a place on another disk'
+    '/mnt/out.gguf: No space left on device; free some space, or choose a folder on another disk'
     """
-    said = error.strerror or str(error) or type(error).__name__
+    from qviz._files import os_problem
+
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
-    advice = _ADVICE.get(error.errno or 0)
-    return (f"{where}: " if where else "") + said + (f"; {advice}" if advice else "")
+    return (f"{where}: " if where else "") + os_problem(error)
 
 
 def _refuse(text: str) -> NoReturn:

@@ -58,13 +58,17 @@ def _open(name: str) -> GGUFFile | LegacyFile:
 
 @click.command(short_help="Download a model once.")
 @click.argument("name")
-def fetch(name: str) -> None:
+@click.option("--verify", is_flag=True, help="Download nothing: compare the file that is here with its checksum.")
+def fetch(name: str, verify: bool) -> None:
     """Download the model NAME (such as smollm2) once and keep it; print where it is."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from qviz import models
 
+    if verify:
+        echo_path(models.verify(name))
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         path = models.fetch(name, progress=bars_of(bars))

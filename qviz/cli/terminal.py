@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from qviz.errors import QvizError
+from qviz.errors import ModelNotFoundError, QvizError
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -46,13 +46,13 @@ def _write(text: str | bytes, *, err: bool = False, color: bool | None = None) -
 
 
 def read_text(path: str) -> str:
-    """A text in UTF-8, whole."""
+    """A text in UTF-8, whole, from a regular file of sane size."""
+    from qviz import _files
+
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise QvizError(f"{path}: the text cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise QvizError(f"{path}: byte {error.start} is no UTF-8; save the text as UTF-8 first") from None
+        return _files.read_text(path, error=QvizError)
+    except ModelNotFoundError:
+        raise QvizError(f"{path}: the text cannot be read: there is no such file; check the path") from None
 
 
 def bars_of(bars: Any) -> Callable[[str, int, int | None], None]:
