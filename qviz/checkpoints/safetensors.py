@@ -105,10 +105,22 @@ class Safetensors(Mapping[str, QTensor]):
     ) -> None:
         self.close()
 
+    def check(self) -> None:
+        """Refuse to go on if a file was changed since it was opened.
+
+        Raises
+        ------
+        GGUFError
+            Which one.
+        """
+        for file in self._files.values():
+            file.opened.check()
+
     def close(self) -> None:
         """Let go of the files. Tensors already handed out stay usable."""
         for file in self._files.values():
             file.buffer = None
+            file.opened.close()
 
 
 def read(path: str | os.PathLike[str]) -> Safetensors:
@@ -141,6 +153,7 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
     except BaseException:
         for file in files:
             file.buffer = None
+            file.opened.close()
         raise
     return Safetensors(tuple(files))
 
@@ -192,8 +205,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.buffer: mmap.mmap | None
-        file, self.buffer = map_file(path)
-        self.size = file.size
+        self.opened, self.buffer = map_file(path)
+        self.size = self.opened.size
         try:
             self.tensors = self._header(self.buffer)
         except GGUFError:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from qviz._files import as_path
+from qviz._files import as_path, read_folder
 from qviz.checkpoints.account import accounted
 from qviz.checkpoints.llama import LlamaConfig, interleaved
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
@@ -95,30 +95,49 @@ def convert(
     source = as_path(folder)
     if not source.is_dir():
         raise CheckpointError("this is not the folder of a model", path=source)
-    path = source / "config.json"
-    described = read_json(path)
-    settings = find_settings(source)
-    if settings is not None:
-        find_dialect(settings)
-    described = {key: value for key, value in described.items() if key not in _QUANTIZATION}
-    config = LlamaConfig.from_json(described, path)
-    with read(source) as files:
-        if settings is None:
+    opened = read_folder(source, lambda where: _opened(where, pre), CheckpointError)
+    with opened.files as files:
+        if opened.settings is None:
             refuse_unsaid(source, files)
-        checkpoint = files if settings is None else _Unpacked(files, source, settings)
-        tensors = _Tensors(checkpoint, config, type, source, progress)
+        checkpoint = files if opened.settings is None else _Unpacked(files, source, opened.settings)
+        tensors = _Tensors(checkpoint, opened.config, type, source, progress)
         metadata = {
             "general.architecture": "llama",
             "general.type": "model",
-            **_sampling(source),
+            **opened.sampling,
             "general.name": name or source.resolve().name,
             "general.size_label": size_label(tensors.n_weights),
-            **config.metadata(),
+            **opened.config.metadata(),
             "general.file_type": U32(_FILE_TYPES[tensors.format.name]),
             "general.quantization_version": U32(2),
-            **tokenizer_metadata(source, config.n_vocab, pre),
+            **opened.tokenizer,
         }
         return write(as_path(out), metadata, tensors)
+
+
+class _Opened(NamedTuple):
+    """What a folder says, and its weights; all of the same folder, even if another takes its place meanwhile."""
+
+    files: Safetensors
+    config: LlamaConfig
+    settings: Settings | None
+    sampling: dict[str, Any]
+    tokenizer: dict[str, Any]
+
+
+def _opened(folder: Path, pre: str | None) -> _Opened:
+    path = folder / "config.json"
+    described = read_json(path)
+    settings = find_settings(folder)
+    if settings is not None:
+        find_dialect(settings)
+    config = LlamaConfig.from_json({key: x for key, x in described.items() if key not in _QUANTIZATION}, path)
+    files = read(folder)
+    try:
+        return _Opened(files, config, settings, _sampling(folder), tokenizer_metadata(folder, config.n_vocab, pre))
+    except BaseException:
+        files.close()
+        raise
 
 
 class _Unpacked(Mapping[str, QTensor]):
@@ -138,6 +157,9 @@ class _Unpacked(Mapping[str, QTensor]):
     def __getitem__(self, name: str) -> QTensor:
         layer = self._layers.get(name.removesuffix(".weight"))
         return self._files[name] if layer is None else quantize(layer().dequantize(), "F32")
+
+    def check(self) -> None:
+        self._files.check()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensor_info)
@@ -193,6 +215,7 @@ class _Tensors(Mapping[str, QTensor]):
             rows = interleaved(place.shape[0], place.heads)
             tensor = QTensor(tensor.format, tensor.blocks[rows], tensor.shape)
         result = self._converted(tensor, self.tensor_info[name].format, place.source)
+        self._checkpoint.check()
         self._done += tensor.nbytes
         if self._progress is not None:
             total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._files import as_path
+from qviz._files import as_path, read_folder
 from qviz.checkpoints.packed.bits import unpack_bits, zeros_from_v1
 from qviz.checkpoints.packed.dialects import dialects, layouts
 from qviz.checkpoints.packed.dialects.auto_round import EITHER
@@ -50,12 +50,18 @@ def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
         Another kind of checkpoint, a damaged one, or one whose settings contradict its tensors.
     """
     where = as_path(folder)
-    settings = find_settings(where) if where.is_dir() else None
-    with read_tensors(where) as file:
+    settings, file = read_folder(where, _opened, CheckpointError)
+    with file:
         layers = {name: layer() for name, layer in stored_layers(where, file, settings).items()}
+        file.check()
     if not layers:
         raise CheckpointError("it has no packed matrix, though its settings say that it is quantized", path=where)
     return layers
+
+
+def _opened(where: Path) -> tuple[Settings | None, Safetensors]:
+    """Settings and weights of the same folder, even if another takes its place meanwhile."""
+    return find_settings(where) if where.is_dir() else None, read_tensors(where)
 
 
 def stored_layers(where: Path, file: Safetensors, settings: Settings | None) -> dict[str, StoredLayer]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,10 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from qviz._files import as_path, replacing
-from qviz.checkpoints.packed.linear import PackedLinear
+from qviz._files import as_path, explained, replacing_folder
+from qviz.checkpoints.packed.linear import FORMATS, PackedLinear
 from qviz.errors import CheckpointError
 
+_WEIGHTS, _CONFIG, _SETTINGS = "model.safetensors", "config.json", "quantize_config.json"
 _KINDS = {np.dtype(np.int32): "I32", np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}
 
 
@@ -40,13 +39,14 @@ def write_packed(
     Parameters
     ----------
     folder : path-like
-        Made if it is not there; gets ``model.safetensors``, ``config.json`` and ``quantize_config.json``.
+        Made if it is not there; gets ``model.safetensors``, ``config.json`` and ``quantize_config.json``. An older
+        one takes these three in one step, and keeps what else it holds.
     layers : mapping of str to PackedLinear
         Name of a module, e.g. ``"model.layers.0.self_attn.q_proj"``, to its weights; all of one format and bits.
     others : mapping of str to float16, float32 or int32 array, optional
         Tensors that stay as they are: norms, embeddings, biases.
     group_size, sym, act_order
-        As quantized; loaders want to be told.
+        As quantized; loaders want to be told. Columns out of order (`PackedLinear.g_idx`) are told in any case.
     config : mapping, optional
         The model's ``config.json``; ``quantization_config`` is added to it.
 
@@ -57,7 +57,8 @@ def write_packed(
     Raises
     ------
     CheckpointError
-        Layers that do not go together, or a tensor of another dtype.
+        Layers that do not go together, a tensor of another dtype, an older folder with weights of another kind, or one
+        that cannot be written; it is as it was.
     """
     kinds = {(layer.format, layer.bits) for layer in layers.values()}
     if len(kinds) != 1:
@@ -67,13 +68,46 @@ def write_packed(
     if both := tensors.keys() & (others or {}).keys():
         raise CheckpointError("a tensor is given twice", found=min(both))
     tensors |= others or {}
+    for name, layer in layers.items():
+        _check_layer(name, layer, group_size)
+    act_order = act_order or any(_out_of_order(layer, group_size) for layer in layers.values())
     where = as_path(folder)
-    where.mkdir(parents=True, exist_ok=True)
-    with _tensor_file(where / "model.safetensors", {n: (x.dtype, x.shape) for n, x in tensors.items()}) as out:
-        for name, array in tensors.items():
-            out.put(name, array)
-    _write_settings(where, _settings(kind, bits, group_size, sym, act_order), config)
+    with explained(where, "cannot be written", CheckpointError):
+        where.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_other_weights(where)
+    described = {name: (x.dtype, x.shape) for name, x in tensors.items()}
+    with replacing_folder(where, CheckpointError, carry=lambda name: name not in (_WEIGHTS, _CONFIG, _SETTINGS)) as new:
+        with _tensor_file(new, where, described) as out:
+            for name, array in tensors.items():
+                out.put(name, array)
+        _write_settings(new, where, _settings(kind, bits, group_size, sym, act_order), config)
     return where
+
+
+def _check_layer(name: str, layer: PackedLinear, group_size: int) -> None:
+    """A layer that readers could not make sense of under these settings."""
+    if layer.format not in FORMATS:
+        raise CheckpointError(f"{name!r} is in a layout that is only read here", found=layer.format, expected="gptq_v2")
+    groups = 1 if group_size < 0 else -(-layer.n_in // max(group_size, 1))
+    if group_size == 0 or groups != layer.n_groups:
+        what = f"{name!r} has {layer.n_groups} groups of {layer.n_in} columns; say so as group_size"
+        raise CheckpointError(what, found=group_size, expected="-1 or columns of a group")
+
+
+def _out_of_order(layer: PackedLinear, group_size: int) -> bool:
+    size = group_size if group_size > 0 else max(layer.n_in, 1)
+    return not np.array_equal(layer.g_idx, np.arange(layer.n_in) // size)
+
+
+def _refuse_other_weights(folder: Path) -> None:
+    """Weights and settings that would stand beside the new ones: readers would take these for theirs."""
+    with explained(folder, "cannot be read", CheckpointError):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    other = [name for name in names if name.endswith((".safetensors", ".safetensors.index.json")) and name != _WEIGHTS]
+    other += [name for name in names if name in ("quant_config.json", "quantization_config.json")]
+    if other:
+        what = "this folder holds weights of another kind; choose another name, or delete it first"
+        raise CheckpointError(what, path=folder, found=min(other))
 
 
 def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool) -> dict[str, Any]:
@@ -84,39 +118,51 @@ def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool)
     return settings | {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
 
 
-def _write_settings(where: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
-    _write_json(where / "config.json", dict(config or {}) | {"quantization_config": settings})
-    _write_json(where / "quantize_config.json", settings)
+def _write_settings(new: Path, shown: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    _write_json(new / _CONFIG, shown, dict(config or {}) | {"quantization_config": settings})
+    _write_json(new / _SETTINGS, shown, settings)
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write_json(path: Path, shown: Path, value: Any) -> None:
+    with explained(shown, "cannot be written", CheckpointError):
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class _TensorFile:
     """Takes the tensors of a safetensors file in the order that its header promised."""
 
-    def __init__(self, file: BinaryIO, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
-        self._file, self._described, self._left = file, described, list(described)[::-1]
+    def __init__(
+        self, file: BinaryIO, shown: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    ) -> None:
+        self._file, self._shown, self._described, self._left = file, shown, described, list(described)[::-1]
+
+    def write(self, data: Any) -> None:
+        with explained(self._shown, "cannot be written", CheckpointError):
+            self._file.write(data)
 
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
-        dtype, shape = self._described[name]
+        dtype, shape = self._described.get(name, (None, ()))
         if not self._left or self._left[-1] != name or array.dtype != dtype or array.shape != tuple(shape):
             raise CheckpointError(
                 f"tensor {name!r} is not what comes next",
                 found=(array.dtype, array.shape),
                 expected=(self._left[-1:], dtype, shape),
             )
-        self._file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+        self.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
         self._left.pop()
 
     def finish(self) -> None:
         if self._left:
             raise CheckpointError("the file is not complete", found=f"no {self._left[-1]!r}")
+        with explained(self._shown, "cannot be written", CheckpointError):
+            self._file.close()
 
 
 @contextlib.contextmanager
-def _tensor_file(path: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> Iterator[_TensorFile]:
+def _tensor_file(
+    new: Path, shown: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+) -> Iterator[_TensorFile]:
+    """The weights of a folder that is being made; errors name the folder that the user knows."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, (dtype, shape) in described.items():
@@ -127,11 +173,17 @@ def _tensor_file(path: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[
         end += nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        out = _TensorFile(file, described)
+    with explained(shown, "cannot be written", CheckpointError):
+        file = (new / _WEIGHTS).open("xb")
+    out = _TensorFile(file, shown, described)
+    try:
+        out.write(len(text).to_bytes(8, "little") + text)
         yield out
         out.finish()
+    except BaseException:
+        with contextlib.suppress(OSError):  # what is left in its buffer does not fit, either
+            file.close()
+        raise
 
 
 def packed_parts(
@@ -157,8 +209,8 @@ def packed_parts(
 class Packing:
     """A packed checkpoint that is being written. Made by `packing`."""
 
-    def __init__(self, folder: Path, tensors: _TensorFile) -> None:
-        self._folder, self._tensors = folder, tensors
+    def __init__(self, folder: Path, shown: Path, tensors: _TensorFile) -> None:
+        self._folder, self._shown, self._tensors = folder, shown, tensors
 
     def put(self, name: str, value: PackedLinear | npt.NDArray[Any]) -> None:
         """Write a matrix, or one of the other tensors; first all tensors outside of layers, then layer by layer.
@@ -176,7 +228,7 @@ class Packing:
 
     def write_json(self, name: str, value: Any) -> None:
         """Put a JSON file beside the weights."""
-        _write_json(self._folder / name, value)
+        _write_json(self._folder / name, self._shown, value)
 
 
 @contextlib.contextmanager
@@ -217,11 +269,7 @@ def packing(
         A folder that is not empty or cannot be written, or matrices that are not as promised.
     """
     target = as_path(folder)
-    if target.is_dir() and not target.is_symlink():
-        if any(target.iterdir()):
-            raise CheckpointError("this folder is not empty; choose another name, or delete it first", path=target)
-    elif os.path.lexists(target):
-        raise CheckpointError("this is not a folder; choose another name", path=target)
+    _check_empty(target, "this folder is not empty; choose another name, or delete it first")
     described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
     for name, (first, second) in entries.items():
         if isinstance(first, np.dtype):
@@ -231,19 +279,17 @@ def packing(
             assert isinstance(second, int)
             parts = packed_parts(format, bits, first, second, group_size)
             described |= {f"{name}.{part}": what for part, what in parts.items()}
-    scratch = target.with_name(f".qviz-{secrets.token_hex(8)}.tmp")
-    try:
-        try:
-            scratch.mkdir()
-        except OSError as error:
-            what = f"cannot be written: {error.strerror or error}; create the folder around it first"
-            raise CheckpointError(what, path=target) from None
-        with _tensor_file(scratch / "model.safetensors", described) as tensors:
-            yield Packing(scratch, tensors)
-        _write_settings(scratch, _settings(format, bits, group_size, sym, act_order), config)
-        if target.is_dir():
-            target.rmdir()
-        scratch.replace(target)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    with replacing_folder(target, CheckpointError) as new:
+        with _tensor_file(new, target, described) as tensors:
+            yield Packing(new, target, tensors)
+        _write_settings(new, target, _settings(format, bits, group_size, sym, act_order), config)
+        _check_empty(target, "another program has filled this folder meanwhile; choose another name")
+
+
+def _check_empty(folder: Path, problem: str) -> None:
+    with explained(folder, "cannot be read", CheckpointError):
+        if folder.is_dir() and not folder.is_symlink():
+            if any(folder.iterdir()):
+                raise CheckpointError(problem, path=folder)
+        elif os.path.lexists(folder):
+            raise CheckpointError("this is not a folder; choose another name", path=folder)
