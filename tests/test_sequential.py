@@ -55,6 +55,18 @@ def ids(short):
     return Llama(short).tokenizer.encode(TEXT)
 
 
+@pytest.fixture(scope="module")
+def biased(folder, short):
+    """Every matrix of a layer with a bias, large enough to matter."""
+    rng = np.random.default_rng(0)
+    tensors = {name: short[name] for name in short}
+    for name in list(tensors):
+        if is_matrix(name):
+            bias = rng.normal(0, 1, tensors[name].shape[0]).astype(np.float32)
+            tensors[name.replace("weight", "bias")] = bias
+    return qviz.load(gguf.write(folder / "biased.gguf", short.metadata, tensors))
+
+
 def logits(model, ids):
     return Llama(model, activations="float").logits(ids)
 
@@ -185,7 +197,9 @@ def test_rows_divided_keep_their_codes():
     w = rng.standard_normal((4, 32)).astype(np.float32)
     t = qviz.AffineGrid(4, 16).quantize(w)
     g_idx = (np.arange(32) // 16).astype(np.int32)
-    matrix = sequential.RoundedMatrix(t.codes, sequential._half(t.scale), t.zero_point, g_idx, t.bpw, t.scale, 4)
+    matrix = sequential.RoundedMatrix(
+        t.codes, sequential.rounded.half_scales(t.scale), t.zero_point, g_idx, t.bpw, t.scale, 4
+    )
     by = np.float32([1, 2, 3, 0.1])
     divided = matrix.with_rows_divided(by)
     again = qviz.AffineGrid(4, 16).quantize(w / by[:, None])
@@ -205,9 +219,9 @@ def test_heads_that_share_values_leave_attention_output_unscaled(grouped):
 
 
 def test_scales_beyond_float16_are_refused_and_tiny_ones_raised():
-    assert sequential._half(np.float32([[1e-30]]))[0, 0] == 2**-24
+    assert sequential.rounded.half_scales(np.float32([[1e-30]]))[0, 0] == 2**-24
     with pytest.raises(MethodError, match="float16"):
-        sequential._half(np.float32([[1e6]]))
+        sequential.rounded.half_scales(np.float32([[1e6]]))
 
 
 # -- what is stored
@@ -373,7 +387,7 @@ def test_a_folder_with_something_in_it_is_left_alone(short, tmp_path):
         sequential.pack_model(short, tmp_path / "f", "rtn", 4, 64)
     (tmp_path / "f" / "mine").unlink()
     assert sequential.pack_model(short, tmp_path / "f", "rtn", 4, 64).path.is_dir()
-    with pytest.raises(CheckpointError, match="create the folder"):
+    with pytest.raises(CheckpointError, match="create it first"):
         sequential.pack_model(short, tmp_path / "no" / "f", "rtn", 4, 64)
 
 
@@ -445,7 +459,7 @@ def test_damage_is_refused_by_name(short):
 def test_models_that_are_no_plain_llama(short, tmp_path):
     extra = {name: short[name] for name in short} | {"blk.0.attn_q.bias": np.zeros(256, np.float32)}
     path = gguf.write(tmp_path / "bias.gguf", short.metadata, extra)
-    with pytest.raises(CheckpointError, match=r"blk\.0\.attn_q\.bias"):
+    with pytest.raises(CheckpointError, match=r"blk\.0\.attn_k\.bias' is missing.*biases of all matrices only"):
         sequential.pack_model(path, tmp_path / "f", "rtn", 4, 64)
     without = short.metadata.without("tokenizer.ggml.tokens")
     path = gguf.write(tmp_path / "words.gguf", without, {name: short[name] for name in short})
@@ -460,3 +474,38 @@ def test_models_that_are_no_plain_llama(short, tmp_path):
         sequential.gptq_model(quantized, tmp_path / "g.gguf", "Q4_0")
     with pytest.raises(PipelineError, match="is the model"):
         sequential.gptq_model(short, short.path, "Q4_0")
+
+
+# -- biases
+
+
+@pytest.mark.parametrize("method", ["rtn", "awq", "gptq", "Q8_0"])
+def test_biases_stay_with_their_matrices(short, biased, ids, method):
+    """AWQ divides rows of attn_v and ffn_up, so their biases, too. Eight bits change less than a lost bias would."""
+    rounded = sequential.round_model(biased, method, 8, 64, n_tokens=256)
+    exact = logits(biased, ids)
+    without = np.abs(logits(short, ids) - exact).max()
+    assert np.abs(logits(rounded, ids) - exact).max() < 0.2 * without
+    if method != "Q8_0":
+        assert np.abs(logits(rounded.as_stored(), ids) - exact).max() < 0.2 * without
+
+
+def test_packed_biases_come_back(biased, ids, tmp_path):
+    written = sequential.pack_model(biased, tmp_path / "out", "awq", 4, 64, n_tokens=256)
+    config = json.loads((written.path / "config.json").read_text())
+    assert config["attention_bias"]
+    assert config["mlp_bias"]
+    back = qviz.load(checkpoints.convert(written.path, tmp_path / "back.gguf"))
+    rounded = sequential.round_model(biased, "awq", 4, 64, n_tokens=256)
+    for name in rounded:
+        assert np.array_equal(back[name].dequantize(), rounded[name].dequantize()), name
+    by_recipe = sequential.gptq_model(biased, tmp_path / "q.gguf", "Q4_0", n_tokens=256)
+    file = qviz.load(by_recipe.path)
+    assert all(np.array_equal(file[name].dequantize(), biased[name].dequantize()) for name in biased if "bias" in name)
+
+
+def test_positions_that_config_json_is_not_told(short, tmp_path):
+    for key, value in (("llama.rope.scale_linear", 4.0), ("llama.attention.scale", 0.5)):
+        gguf.write(tmp_path / "x.gguf", short.metadata | {key: gguf.F32(value)}, short)
+        with pytest.raises(PipelineError, match="which is not written into config"):
+            sequential.pack_model(tmp_path / "x.gguf", tmp_path / "out", "rtn")

@@ -15,11 +15,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz.architectures import size
+from qviz.architectures.llama import LLAMA
 from qviz.checkpoints.config_keys import check_keys
 from qviz.errors import CheckpointError
 from qviz.gguf.values import F32, U32
 
-ARCHITECTURES = ("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "LlamaModel")
+ARCHITECTURES = (*LLAMA.classes, "LLaMAForCausalLM")
+# The order in which a layer's tensors are written.
+_KINDS = (
+    "attn_norm",
+    "ffn_norm",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_output",
+    "ffn_gate",
+    "ffn_down",
+    "ffn_up",
+)
 # Leftovers of training and of old versions of the library; GGUF has no use for them.
 SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")
 
@@ -184,8 +198,8 @@ class LlamaConfig:
             rms_eps=_shortest(number("attention.layer_norm_rms_epsilon")),
             rope_theta=_shortest(number("rope.freq_base", 10000.0)),
             tied="output.weight" not in infos,
-            attention_bias=False,
-            mlp_bias=False,
+            attention_bias="blk.0.attn_q.bias" in infos,
+            mlp_bias="blk.0.ffn_up.bias" in infos,
             rope={},
             names_head_size=head_size * n_head != n_embd,
             prefix="model.",
@@ -194,8 +208,11 @@ class LlamaConfig:
         for place in config.places():
             if place.target not in infos or infos[place.target].shape != place.shape:
                 found = infos[place.target].shape if place.target in infos else None
+                hint = (
+                    "; config.json has words for biases of all matrices only" if place.target.endswith("bias") else ""
+                )
                 raise CheckpointError(
-                    f"tensor {place.target!r} is missing, or of another shape", found=found, expected=place.shape
+                    f"tensor {place.target!r} is missing, or of another shape{hint}", found=found, expected=place.shape
                 )
             del left[place.target]
         if left:
@@ -238,35 +255,29 @@ class LlamaConfig:
         return values
 
     def places(self) -> Iterator[Place]:
-        """Every tensor of the model."""
-        yield Place(f"{self.prefix}embed_tokens.weight", "token_embd.weight", (self.n_vocab, self.n_embd))
+        """Every tensor of the model, as the table of its architecture has them."""
+        yield self._place("token_embd.weight")
         for layer in range(self.n_layer):
-            source, target = f"{self.prefix}layers.{layer}.", f"blk.{layer}."
-            for old, new in (("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm")):
-                yield Place(f"{source}{old}.weight", f"{target}{new}.weight", (self.n_embd,))
-            yield from self._linear(source, target)
-        yield Place(f"{self.prefix}norm.weight", "output_norm.weight", (self.n_embd,))
+            for kind in _KINDS:
+                yield self._place("blk.{}." + f"{kind}.weight", layer)
+                if (self.attention_bias, self.mlp_bias)[kind.startswith("ffn")] and not kind.endswith("norm"):
+                    yield self._place("blk.{}." + f"{kind}.bias", layer)
+        yield self._place("output_norm.weight")
         if not self.tied:
-            yield Place("lm_head.weight", "output.weight", (self.n_vocab, self.n_embd))
+            yield self._place("output.weight")
+
+    def _place(self, name: str, layer: int = 0) -> Place:
+        place = LLAMA.place(name)
+        shape = tuple(size(words, vars(self)) for words in place.shape)
+        heads = {"attn_q": self.n_head, "attn_k": self.n_head_kv}.get(name.split(".")[-2], 0)
+        source = place.source.format(layer)
+        if not self.prefix:
+            source = source.removeprefix("model.")
+        return Place(source, name.format(layer), shape, heads)
 
     def announces(self, bias: Place) -> bool:
         """Whether config.json says that there is this bias."""
         return self.attention_bias if ".self_attn." in bias.source else self.mlp_bias
-
-    def _linear(self, source: str, target: str) -> Iterator[Place]:
-        q, kv = self.n_head * self.head_size, self.n_head_kv * self.head_size
-        for old, new, rows, columns, heads, bias in (
-            ("self_attn.q_proj", "attn_q", q, self.n_embd, self.n_head, self.attention_bias),
-            ("self_attn.k_proj", "attn_k", kv, self.n_embd, self.n_head_kv, self.attention_bias),
-            ("self_attn.v_proj", "attn_v", kv, self.n_embd, 0, self.attention_bias),
-            ("self_attn.o_proj", "attn_output", self.n_embd, q, 0, self.attention_bias),
-            ("mlp.gate_proj", "ffn_gate", self.n_ff, self.n_embd, 0, self.mlp_bias),
-            ("mlp.down_proj", "ffn_down", self.n_embd, self.n_ff, 0, self.mlp_bias),
-            ("mlp.up_proj", "ffn_up", self.n_ff, self.n_embd, 0, self.mlp_bias),
-        ):
-            yield Place(f"{source}{old}.weight", f"{target}{new}.weight", (rows, columns), heads)
-            if bias:
-                yield Place(f"{source}{old}.bias", f"{target}{new}.bias", (rows,), heads)
 
     def metadata(self) -> dict[str, Any]:
         """The ``llama.`` keys of a GGUF file."""

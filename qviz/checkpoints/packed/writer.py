@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -151,6 +151,20 @@ class _TensorFile:
         self.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
         self._left.pop()
 
+    def put_rows(self, name: str, parts: Iterable[npt.NDArray[Any]]) -> None:
+        """One tensor, some of its rows at a time."""
+        dtype, shape = self._described.get(name, (None, (0,)))
+        rows = 0
+        for part in parts:
+            rows += len(part)
+            fits = part.dtype == dtype and part.shape[1:] == tuple(shape[1:]) and rows <= shape[0]
+            if self._left[-1:] != [name] or not fits:
+                raise CheckpointError(f"tensor {name!r} is not what comes next", found=(part.dtype, part.shape))
+            self.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
+        if rows != shape[0]:
+            raise CheckpointError(f"tensor {name!r} is not whole", found=rows, expected=f"{shape[0]} rows")
+        self._left.pop()
+
     def finish(self) -> None:
         if self._left:
             raise CheckpointError("the file is not complete", found=f"no {self._left[-1]!r}")
@@ -225,6 +239,16 @@ class Packing:
                 self._tensors.put(f"{name}.{part}", array)
         else:
             self._tensors.put(name, value)
+
+    def put_rows(self, name: str, parts: Iterable[npt.NDArray[Any]]) -> None:
+        """Write one of the other tensors, some rows at a time.
+
+        Raises
+        ------
+        CheckpointError
+            Not what comes next.
+        """
+        self._tensors.put_rows(name, parts)
 
     def write_json(self, name: str, value: Any) -> None:
         """Put a JSON file beside the weights."""

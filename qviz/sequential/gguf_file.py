@@ -1,0 +1,103 @@
+"""A model rounded by GPTQ as a GGUF file of a recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+
+from qviz import checkpoints, gguf, models, pipeline, recipes
+from qviz._files import as_path
+from qviz.errors import PipelineError
+from qviz.formats import QTensor, quantize
+from qviz.recipes import Choice, Recipe
+from qviz.sequential.packing import Written, names_of, refuse_quantized
+from qviz.sequential.rules import format_rule
+from qviz.sequential.source import Source
+from qviz.sequential.steps import Progress, layers_of
+
+
+def gptq_model(
+    src: str | os.PathLike[str] | models.Model,
+    dst: str | os.PathLike[str],
+    recipe: str | Recipe,
+    *,
+    calibration: str | Sequence[int] | None = None,
+    n_tokens: int = 8192,
+    rules: str = "modern",
+    allow_requantize: bool = False,
+    progress: Progress | None = None,
+) -> Written:
+    """Quantize a whole model into GGUF by a recipe, its layers by GPTQ onto the levels of their GGML formats.
+
+    A file like any other of that recipe, of the same size, for llama.cpp: only codes and scales are chosen better.
+    Embedding and output are rounded as `qviz.quantize_model` does; so are formats whose codes cannot be chosen one by
+    one, with the importance of each column.
+
+    Parameters
+    ----------
+    src : Model or path-like
+        A Llama in GGUF.
+    dst : path-like
+        The new file; an existing one is replaced, unless it is `src`.
+    recipe : str
+        ``"Q4_K_M"`` ...; see `qviz.recipes.RECIPES`.
+    calibration, n_tokens, progress
+        As for `round_model`.
+    rules, allow_requantize
+        As for `qviz.quantize_model`.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    QvizError
+        As from `qviz.quantize_model` and `round_model`; nothing is left behind.
+    """
+    started = time.perf_counter()
+    model = src if isinstance(src, models.Model) else models.load(src)
+    target = as_path(dst)
+    with contextlib.suppress(OSError, ValueError):
+        if target.samefile(model.path):
+            raise PipelineError(f"{target} is the model to be quantized; choose another name for the new file")
+    found = recipes.get_recipe(recipe)
+    choices = {c.name: c for c in recipes.plan(model, model.metadata, found, rules)}
+    for choice in choices.values():
+        _check(choice, allow_requantize)
+    rule = format_rule(f"gptq {found.name}", lambda name: choices[name].format, True, {})
+    config = checkpoints.LlamaConfig.from_metadata(model.metadata, model)
+    outside = [name for name in choices if not name.startswith("blk.")]
+    names = outside + [name for i in range(config.n_layer) for name in names_of(i, choices)]
+    source = Source(model)
+    metadata = pipeline.output_metadata(model.metadata, found) | {
+        "quantize.gptq.tokens": gguf.U32(n_tokens),
+        "quantize.gptq.software": "qviz",
+    }
+    bits, weights = 0.0, 0
+    notes: list[str] = []
+    with gguf.stream(target, metadata, {name: choices[name] for name in names}) as out:
+        for name in outside:
+            for blocks in pipeline.converted(source.tensor(name), choices[name]):
+                out.append(blocks)
+        for layer in layers_of(model, rule, calibration, n_tokens, progress):
+            for name, values in (layer.norms | layer.biases).items():
+                out.append(quantize(values, choices[name].format).blocks)
+            for matrix in layer.matrices.values():
+                assert isinstance(matrix, QTensor)
+                out.append(matrix.blocks)
+                bits, weights = bits + 8 * matrix.nbytes, weights + matrix.n_weights
+            notes += layer.notes
+    nbytes = sum(choice.nbytes for choice in choices.values())
+    total = sum(choice.n_weights for choice in choices.values())
+    return Written(target, nbytes, total, bits / max(weights, 1), time.perf_counter() - started, tuple(notes))
+
+
+def _check(choice: Choice, allow_requantize: bool) -> None:
+    if choice.format is choice.source and not choice.quantized:
+        return
+    if not choice.format.can_encode:
+        raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
+    refuse_quantized(choice.name, choice.source, allow_requantize)

@@ -1,0 +1,162 @@
+"""Matrices, layers and models that were rounded, as a checkpoint stores them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import llama
+from qviz.errors import MethodError
+from qviz.formats import QTensor, quantize
+
+FloatArray = npt.NDArray[np.float32]
+
+_LEAST_SCALE = np.float32(2**-24)  # of float16
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedMatrix:
+    """A matrix as a checkpoint stores it: weight = scale · (code − zero point), scales in float16.
+
+    Attributes
+    ----------
+    codes : integer array (n_out, n_in)
+    scales : float32 array (n_out, n_groups)
+        Values that float16 holds.
+    zero_points : int32 array (n_out, n_groups)
+    g_idx : int32 array (n_in,)
+        The group of each column.
+    bpw : float
+        Bits per weight, everything counted.
+    exact_scales : float32 array (n_out, n_groups)
+        Before float16.
+    bits : int
+        Of a code.
+    """
+
+    codes: npt.NDArray[Any]
+    scales: FloatArray
+    zero_points: npt.NDArray[np.int32]
+    g_idx: npt.NDArray[np.int32]
+    bpw: float
+    exact_scales: FloatArray
+    bits: int
+
+    def dequantize(self) -> FloatArray:
+        """The weights, float32 (n_out, n_in)."""
+        steps = self.codes.astype(np.int32) - self.zero_points[:, self.g_idx]
+        weight: FloatArray = steps.astype(np.float32) * self.scales[:, self.g_idx]
+        return weight
+
+    def with_rows_divided(self, by: FloatArray) -> RoundedMatrix:
+        """Row r divided by ``by[r]``; codes and zero points stay."""
+        exact = self.exact_scales / by[:, None]
+        return dataclasses.replace(self, scales=half_scales(exact), exact_scales=exact)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedLayer:
+    """One layer of a model, rounded.
+
+    Attributes
+    ----------
+    index : int
+    matrices : dict of str to RoundedMatrix or QTensor
+        By tensor name; a QTensor where a GGML format was asked for.
+    norms : dict of str to float32 array
+        The layer's norms by tensor name, AWQ's scales folded in.
+    biases : dict of str to float32 array
+        Those of its matrices that have one, by tensor name; divided like the rows of their matrices.
+    notes : tuple of str
+        What the methods recovered from, or what to beware of.
+    """
+
+    index: int
+    matrices: dict[str, RoundedMatrix | QTensor]
+    norms: dict[str, FloatArray]
+    biases: dict[str, FloatArray]
+    notes: tuple[str, ...]
+
+
+class RoundedModel(Mapping[str, QTensor]):
+    """A model with rounded matrices in it: what `qviz.llama.Llama` takes. Made by `round_model`.
+
+    Attributes
+    ----------
+    metadata : mapping
+    notes : tuple of str
+        What the methods recovered from, or what to beware of.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._replaced, self._stored = model, dict[str, QTensor](), dict[str, RoundedMatrix]()
+        self.metadata = model.metadata
+        self._bits, self._weights = 0.0, 0
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight of the rounded matrices, everything counted."""
+        return self._bits / max(self._weights, 1)
+
+    def put(self, layer: RoundedLayer) -> None:
+        """Take over a layer."""
+        for name, matrix in layer.matrices.items():
+            if isinstance(matrix, QTensor):
+                tensor = matrix
+            else:
+                tensor, self._stored[name] = quantize(matrix.dequantize(), "F32"), matrix
+            self._replaced[name] = tensor
+            self._bits += matrix.bpw * math.prod(tensor.shape)
+            self._weights += math.prod(tensor.shape)
+        floats = layer.norms | layer.biases
+        self._replaced |= {name: quantize(values, "F32") for name, values in floats.items()}
+        self.notes += layer.notes
+
+    def as_stored(self) -> RoundedModel:
+        """The same model with its integer matrices as groups of codes, in the bytes that they take, instead of floats.
+
+        Raises
+        ------
+        LlamaError
+            For groups that do not run here: of no whole 32 codes, or of different sizes.
+        """
+        same = RoundedModel(self._model)
+        same.__dict__ |= self.__dict__
+        packed = {}
+        for name, m in self._stored.items():
+            middle = 1 << (m.bits - 1) if m.codes.min() < 0 else 0  # symmetric grids count from there
+            packed[name] = llama.group_tensor(m.codes + middle, m.scales, m.zero_points + middle, m.g_idx, m.bits)
+        same._replaced = self._replaced | packed
+        return same
+
+    def __getitem__(self, name: str) -> QTensor:
+        tensor: QTensor = self._replaced[name] if name in self._replaced else self._model[name]
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._model)
+
+    def __len__(self) -> int:
+        return len(self._model)
+
+
+def half_scales(scales: FloatArray) -> FloatArray:
+    """Scales as float16 holds them: the least positive one instead of zero.
+
+    Raises
+    ------
+    MethodError
+        One that is too large.
+    """
+    with np.errstate(over="ignore"):
+        half = np.maximum(scales, _LEAST_SCALE).astype(np.float16).astype(np.float32)
+    if not np.isfinite(half).all():
+        raise MethodError(f"a scale of {scales.max():g} does not fit float16; the weights are damaged, or need scaling")
+    return half

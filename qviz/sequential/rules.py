@@ -1,0 +1,153 @@
+"""What to do with a few matrices that share their input: a method by its name, ready to be called."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import methods
+from qviz.calibration import ActivationStats
+from qviz.errors import MethodError, QvizError
+from qviz.formats import Format, QTensor, quantize
+from qviz.formats import get as get_format
+from qviz.grids import AffineGrid
+from qviz.methods.gptq_format import accepts
+from qviz.sequential.rounded import FloatArray, RoundedMatrix, half_scales
+
+METHODS = ("rtn", "gptq", "awq", "recommended")
+"""Methods that a whole model can be rounded by."""
+
+_UNCLIPPED = ("attn_q", "attn_k")  # llm-awq, auto_clip.py: their outputs are multiplied with each other
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a rule made of a few matrices.
+
+    Attributes
+    ----------
+    matrices : list of RoundedMatrix or QTensor
+    scale : float32 array (n_in,), optional
+        AWQ's, of the input channels.
+    notes : tuple of str
+    """
+
+    matrices: list[RoundedMatrix | QTensor]
+    scale: FloatArray | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A method, ready to be called.
+
+    Attributes
+    ----------
+    name : str
+    calibrated : bool
+        It wants to see inputs.
+    round : callable ``(names, weights, stats, foldable) -> Found``
+    """
+
+    name: str
+    calibrated: bool
+    round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, bool], Found]
+
+
+def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rule:
+    """The rule of a method as `qviz.sequential.round_model` names it."""
+    words = method.split(" ", 1) if isinstance(method, str) else []
+    if len(words) == 1 and words[0] in METHODS:
+        return integer_rule(method, AffineGrid(bits, group_size, sym), options)
+    by_gptq = len(words) == 2 and words[0] == "gptq"
+    with contextlib.suppress(QvizError):
+        fmt = get_format(words[-1] if words else "")
+        if fmt.can_encode and len(words) == 1 + by_gptq:
+            return format_rule(method, lambda _: fmt, by_gptq, options)
+    raise MethodError(
+        f"no method {method!r}; there are {', '.join(METHODS)}, the names of GGML formats such as 'Q4_K', "
+        f"and GPTQ onto such a format, 'gptq Q4_K'"
+    )
+
+
+def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Rule:
+    """Rounding onto an integer grid."""
+    if grid.group_size == 0:
+        raise MethodError("one scale for a whole matrix is not used for models; choose group_size −1 (a row) or more")
+    known = {"rtn": (), "recommended": (), "awq": ("clip", "n_grid")}.get(method, _GPTQ_OPTIONS)
+    if unknown := [name for name in options if name not in known]:
+        raise MethodError(
+            f"{method} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
+            + ("; the gptq method lets you choose" if method == "recommended" else "")
+        )
+    rule: Callable[..., Any] = getattr(methods, method)
+
+    def rounded(
+        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, foldable: bool
+    ) -> Found:
+        # rows do not depend on each other, so the matrices go through the method as one
+        together = weights[0] if len(weights) == 1 else np.concatenate(weights)
+        given = dict(options) if foldable or method != "awq" else {**options, "n_grid": 1}
+        result = rule(together, stats, grid, **given)
+        matrices: list[RoundedMatrix | QTensor] = []
+        first = 0
+        for name, weight in zip(names, weights, strict=True):
+            rows = slice(first, first + len(weight))
+            first += len(weight)
+            codes, scales, zeros = result.codes[rows], result.scales[rows], result.zero_points[rows]
+            if options.get("clip") and name.split(".")[2] in _UNCLIPPED:
+                plain = grid.quantize(weight * result.equivalence_scale)
+                codes, scales, zeros = plain.codes, plain.scale, plain.zero_point
+            matrices.append(_matrix(codes, scales, zeros, result.g_idx, grid))
+        notes = result.notes
+        if method == "awq" and not foldable:
+            notes = (*notes, "heads share their values, so no channel scale can be folded into attn_v; rounded without")
+        return Found(matrices, result.equivalence_scale if foldable else None, notes)
+
+    return Rule(f"{method} {grid.bits} bit", method != "rtn", rounded)
+
+
+_GPTQ_OPTIONS = ("act_order", "static_groups", "damp_percent", "mse", "weighted", "column_batch")
+
+
+def _matrix(
+    codes: npt.NDArray[Any], scales: FloatArray, zeros: Any, g_idx: npt.NDArray[np.int32], grid: AffineGrid
+) -> RoundedMatrix:
+    n_out, n_in = codes.shape
+    size = grid.group_size if grid.group_size > 0 else n_in
+    in_order = np.array_equal(g_idx, np.arange(n_in) // size)
+    bpw = grid.bpw((n_out, n_in)) + (0.0 if in_order else 32 / n_out)
+    scales = np.ascontiguousarray(scales)
+    codes, zeros = np.ascontiguousarray(codes), np.ascontiguousarray(zeros)
+    return RoundedMatrix(codes, half_scales(scales), zeros, g_idx, bpw, scales, grid.bits)
+
+
+def format_rule(name: str, format_of: Callable[[str], Format], by_gptq: bool, options: Mapping[str, Any]) -> Rule:
+    """Rounding onto GGML formats, of each tensor the one that `format_of` says."""
+    if options:
+        raise MethodError(f"{name} has no option {next(iter(options))!r}; a format has its own grid")
+
+    def rounded(
+        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, foldable: bool
+    ) -> Found:
+        matrices: list[RoundedMatrix | QTensor] = []
+        notes = []
+        for tensor, weight in zip(names, weights, strict=True):
+            fmt = format_of(tensor)
+            if not by_gptq or fmt.unpack_blocks is None:
+                matrices.append(quantize(weight, fmt))
+            elif accepts(fmt):
+                assert stats is not None
+                matrices.append(methods.gptq_format(weight, stats, fmt))
+            else:
+                assert stats is not None
+                matrices.append(quantize(weight, fmt, stats.mean_sq))
+                notes.append(f"{tensor}: the codes of {fmt} cannot be chosen one by one; rounded by importance instead")
+        return Found(matrices, None, tuple(notes))
+
+    return Rule(name, by_gptq, rounded)

@@ -1,0 +1,58 @@
+"""The weights of a model file, a layer at a time, in memory of their own.
+
+A map of the file would stay in memory page by page until the whole model is there, and whoever looks at a map of a
+file that somebody cuts dies of it. So what is worked on is read, and read again only if the file is still what it
+was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qviz.formats import QTensor
+from qviz.llama.linear import Linear
+
+
+class Source:
+    """Reads what is worked on.
+
+    Parameters
+    ----------
+    model : Model, or another mapping of tensors
+        Of a mapping that is no file, tensors are taken as they are.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._file = model, getattr(model, "file", None)
+
+    def tensor(self, name: str) -> QTensor:
+        """A whole tensor."""
+        if self._file is None or not hasattr(self._file, "read_rows"):
+            found: QTensor = self._model[name]
+            return found
+        shape = self._file.tensor_info[name].shape
+        rows = 1
+        for n in shape[:-1]:
+            rows *= n
+        read: QTensor = self._file.read_rows(name, 0, rows)
+        return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)
+
+    def layer(self, mapped: dict[str, Any]) -> dict[str, Any]:
+        """A layer of a running model with its matrices read."""
+        return {
+            kind: Linear(self.tensor(part.name), part.name, "float", bias=part.bias)
+            if isinstance(part, Linear)
+            else part
+            for kind, part in mapped.items()
+        }
+
+    def check(self) -> None:
+        """Refuse to go on if the file was changed.
+
+        Raises
+        ------
+        GGUFError
+            It was.
+        """
+        if self._file is not None and hasattr(self._file, "unchanged"):
+            self._file.unchanged(header=True)
