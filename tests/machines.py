@@ -19,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -131,21 +132,22 @@ def run(setting: Setting) -> dict[str, object]:
     parts = {"tests": PLAIN} if setting.processor == "plain Python" else {"tests": FLOATS, "lessons": LESSONS}
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores()[: setting.threads])  # children inherit it
+    measured = tempfile.TemporaryDirectory(prefix="qviz-measured-")  # no table that another row measured
     try:
+        environment = os.environ | setting.environment | {"QVIZ_CACHE": str(Path(measured.name, "models"))}
         for part, arguments in parts.items():
             log = KEPT / f"{setting.name.replace(', ', '-').replace(' ', '-')}-{part}.log"
             workers = ["-n", str(setting.threads), "--dist", "loadscope"]
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *workers]
             start = time.monotonic()
             with log.open("w", encoding="utf-8") as out:
-                code = subprocess.call(
-                    command, cwd=ROOT, env=os.environ | setting.environment, stdout=out, stderr=subprocess.STDOUT
-                )
+                code = subprocess.call(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
             lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
             row[part] = f"{lines[-1].strip('= ') if lines else 'nothing'}"
             row[f"{part} seconds"] = round(time.monotonic() - start)
             row["passed"] = bool(row["passed"]) and code == 0
     finally:
+        measured.cleanup()
         os.sched_setaffinity(0, allowed)
     return row
 

@@ -19,7 +19,8 @@ def test_what_a_whole_pass_shows(tensor):
     run.window_logits(windows_of(run, text, 256, None)[:2])
     inputs = linear_inputs(load("tiny"), tensor, text, n_tokens=500)
     assert inputs.dtype == np.float32
-    np.testing.assert_allclose(inputs, seen[tensor][:500], rtol=1e-4, atol=1e-5)
+    # sums in another order; where that moves an activation over a rounding boundary of F16, by half a step of 11 bits
+    assert np.abs(inputs - seen[tensor][:500]).max() <= 2.0**-11 * np.abs(seen[tensor]).max()
 
 
 def test_more_windows_than_run_together():
