@@ -38,7 +38,7 @@ from qviz._arrays import real_array
 from qviz._files import Cursor, as_path, open_file, read_bytes, write_bytes
 from qviz.errors import ImatrixError
 from qviz.gguf._lookup import MissingKeyError, suggestion
-from qviz.gguf.reader import MAX_ENTRIES
+from qviz.gguf.header import MAX_ENTRIES
 
 FloatArray = npt.NDArray[np.float32]
 

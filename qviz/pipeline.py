@@ -19,7 +19,6 @@ sources in F32, F16 or BF16, or in a quantized format with `allow_requantize`. E
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import time
 from collections import deque
@@ -37,6 +36,7 @@ from qviz._arrays import real_array
 from qviz._files import as_path
 from qviz.errors import ImatrixError, PipelineError
 from qviz.formats import QTensor
+from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.recipes import Choice, Recipe
 from qviz.whole import cluster as clusters
 from qviz.whole import pools
@@ -240,7 +240,9 @@ def _check(
         raise PipelineError(
             f"{recipe.name} needs an importance matrix for {choice.name!r}: 2-bit weights are garbage without; {why}"
         )
-    if choice.format is choice.source:
+    if isinstance(choice.source, ForeignFormat):
+        raise PipelineError(f"tensor {choice.name!r} cannot be copied: {refusal(choice.source)}")
+    if choice.format is choice.source or not choice.n_weights:
         return
     if not choice.format.can_encode:
         raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
@@ -299,42 +301,51 @@ class _Job:
         self._file, self._choices, self._columns, self._progress = file, choices, columns, progress
         self._total = sum(choice.source_nbytes for choice in choices)
         self._done = self._written = 0
+        self._buffers: list[bytearray] = []  # of pieces that are written, for those to come
 
     def run(self, pool: Pool, out: gguf.TensorStream) -> None:
-        waiting: deque[tuple[Piece, Result]] = deque()
+        waiting: deque[tuple[Piece, bytearray, Result]] = deque()
         # one more than can be worked on, so that nobody waits while the oldest is written
         window = pool.width + 1
         largest = max((choice.n_weights for choice in self._choices), default=1)
-        # a piece in flight takes up to 12 bytes a weight: as mapped, as float32, and as written
+        # a piece in flight takes up to 12 bytes a weight: as read, as float32, and as written
         size = min(_PIECE, -(-largest // window))
-        for piece in self._pieces(size):
+        self._file.unchanged(header=True)
+        for piece, buffer in self._pieces(size):
+            waiting.append((piece, buffer, pool.submit(piece)))
             if len(waiting) == window:
                 self._finish(*waiting.popleft(), out)
-            waiting.append((piece, pool.submit(piece)))
         while waiting:
             self._finish(*waiting.popleft(), out)
+        self._file.unchanged(header=True)
 
-    def _pieces(self, size: int) -> Iterator[Piece]:
+    def _pieces(self, size: int) -> Iterator[tuple[Piece, bytearray]]:
+        """Pieces, read from the file: who looks at a map of a file that somebody cuts dies of it."""
         for choice in self._choices:
-            tensor = self._file[choice.name]
-            blocks = tensor.blocks.reshape(-1, tensor.blocks.shape[-1])
+            if not choice.n_weights:
+                continue
             n = choice.shape[-1]
+            row = choice.source.row_size(n)
             columns = self._columns.get(choice.name)
             slabs = 1 if columns is None else len(columns)  # experts, each with an importance of its own
-            rows = len(blocks) // slabs
+            rows = choice.n_weights // n // slabs
             step = max(size // n, 1)
             for slab in range(slabs):
                 for first in range(slab * rows, (slab + 1) * rows, step):
                     last = min(first + step, (slab + 1) * rows)
-                    part = QTensor(tensor.format, blocks[first:last], (last - first, n))
-                    yield Piece(choice.name, first, part, choice.format, None if columns is None else columns[slab])
+                    buffer = self._buffers.pop() if self._buffers else bytearray()
+                    if len(buffer) < (last - first) * row:
+                        buffer = bytearray((last - first) * row)
+                    part = self._file.read_rows(choice.name, first, last, buffer)
+                    importance = None if columns is None else columns[slab]
+                    yield Piece(choice.name, first, part, choice.format, importance), buffer
 
-    def _finish(self, piece: Piece, result: Result, out: gguf.TensorStream) -> None:
+    def _finish(self, piece: Piece, buffer: bytearray, result: Result, out: gguf.TensorStream) -> None:
         blocks = result.result()
         out.append(blocks)
         self._done += piece.source.nbytes
         self._written += blocks.nbytes
-        _forget(self._file, piece.source.blocks)
+        self._buffers.append(buffer)
         if self._progress is not None:
             self._progress(Progress(piece.name, self._done, self._total, self._written))
 
@@ -362,19 +373,3 @@ def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:
         rows = blocks[first : first + step]
         source = QTensor(tensor.format, rows, (len(rows), choice.shape[-1]))
         yield convert(Piece(choice.name, first, source, choice.format, None))
-
-
-def _forget(file: gguf.GGUFFile, blocks: Blocks) -> None:
-    """Let the system take back the mapped pages behind `blocks`: they count as this process's memory."""
-    if not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    for part in file.parts:
-        if part.buffer is None:
-            continue
-        base = np.frombuffer(part.buffer, np.uint8, 1).ctypes.data
-        start = blocks.ctypes.data - base
-        if 0 <= start < part.size:
-            start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-            length = (blocks.ctypes.data - base + blocks.nbytes) - start
-            if length >= mmap.PAGESIZE:
-                part.buffer.madvise(mmap.MADV_DONTNEED, start, length // mmap.PAGESIZE * mmap.PAGESIZE)

@@ -14,7 +14,7 @@ import stat
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from qviz._files.problems import explained, failure, os_problem
 from qviz.errors import GGUFError, ModelNotFoundError, QvizError
@@ -125,7 +125,7 @@ class OpenFile:
         view[: len(data)] = data
         return len(data)
 
-    def _shrank(self, now: int) -> None:
+    def _shrank(self, now: int) -> NoReturn:
         expected = f"{self.size} bytes; wait until it is written, then open it again"
         problem = "the file shrank while it was open"
         raise failure(self._error, problem, self.path, offset=now, found=f"{now} bytes", expected=expected)
@@ -156,7 +156,7 @@ class OpenFile:
             try:
                 return mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
             except ValueError:  # shorter than it was a moment ago
-                raise failure(self._error, "the file shrank while it was being opened", self.path) from None
+                self._shrank(os.fstat(self._descriptor).st_size)
 
 
 def _close(descriptor: int) -> None:

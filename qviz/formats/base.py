@@ -253,7 +253,9 @@ class QTensor:
         self.shape = tuple(int(n) for n in shape)
         if not self.shape:
             raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
-        expected = (*self.shape[:-1], self.format.blocks_per_row(self.shape[-1]))
+        # ggml takes tensors of no weights, and so do we; only a row that holds some is cut into blocks
+        per_row = self.format.blocks_per_row(self.shape[-1]) if self.shape[-1] else 0
+        expected = (*self.shape[:-1], per_row)
         if blocks.dtype != self.format.dtype:
             raise ShapeError(f"blocks of {self.format} have dtype {self.format.dtype}, not {blocks.dtype}")
         if blocks.shape != expected:

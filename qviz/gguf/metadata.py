@@ -6,35 +6,75 @@ for them.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from qviz._files import OpenFile
 from qviz.errors import GGUFError
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.values import (
     Layout,
     ValueType,
-    array_header,
     decode,
     describe,
     encode,
     encode_length,
     encode_text,
+    preview,
     type_of,
     typed,
 )
 
 MAX_KEY_BYTES = 65535
+# Of a closed file, so much is copied; of more, the file is kept open in the background.
+_KEPT = 1 << 24
 
 
 class Stored(NamedTuple):
-    """Where a value lies in the file."""
+    """Where a value lies in the file, and what an array holds."""
 
     type: ValueType
     start: int
     stop: int
+    item_type: ValueType | None = None
+
+
+class Section:
+    """Where values are read from when they are asked for: the file, or what was copied from it.
+
+    Parameters
+    ----------
+    file : OpenFile
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._start, self._copy = 0, b""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes by their position in the file.
+
+        Raises
+        ------
+        GGUFError
+            The file was cut or changed by another program.
+        """
+        if self._copy:
+            return self._copy[start - self._start : stop - self._start]
+        self._file.check()
+        return self._file.read(start, stop - start)
+
+    def detach(self, start: int, stop: int) -> bool:
+        """Make the file unnecessary, if that takes little memory: a copy of the bytes from `start` to `stop`."""
+        if self._copy or start == stop:
+            return True
+        if stop - start > _KEPT:
+            return False
+        try:
+            self._copy, self._start = self.read(start, stop), start
+        except GGUFError:  # what was cut cannot be copied; it is refused when it is asked for
+            return False
+        return True
 
 
 class Metadata(Mapping[str, Any]):
@@ -58,13 +98,13 @@ class Metadata(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values = {_checked_key(key): typed(value, f"metadata {key!r}") for key, value in (values or {}).items()}
         self._stored: dict[str, Stored] = {}
-        self._buffer: Any = b""
+        self._section: Section | None = None
         self._layout = Layout()
 
     @classmethod
-    def _from_file(cls, buffer: Any, layout: Layout, stored: dict[str, Stored]) -> Metadata:
+    def _from_file(cls, section: Section, layout: Layout, stored: dict[str, Stored]) -> Metadata:
         self = cls()
-        self._buffer, self._layout, self._stored = buffer, layout, stored
+        self._section, self._layout, self._stored = section, layout, stored
         self._values = dict.fromkeys(stored, _UNREAD)
         return self
 
@@ -110,7 +150,7 @@ class Metadata(Mapping[str, Any]):
     def without(self, *keys: str) -> Metadata:
         """A copy that lacks `keys`."""
         result = Metadata()
-        result._buffer, result._layout = self._buffer, self._layout
+        result._section, result._layout = self._section, self._layout
         result._values = {key: value for key, value in self._values.items() if key not in keys}
         result._stored = {key: stored for key, stored in self._stored.items() if key not in keys}
         return result
@@ -132,15 +172,14 @@ class Metadata(Mapping[str, Any]):
         Returns
         -------
         value : object
-            An array's first `limit` items, or the whole of any other value.
+            An array's first `limit` items, the beginning of a text that is very long, or the whole of any other value.
         length : int or None
-            Number of items of the array; None for other values.
+            Number of items of the array, or bytes of a text that was cut; None for other values.
         """
         value = self._values.get(key, _UNREAD)
         stored = self._stored.get(key)
-        if value is _UNREAD and stored is not None and stored.type is ValueType.ARR:
-            _, length, _ = array_header(self._file, stored.start, self._layout)
-            return decode(self._file, stored.start, stored.type, self._layout, limit), length
+        if value is _UNREAD and stored is not None and limit is not None and self._section is not None:
+            return preview(self._section.read, stored.start, stored.stop, stored.type, self._layout, limit)
         value = self[key]
         return (value[:limit], len(value)) if isinstance(value, list) else (value, None)
 
@@ -160,41 +199,26 @@ class Metadata(Mapping[str, Any]):
             return encode(self[key], layout, what)
         if isinstance(value, list) and value != self._decode(key):  # somebody edited the list
             return encode(value, layout, what)
-        return bytes(self._file[stored.start : stored.stop])
-
-    @property
-    def _file(self) -> Any:
-        """The bytes that values are decoded from."""
-        # A map that reaches past the end of its file kills the whole process when it is touched there.
-        if isinstance(self._buffer, mmap.mmap) and self._buffer.size() < len(self._buffer):
-            raise GGUFError(
-                "the file shrank while it was open",
-                found=f"{self._buffer.size()} bytes",
-                expected=f"{len(self._buffer)} bytes; wait until it is written, then open it again",
-            )
-        return self._buffer
+        return self._read(stored)
 
     def _type(self, key: str) -> tuple[ValueType, ValueType | None]:
         stored = self._stored.get(key)
-        if stored is None:
-            return type_of(self._values[key])
-        if stored.type is not ValueType.ARR:
-            return stored.type, None
-        return stored.type, ValueType(array_header(self._file, stored.start, self._layout)[0])
+        return type_of(self._values[key]) if stored is None else (stored.type, stored.item_type)
+
+    def _read(self, stored: Stored) -> bytes:
+        assert self._section is not None
+        return self._section.read(stored.start, stored.stop)
 
     def _decode(self, key: str) -> Any:
         stored = self._stored[key]
-        return decode(self._file, stored.start, stored.type, self._layout)
+        return decode(self._read(stored), 0, stored.type, self._layout)
 
-    def detach(self) -> None:
-        """Copy the section out of the file's map, so that the map can be closed."""
-        if not self._stored or isinstance(self._buffer, bytes):
-            return
+    def detach(self) -> bool:
+        """Whether the file may be closed: the section was copied, or nothing of it is needed."""
+        if not self._stored or self._section is None:
+            return True
         first = min(stored.start for stored in self._stored.values())
-        last = max(stored.stop for stored in self._stored.values())
-        with contextlib.suppress(GGUFError):  # what shrank cannot be copied; it is refused when it is asked for
-            self._buffer = bytes(self._file[first:last])
-            self._stored = {k: Stored(s.type, s.start - first, s.stop - first) for k, s in self._stored.items()}
+        return self._section.detach(first, max(stored.stop for stored in self._stored.values()))
 
 
 _UNREAD: Any = object()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from qviz.gguf.foreign import ForeignFormat
 from qviz.gguf.summary import Entry, Summary
 
 _LONGEST_ITEM = 60
@@ -81,6 +82,8 @@ def value_text(entry: Entry, full: bool = False) -> str:
     """
     if entry.length is None:
         return printable(str(entry.value))
+    if isinstance(entry.value, str):
+        return f"{printable(entry.value)}... {entry.length:,} bytes"
     items = [printable(_cut(repr(item), None if full else _LONGEST_ITEM)) for item in entry.value]
     if len(items) == entry.length:
         return f"[{', '.join(items)}]"
@@ -111,7 +114,7 @@ def _tensor_table(summary: Summary) -> Iterator[str]:
 def _totals(summary: Summary) -> Iterator[str]:
     rows = [("format", "tensors", "weights", "bytes", "bits/weight")]
     rows += [
-        _numbers(total.format.name, total.tensors, total.weights, total.nbytes, total.format.bpw)
+        _numbers(printable(total.format.name), total.tensors, total.weights, total.nbytes, total.bpw)
         for total in summary.totals
     ]
     if len(summary.totals) > 1:
@@ -120,13 +123,17 @@ def _totals(summary: Summary) -> Iterator[str]:
     rest = summary.file_bytes - summary.tensor_bytes
     rows.append(_numbers("header, padding", None, None, rest, 8 * rest / summary.weights if summary.weights else None))
     yield from _columns(rows, "<>>>>")
+    for total in summary.totals:
+        if isinstance(total.format, ForeignFormat):
+            whose = printable(f"{total.format}: {total.format.source}")
+            yield f"{whose}. It can be listed, not decoded; its bytes are those up to the next tensor."
 
 
 def _numbers(
     name: str, tensors: int | None, weights: int | None, nbytes: int, bpw: float | None
 ) -> tuple[str, str, str, str, str]:
     counts = ["" if n is None else f"{n:,}" for n in (tensors, weights, nbytes)]
-    return name, counts[0], counts[1], counts[2], "" if bpw is None else f"{bpw:.4g}"
+    return name, counts[0], counts[1], counts[2], "" if bpw is None or bpw != bpw else f"{bpw:.4g}"
 
 
 def _columns(rows: Sequence[Sequence[str]], aligns: str) -> Iterator[str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qviz.formats.base import Format
-from qviz.gguf.reader import GGUFFile, TensorInfo
+from qviz.gguf.foreign import ForeignFormat
+from qviz.gguf.header import TensorInfo
+from qviz.gguf.reader import GGUFFile
 from qviz.gguf.values import Endian
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Entry:
     value : object
         The value; of a long array only the first items.
     length : int or None
-        Items of an array, all of them counted; None for anything else.
+        Items of an array, all of them counted, or bytes of a text that was cut; None for anything else.
     """
 
     key: str
@@ -44,6 +46,13 @@ class FormatTotal:
     tensors: int
     weights: int
     nbytes: int
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight: of the format, or where nobody knows that, counted."""
+        if self.format.bpw == self.format.bpw or not self.weights:
+            return self.format.bpw
+        return 8 * self.nbytes / self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ class Summary:
                     "tensors": t.tensors,
                     "weights": t.weights,
                     "bytes": t.nbytes,
-                    "bpw": t.format.bpw,
+                    "bpw": t.bpw if math.isfinite(t.bpw) else None,
+                    **_whose(t.format),
                 }
                 for t in self.totals
             },
@@ -160,6 +170,10 @@ def summarize(file: GGUFFile | LegacyFile, limit: int | None = 8) -> Summary:
         tensors=tuple(file.tensor_info.values()),
         totals=tuple(FormatTotal(fmt, *total) for fmt, total in sorted(totals.items(), key=lambda item: -item[1][2])),
     )
+
+
+def _whose(fmt: Format) -> dict[str, str]:
+    return {"unknown": fmt.source} if isinstance(fmt, ForeignFormat) else {}
 
 
 def _entry_dict(entry: Entry) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, SupportsFloat, SupportsInt
 
@@ -32,6 +32,8 @@ Endian = Literal["little", "big"]
 
 # An array may hold arrays; nothing needs more levels than this, and each costs a stack frame.
 MAX_NESTING = 32
+# Bytes of a text that are shown where only a glimpse was asked for.
+MAX_PREVIEW = 1 << 16
 
 
 class ValueType(enum.IntEnum):
@@ -257,40 +259,95 @@ def type_of(value: Any) -> tuple[ValueType, ValueType | None]:
 # -- reading: the reader has checked every length before anything here runs
 
 
-def decode(buffer: Any, start: int, type_: ValueType, layout: Layout, limit: int | None = None) -> Any:
+def decode(buffer: Any, start: int, type_: ValueType, layout: Layout) -> Any:
     """Read one value.
 
     Parameters
     ----------
     buffer : bytes-like
-        The file.
     start : int
         Where the value begins (for an array: at its item type).
     type_ : ValueType
         Its type.
     layout : Layout
         Byte order and width of lengths.
-    limit : int, optional
-        Stop an array after so many items.
 
     Returns
     -------
     bool, str, int, float or Array
     """
-    return _decode(buffer, start, type_, layout, limit)[0]
+    return _decode(buffer, start, type_, layout)[0]
 
 
-def _decode(buffer: Any, pos: int, type_: ValueType, layout: Layout, limit: int | None) -> tuple[Any, int]:
+def _decode(buffer: Any, pos: int, type_: ValueType, layout: Layout) -> tuple[Any, int]:
     if type_ is ValueType.ARR:
         item_type, count, pos = array_header(buffer, pos, layout)
-        wanted = count if limit is None else min(count, limit)
-        return _decode_items(buffer, pos, ValueType(item_type), wanted, layout)
+        return _decode_items(buffer, pos, ValueType(item_type), count, layout)
     if type_ is ValueType.STR:
         (length,) = layout.length.unpack_from(buffer, pos)
         pos += layout.length.size
         return str(buffer[pos : pos + length], "utf-8", "surrogateescape"), pos + length
     (value,) = struct.unpack_from(f"{layout.order}{_CODES[type_]}", buffer, pos)
     return _TYPED[type_](value), pos + SIZES[type_]
+
+
+def preview(
+    read: Callable[[int, int], bytes], start: int, stop: int, type_: ValueType, layout: Layout, limit: int
+) -> tuple[Any, int | None]:
+    """The beginning of a value, in time and memory that do not depend on how long it is.
+
+    Parameters
+    ----------
+    read : callable
+        ``(start, stop) -> bytes`` of the file.
+    start, stop : int
+        Where the value lies.
+    type_ : ValueType
+    layout : Layout
+    limit : int
+        Most items of an array, and of an array in it.
+
+    Returns
+    -------
+    value : object
+        Texts are cut after `MAX_PREVIEW` bytes. An array within an array ends the list if its end is not in sight.
+    length : int or None
+        Items of an array; bytes of a text that was cut; None for anything else.
+    """
+    width = layout.length.size
+    if type_ is ValueType.STR:
+        (length,) = layout.length.unpack(read(start, start + width))
+        text = _cut_text(read(start + width, start + width + min(length, MAX_PREVIEW + 1)))
+        return text, length if length > MAX_PREVIEW else None
+    if type_ is not ValueType.ARR:
+        return decode(read(start, stop), 0, type_, layout), None
+    number, count, pos = array_header(read(start, start + 4 + width), 0, layout)
+    item_type, pos = ValueType(number), pos + start
+    if item_type in SIZES:
+        wanted = min(count, limit)
+        raw = read(pos, pos + wanted * SIZES[item_type])
+        return _decode_items(raw, 0, item_type, wanted, layout)[0], count
+    items: list[Any] = []
+    for _ in range(min(count, limit)):
+        item, length = preview(read, pos, stop, item_type, layout, limit)
+        items.append(item)
+        if item_type is ValueType.STR:
+            pos += width + int(layout.length.unpack(read(pos, pos + width))[0])
+        elif item.item_type not in SIZES and item:
+            break
+        else:
+            pos += 4 + width + (length or 0) * SIZES.get(item.item_type, 0)
+    return Array(items, item_type), count
+
+
+def _cut_text(raw: bytes) -> str:
+    """Text that is not cut inside of a character."""
+    if len(raw) <= MAX_PREVIEW:
+        return str(raw, "utf-8", "surrogateescape")
+    end = MAX_PREVIEW
+    while end > MAX_PREVIEW - 4 and raw[end] & 0xC0 == 0x80:
+        end -= 1
+    return str(raw[:end], "utf-8", "surrogateescape")
 
 
 def array_header(buffer: Any, pos: int, layout: Layout) -> tuple[int, int, int]:
@@ -315,7 +372,7 @@ def _decode_items(buffer: Any, pos: int, item_type: ValueType, count: int, layou
             items.append(str(buffer[start:pos], "utf-8", "surrogateescape"))
         return Array(items, item_type), pos
     for _ in range(count):
-        item, pos = _decode(buffer, pos, item_type, layout, None)
+        item, pos = _decode(buffer, pos, item_type, layout)
         items.append(item)
     return Array(items, item_type), pos
 

@@ -22,8 +22,8 @@ from qviz.errors import GGUFError, ShapeError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
-from qviz.gguf.metadata import Metadata
-from qviz.gguf.reader import (
+from qviz.gguf.foreign import ForeignFormat, refusal
+from qviz.gguf.header import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
     MAGIC,
@@ -34,6 +34,7 @@ from qviz.gguf.reader import (
     alignment_problem,
     padded,
 )
+from qviz.gguf.metadata import Metadata
 from qviz.gguf.values import U32, Endian, Layout, encode_length, encode_text
 
 # Bytes turned round at a time for a big-endian file.
@@ -58,6 +59,7 @@ class _Entry(NamedTuple):
     raw_name: bytes
     format: Format
     shape: tuple[int, ...]
+    dims: tuple[int, ...]
     nbytes: int
 
 
@@ -105,7 +107,8 @@ def write(
     """
     with stream(path, metadata, tensors, version=version, endian=endian, alignment=alignment) as out:
         for entry in out.entries:
-            out.append(_blocks(tensors[entry.name], entry))
+            if entry.nbytes:
+                out.append(_blocks(tensors[entry.name], entry))
     return out.path
 
 
@@ -171,6 +174,12 @@ class TensorStream:
         self.path, self.entries = path, entries
         self._file, self._layout, self._alignment = file, layout, alignment
         self._index = self._written = 0
+        self._skip_empty()
+
+    def _skip_empty(self) -> None:
+        """Tensors of no weights have no blocks that anybody could append."""
+        while self._index < len(self.entries) and not self.entries[self._index].nbytes:
+            self._index += 1
 
     def append(self, blocks: npt.NDArray[Any]) -> None:
         """Write the next blocks; they must not reach past the end of the current tensor.
@@ -197,6 +206,7 @@ class TensorStream:
         if self._written == entry.nbytes:
             _pad(self._file, entry.nbytes, self._alignment)
             self._index, self._written = self._index + 1, 0
+            self._skip_empty()
 
     def _check_complete(self) -> None:
         if self._index < len(self.entries):
@@ -256,19 +266,23 @@ def _entry(name: Any, tensor: Any) -> _Entry:
             found=type(tensor).__name__,
             expected="one of these",
         )
-    if not 1 <= len(shape) <= MAX_DIMS or 0 in shape:
+    if len(shape) > MAX_DIMS:
         raise GGUFError(
             f"tensor {name!r} has a shape that GGUF cannot hold",
             found=shape,
-            expected=f"1 … {MAX_DIMS} dimensions, none of them zero; reshape it",
+            expected=f"at most {MAX_DIMS} dimensions; reshape it",
         )
+    if isinstance(fmt, ForeignFormat):
+        raise GGUFError(f"tensor {name!r} cannot be copied: {refusal(fmt)}")
+    # ggml takes a number without dimensions, and tensors of none; a file that is copied keeps what it says
+    dims = tuple(getattr(tensor, "dims", shape[::-1]))
     try:
-        nbytes = fmt.row_size(shape[-1])
+        nbytes = fmt.row_size(shape[-1] if shape else 1) if 0 not in shape else 0
     except ShapeError as error:
         raise GGUFError(f"tensor {name!r}: {error}") from None
     for length in shape[:-1]:
         nbytes *= length
-    return _Entry(name, raw, fmt, tuple(shape), nbytes)
+    return _Entry(name, raw, fmt, tuple(shape), dims, nbytes)
 
 
 def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
@@ -293,13 +307,12 @@ def _header(metadata: Metadata, entries: list[_Entry], layout: Layout, alignment
     offset = 0
     for entry in entries:
         what = f"tensor {entry.name!r}"
-        dims = entry.shape[::-1]
         parts += [
             encode_length(len(entry.raw_name), layout, what),
             entry.raw_name,
-            layout.u32.pack(len(dims)),
+            layout.u32.pack(len(entry.dims)),
         ]
-        parts += [encode_length(length, layout, what) for length in dims]
+        parts += [encode_length(length, layout, what) for length in entry.dims]
         parts += [layout.u32.pack(entry.format.type_id), layout.u64.pack(offset)]
         offset += padded(entry.nbytes, alignment)
     return b"".join(parts)

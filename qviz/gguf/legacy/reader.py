@@ -29,9 +29,9 @@ from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
 from qviz.gguf._lookup import MissingKeyError, suggestion
+from qviz.gguf.header import TensorInfo, padded
 from qviz.gguf.legacy.blocks import LAYOUTS, Q4_0_V1, Q4_1_V1, by_row
 from qviz.gguf.metadata import Metadata
-from qviz.gguf.reader import TensorInfo, padded
 from qviz.gguf.sniff import looks_like
 from qviz.gguf.values import U32, Array, ValueType
 
