@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from bounds import dot_bound
 
-from qviz._machine.blas import _one_thread, on_one_thread
 from qviz.calibration import (
     ActivationStats,
     Collector,
@@ -169,27 +168,3 @@ def test_wrong_ranges():
     for options in ({"percentile": "a"}, {"steps": 2.5}, {"steps": None}, {"percentile": 20}):
         with pytest.raises(CalibrationError):
             choose_range([1.0], grid, **options)
-
-
-def test_one_thread():
-    pools = _one_thread._pools
-    assert pools  # in NumPy's and SciPy's wheels
-    before = [get() for get, _ in pools]
-
-    @on_one_thread
-    def inside(deeper):
-        assert [get() for get, _ in pools] == [1] * len(pools)
-        if deeper:
-            inside(False)
-            assert [get() for get, _ in pools] == [1] * len(pools)
-        else:
-            raise KeyError
-
-    for put in (2, 1):
-        for _, pool in pools:
-            pool(put)
-        with pytest.raises(KeyError):
-            inside(True)
-        assert [get() for get, _ in pools] == [put] * len(pools)
-    for (_, pool), count in zip(pools, before, strict=True):
-        pool(count)

@@ -2,57 +2,107 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import contextvars
 import functools
 import importlib
+import os
+import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def _set_threads(library: Any, count: int) -> None:
+    """Tell a BLAS how many threads to use, from whatever thread this is.
+
+    threadpoolctl (from 3.7 on) lets only the thread that came first change OpenBLAS, and ignores others in silence.
+    """
+    others_may = getattr(library, "clear_controlling_thread", lambda force: None)
+    others_may(force=True)
+    library.set_num_threads(count)
+    others_may(force=True)
+
+
 class _OneThread:
-    """While entered, the OpenBLAS in NumPy's and SciPy's wheels uses one thread; other builds are left alone."""
+    """While somebody asks for it, every BLAS of this process uses one thread.
+
+    Those are OpenBLAS, MKL and BLIS; Accelerate has no such setting, and is left alone.
+
+    Who asks is a token, so that leaving twice is the same as once; and a token that its thread has left behind, since
+    the stop button came at the wrong moment, is dropped when the same thread comes again.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, list[int]()
+        self._lock = threading.Lock()
+        self._users: dict[object, int] = {}  # token -> its thread
+        self._before: dict[str, int] = {}  # library -> threads that it had, until they are given back to it
+        self._found: tuple[bool, list[Any]] = False, []
 
-    @functools.cached_property
-    def _pools(self) -> list[tuple[Callable[[], int], Callable[[int], None]]]:
-        pools = []
-        for name in ("numpy", "scipy"):
-            package = importlib.import_module(name)
-            folder = Path(str(package.__file__)).parent.parent / f"{name}.libs"
-            for path in sorted(folder.glob("*openblas*")):
-                library = ctypes.CDLL(str(path))
-                for suffix in ("", "64_"):
-                    calls = [
-                        getattr(library, f"scipy_openblas_{do}_num_threads{suffix}", None) for do in ("get", "set")
-                    ]
-                    if all(calls):
-                        pools.append((calls[0], calls[1]))
-        return pools  # type: ignore[return-value]
+    def libraries(self) -> list[Any]:
+        """Those that are loaded. Looking takes milliseconds, so only when SciPy may have brought its own since."""
+        scipy = "scipy.linalg" in sys.modules
+        if not self._found[1] or self._found[0] != scipy:
+            from threadpoolctl import ThreadpoolController
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._before = [get() for get, _ in self._pools]
-                for _, put in self._pools:
-                    put(1)
-            self._users += 1
+            found = ThreadpoolController().lib_controllers
+            self._found = scipy, [library for library in found if library.user_api == "blas"]
+        return self._found[1]
 
-    def __exit__(self, *problem: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                for (_, put), count in zip(self._pools, self._before, strict=True):
-                    put(count)
+    def limit(self) -> None:
+        """Put those on one thread that are not yet."""
+        for library in self.libraries():
+            if library.filepath not in self._before:
+                self._before[library.filepath] = library.get_num_threads() or 1
+            _set_threads(library, 1)
+
+    def enter(self, token: object) -> None:
+        here = threading.get_ident()
+        with self._alone():
+            for left_behind in [user for user, thread in self._users.items() if thread == here]:
+                self._users.pop(left_behind, None)
+            self._users[token] = here
+            self.limit()
+
+    def leave(self, token: object) -> None:
+        with self._alone():
+            self._users.pop(token, None)
+            if not self._users:
+                for library in self.libraries():
+                    if library.filepath in self._before:
+                        _set_threads(library, self._before[library.filepath])
+                self._before.clear()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time. Who holds the lock for a second lost it to an interrupt: there is a new one then."""
+        if not self._lock.acquire(timeout=1):
+            self._lock = threading.Lock()
+            self._lock.acquire(timeout=1)
+        lock = self._lock
+        try:
+            yield
+        finally:
+            with contextlib.suppress(RuntimeError):  # another one by now
+                lock.release()
 
 
 _one_thread = _OneThread()
+_inside = contextvars.ContextVar("BLAS is on one thread for this", default=False)
+
+
+def _start_anew() -> None:
+    """In a forked process only the thread that forked goes on, and the lock may be another's."""
+    here = threading.get_ident()
+    _one_thread._lock = threading.Lock()
+    _one_thread._users = {user: thread for user, thread in _one_thread._users.items() if thread == here}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
@@ -64,7 +114,32 @@ def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def calm(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _one_thread:
+        if _inside.get():
             return function(*args, **kwargs)
+        token = object()
+        try:
+            _one_thread.enter(token)
+            context = contextvars.copy_context()
+            context.run(_inside.set, True)
+            return context.run(function, *args, **kwargs)
+        finally:
+            try:
+                _one_thread.leave(token)
+            finally:
+                _one_thread.leave(token)  # an interrupt may have cut the first one short
 
     return calm
+
+
+def of_scipy(name: str) -> Any:
+    """SciPy's module ``scipy.linalg.<name>``; its BLAS, loaded with it, gets one thread if that is asked for already.
+
+    Parameters
+    ----------
+    name : {"blas", "lapack"}
+    """
+    module = importlib.import_module(f"scipy.linalg.{name}")
+    if _inside.get():
+        with _one_thread._alone():
+            _one_thread.limit()
+    return module

@@ -2,12 +2,16 @@
 
 A fresh array costs more than filling it: the kernel hands out zeroed pages one fault at a time (measured for 64 MB: 9.8
 against 4.2 ms for one `fill`; a fifth of a perplexity run). C callers reuse a buffer; NumPy callers write
-``w = t.dequantize()`` in a loop. So a few large buffers are kept, and one is handed out again once nobody else refers
-to it.
+``w = t.dequantize()`` in a loop. So a few large buffers are kept once nobody needs them any more.
+
+Nobody asks whether an array is still in use. What is handed out rests on a `_Lease`, which NumPy keeps alive as long as
+the array or anything made from it (a view, a memoryview, a pointer of ctypes) is; the lease's end is what brings the
+buffer back.
 """
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import math
 import sys
@@ -19,6 +23,27 @@ import numpy.typing as npt
 
 ALIGNMENT = 64
 
+Buffer = npt.NDArray[np.uint8]
+
+
+class _Lease:
+    """What an array that was handed out stands on; when it goes, its buffer is free again."""
+
+    __slots__ = ("__array_interface__", "_buffer", "_free")
+
+    def __init__(self, buffer: Buffer, nbytes: int, free: collections.deque[Buffer]) -> None:
+        self._buffer, self._free = buffer, free
+        address = buffer.ctypes.data
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address + -address % ALIGNMENT, False),
+            "shape": (nbytes,),
+            "typestr": "|u1",
+        }
+
+    def __del__(self) -> None:
+        self._free.append(self._buffer)  # one step, without a lock: this may run anywhere
+
 
 class Spares:
     """Buffers that were handed out, and may be again.
@@ -26,15 +51,19 @@ class Spares:
     Parameters
     ----------
     kept : int
-        So many of them at most.
+        So many free ones at most.
     smallest, largest : int
         Bytes: smaller arrays are cheap, and larger ones are never held back.
+
+    Attributes
+    ----------
+    free : deque of uint8 arrays
+        Those that nobody uses, the one that has been free longest first.
     """
 
     def __init__(self, kept: int, smallest: int, largest: int) -> None:
-        self.kept, self.smallest, self.largest = kept, smallest, largest
-        self.owners: list[npt.NDArray[np.uint8]] = []
-        self._lock = threading.Lock()
+        self.smallest, self.largest = smallest, largest
+        self.free: collections.deque[Buffer] = collections.deque(maxlen=kept)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An uninitialised C-contiguous array; a large one's data starts on a 64-byte boundary.
@@ -52,26 +81,31 @@ class Spares:
         nbytes = math.prod(shape) * item.itemsize
         if nbytes < self.smallest:
             return np.empty(shape, item)
-        owner = self._recycled(nbytes) if nbytes <= self.largest else np.empty(nbytes + ALIGNMENT, np.uint8)
-        start = -owner.ctypes.data % ALIGNMENT
-        return owner[start : start + nbytes].view(item).reshape(shape)
+        if nbytes > self.largest:
+            owner = np.empty(nbytes + ALIGNMENT, np.uint8)
+            start = -owner.ctypes.data % ALIGNMENT
+            return owner[start : start + nbytes].view(item).reshape(shape)
+        array: Buffer = np.asarray(_Lease(self._found(nbytes), nbytes, self.free))
+        return array.view(item).reshape(shape)
 
-    def _recycled(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        with self._lock:
-            for owner in reversed(self.owners):
-                # 3 = the list, this name, getrefcount's own argument: no array that was handed out is alive any more.
-                if nbytes + ALIGNMENT <= owner.nbytes <= 2 * nbytes + ALIGNMENT and sys.getrefcount(owner) == 3:
-                    break
-            else:
-                owner = np.empty(nbytes + ALIGNMENT, np.uint8)
-            others = [other for other in self.owners if other is not owner]
-            self.owners = [*others[max(0, len(others) + 1 - self.kept) :], owner]  # the longest unused one goes first
-            return owner
+    def _found(self, nbytes: int) -> Buffer:
+        """A free buffer of about that size, or a new one. Who has taken one out of `free` is alone with it."""
+        others: list[Buffer] = []
+        try:
+            while True:
+                buffer = self.free.pop()
+                if nbytes + ALIGNMENT <= buffer.nbytes <= 2 * nbytes + ALIGNMENT:
+                    return buffer
+                others.append(buffer)
+        except IndexError:
+            return np.empty(nbytes + ALIGNMENT, np.uint8)
+        finally:
+            self.free.extend(reversed(others))
 
 
 class _OfThread(threading.local):
     def __init__(self) -> None:
-        self.spares = Spares(16, 1 << 16, 1 << 22)
+        self.spares = Spares(20, 1 << 16, 1 << 22)
 
 
 spares = Spares(2, 1 << 20, 1 << 26)  # two, because ``w = f(w)`` makes the new array while the old one is still alive
@@ -90,7 +124,7 @@ def give_back() -> None:
 
     For the end of a long run: what it had passed on would stay with the process, a third of what the run took.
     """
-    _of_thread.spares.owners.clear()
+    _of_thread.spares.free.clear()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.buffers import give_back
-from qviz._machine.team import cores, in_parallel
+from qviz._machine.team import cores, in_parallel, on_each_thread
 from qviz.errors import LlamaError
 from qviz.llama import _ops
 from qviz.llama.model import Llama
@@ -190,7 +190,7 @@ def compare(
                 kept[name] += rows
                 told(len(block))
     finally:
-        in_parallel(cores(), lambda a, b: give_back(), least=1)
+        on_each_thread(give_back)
     return {
         name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
         for name, rows in kept.items()

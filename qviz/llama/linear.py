@@ -14,8 +14,6 @@ Two ways to the same product, as in ggml:
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -334,7 +332,7 @@ class Linear:
     def _many(self, rounded: FloatArray, out: FloatArray) -> None:
         """``out = rounded @ weight.T``: each core decodes a part of a tile, then multiplies a part of the tokens."""
         step = max(1, _TILE // self.n_in)
-        tile = _scratch.array("decoded", min(step, self.n_out), self.n_in)
+        tile = passing((min(step, self.n_out), self.n_in))
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
             weights, into = tile[: part.shape[0]], out[:, start : start + part.shape[0]]
@@ -358,9 +356,9 @@ class Linear:
             first, last = ROWS * start, min(ROWS * (start + step), self.n_out)
             tiles = -(-(last - first) // ROWS)
             layout = (
-                _scratch.array("codes", tiles, n // 4, ROWS, 4, dtype=np.uint8),
-                _scratch.array("scales", tiles, n // sub, ROWS),
-                _scratch.array("mins", tiles, n // sub, ROWS),
+                passing((tiles, n // 4, ROWS, 4), np.uint8),
+                passing((tiles, n // sub, ROWS)),
+                passing((tiles, n // sub, ROWS)),
             )
 
             def lay_out(a: int, b: int, blocks: Any = self.blocks[first:last], layout: Any = layout) -> None:
@@ -395,19 +393,3 @@ def multiply_one(token: Activations, linears: Sequence[Linear], outs: Sequence[F
 def _takes(out: npt.NDArray[Any]) -> bool:
     """Whether a kernel that was compiled for float32 may write into an array."""
     return out.dtype == np.float32 and out.flags.c_contiguous and out.flags.writeable
-
-
-class _Scratch(threading.local):
-    """Room for parts of a matrix, for each thread that multiplies."""
-
-    def __init__(self) -> None:
-        self.rooms: dict[str, npt.NDArray[Any]] = {}
-
-    def array(self, name: str, *shape: int, dtype: npt.DTypeLike = np.float32) -> Any:
-        size = math.prod(shape)
-        if name not in self.rooms or self.rooms[name].size < size:
-            self.rooms[name] = np.empty(size, dtype)
-        return self.rooms[name][:size].reshape(shape)
-
-
-_scratch = _Scratch()

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._machine.blas import on_one_thread
+from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
@@ -166,7 +166,7 @@ def _squares(off: FloatArray, gram: FloatArray) -> npt.NDArray[np.float64]:
 
     G = T + Tᵀ with T one triangle and half the diagonal, so d·G·dᵀ = 2·d·T·dᵀ: half the work of a full product.
     """
-    from scipy.linalg import blas
+    blas = of_scipy("blas")
 
     half = blas.strmm(1.0, gram.T, off.T)  # reads one triangle only
     squares: npt.NDArray[np.float64] = 2 * np.einsum("ji,ij->i", half, off, dtype=np.float64)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._machine.blas import on_one_thread
+from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
@@ -209,7 +209,7 @@ def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:
 
     U is a view with negative strides; what goes into a matrix product needs to be made contiguous first.
     """
-    from scipy.linalg import lapack
+    lapack = of_scipy("lapack")
 
     diagonal = np.diagonal(H).copy()
     mean = np.float64(diagonal.mean(dtype=np.float64))

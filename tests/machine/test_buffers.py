@@ -1,11 +1,16 @@
 """Recycled buffers: never one that somebody still holds."""
 
+import collections
+import ctypes
 import gc
+import os
 import threading
+import weakref
 
 import numpy as np
+import pytest
 
-from qviz._machine import buffers as _memory
+from qviz._machine import buffers
 from qviz._machine.buffers import ALIGNMENT, Spares, empty, give_back, passing, spares
 
 
@@ -21,44 +26,117 @@ def test_a_dropped_buffer_comes_back():
     assert empty((1 << 19,), np.float32).ctypes.data == address
 
 
-def test_a_held_buffer_does_not():
-    for hold in (
+def everything_handed_out_now():
+    return [empty((1 << 19,), np.float32) for _ in range(4)]
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
         lambda a: a,
         lambda a: a[5:7],
+        lambda a: a[5:][:2][::-1],
         lambda a: a.view(np.uint8)[:1],
-        memoryview,
+        lambda a: memoryview(a),
+        lambda a: memoryview(a)[4:5],
         lambda a: a.reshape(2, -1).T,
-    ):
-        a = empty((1 << 19,), np.float32)
-        a[:] = 7
-        view = hold(a)
-        del a
-        others = [empty((1 << 19,), np.float32) for _ in range(4)]
-        for other in others:
-            other[:] = 0
-        values = np.asarray(view)
-        assert values.min() == values.max()
-        assert values.view(np.float32).max() == 7 if values.dtype == np.float32 else values.max() in (7, 0, 224, 64)
+        lambda a: a.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+        lambda a: np.frombuffer(a, np.uint8, 16, 64),
+        lambda a: np.asarray(memoryview(a[3:9])),
+        lambda a: np.lib.stride_tricks.as_strided(a, (3,), (4,)),
+        lambda a: a.view(Sub)[:4],
+        lambda a: [{"deep": (a[1:2],)}],
+        lambda a: traceback_that_holds(a),
+        lambda a: weakref.ref(a)(),
+        lambda a: iter(a),
+    ],
+)
+def test_a_held_buffer_is_nobody_elses(hold):
+    a = empty((1 << 19,), np.float32)
+    address = a.ctypes.data
+    held = hold(a)
+    del a
+    gc.collect()
+    assert address not in [other.ctypes.data for other in everything_handed_out_now()]
+    del held
+    gc.collect()
+    assert address in [other.ctypes.data for other in everything_handed_out_now()]
+
+
+class Sub(np.ndarray):
+    pass
+
+
+def traceback_that_holds(array):
+    try:
+        raise ValueError
+    except ValueError as error:
+        return error
+
+
+def test_held_on_another_thread_and_by_a_kernel_that_runs():
+    a = passing((1 << 18,))
+    address, go_on = a.ctypes.data, threading.Event()
+    thread = threading.Thread(target=lambda array: go_on.wait(), args=(a[7:],))
+    thread.start()
+    del a
+    assert address not in [b.ctypes.data for b in [passing((1 << 18,)) for _ in range(4)]]
+    go_on.set()
+    thread.join()
+
+
+def test_many_threads_never_get_the_same():
+    """Each fills what it got with its own number, drops views in any order, and finds nothing else in it."""
+    wrong = []
+
+    def work(number):
+        held = collections.deque(maxlen=3)
+        for _ in range(300):
+            array = empty((1 << 18,), np.float32)[:64]
+            array[:] = number
+            held.append(array)
+            wrong.extend(b for b in held if (b != number).any())
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_copies():
+    a = empty((1 << 19,), np.float32)
+    a[:] = 7
+    child = os.fork()
+    if child == 0:
+        for other in everything_handed_out_now():
+            other[:] = 1
+        os._exit(0 if (a == 7).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (a == 7).all()
 
 
 def test_little_is_held_back():
     arrays = [empty((1 << 24,), np.float32) for _ in range(5)]
     del arrays
-    gc.collect()
-    assert sum(owner.nbytes for owner in spares.owners) <= 2 * (spares.largest + ALIGNMENT)
-    huge = empty((spares.largest // 4 + 1,), np.float32)
-    assert all(not np.shares_memory(huge, owner) for owner in spares.owners)
+    assert len(spares.free) == 2
+    assert sum(owner.nbytes for owner in spares.free) <= 2 * (spares.largest + ALIGNMENT)
+    empty((spares.largest // 4 + 1,), np.float32)
+    assert sum(owner.nbytes for owner in spares.free) <= 2 * (spares.largest + ALIGNMENT)
 
 
 def test_the_longest_unused_buffer_goes_first():
     few = Spares(2, 1 << 10, 1 << 20)
-    a, b = few.empty((1 << 12,), np.uint8), few.empty((1 << 14,), np.uint8)
-    first = a.ctypes.data
-    del a, b
-    assert few.empty((1 << 12,), np.uint8).ctypes.data == first
-    few.empty((1 << 16,), np.uint8)  # a third: the second one goes
-    assert [owner.nbytes > 1 << 14 for owner in few.owners] == [False, True]
-    assert few.empty((1 << 12,), np.uint8).ctypes.data == first
+    a, b, c = (few.empty((1 << n,), np.uint8) for n in (12, 14, 16))
+    second = b.ctypes.data
+    del a, b, c  # in this order: the first one goes
+    assert [owner.nbytes >> 12 for owner in few.free] == [4, 16]
+    again = few.empty((1 << 14,), np.uint8)
+    assert again.ctypes.data == second
+    assert [owner.nbytes >> 12 for owner in few.free] == [16]
 
 
 def test_threads_do_not_share_what_they_pass_on():
@@ -85,7 +163,7 @@ def test_what_was_passed_on_is_given_back():
     held[:] = 7
     del dropped
     give_back()
-    assert not _memory._of_thread.spares.owners
+    assert not buffers._of_thread.spares.free
     again = [passing((1 << 18,)) for _ in range(4)]
     for other in again:
         other[:] = 0

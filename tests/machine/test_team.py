@@ -1,5 +1,6 @@
 """Threads that help: each piece of work is done once, whoever comes early, late, or not at all."""
 
+import itertools
 import os
 import sys
 import threading
@@ -10,7 +11,19 @@ import pytest
 
 from qviz._machine import team as _team
 from qviz._machine.kernels import kernel, native
-from qviz._machine.team import JOB, PIECES, attended, finish, in_parallel, new_board, patient, post, take, wait
+from qviz._machine.team import (
+    JOB,
+    PIECES,
+    attended,
+    finish,
+    in_parallel,
+    new_board,
+    on_each_thread,
+    patient,
+    post,
+    take,
+    wait,
+)
 from qviz.errors import LlamaError
 
 
@@ -21,18 +34,212 @@ def test_parts_cover_everything_once():
         assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
 
 
-def test_an_error_of_a_helper_reaches_the_caller():
-    def fail(a, b):
-        if a > 0:
-            raise LlamaError("on the other core")
+@pytest.fixture
+def three(monkeypatch):
+    """Two helpers, however many cores there are."""
+    monkeypatch.setattr(_team, "allowed", lambda: 3)
+    _team._start_anew()
 
-    for _ in range(3):  # and it can be asked again
-        if _team._THREADS > 1:
-            with pytest.raises(LlamaError, match="other core"):
-                in_parallel(100, fail, least=1)
-    seen = []
-    in_parallel(10, lambda a, b: seen.extend(range(a, b)), least=1)
-    assert sorted(seen) == list(range(10))
+
+class Meeting:
+    """Work in three parts, each on a thread of its own: none goes on before all have begun."""
+
+    def __init__(self, then=lambda part: None):
+        self.barrier, self.then, self.running, self.out = threading.Barrier(3), then, set(), np.zeros(3, np.int64)
+
+    def __call__(self, a, b):
+        self.barrier.wait(WHILE)
+        self.running.add(a)
+        try:
+            time.sleep(0.001)
+            self.then(a)
+            self.out[a] = threading.get_ident()
+        finally:
+            self.running.discard(a)
+
+
+WHILE = 900  # seconds until a test that hangs says so; nothing depends on it
+
+
+def meet():
+    """All cores come, each with a part of its own."""
+    work = Meeting()
+    in_parallel(3, work, least=1)
+    assert len(set(work.out.tolist())) == 3
+    assert not work.running
+
+
+def test_an_error_of_a_helper_reaches_the_caller_and_nobody_else(three):
+    def fail(part):
+        if part > 0:
+            raise LlamaError(f"part {part}")
+
+    for _ in range(3):
+        work = Meeting(fail)
+        with pytest.raises(LlamaError, match="part 1") as caught:
+            in_parallel(3, work, least=1)
+        assert not work.running
+        assert caught.value.__notes__ == ["and on another core: LlamaError: part 2"]
+        meet()  # asked again, they have forgotten
+
+
+def test_the_callers_own_error_comes_first(three):
+    def fail(part):
+        raise LlamaError(f"part {part}")
+
+    work = Meeting(fail)
+    with pytest.raises(LlamaError, match="part 0") as caught:
+        in_parallel(3, work, least=1)
+    assert len(caught.value.__notes__) == 2
+    assert not work.running
+
+
+def test_parts_do_not_depend_on_who_is_free(three):
+    """The other caller has all helpers; this one does the same three parts by itself."""
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def hold(a, b):
+        begun.release()
+        go_on.wait()
+
+    other = threading.Thread(target=in_parallel, args=(3, hold, 1))
+    other.start()
+    for _ in range(3):
+        begun.acquire()
+    parts = []
+    in_parallel(100, lambda a, b: parts.append((a, b, threading.get_ident())), least=1)
+    assert parts == [(a, b, threading.get_ident()) for a, b in ((0, 33), (33, 66), (66, 100))]
+    go_on.set()
+    other.join()
+
+
+def test_a_part_is_not_parted_again(three):
+    inner = [[], [], []]
+
+    def work(a, b):
+        in_parallel(100, lambda *part: inner[a].append(part), least=1)
+
+    in_parallel(3, work, least=1)
+    assert inner == [[(0, 100)]] * 3
+
+
+def test_no_thread_can_be_started(three, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_team._thread, "start_new_thread", refuse)
+    parts = []
+    in_parallel(3, lambda a, b: parts.append(a), least=1)
+    assert parts == [0, 1, 2]
+    monkeypatch.undo()
+
+
+def test_work_on_each_thread(three):
+    threads = []
+    on_each_thread(lambda: threads.append(threading.get_ident()))
+    assert threads == [threading.get_ident()]  # nobody else has begun yet
+    meet()
+    while any(helper.current for helper in _team._team.helpers):
+        time.sleep(0.001)
+    threads.clear()
+    on_each_thread(lambda: threads.append(threading.get_ident()))
+    assert len(set(threads)) == len(threads) == 3
+
+
+def interrupts(call, deep=True):
+    """Run `call` with KeyboardInterrupt raised at the first step that team.py's code takes here, then the second, ...
+
+    Steps are bytecodes, if `deep`, else lines. Yields after each call that was interrupted.
+    """
+    for at in itertools.count(1):
+        left = at
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename != _team.__file__:
+                return None
+            frame.f_trace_opcodes = deep
+            if event in ("line", "opcode"):
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if left > 0:
+            return
+        yield at
+
+
+class Watched:
+    """Parts whose progress can be seen; the caller's own goes on when the others have begun."""
+
+    def __init__(self):
+        self.running, self.begun = set(), threading.Semaphore(0)
+
+    def __call__(self, a, b):
+        self.running.add(a)
+        try:
+            if a == 0:
+                for _ in range(2):
+                    assert self.begun.acquire(timeout=WHILE)
+            else:
+                self.begun.release()
+                time.sleep(0.001)
+        finally:
+            self.running.discard(a)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_stopped_anywhere_nobody_still_writes_and_all_come_again(three, deep):
+    meet()
+    watched, n = [], 0
+
+    def call():
+        watched.append(Watched())
+        in_parallel(3, watched[-1], least=1)
+
+    for n in interrupts(call, deep):
+        assert not watched[-1].running, n
+        meet()
+    assert n > (200 if deep else 30)
+
+
+def test_stopped_while_the_helpers_are_called_for_the_first_time(three):
+    n = 0
+
+    def call():
+        _team._start_anew()
+        in_parallel(3, Watched(), least=1)
+
+    for n in interrupts(call, deep=False):  # noqa: B007
+        meet()
+    assert n > 30
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_stopped_at_a_board_the_next_job_is_whole(three, deep):
+    marks, n = np.zeros(28, np.int64), 0
+
+    def call():
+        with attended(_help_marking, marks) as board:
+            assert _post_jobs(board, marks, 7) >= 0
+
+    call()
+    for n in interrupts(call, deep):
+        marks[:] = 0
+        call()
+        assert (marks == 1).all(), n
+        marks[:] = 0
+        meet()
+    assert n > (60 if deep else 10)
 
 
 @kernel
@@ -75,6 +282,22 @@ JOBS = 7000
 ALL = JOBS // 7 * 28
 
 
+@kernel
+def _post_and_rest(board, marks, jobs):
+    """The same jobs, of which the caller does nothing."""
+    at = 0
+    for job in range(jobs):
+        pieces = 1 + job % 7
+        board[JOB] = at
+        post(board, pieces)
+        wait(board)
+        for j in range(at, at + pieces):
+            if marks[j] != 1:
+                return -1
+        at += pieces
+    return at
+
+
 def test_each_piece_is_done_once_before_the_next_job():
     """More helpers than cores, so that some are always interrupted between looking at the board and taking a piece."""
     board, marks = new_board(), np.zeros(ALL, np.int64)
@@ -88,18 +311,16 @@ def test_each_piece_is_done_once_before_the_next_job():
     helpers = [threading.Thread(target=help_on) for _ in range(4)]
     for helper in helpers:
         helper.start()
-    helped, end = 0, time.monotonic() + 60
-    while helped < 1000 and time.monotonic() < end:  # on a busy machine they come late
+    for _ in range(3):
         marks[:] = 0
-        own = _post_jobs(board, marks, JOBS)
-        assert own >= 0
+        assert _post_jobs(board, marks, JOBS) >= 0
         assert (marks == 1).all()
-        helped += ALL - own
+    marks[:] = 0
+    assert _post_and_rest(board, marks, 70) == 280 == marks.sum()
     stop = True
     for helper in helpers:
         helper.join()
-    assert helped >= 1000
-    assert board[PIECES] == 1 + (JOBS - 1) % 7
+    assert board[PIECES] == 7
 
 
 def test_nobody_needs_to_help():
@@ -120,25 +341,38 @@ def test_helpers_leave_the_board_for_other_work():
 
 
 def test_two_boards_at_once():
-    """The second caller finds no helpers, and works alone."""
+    """Whoever helps at one of them, all is done."""
     marks, others = np.zeros(ALL, np.int64), np.zeros(ALL, np.int64)
     with attended(_help_marking, marks) as board, attended(_help_marking, others) as other:
         assert board is not other
         assert _post_jobs(board, marks, 700) >= 0
-        assert _post_jobs(other, others, 700) == 2800
+        assert _post_jobs(other, others, 700) >= 0
     assert marks.sum() == others.sum() == 2800
 
 
 def test_helpers_fall_asleep():
     with attended(_help_marking, np.zeros(ALL, np.int64)):
         pass
-    helpers = _team._team.helpers
-    end = time.monotonic() + 30
-    while any(helper.busy for helper in helpers) and time.monotonic() < end:
-        time.sleep(0.01)
-        for helper in helpers:
-            helper.wait(block=False)
-    assert not any(helper.busy for helper in helpers)
+    while any(helper.current for helper in _team._team.helpers):
+        time.sleep(0.001)
+
+
+def test_a_board_is_used_again_while_somebody_attends_it(monkeypatch):
+    monkeypatch.setattr(_team, "allowed", lambda: 2)
+    _team._start_anew()
+    marks, entered, leave = np.zeros(ALL, np.int64), threading.Event(), threading.Event()
+
+    def attend(board, marks):
+        entered.set()
+        leave.wait()
+
+    with attended(attend, marks) as first:
+        entered.wait()
+    with attended(attend, marks) as second:
+        assert second is first
+    with attended(attend, np.zeros(1, np.int64)) as other:
+        assert other is not first
+    leave.set()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
