@@ -13,6 +13,7 @@ Two habits that kernels here follow, both measured:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from qviz._machine import elsewhere
+from qviz._machine import cache, elsewhere
 
 f32 = np.float32
 i8, u8 = np.int8, np.uint8
@@ -58,6 +59,7 @@ class Kernel:
     def __init__(self, function: FunctionType, loose: bool = False) -> None:
         functools.update_wrapper(self, function)
         self.py_func, self.loose = function, loose
+        self.digest: bytes | None = None  # of what it is made of, once somebody asked
         self.made_from: tuple[Kernel, dict[str, object]] | None = None  # by `specialise`
 
     @functools.cached_property
@@ -67,11 +69,9 @@ class Kernel:
         flags: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         if self.loose:
             flags["fastmath"] = {"reassoc", "contract", "nsz"}
-        try:
-            dispatcher = numba.njit(self.py_func, cache=True, **flags)
-        except RuntimeError:  # neither the source's folder nor the user's cache can be written
-            return numba.njit(self.py_func, **flags)
-        dispatcher._cache = elsewhere.Cache(dispatcher._cache, self)
+        dispatcher = numba.njit(self.py_func, **flags)
+        with contextlib.suppress(RuntimeError):  # neither the source's folder nor the user's cache can be written
+            dispatcher._cache = elsewhere.Cache(cache.cache_of(self), self)
         return dispatcher
 
     @property
