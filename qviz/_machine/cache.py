@@ -16,6 +16,7 @@ import functools
 import hashlib
 import os
 import pickle
+import sys
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -95,10 +96,10 @@ class _Files:
         self._folder, self._name, self._sources = folder, name, sources
 
     def _path(self, key: Any) -> tuple[Path, bytes]:
-        import llvmlite
         import numba
 
-        described = repr((numba.__version__, llvmlite.__version__, np.__version__, key)).encode()
+        versions = numba.__version__, sys.modules["llvmlite"].__version__, np.__version__
+        described = repr((versions, key)).encode()
         which = hashlib.blake2b(described, digest_size=8).hexdigest()
         head = hashlib.blake2b(described + self._sources + self._name.encode(), digest_size=_DIGEST)
         return self._folder / f"{self._name}.{which}.nbc", head.digest()

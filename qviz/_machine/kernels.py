@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
+import importlib
 import sys
 from types import FunctionType, ModuleType
 from typing import Any
@@ -44,9 +44,35 @@ def _numba() -> Any:
         try:
             importlib.import_module("numba.np.arraymath")
         finally:
-            del sys.modules[blas]
-    _ = simd.__doc__, native.__doc__  # imports them: what registers while a kernel is being typed would come too late
+            sys.modules.pop(blas, None)
+    for name in (simd.__name__, native.__name__):  # what registers while a kernel is being typed would come too late
+        importlib.import_module(name)
     return numba
+
+
+@functools.cache
+def nothing_is_compiled() -> bool:
+    """Whether kernels shall stay Python: ``NUMBA_DISABLE_JIT=1``, or numba's own file of settings."""
+    import numba
+
+    config: Any = numba.config
+    return bool(config.DISABLE_JIT)
+
+
+class _Plain:
+    """A kernel that stays Python.
+
+    A block is a record whose fields are attributes; floats and integers overflow, divide by zero and meet NaN in
+    silence, as they do where they are compiled.
+    """
+
+    def __init__(self, function: FunctionType) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        given = [a.view(np.recarray) if isinstance(a, np.ndarray) and a.dtype.names else a for a in args]
+        with np.errstate(all="ignore"):
+            return self._function(*given)
 
 
 class Kernel:
@@ -64,7 +90,9 @@ class Kernel:
 
     @functools.cached_property
     def compiled(self) -> Any:
-        """The numba dispatcher."""
+        """The numba dispatcher, or what calls the Python function where nothing is compiled."""
+        if nothing_is_compiled():
+            return _Plain(self.py_func)
         numba = _numba()
         flags: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         if self.loose:
@@ -88,10 +116,12 @@ class Kernel:
         That look takes about 30 µs for an array of blocks (a NumPy record): as long as a small product. Nothing checks
         the types any more: call it only with arrays of the same dtype, dimensions and flags.
         """
-        return self._overload(args).entry_point
+        return self.compiled if nothing_is_compiled() else self._overload(args).entry_point
 
     def address(self, *args: Any) -> int:
         """Where the compiled function for arguments of these types begins, for `qviz._machine.native.multiply`."""
+        if nothing_is_compiled():
+            return int(importlib.import_module(_PLAIN).address_of(self, args[0].dtype))
         result = self._overload(args)
         return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
@@ -137,22 +167,22 @@ def specialise(template: Kernel, name: str, **names: object) -> Kernel:
     return made
 
 
-def _on_first_use(name: str) -> ModuleType:
-    """The module `name`, imported when one of its attributes is first asked for (a standard library recipe)."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ImportError(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+_PLAIN = "qviz._machine.plain"
 
 
-simd = _on_first_use("qviz._machine.simd")
+class _OnFirstUse(ModuleType):
+    """Stands for a module of vectors until one of them is asked for: then it, or their plain forms, is imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(_PLAIN if nothing_is_compiled() else self.__name__), name)
+
+
+simd: Any = _OnFirstUse("qviz._machine.simd")
 """Explicit vectors for kernels; imports numba, so late."""
 
-native = _on_first_use("qviz._machine.native")
+native: Any = _OnFirstUse("qviz._machine.native")
 """Shared words and calls by address for kernels; imports numba, too."""
 
 

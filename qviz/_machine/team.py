@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.cores import allowed
-from qviz._machine.kernels import kernel, native
+from qviz._machine.kernels import kernel, native, nothing_is_compiled
 
 _MOST = 4  # more threads than this have little to do
 
@@ -237,7 +237,7 @@ def _say_good_night() -> None:
 
 def cores() -> int:
     """How many parts `in_parallel` makes of enough work."""
-    return min(allowed(), _MOST)
+    return 1 if nothing_is_compiled() else min(allowed(), _MOST)  # Python runs on one core at a time
 
 
 def _settle(pieces: Sequence[_Piece], caller: object) -> None:
