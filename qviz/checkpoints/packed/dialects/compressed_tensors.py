@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _PACKED, _PLAIN = "pack-quantized", "int-quantized"
 _FORMATS = {_PACKED: _PACKED, _PLAIN: _PLAIN, "naive-quantized": _PLAIN}
+# None and static leave groups to columns that follow each other.
+_ORDERS = (None, False, True, "group", "dynamic", "weight", "static")
 _CLASSES = ("Linear", "LlamaAttention", "LlamaMLP")
 Matches = Callable[[str], bool]
 
@@ -101,10 +103,12 @@ def _scheme(settings: Settings, name: str, group: Any, whole: str) -> tuple[list
     if strategy is None:
         strategy = "tensor" if size is None else "channel" if size == -1 else "group"
     sizes = {"tensor": 0, "channel": -1, "group": size}
-    if strategy not in sizes or not isinstance(symmetric, bool) or (strategy == "group" and (size or 0) < 1):
+    fits = isinstance(strategy, str) and strategy in sizes and isinstance(symmetric, bool)
+    known = order in _ORDERS if isinstance(order, str | bool | None) else False
+    if not fits or not known or (strategy == "group" and (size or 0) < 1):
         raise settings.error(
             f"this strategy of {name!r} is not read here",
-            found=(strategy, size, symmetric),
+            found=(strategy, size, symmetric, order),
             expected="tensor, channel, or group with a group_size",
         )
     return targets, Rule(layout, bits, sizes[strategy], order in (True, "group", "dynamic"), symmetric)
