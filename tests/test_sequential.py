@@ -510,3 +510,41 @@ def test_positions_that_config_json_is_not_told(short, tmp_path):
         gguf.write(tmp_path / "x.gguf", short.metadata | {key: gguf.F32(value)}, short)
         with pytest.raises(PipelineError, match="which is not written into config"):
             sequential.pack_model(tmp_path / "x.gguf", tmp_path / "out", "rtn")
+
+
+@pytest.mark.parametrize("change", ["other weights", "cut"])
+@pytest.mark.parametrize("into", ["folder", "file"])
+def test_a_source_that_changes_meanwhile(short, tmp_path, change, into):
+    path = tmp_path / "source.gguf"
+    path.write_bytes(short.path.read_bytes())
+    done = []
+
+    def progress(what, now, total):
+        if now > total // 2 and not done:
+            done.append(now)
+            with path.open("r+b") as file:
+                if change == "cut":
+                    file.truncate(path.stat().st_size // 2)
+                else:
+                    file.seek(path.stat().st_size // 3)
+                    file.write(bytes(1000))
+
+    def run():
+        if into == "folder":
+            sequential.pack_model(path, tmp_path / "out", "rtn", 4, 64, progress=progress)
+        else:
+            sequential.gptq_model(path, tmp_path / "out", "Q4_0", n_tokens=256, progress=progress)
+
+    with pytest.raises(QvizError, match=r"source\.gguf: the file (shrank|was changed by another program)"):
+        run()
+    assert done
+    assert [entry.name for entry in tmp_path.iterdir()] == ["source.gguf"]
+
+
+def test_a_layer_is_read_into_memory_of_its_own(short):
+    """Pages of a map would stay until the whole model is there."""
+    mapped = Llama(short, activations="float").layers[1]
+    own = sequential.source.Source(short).layer(mapped)
+    for kind in ("attn_q", "ffn_down"):
+        assert not np.shares_memory(own[kind].weight.blocks, mapped[kind].weight.blocks)
+        assert np.array_equal(own[kind].weight.dequantize(), mapped[kind].weight.dequantize())

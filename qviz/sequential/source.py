@@ -7,6 +7,7 @@ was.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from qviz.formats import QTensor
@@ -27,14 +28,11 @@ class Source:
 
     def tensor(self, name: str) -> QTensor:
         """A whole tensor."""
-        if self._file is None or not hasattr(self._file, "read_rows"):
+        if self._file is None:
             found: QTensor = self._model[name]
             return found
         shape = self._file.tensor_info[name].shape
-        rows = 1
-        for n in shape[:-1]:
-            rows *= n
-        read: QTensor = self._file.read_rows(name, 0, rows)
+        read: QTensor = self._file.read_rows(name, 0, math.prod(shape[:-1]))
         return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)
 
     def layer(self, mapped: dict[str, Any]) -> dict[str, Any]:
@@ -46,13 +44,18 @@ class Source:
             for kind, part in mapped.items()
         }
 
-    def check(self) -> None:
+    def check(self, *, header: bool = False) -> None:
         """Refuse to go on if the file was changed.
+
+        Parameters
+        ----------
+        header : bool
+            Look at the header, too, at the beginning and at the end.
 
         Raises
         ------
         GGUFError
             It was.
         """
-        if self._file is not None and hasattr(self._file, "unchanged"):
-            self._file.unchanged(header=True)
+        if self._file is not None:
+            self._file.unchanged(header=header)

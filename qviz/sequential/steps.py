@@ -102,7 +102,7 @@ def layers_of(
     RoundedLayer
     """
     run, source = llama.Llama(model, activations="float"), Source(model)
-    source.check()
+    source.check(header=True)
     stream = None
     if rule.calibrated:
         windows = calibration_windows(run, calibration, n_tokens)
@@ -119,7 +119,7 @@ def layers_of(
             for part in _parts(stream):
                 stream[part] = run.layer(i, stream[part])
         run.layers[i] = before  # lets go of the rounded weights, and of those that were read
-        source.check()
+        source.check(header=i + 1 == run.config.n_layers)
         yield layer
     if progress is not None:
         progress(rule.name, total, total)

@@ -29,6 +29,7 @@ from qviz.checkpoints.safetensors import read as read_tensors
 from qviz.errors import CheckpointError
 
 _MOST_MODULES = 100_000
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
@@ -236,8 +237,10 @@ class StoredLayer:
         """
         there = {part.field: self._array(part.name) for part in self._layout.parts if self._has(part)}
         scales = there["scales"]
-        if not np.isfinite(scales).all():
-            raise CheckpointError(f"the scales of {self._name!r} hold NaN or infinity", path=self._where)
+        largest = float(np.abs(scales).max())
+        if not largest * (1 << self._rule.bits) < _LARGEST:
+            what = f"the scales of {self._name!r} hold NaN, infinity, or more than weights can be"
+            raise CheckpointError(what, path=self._where, found=largest)
         qweight, qzeros, groups = there["qweight"], there.get("qzeros"), self._size.groups
         g_idx = self._groups(there.get("g_idx"))
         layout = self._rule.layout
