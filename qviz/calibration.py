@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._files import as_path, open_file, replacing
 from qviz._machine.blas import on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.errors import CalibrationError
@@ -168,13 +169,10 @@ class ActivationStats:
         return self.n_tokens
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write an ``.npz`` file that `load` reads; returns its path."""
-        where = Path(path)
-        try:
-            with where.open("wb") as file:
-                np.savez(file, products=self._products, abs=self._abs, max=self._max, n_tokens=np.int64(self.n_tokens))
-        except OSError as error:
-            raise CalibrationError(f"{where}: cannot be written: {error.strerror or error}") from None
+        """Write an ``.npz`` file that `load` reads, whole or not at all; returns its path."""
+        where = as_path(path)
+        with replacing(where, CalibrationError) as file:
+            np.savez(file, products=self._products, abs=self._abs, max=self._max, n_tokens=np.int64(self.n_tokens))
         return where
 
     @classmethod
@@ -186,10 +184,16 @@ class ActivationStats:
         CalibrationError
             No such file, or another kind of file.
         """
+        where = as_path(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            open_file(where, error=CalibrationError, wanted="the .npz file in it").close()  # no pipe, no device
+            if sum(part.file_size for part in zipfile.ZipFile(where).infolist()) > where.stat().st_size:
+                raise ValueError("it unpacks to more than it holds")  # what `save` writes is not packed
+            with np.load(where, allow_pickle=False) as file:
                 products, sums, most = file["products"], file["abs"], file["max"]
                 count = int(file["n_tokens"])
+        except CalibrationError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
         fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0

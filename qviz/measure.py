@@ -24,6 +24,7 @@ import numpy as np
 
 import qviz
 from qviz import llama, models, pipeline, sequential
+from qviz._files import write_bytes
 from qviz.errors import QvizError
 from qviz.models import Model
 
@@ -305,11 +306,9 @@ class _Store:
         if not self.use:
             return
         path = self._path(kind, name)
-        with suppress(OSError):  # a cache that cannot be written is no reason to fail
+        with suppress(OSError, QvizError):  # a cache that cannot be written is no reason to fail
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(f".{os.getpid()}.tmp")
-            scratch.write_text(json.dumps(value), encoding="utf-8")
-            scratch.replace(path)
+            write_bytes(path, json.dumps(value).encode(), QvizError, durable=False)
 
 
 def _host() -> str:

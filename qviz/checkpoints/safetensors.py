@@ -10,7 +10,6 @@ NumPy has no bfloat16, so the `safetensors` package can hand NumPy copies at bes
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import os
@@ -22,7 +21,7 @@ from typing import Any, Self, TypeGuard
 
 import numpy as np
 
-from qviz._files import as_path, map_file
+from qviz._files import NotJSONError, as_path, open_file, parse_json, read_json
 from qviz.checkpoints.weight_files import INDEX, weight_files
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
@@ -31,6 +30,7 @@ from qviz.gguf._lookup import MissingKeyError, suggestion
 
 # The package refuses longer headers, too: JSON grows on parsing.
 MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_VALUES = 1 << 21  # of JSON: those of a quarter of a million tensors
 
 # Bytes of each dtype, and the format with the same layout where there is one.
 _DTYPES: Mapping[str, tuple[int, str | None]] = MappingProxyType(
@@ -119,8 +119,7 @@ class Safetensors(Mapping[str, QTensor]):
     def close(self) -> None:
         """Let go of the files. Tensors already handed out stay usable."""
         for file in self._files.values():
-            file.buffer = None
-            file.opened.close()
+            file.close()
 
 
 def read(path: str | os.PathLike[str]) -> Safetensors:
@@ -152,51 +151,9 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
         _check_shards(given, files, wanted, index)
     except BaseException:
         for file in files:
-            file.buffer = None
-            file.opened.close()
+            file.close()
         raise
     return Safetensors(tuple(files))
-
-
-def read_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """A JSON object from a file; an empty one if the file may be missing and is.
-
-    Raises
-    ------
-    CheckpointError
-        Not there though required, not UTF-8, not JSON, or not an object.
-    """
-    if not path.is_file():
-        if required:
-            raise CheckpointError(f"there is no {path.name}; name the folder of a Hugging Face model", path=path.parent)
-        return {}
-    try:
-        return _object(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror or error}", path=path) from None
-    except _NotAnObjectError as error:
-        raise CheckpointError(f"is not a JSON object: {error}", path=path) from None
-
-
-class _NotAnObjectError(Exception):
-    pass
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise _NotAnObjectError(f"{next(n for n in names if names.count(n) > 1)!r} appears twice")
-        return result
-
-    try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise _NotAnObjectError(str(error)) from None
-    if not isinstance(value, dict):
-        raise _NotAnObjectError(f"it is a {type(value).__name__}")
-    return value
 
 
 class _File:
@@ -204,17 +161,21 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.buffer: mmap.mmap | None
-        self.opened, self.buffer = map_file(path)
+        self.buffer: mmap.mmap | None = None
+        self.opened = open_file(path, error=CheckpointError, wanted="a .safetensors file in it")
         self.size = self.opened.size
         try:
-            self.tensors = self._header(self.buffer)
+            self.tensors = self._header()
         except GGUFError:
-            self.buffer.close()
+            self.opened.close()
             raise
 
-    def _header(self, buffer: mmap.mmap) -> dict[str, StoredTensor]:
-        length = int.from_bytes(buffer[:8], "little")
+    def close(self) -> None:
+        self.buffer = None
+        self.opened.close()
+
+    def _header(self) -> dict[str, StoredTensor]:
+        length = int.from_bytes(self.opened.read(0, min(8, self.size)), "little")
         most = min(self.size - 8, MAX_HEADER_BYTES)
         if not 2 <= length <= most:
             raise CheckpointError(
@@ -225,9 +186,12 @@ class _File:
                 expected=f"2 … {max(most, 2)} bytes",
             )
         try:
-            header = _object(buffer[8 : 8 + length])
-        except _NotAnObjectError as error:
+            header = parse_json(self.opened.read(8, length), MAX_HEADER_VALUES)
+        except NotJSONError as error:
             raise CheckpointError(f"the header is not a JSON object: {error}", path=self.path, offset=8) from None
+        if not isinstance(header, dict):
+            what = f"the header is not a JSON object: it is a {type(header).__name__}"
+            raise CheckpointError(what, path=self.path, offset=8)
         start = 8 + length
         tensors = [self._tensor(name, entry, start) for name, entry in header.items() if name != "__metadata__"]
         tensors.sort(key=lambda info: (info.offset, info.nbytes))
@@ -267,12 +231,14 @@ class _File:
         return StoredTensor(name, dtype, tuple(shape), start + first, nbytes, self.path)
 
     def tensor(self, info: StoredTensor) -> QTensor:
-        if self.buffer is None:
+        if self.opened.closed:
             raise CheckpointError("the file was closed; open it again", path=self.path)
         name = _DTYPES[info.dtype][1]
         if name is None or not info.nbytes:
             what = f"{info.name!r} cannot be used here"
             raise CheckpointError(what, path=self.path, found=f"{info.dtype} {info.shape}", expected=_USABLE)
+        if self.buffer is None:
+            self.buffer = self.opened.map()
         if self.buffer.size() < info.offset + info.nbytes:
             raise CheckpointError(f"the file shrank while it was open, {info.name!r} is gone", path=self.path)
         fmt = get_format(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qviz.checkpoints.safetensors import read_json
+from qviz._files import read_json
 from qviz.errors import CheckpointError
 from qviz.gguf.values import U32, Array, ValueType
 

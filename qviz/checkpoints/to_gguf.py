@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from qviz._files import as_path, read_folder
+from qviz._files import as_path, read_folder, read_json
 from qviz.checkpoints.account import accounted
 from qviz.checkpoints.llama import LlamaConfig, interleaved
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
 from qviz.checkpoints.packed.dialects.base import Settings
-from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read, read_json
+from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
 from qviz.checkpoints.tokenizer import tokenizer_metadata
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor, quantize

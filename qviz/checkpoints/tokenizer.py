@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qviz.checkpoints.safetensors import read_json
+from qviz._files import read_json
 from qviz.checkpoints.sentencepiece import SPACE, Token, read_sentencepiece
 from qviz.checkpoints.special_tokens import chat_templates, special_names, special_tokens
 from qviz.errors import CheckpointError

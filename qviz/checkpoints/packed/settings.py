@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qviz._files import read_json
 from qviz.checkpoints.packed.dialects import Dialect, dialects
 from qviz.checkpoints.packed.dialects.base import Settings
 from qviz.checkpoints.packed.dialects.foreign import FOREIGN, by_method
-from qviz.checkpoints.safetensors import read_json
 from qviz.errors import CheckpointError
 
 FILES = ("quantize_config.json", "quant_config.json", "quantization_config.json")

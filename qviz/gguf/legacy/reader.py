@@ -29,7 +29,7 @@ from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
 from qviz.gguf._lookup import MissingKeyError, suggestion
-from qviz.gguf.header import TensorInfo, padded
+from qviz.gguf.header import MAX_ENTRIES, TensorInfo, padded
 from qviz.gguf.legacy.blocks import LAYOUTS, Q4_0_V1, Q4_1_V1, by_row
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.sniff import looks_like
@@ -48,7 +48,8 @@ QUANTIZATION_VERSION = 1000
 _ALIGNMENT = 32
 _MAX_NAME_BYTES = 255
 _MAX_TOKEN_BYTES = 4096
-_LARGEST = 1 << 24  # of any number in a header; the largest real one is a vocabulary
+_LARGEST = 1 << 24  # of any number in a header
+_MOST_TOKENS = 1 << 20  # each costs time and memory; the largest real vocabulary had 52 thousand
 _PART = re.compile(r"(?P<first>.+)\.(?P<number>[1-9]\d{0,3})", re.DOTALL)
 _MATRICES = tuple(f"{name}.weight" for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3", "output"))
 # How these were cut over the parts of a large model; the other matrices were cut into rows.
@@ -375,6 +376,8 @@ def _vocabulary(cursor: _Cursor, count: int | None, container: str) -> Vocabular
         (count,) = cursor.numbers(1, "the number of tokens")
     scored = container != "GGML"
     cursor.plausible(count, 8 if scored else 4, "tokens", start)
+    if count > _MOST_TOKENS:
+        cursor.fail("more tokens than any model has", start, count, f"at most {_MOST_TOKENS}{_OTHER_MODELS}")
     tokens, scores = [], []
     for index in range(count):
         (length,) = cursor.numbers(1, f"the length of token {index}")
@@ -394,6 +397,8 @@ def _tensors(
     found: dict[str, TensorInfo] = {}
     while cursor.position < cursor.size:
         start = cursor.position
+        if len(found) == MAX_ENTRIES:
+            cursor.fail("more tensors than any model has", start, None, f"at most {MAX_ENTRIES}")
         what = f"the header of tensor {len(found)}"
         n_dims, length, type_id = cursor.numbers(3, what)
         if not 1 <= n_dims <= most_dims:
