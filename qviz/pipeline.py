@@ -139,7 +139,8 @@ def quantize_model(
     threads : int, optional
         Of this machine; all cores unless given. Not a byte depends on it.
     dask : str or distributed.Client, optional
-        Address of a Dask scheduler, whose workers then do the work. They need qviz, but not the file.
+        Address of a Dask scheduler, whose workers then do the work. They need the same qviz, which is compared by
+        its sources, but not the file. What a frozen or dead worker had goes to another.
     progress : callable, optional
         Called with a `Progress` after every piece, in the thread that called this. An exception from it stops the job.
     allow_requantize : bool

@@ -120,3 +120,44 @@ def test_a_full_disk_leaves_nothing(arguments, tmp_path):
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1 << 16  # only of the process
+
+
+SERVER = """
+    import signal, sys, time, types
+    from qviz.cli import main
+    def serve(arguments):
+        if "--answers" in arguments:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit("the server shut its kernels down"))
+        print("serving", flush=True)
+        while True:
+            time.sleep(0.05)
+    # stands in for JupyterLab, which takes seconds to load
+    sys.modules |= {"jupyterlab": types.ModuleType("jupyterlab"), "jupyterlab.labapp": types.ModuleType("labapp")}
+    sys.modules["jupyterlab.labapp"].main = serve
+    if "--ignored" in sys.argv:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("arguments", "sent", "said"),
+    [
+        (["--answers"], ["SIGTERM"], "the server shut its kernels down"),
+        (["--answers"], ["SIGHUP"], "the server shut its kernels down"),
+        (["--answers"], ["SIGINT"], "the server shut its kernels down"),  # nobody sits at a terminal
+        (["--answers", "--ignored"], ["SIGINT", "SIGTERM"], "the server shut its kernels down"),
+        ([], ["SIGTERM"], "ended by SIGTERM"),  # the server has not come so far yet
+        ([], ["SIGHUP"], "ended by SIGTERM"),
+    ],
+)
+def test_a_server_ends_with_the_command(arguments, sent, said, tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(SERVER), "lab", *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as server:
+        assert server.stdout.readline() == "serving\n"
+        for name in sent:
+            server.send_signal(getattr(signal, name))
+        _, stderr = server.communicate()
+    assert stderr.splitlines() == [said]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import click
+import sys
 
-from qviz import __version__
-from qviz.cli import course, files, measure
-from qviz.cli import quantize as quantizing
-from qviz.cli.ending import Group
+try:
+    import click
+
+    from qviz import __version__
+    from qviz.cli import course, files, measure
+    from qviz.cli import quantize as quantizing
+    from qviz.cli.ending import Group
+except KeyboardInterrupt:  # Ctrl-C while this is still being read
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

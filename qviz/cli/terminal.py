@@ -57,11 +57,15 @@ def read_text(path: str) -> str:
 
 def bars_of(bars: Any) -> Callable[[str, int, int | None], None]:
     """A callback ``(stage, done, total)`` that keeps one bar for each stage."""
+    from rich.markup import escape
+
+    from qviz.gguf.report import printable
+
     tasks: dict[str, Any] = {}
 
     def update(stage: str, done: int, total: int | None) -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total)
+            tasks[stage] = bars.add_task(escape(printable(stage)), total=total)
         bars.update(tasks[stage], completed=done, total=total)
 
     return update

@@ -29,7 +29,6 @@ def served(tmp_path):
     with log.open("w") as out:
         command = [sys.executable, "-m", "qviz", "show", "00", "--no-browser", f"--port={port}"]
         env = as_users() | folders | {"IPYTHONDIR": str(tmp_path / "ipython")}
-        # a group of its own: a signal then reaches the server, as Ctrl-C does
         server = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
         deadline = time.monotonic() + PATIENCE
@@ -45,11 +44,14 @@ def served(tmp_path):
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/"
     finally:
-        os.killpg(server.pid, signal.SIGINT)
+        server.terminate()  # the command alone, as a supervisor does; the rest ends with it
         try:
             server.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
+            raise
+        with pytest.raises(OSError):  # noqa: PT011 - whatever the system says: nobody listens
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
 def test_a_lesson_is_shown_without_a_network(served, chrome, screenshots):
