@@ -144,6 +144,11 @@ class Tokenizer:
         spell = _spelled_in_bytes() if self.kind == "gpt2" else _spelled_with_spaces
         return [_spelled(token, kind, spell) for token, kind in zip(self.tokens, self.kinds.tolist(), strict=True)]
 
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Tokens that are shown only to those who ask."""
+        return frozenset(np.flatnonzero(np.isin(self.kinds, (Kind.CONTROL, Kind.UNKNOWN))).tolist())
+
     def piece(self, token: int, special: bool = False) -> bytes:
         """The bytes that a token stands for; none for a token that controls or is unknown, unless asked for.
 
@@ -155,8 +160,7 @@ class Tokenizer:
         index = int(token)
         if not 0 <= index < len(self.tokens):
             raise LlamaError(f"there is no token {index}; the vocabulary has {len(self.tokens)}, numbered from 0")
-        hidden = not special and self.kinds[index] in (Kind.CONTROL, Kind.UNKNOWN)
-        return b"" if hidden else self._bytes[index]
+        return b"" if index in self._hidden and not special else self._bytes[index]
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """Tokens to text; bytes that are no UTF-8 become U+FFFD. `special` shows the tokens that control, too."""
