@@ -273,7 +273,8 @@ def _merge_pairs(files: _Files) -> list[tuple[str, str]]:
         # older files write one string; it is cut at its first space that does not begin it
         cut = merge.find(" ", 1) if isinstance(merge, str) else -1
         pair = [merge[:cut], merge[cut + 1 :]] if cut > 0 else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) and part for part in pair):
+        several = cut > 0 and " " in merge[cut + 1 :]
+        if several or not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) and p for p in pair):
             raise files.error(f"merge {index} is not a pair of tokens", merge)
         pairs.append((pair[0], pair[1]))
     if not pairs:

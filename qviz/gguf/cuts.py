@@ -210,6 +210,6 @@ def recognise(steps: Steps, whole_words: bool) -> str | None:
         As in `Cut`; it is part of what llama.cpp means by a name.
     """
     for cut in _TABLE:
-        if cut.whole_words == whole_words and (steps == cut.steps or steps in cut.spelled):
+        if cut.whole_words == whole_words and steps in (cut.steps, _split(*cut.patterns), *cut.spelled):
             return cut.names[0]
     return None

@@ -84,7 +84,7 @@ def generate_tokens(
     logits = llama.logits(prompt, cache, last_only=True)
     for k in range(n):
         token = choose(logits[-1])
-        if token == llama.tokenizer.eos:
+        if token in llama.tokenizer.ends:
             return
         yield token
         if k + 1 < n:
@@ -104,5 +104,5 @@ def generate(
     >>> "".join(generate(Llama(load("tiny")), "The Government of the United", 1))
     ' States'
     """
-    tokens = generate_tokens(llama, llama.tokenizer.encode(prompt), max_tokens, sampler, cache_type)
+    tokens = generate_tokens(llama, llama.tokenizer.encode(prompt, eos=False), max_tokens, sampler, cache_type)
     yield from llama.tokenizer.stream(tokens, continues=True)
