@@ -48,15 +48,9 @@ BLAS = {"Nehalem": "sse4_2", "Haswell": "avx2 fma", "SkylakeX": "avx512bw avx512
 
 FLOATS = ("-m", "floats and not browser", "-p", "no:nbval")
 LESSONS = ("--nbval", "notebooks/")
-# Kernels as plain Python: rooms whose tests end within minutes so
-PLAIN = (
-    "-m",
-    "floats",
-    "tests/grids",
-    "tests/methods/test_gptq.py",
-    "tests/methods/test_obs.py",
-    "tests/test_metrics.py",
-)
+# Kernels as plain Python: rooms whose tests end within minutes so (tests/machine/test_plain.py has bytes of the formats)
+_ROOMS = ("grids", "methods/test_gptq.py", "methods/test_obs.py", "test_metrics.py")
+PLAIN = ("-m", "floats", "-p", "no:nbval", *(f"tests/{room}" for room in _ROOMS))
 
 
 @dataclass(frozen=True)
