@@ -48,7 +48,7 @@ BLAS = {"Nehalem": "sse4_2", "Haswell": "avx2 fma", "SkylakeX": "avx512bw avx512
 
 FLOATS = ("-m", "floats and not browser", "-p", "no:nbval")
 LESSONS = ("--nbval", "notebooks/")
-# Kernels as plain Python: rooms whose tests end within minutes so (tests/machine/test_plain.py has bytes of the formats)
+# Kernels as plain Python: rooms whose tests end within minutes so (the bytes of formats: tests/machine/test_plain.py)
 _ROOMS = ("grids", "methods/test_gptq.py", "methods/test_obs.py", "test_metrics.py")
 PLAIN = ("-m", "floats", "-p", "no:nbval", *(f"tests/{room}" for room in _ROOMS))
 
