@@ -119,8 +119,8 @@ class Prediction(ipywidgets.VBox):  # type: ignore[misc]
         self.state, self.chosen, self.confidence = "answered", chosen.key, confidence / 100
         keep = _store.store()
         n = len(self.question.options)
-        keep.record(self.question.id, _store.Answer(chosen.key, chosen.right, self.confidence, n, _store.now()))
-        self._note = keep.problem
+        given = _store.Answer(chosen.key, chosen.right, self.confidence, n, _store.now())
+        self._note = keep.record(self.question.id, given)
         self._open()
         return self
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -22,7 +24,8 @@ def store(progress_path):
 
 
 def others(path):
-    return sorted(p.name for p in path.parent.iterdir() if p != path)
+    """What else lies in the folder, but for the lock."""
+    return sorted(p.name for p in path.parent.iterdir() if p not in (path, path.with_name(f".{path.name}.lock")))
 
 
 def test_there_and_back(store, progress_path):
@@ -76,7 +79,7 @@ def test_a_reader_never_sees_half_a_file(progress_path):
         ('{"answers": {}}', "qviz_progress"),
         ('{"qviz_progress": true}', "qviz_progress"),
         ('{"qviz_progress": 1, "answers": []}', "no list of questions"),
-        ('{"qviz_progress": 1, "answers": {"00.1": {"option": "a"}}}', "answer '00.1' needs option, right"),
+        ('{"qviz_progress": 1, "answers": {"00.1": {"option": "a"}}}', "answer '00.1' has right = None, expected bool"),
         (
             '{"qviz_progress": 1, "answers": {"00.1": {"option": "a", "right": true, "confidence": 7, "options": 3, '
             '"at": "x"}}}',
@@ -106,7 +109,7 @@ def test_a_damaged_file_is_kept_aside_and_said(store, progress_path, text, why):
 
 def test_bytes_that_are_no_text(store, progress_path):
     progress_path.parent.mkdir()
-    progress_path.write_bytes(b"\xff\xfe\x00")
+    progress_path.write_bytes(b"\xff\xfe\x00\xd8")  # half of a character
     with pytest.raises(ProgressError, match="not a text"):
         store.load()
     assert others(progress_path) == ["progress.damaged-1.json"]
@@ -181,6 +184,139 @@ def test_looking_writes_nothing(progress_path):
     lesson.progress()
     lesson.check("05.bits", 4.5)
     assert not progress_path.parent.exists()
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with a mark", "utf-16-be with a mark"])
+def test_a_file_that_an_editor_has_saved(code, store, progress_path):
+    """Notepad writes a mark at the head, and calls UTF-16 "Unicode"."""
+    text = Progress({"00.1": FIRST}).text()
+    marked = code.endswith("mark")
+    raw = ("\ufeff" + text).encode(code[:9]) if marked else text.encode(code)
+    progress_path.parent.mkdir()
+    progress_path.write_bytes(raw)
+    store.record("00.2", LATER)
+    assert not store.problem
+    assert Store(progress_path).load().answers == {"00.1": FIRST, "00.2": LATER}
+    assert others(progress_path) == []
+
+
+def test_half_a_character_stops_no_save(store, progress_path):
+    odd = Answer("\ud83d", False, 0.5, 3, "2026-01-01")
+    store.bring_back(json.dumps({"qviz_progress": 1, "answers": {"00.\udc00": odd.__dict__}}))
+    store.record("00.1", FIRST)
+    assert not store.problem
+    found = Store(progress_path).load().answers
+    assert set(found) == {"00.\ufffd", "00.1"}
+    assert found["00.\ufffd"].option == "\ufffd"
+
+
+def test_a_link_is_written_through(tmp_path, progress_path):
+    real, link = tmp_path / "synced" / "mine.json", progress_path
+    real.parent.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(real)
+    store = Store(link)
+    store.record("00.1", FIRST)
+    assert link.is_symlink()
+    assert set(json.loads(real.read_text())["answers"]) == {"00.1"}
+    real.write_text("{")
+    with pytest.raises(ProgressError, match=r"mine\.damaged-1\.json"):
+        store.load()
+    assert link.is_symlink(), "what is damaged is moved, not the link to it"
+    store.record("00.2", FIRST)
+    assert store.start_over() == real.with_name("mine.before-1.json")
+    assert link.is_symlink()
+
+
+SAVER = """
+import sys, time
+from qviz.lesson.progress_file import Answer, Store
+from pathlib import Path
+path, who = Path(sys.argv[1]), sys.argv[2]
+store = Store(path)
+while not path.with_name("go").exists():
+    time.sleep(0.01)
+for n in range(20):
+    store.record(f"{who}.{n}", Answer("a", True, 0.5, 3, "2026-01-01T10:00:00Z"))
+print(store.problem)
+"""
+
+
+def test_six_kernels_that_save_at_once_lose_nothing(progress_path):
+    progress_path.parent.mkdir()
+    command = [sys.executable, "-c", SAVER, str(progress_path)]
+    kernels = [subprocess.Popen([*command, str(k)], stdout=subprocess.PIPE, text=True) for k in range(6)]
+    progress_path.with_name("go").touch()
+    assert [kernel.communicate()[0].strip() for kernel in kernels] == [""] * 6
+    wanted = {f"{k}.{n}" for k in range(6) for n in range(20)}
+    assert set(Store(progress_path).load().answers) == wanted
+
+
+def test_told_once_and_written_when_it_works_again(store, progress_path, monkeypatch):
+    full = OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+        assert "No space left" in store.record("00.1", FIRST)
+        assert store.record("00.2", FIRST) == "", "told once"
+        assert "No space left" in store.problem, "the panel still says it"
+    assert set(store.load().answers) == {"00.1", "00.2"}
+    assert set(Store(progress_path).load().answers) == {"00.1", "00.2"}, "written without another answer"
+    assert "kept again" in store.record("00.3", FIRST)
+    assert store.record("00.4", FIRST) == ""
+
+
+def test_what_could_not_be_written_is_written_at_the_end(progress_path):
+    script = """
+import os
+from qviz import lesson
+from qviz.lesson.progress_file import Answer
+works, os.fsync = os.fsync, lambda _: 1 / 0 if False else (_ for _ in ()).throw(OSError(28, "full"))
+assert lesson.store().record("00.1", Answer("a", True, 0.5, 3, "2026-01-01T10:00:00Z"))
+os.fsync = works
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert set(Store(progress_path).load().answers) == {"00.1"}
+
+
+def test_a_clock_that_goes_wrong_changes_no_first_answer(progress_path):
+    one, two = Store(progress_path), Store(progress_path)
+    one.record("00.1", LATER)
+    two.record("00.1", Answer("c", False, 1.0, 3, "1970-01-01T00:00:00Z"))
+    assert Store(progress_path).load().answers == {"00.1": LATER}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"confidence": True},
+        {"options": True},
+        {"options": 10**9},
+        {"options": 2.5},
+        {"right": 1},
+        {"option": None},
+        {"at": 17},
+        {"confidence": float("nan")},
+        {"confidence": "0.5"},
+        {"option": {"a": {"b": ["c"] * 50}}},
+    ],
+    ids=str,
+)
+def test_wrong_types_are_named(entry):
+    text = json.dumps({"qviz_progress": 1, "answers": {"00.1": FIRST.__dict__ | entry}})
+    with pytest.raises(ProgressError, match=next(iter(entry))) as error:
+        Progress.from_text(text)
+    assert "00.1" in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_what_is_far_from_a_progress_file_stays_where_it_is(store, progress_path, tmp_path):
+    """Somebody pointed QVIZ_PROGRESS at it by mistake: another file, a folder, a pipe."""
+    progress_path.parent.mkdir()
+    progress_path.write_bytes(bytes(2**21))
+    assert "too large" in store.record("00.1", FIRST)
+    assert progress_path.stat().st_size == 2**21
+    os.mkfifo(tmp_path / "pipe")
+    assert "regular file" in Store(tmp_path / "pipe").record("00.1", FIRST)
 
 
 # -- the panels

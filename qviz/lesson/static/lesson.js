@@ -165,6 +165,14 @@ function prediction(root, model, id) {
   };
 }
 
+// A file that an editor has saved may be in UTF-16; Notepad marks it so.
+function decode(buffer) {
+  const [first, second] = new Uint8Array(buffer);
+  const little = first === 0xff && second === 0xfe;
+  const big = first === 0xfe && second === 0xff;
+  return new TextDecoder(little ? "utf-16le" : big ? "utf-16be" : "utf-8").decode(buffer);
+}
+
 function progress(root, model, id) {
   root.setAttribute("aria-label", "Your progress");
   const said = h("p.said", { role: "status" });
@@ -195,7 +203,7 @@ function progress(root, model, id) {
     const [chosen] = file.files;
     if (!chosen) return;
     if (chosen.size > 2 ** 20) said.textContent = "This file is too large to be a progress file.";
-    else model.send({ event: "upload", text: await chosen.text() });
+    else model.send({ event: "upload", text: decode(await chosen.arrayBuffer()) });
     file.value = ""; // so that the same file can be chosen again
   });
   over.addEventListener("click", () => {
