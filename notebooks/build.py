@@ -4,12 +4,14 @@
     python notebooks/build.py 00 04            lessons whose name starts so
     python notebooks/build.py exercises/04     exercises whose name starts so; exercises/ for all of them
     python notebooks/build.py --check          write nothing; exit 1 if a file would change
+    python notebooks/build.py --prose 05       only words have changed: nothing runs, outputs stay as they are
 
 To change a lesson, edit it in JupyterLab, save it, and run this. Each runs in a fresh kernel, in this folder. Kept are
 the cells, their tags, and what they show; dropped are what differs between two runs or two machines (random cell ids,
 times, the Python version) and widget models, which mean nothing without the kernel that made them: a widget is
 stored as its text. A cell tagged `nbval-ignore-output` shows what was measured, such as seconds: its stored
-output stays as it is until its source changes (or its outputs are cleared).
+output stays as it is until its source changes (or its outputs are cleared). Then it is measured, and only on a quiet
+machine: times that were taken beside other work contradict the text around them (`--busy` takes them all the same).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ METADATA = {
 }
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MEASURED = "nbval-ignore-output"  # the tag of cells whose outputs nobody compares
+BUSY = 0.5  # programs at work for each core, beyond which times are not stored
 SECONDS_A_CELL = 300  # the first use of a kernel may compile for a while
 
 
@@ -41,13 +44,15 @@ class BuildError(Exception):
     """A lesson that cannot be built; says which cell and why."""
 
 
-def build(path: Path) -> str:
+def build(path: Path, busy: bool = False) -> str:
     """Run a notebook and give its canonical text.
 
     Parameters
     ----------
     path : pathlib.Path
         The notebook; it is not changed.
+    busy : bool
+        Measure although other work is going on.
 
     Returns
     -------
@@ -56,14 +61,55 @@ def build(path: Path) -> str:
     Raises
     ------
     BuildError
-        Not a notebook; a cell failed, or wrote to stderr, where warnings end up.
+        Not a notebook; a cell failed, or wrote to stderr, where warnings end up; times would be stored that were taken
+        on a busy machine.
     """
     notebook = _read(path)
     measured = _measured(notebook)
+    new = [
+        i for i, cell in enumerate(notebook.cells) if MEASURED in cell.metadata.get("tags", ()) and i not in measured
+    ]
+    if new and not busy and _others_at_work() > BUSY:
+        raise BuildError(
+            f"{path.name}: cells {', '.join(map(str, new))} measure this machine, and it is busy: "
+            f"{_others_at_work():.1f} programs a core are at work. Wait until it is quiet, or say --busy"
+        )
     _execute(notebook, path)
     for index, outputs in measured.items():
         notebook.cells[index].outputs = outputs
     return canonical(notebook, path.name)
+
+
+def reword(path: Path) -> str:
+    """The canonical text of a notebook of which only words have changed; nothing runs.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BuildError
+        Not a notebook; code has changed since its outputs were made.
+    """
+    notebook = _read(path)
+    ids: dict[str, int] = {}
+    for index, cell in enumerate(notebook.cells):
+        source = "\n".join(line.rstrip() for line in cell.source.strip().splitlines())
+        if not source or cell.cell_type != "code":
+            continue
+        if cell.get("id") != _cell_id("code", source, ids) or cell.get("execution_count") is None:
+            raise BuildError(f"{path.name}: the code of cell {index} has changed, so it must run: leave out --prose")
+    return canonical(notebook, path.name)
+
+
+def _others_at_work() -> float:
+    """Programs that were at work during the last minute, for each core; 0 where the system does not tell."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
 def canonical(notebook: Any, name: str) -> str:
@@ -209,11 +255,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 00 or 04_ggml_blocks.ipynb")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file would change")
+    parser.add_argument("--prose", action="store_true", help="only words have changed: run nothing, keep the outputs")
+    parser.add_argument("--busy", action="store_true", help="store new times although the machine is busy")
     args = parser.parse_args(arguments)
     stale = 0
     try:
         for path in lessons(args.names):
-            before, after = path.read_text(encoding="utf-8"), build(path)
+            before = path.read_text(encoding="utf-8")
+            after = reword(path) if args.prose else build(path, args.busy)
             if before == after:
                 print(f"{_title(path)}.ipynb: unchanged, {len(after.encode()):,} bytes")
             elif args.check:

@@ -312,17 +312,26 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
     return run
 
 
-_IMPORTANCE: dict[str, dict[str, FloatArray]] = {}
+_IMPORTANCE: dict[tuple[Any, ...], dict[str, FloatArray]] = {}
 
 
 def importance(model: Model, progress: Progress | None = None, n_tokens: int = CALIBRATION) -> dict[str, FloatArray]:
     """Mean square of each input of each matrix, on the calibration text; kept for the next choice.
 
+    Parameters
+    ----------
+    model : Model
+    progress : callable, optional
+        Called before each window.
+    n_tokens : int
+        Of the calibration text, rounded up to whole windows.
+
     Returns
     -------
     dict of str to float32 array (n_in,)
     """
-    key = str(model.path)
+    seen = model.path.stat()
+    key = model.path, seen.st_mtime_ns, seen.st_size, n_tokens
     if key in _IMPORTANCE:
         return _IMPORTANCE[key]
     sums: dict[str, Any] = {}

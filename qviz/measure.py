@@ -24,7 +24,8 @@ import numpy as np
 
 import qviz
 from qviz import llama, models, pipeline, sequential
-from qviz._files import write_bytes
+from qviz._files import read_bytes, write_bytes
+from qviz._machine.buffers import give_back
 from qviz.errors import QvizError
 from qviz.models import Model
 
@@ -54,6 +55,7 @@ FORMATS = ("F32", "F16", *PUBLISHED_PPL)
 
 Progress = Callable[[str, int, int], object]
 
+_ROOM = 60 << 20  # bytes of models that are scored against one run of the baseline; one model may be larger
 _SCHEMA = 1  # raised when what is measured, or how, changes
 
 
@@ -129,37 +131,57 @@ def recipe_table(
     source = models.load("tiny") if model is None else model
     words = models.heldout_text() if text is None else text
     store = _Store({"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens}, cache)
-    missing = [r for r in recipes if store.get("quality", r) is None or (speed and store.get("speed", r) is None)]
+    kinds = ("size", "quality", "speed") if speed else ("size", "quality")
+    missing = [r for r in dict.fromkeys(recipes) if any(store.get(kind, r) is None for kind in kinds)]
 
     def told(what: str, done: int, total: int) -> None:
         if progress is not None:
             progress(what, done, total)
 
-    with tempfile.TemporaryDirectory(prefix="qviz-table-") as folder:
-        runs: dict[str, llama.Llama] = {}
-        for k, recipe in enumerate(missing):
-            told(f"quantizing {recipe}", k, len(missing))
-            path = Path(folder) / f"{recipe}.gguf"
-            pipeline.quantize_model(source.path, path, recipe)
-            runs[recipe] = llama.Llama(models.load(path))
-            tensors = [runs[recipe].model[name] for name in runs[recipe].model]
-            store.put(
-                "size", recipe, {"nbytes": sum(t.nbytes for t in tensors), "n": sum(t.n_weights for t in tensors)}
-            )
-        unknown = {r: run for r, run in runs.items() if store.get("quality", r) is None}
-        base = llama.Llama(source)
-        found = llama.compare(
-            unknown, words, base, max_tokens=max_tokens, progress=lambda done, total: told("scoring", done, total)
-        )
-        for recipe, quality in found.items():
-            store.put("quality", recipe, quality.as_dict())
-        if speed:
-            for k, (recipe, run) in enumerate(runs.items()):
-                told(f"timing {recipe}", k, len(runs))
-                if store.get("speed", recipe) is None:
-                    store.put("speed", recipe, {"tokens_per_second": generation_speed(run)})
+    base = llama.Llama(source)
+    done = 0
+    while done < len(missing):
+        with tempfile.TemporaryDirectory(prefix="qviz-table-") as folder:
+            runs: dict[str, llama.Llama] = {}
+            room = _ROOM
+            while done < len(missing) and (room > 0 or not runs):
+                recipe = missing[done]
+                told(f"quantizing {recipe}", done, len(missing))
+                path = Path(folder) / f"{recipe}.gguf"
+                pipeline.quantize_model(source.path, path, recipe)
+                runs[recipe] = llama.Llama(models.load(path))
+                tensors = [runs[recipe].model[name] for name in runs[recipe].model]
+                nbytes = sum(t.nbytes for t in tensors)
+                store.put("size", recipe, {"nbytes": nbytes, "n": sum(t.n_weights for t in tensors)})
+                room, done = room - nbytes, done + 1
+            _measure_runs(store, runs, words, base, max_tokens, speed, told)
+            del runs, tensors  # the files that they map, before the folder goes
+        give_back()
     kv = base.new_cache(base.config.n_ctx).nbytes
     return [_row(store, recipe, kv, speed) for recipe in recipes]
+
+
+def _measure_runs(
+    store: _Store,
+    runs: Mapping[str, llama.Llama],
+    words: str,
+    base: llama.Llama,
+    max_tokens: int | None,
+    speed: bool,
+    told: Progress,
+) -> None:
+    """Score and time models that are there at the same time."""
+    unknown = {r: run for r, run in runs.items() if store.get("quality", r) is None}
+    found = llama.compare(
+        unknown, words, base, max_tokens=max_tokens, progress=lambda done, total: told("scoring", done, total)
+    )
+    for recipe, quality in found.items():
+        store.put("quality", recipe, quality.as_dict())
+    if speed:
+        for k, (recipe, run) in enumerate(runs.items()):
+            told(f"timing {recipe}", k, len(runs))
+            if store.get("speed", recipe) is None:
+                store.put("speed", recipe, {"tokens_per_second": generation_speed(run)})
 
 
 def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
@@ -274,6 +296,10 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+_ENTRIES = {"size": ("nbytes", "n"), "speed": ("tokens_per_second",), "method": ("bpw", "seconds")}
+_MOST_BYTES = 1 << 16
+
+
 class _Store:
     """Results on disk, one small file each; a damaged or foreign one counts as absent."""
 
@@ -292,13 +318,11 @@ class _Store:
             return self.found[kind, name]
         if not self.use:
             return None
-        with suppress(OSError, ValueError):
-            value = json.loads(self._path(kind, name).read_text(encoding="utf-8"))
-            if isinstance(value, dict) and (
-                kind != "quality" or {f.name for f in fields(llama.Perplexity)} == set(value)
-            ):
+        with suppress(OSError, ValueError, RecursionError, QvizError):
+            value = json.loads(read_bytes(self._path(kind, name), limit=_MOST_BYTES))
+            if _fits(kind, value):
                 self.found[kind, name] = value
-                return value
+                return dict(value)
         return None
 
     def put(self, kind: str, name: str, value: dict[str, Any]) -> None:
@@ -309,6 +333,24 @@ class _Store:
         with suppress(OSError, QvizError):  # a cache that cannot be written is no reason to fail
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, json.dumps(value).encode(), QvizError, durable=False)
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether what was read is what `_Store.put` was given: every entry there, and a number where there was one."""
+    if not isinstance(value, dict):
+        return False
+    if kind == "quality":
+        optional = {f.name for f in fields(llama.Perplexity) if f.default is None}
+        numbers = {key: v for key, v in value.items() if v is not None or key not in optional}
+        return set(value) == {f.name for f in fields(llama.Perplexity)} and all(map(_number, numbers.values()))
+    if kind == "method" and not _fits("quality", value.get("quality")):
+        return False
+    numbers = {key: v for key, v in value.items() if key != "quality"}
+    return set(numbers) == set(_ENTRIES[kind]) and all(map(_number, numbers.values()))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _host() -> str:
@@ -368,7 +410,7 @@ _VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "awq+clip": ("awq", {"clip": True}),
 }
 _METHOD_SCHEMA = 2  # raised when what a method does to a model changes
-_TOGETHER = 4  # models that are scored against one run of the baseline
+_TOGETHER = 2  # models in float32 that are scored against one run of the baseline
 
 
 def method_table(
@@ -433,6 +475,8 @@ def method_table(
             if speed:
                 rate = generation_speed(llama.Llama(rounded.as_stored()))
                 store.put("speed", name, {"tokens_per_second": rate})
+        del made, rounded, runs
+        give_back()
     return [_method_row(store, row) for row in settings]
 
 

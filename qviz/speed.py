@@ -12,6 +12,7 @@ Communications of the ACM 52(4), 2009.
 
 from __future__ import annotations
 
+import heapq
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -183,15 +184,24 @@ def _on_all(threads: int, work: Any, rows: Any, x: Any, times: int) -> Callable[
 
 
 def _times(run: Callable[[], object], seconds: float, least: int = 3) -> list[float]:
-    """Seconds of each repetition, after one that warms up (and compiles)."""
+    """Seconds of each repetition, after one that warms up (and compiles).
+
+    Where the three fastest differ, other programs were at work: then it goes on, up to ten times as long.
+    """
     run()
     found: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(found) < least or time.perf_counter() < end:
+    begun = time.perf_counter()
+    while len(found) < least or (spent := time.perf_counter() - begun) < seconds or not _agree(found, spent / seconds):
         start = time.perf_counter()
         run()
         found.append(time.perf_counter() - start)
     return found
+
+
+def _agree(times: list[float], spent: float) -> bool:
+    """Whether the three fastest are within a tenth of each other, or ten times the time that was given is spent."""
+    fastest = heapq.nsmallest(3, times)
+    return spent >= 10 or fastest[-1] <= 1.1 * fastest[0]
 
 
 def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:

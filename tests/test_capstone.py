@@ -118,6 +118,14 @@ def test_importance_is_the_mean_square_of_the_inputs(monkeypatch):
     assert len(found) == 56
 
 
+def test_importance_of_another_text_length_is_another():
+    model = qviz.load("tiny")
+    few, many, again = (capstone.importance(model, n_tokens=n) for n in (256, 512, 256))
+    name = "blk.0.attn_q.weight"
+    assert again[name] is few[name], "kept"
+    assert not np.array_equal(few[name], many[name])
+
+
 def test_progress_can_end_the_work():
     def stop(what, done, total):
         raise KeyboardInterrupt

@@ -73,6 +73,39 @@ def test_damaged_results_are_measured_again(kept, text):
     assert recipe_table(text=text, recipes=SOME[:1], speed=False)[0].quality == before[0].quality
 
 
+def nonsense(value):
+    """Other things of the same length that a file may hold."""
+    yield "[" * 100_000
+    yield json.dumps(value)[:-3]
+    yield json.dumps([value])
+    yield json.dumps(value | {"another": 1})
+    yield json.dumps(dict(list(value.items())[1:]))
+    for key in value:
+        for wrong in ("12", True, [1], {"a": 1}):
+            yield json.dumps(value | {key: wrong})
+
+
+def test_whatever_a_kept_file_holds_is_a_miss(tmp_path, monkeypatch):
+    monkeypatch.setenv("QVIZ_CACHE", str(tmp_path / "models"))
+    quality = qviz.llama.Perplexity(10, 40.0, 1.0, 256).as_dict()
+    kinds = {
+        "size": {"nbytes": 1, "n": 2},
+        "speed": {"tokens_per_second": 7.5},
+        "quality": quality,
+        "method": {"bpw": 3.5, "seconds": 1.0, "quality": quality},
+    }
+    for kind, value in kinds.items():
+        store = qviz.measure._Store({}, True)
+        store.put(kind, "x", value)
+        assert qviz.measure._Store({}, True).get(kind, "x") == value
+        for text in nonsense(value):
+            store._path(kind, "x").write_text(text)
+            assert qviz.measure._Store({}, True).get(kind, "x") is None, text[:200]
+        store._path(kind, "x").write_bytes(b"\xff\xfe\x00\xd8")
+        assert qviz.measure._Store({}, True).get(kind, "x") is None
+        assert qviz.measure._Store({"another": "model"}, True).get(kind, "x") is None
+
+
 def test_what_was_measured_before_an_interruption_stays(kept, text):
     def stop(what, done, total):
         if what.startswith("timing"):

@@ -22,6 +22,7 @@ from qviz.llama import _ops
 from qviz.llama.model import Llama
 
 _BATCH = 1024  # tokens that a core runs at once
+_ROOM = 192 << 20  # bytes for what all cores have in hand, however many they are
 
 Progress = Callable[[int, int], object]
 
@@ -158,7 +159,7 @@ def compare(
     n_ctx = min(512, *(run.config.n_ctx for run in (*runs.values(), reference))) if n_ctx is None else n_ctx
     windows = windows_of(reference, text, n_ctx, max_tokens)
     first = n_ctx // 2
-    step = max(1, _BATCH // n_ctx)
+    at_once = _windows_at_once(reference, n_ctx)
     total, done = len(windows) * (len(runs) + (base is not None)), 0
     base_nll: list[npt.NDArray[np.float64]] = []
     kept: dict[str, list[list[npt.NDArray[Any]]]] = {name: [] for name in runs}
@@ -170,8 +171,8 @@ def compare(
             progress(done, total)
 
     try:
-        for begin in range(0, len(windows), step * cores()):
-            block = windows[begin : begin + step * cores()]
+        for begin in range(0, len(windows), at_once):
+            block = windows[begin : begin + at_once]
             shares = np.array_split(block, min(cores(), len(block)))  # each core runs windows of its own, start to end
             expected: list[Any] = [None] * len(shares)
             if base is not None:
@@ -228,6 +229,14 @@ def perplexity(
     """
     found = compare({"": model}, text, baseline, n_ctx=n_ctx, max_tokens=max_tokens, progress=progress)
     return found[""]
+
+
+def _windows_at_once(llama: Llama, n_ctx: int) -> int:
+    """Windows that are run together: enough for every core, unless their activations and predictions take too much."""
+    c = llama.config
+    a_token = 4 * (c.n_vocab + 16 * max(c.n_ff, c.n_embd))  # two predictions of half the tokens; buffers of each step
+    affordable = _ROOM // (n_ctx * a_token)
+    return max(1, min(max(1, _BATCH // n_ctx) * cores(), max(min(cores(), 4), affordable)))
 
 
 def _each(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
