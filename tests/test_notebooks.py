@@ -293,7 +293,8 @@ def test_editing_one_cell_keeps_the_other_ids(tmp_path):
     assert [a == b for a, b in zip(*ids, strict=True)] == [True, False, True]
 
 
-def test_measured_outputs_stay_until_the_cell_is_edited(tmp_path):
+def test_measured_outputs_stay_until_the_cell_is_edited(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_others_at_work", lambda: 0.1)
     path = write(tmp_path / "01_a.ipynb", "#Title", "import time", "time.perf_counter_ns()")
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].metadata["tags"] = [build.MEASURED]
@@ -303,8 +304,25 @@ def test_measured_outputs_stay_until_the_cell_is_edited(tmp_path):
     path.write_text(first, encoding="utf-8")
     assert build.build(path) == first
     path.write_text(first.replace("perf_counter_ns()", "perf_counter_ns() + 1"), encoding="utf-8")
-    edited = nbformat.reads(build.build(path), as_version=4)
+    monkeypatch.setattr(build, "_others_at_work", lambda: 3.0)
+    with pytest.raises(build.BuildError, match=r"cells 2 measure this machine, and it is busy: 3\.0 programs"):
+        build.build(path)
+    edited = nbformat.reads(build.build(path, busy=True), as_version=4)
     assert texts(edited.cells[2]) != texts(nbformat.reads(first, as_version=4).cells[2])
+
+
+def test_new_words_need_no_run_and_new_code_does(tmp_path):
+    path = write(tmp_path / "01_a.ipynb", "#Title", "6 * 7")
+    path.write_text(build.build(path), encoding="utf-8")
+    before = path.read_text(encoding="utf-8")
+    assert build.reword(path) == before
+    path.write_text(before.replace("Title", "Another title"), encoding="utf-8")
+    made = build.reword(path)
+    assert made == build.build(path)
+    assert made != before
+    path.write_text(before.replace("6 * 7", "6 * 8"), encoding="utf-8")
+    with pytest.raises(build.BuildError, match="the code of cell 1 has changed, so it must run"):
+        build.reword(path)
 
 
 @pytest.mark.parametrize(
