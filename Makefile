@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab show exercises test check test-machines lint lint-js notebooks bench clean
+.PHONY: help lab show exercises test check test-machines lint lint-js notebooks bench fuzz clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint       check style and types, of Python and JavaScript"
 	@echo "make notebooks  run the lessons and store their outputs"
 	@echo "make bench      time qviz beside its peers"
+	@echo "make fuzz       look for files that break a reader: make fuzz READER=gguf SECONDS=3600"
 	@echo "make clean      delete caches and build outputs (to start over, delete $(VENV) too)"
 
 lab: $(VENV)/.installed-lab
@@ -71,6 +72,12 @@ notebooks: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# coverage-guided: minutes to hours for each reader of files; what it finds lies in artifacts/fuzz
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	nice -n 19 $(BIN)/python tests/fuzz/run_atheris.py $(READER) --seconds $(or $(SECONDS),300)
 
 clean:
 	rm -rf build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .ipynb_checkpoints $(VENV)/numba

@@ -1,0 +1,64 @@
+"""Fuzz one reader, or each in turn: ``make fuzz``, ``make fuzz READER=gguf SECONDS=3600``.
+
+What ends in anything but a `QvizError`, takes more than ten seconds, or more than two gigabytes, is written into
+``artifacts/fuzz``. Inputs that reached something new are kept there, too; copy small ones into ``seeds/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def _fuzz(reader: str, seconds: int) -> None:
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("atheris is not installed here; run: pip install 'qviz-toolkit[fuzz]' (Python 3.11 to 3.13)")
+    with atheris.instrument_imports(include=["qviz", "json"]):
+        sys.path.insert(0, str(HERE))
+        from fuzz_readers import READERS
+
+        from qviz.errors import QvizError
+
+    folder = Path(tempfile.mkdtemp(prefix="qviz-fuzz-"))
+    found = HERE.parent.parent / "artifacts" / "fuzz" / reader
+    (found / "corpus").mkdir(parents=True, exist_ok=True)
+
+    def once(data: bytes) -> None:
+        with contextlib.suppress(QvizError):
+            READERS[reader](data, folder)
+
+    options = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", f"-max_total_time={seconds}"]
+    options += ["-print_final_stats=1", f"-artifact_prefix={found}/"]
+    options += [str(found / "corpus"), str(HERE / "seeds" / reader)]
+    atheris.Setup([sys.argv[0], *options], once)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    """Fuzz here if a reader is named, else each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("reader", nargs="?", default="")
+    parser.add_argument("--seconds", type=int, default=300)
+    given = parser.parse_args()
+    if given.reader:
+        return _fuzz(given.reader, given.seconds)
+    readers = sorted(path.name for path in (HERE / "seeds").iterdir())
+    failed = [
+        reader
+        for reader in readers
+        if subprocess.run([sys.executable, __file__, reader, f"--seconds={given.seconds}"]).returncode
+    ]
+    if failed:
+        sys.exit(f"something was found in: {', '.join(failed)}; see artifacts/fuzz")
+
+
+if __name__ == "__main__":
+    main()
