@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from qviz import gguf, imatrix, pipeline, recipes
@@ -56,6 +57,8 @@ def _run(source: Any, target: str, recipe: str, **options: Any) -> pipeline.Quan
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+    if "dask" in options:  # what goes wrong is said in one line here; Dask would add tracebacks of its own
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     text = TextColumn("{task.description}", markup=False)
     with Progress(*columns, text, console=Console(stderr=True)) as bar:

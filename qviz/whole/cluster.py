@@ -296,7 +296,8 @@ class _Cluster:
         try:
             yield
         except (OSError, CancelledError) as error:  # a TimeoutError is an OSError
-            said = str(error) or type(error).__name__
+            lost = isinstance(error, CancelledError)  # Dask says so in several lines
+            said = "the connection is lost" if lost else str(error) or type(error).__name__
             raise PipelineError(f"the Dask scheduler is gone ({said}); start it, then run this again") from None
 
     def cancel(self) -> None:
