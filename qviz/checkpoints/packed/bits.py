@@ -59,10 +59,16 @@ def pack_bits(codes: npt.ArrayLike, bits: int) -> IntArray:
             f"{array.shape[0]} codes of {bits} bits do not fill 32-bit words; this layout needs a multiple of 32 codes"
         )
     n, m = array.shape
-    stream = (array.astype(np.uint8)[:, None, :] >> np.arange(bits, dtype=np.uint8)[:, None] & 1).reshape(n * bits, m)
-    packed = np.packbits(stream, axis=0, bitorder="little")  # (n · bits / 8, m)
-    words: IntArray = np.ascontiguousarray(packed.T).view("<i4").T.astype(np.int32)
-    return np.ascontiguousarray(words)
+    runs = np.zeros((-(-n // 32), 32, m), np.uint8)  # of 32 codes, which fill `bits` words
+    runs.reshape(-1, m)[:n] = array
+    words = np.zeros((len(runs), bits, m), np.uint32)
+    for i in range(32):
+        word, shift = divmod(i * bits, 32)
+        code = runs[:, i].astype(np.uint32)
+        words[:, word] |= code << np.uint32(shift)
+        if shift + bits > 32:
+            words[:, word + 1] |= code >> np.uint32(32 - shift)
+    return np.ascontiguousarray(words.reshape(-1, m)[: n * bits // 32]).view(np.int32)
 
 
 def unpack_bits(words: npt.ArrayLike, bits: int) -> ByteArray:
