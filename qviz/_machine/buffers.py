@@ -16,6 +16,7 @@ import ctypes
 import math
 import sys
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,13 @@ Buffer = npt.NDArray[np.uint8]
 class _Lease:
     """What an array that was handed out stands on; when it goes, its buffer is free again."""
 
-    __slots__ = ("__array_interface__", "_buffer", "_free")
+    __slots__ = ("__array_interface__", "__weakref__", "_end")
 
-    def __init__(self, buffer: Buffer, nbytes: int, free: collections.deque[Buffer]) -> None:
-        self._buffer, self._free = buffer, free
+    def __init__(self, buffer: Buffer, nbytes: int, free: collections.deque[_End]) -> None:
+        # What is called at the end is the deque's own `append`, which C code runs in one step: it needs no lock, and
+        # no stop button is pressed while it runs, as could happen in a __del__ (which would swallow it).
+        self._end = _End(self, free.append)
+        self._end.buffer = buffer
         address = buffer.ctypes.data
         self.__array_interface__ = {
             "version": 3,
@@ -41,8 +45,13 @@ class _Lease:
             "typestr": "|u1",
         }
 
-    def __del__(self) -> None:
-        self._free.append(self._buffer)  # one step, without a lock: this may run anywhere
+
+class _End(weakref.ref[_Lease]):
+    """The end of a lease, and the buffer that is free then."""
+
+    __slots__ = ("buffer",)
+
+    buffer: Buffer
 
 
 class Spares:
@@ -57,13 +66,13 @@ class Spares:
 
     Attributes
     ----------
-    free : deque of uint8 arrays
+    free : deque of objects with a ``buffer``
         Those that nobody uses, the one that has been free longest first.
     """
 
     def __init__(self, kept: int, smallest: int, largest: int) -> None:
         self.smallest, self.largest = smallest, largest
-        self.free: collections.deque[Buffer] = collections.deque(maxlen=kept)
+        self.free: collections.deque[_End] = collections.deque(maxlen=kept)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An uninitialised C-contiguous array; a large one's data starts on a 64-byte boundary.
@@ -90,13 +99,13 @@ class Spares:
 
     def _found(self, nbytes: int) -> Buffer:
         """A free buffer of about that size, or a new one. Who has taken one out of `free` is alone with it."""
-        others: list[Buffer] = []
+        others: list[_End] = []
         try:
             while True:
-                buffer = self.free.pop()
-                if nbytes + ALIGNMENT <= buffer.nbytes <= 2 * nbytes + ALIGNMENT:
-                    return buffer
-                others.append(buffer)
+                end = self.free.pop()
+                if nbytes + ALIGNMENT <= end.buffer.nbytes <= 2 * nbytes + ALIGNMENT:
+                    return end.buffer
+                others.append(end)
         except IndexError:
             return np.empty(nbytes + ALIGNMENT, np.uint8)
         finally:

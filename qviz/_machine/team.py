@@ -242,8 +242,12 @@ def cores() -> int:
 
 def _settle(pieces: Sequence[_Piece], caller: object) -> None:
     """Take back what nobody has begun, and wait for the rest."""
-    stops = [piece.wait() for piece in pieces if not piece.claimed_by(caller)]
-    _raise_first([stop for stop in stops if stop is not None])
+    stopped = None
+    for piece in pieces:
+        if not piece.over and not piece.claimed_by(caller):
+            stopped = piece.wait() or stopped
+    if stopped is not None:
+        raise stopped
 
 
 def _errors(pieces: Sequence[_Piece]) -> list[BaseException]:
@@ -265,15 +269,20 @@ def _share(pieces: Sequence[_Piece], helpers: Sequence[_Helper], own: Callable[[
         try:
             for helper, piece in zip(helpers, pieces, strict=False):
                 helper.give(piece)
-            context = contextvars.copy_context()
-            context.run(_inside.set, True)
-            context.run(own, caller)
+            contextvars.copy_context().run(_be_inside, own, caller)
         finally:
             _settle(pieces, caller)
     except BaseException as error:
         _settle(pieces, caller)  # an interrupt may have cut the first one short
         _raise_first([error, *_errors(pieces)])
-    _raise_first(_errors(pieces))
+    for piece in pieces:
+        if piece.error is not None:
+            _raise_first(_errors(pieces))
+
+
+def _be_inside(own: Callable[[object], object], caller: object) -> None:
+    _inside.set(True)
+    own(caller)
 
 
 def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> None:
@@ -309,7 +318,7 @@ def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> 
                 assert piece.work is not None
                 piece.work()
 
-    _share(pieces, [helper for helper in _team.some(parts - 1) if helper.can_begin()], own)
+    _share(pieces, [h for h in _team.some(parts - 1) if h.current is None or h.can_begin()], own)
 
 
 def on_each_thread(work: Callable[[], object]) -> None:

@@ -123,9 +123,9 @@ def test_little_is_held_back():
     arrays = [empty((1 << 24,), np.float32) for _ in range(5)]
     del arrays
     assert len(spares.free) == 2
-    assert sum(owner.nbytes for owner in spares.free) <= 2 * (spares.largest + ALIGNMENT)
+    assert sum(end.buffer.nbytes for end in spares.free) <= 2 * (spares.largest + ALIGNMENT)
     empty((spares.largest // 4 + 1,), np.float32)
-    assert sum(owner.nbytes for owner in spares.free) <= 2 * (spares.largest + ALIGNMENT)
+    assert sum(end.buffer.nbytes for end in spares.free) <= 2 * (spares.largest + ALIGNMENT)
 
 
 def test_the_longest_unused_buffer_goes_first():
@@ -133,10 +133,10 @@ def test_the_longest_unused_buffer_goes_first():
     a, b, c = (few.empty((1 << n,), np.uint8) for n in (12, 14, 16))
     second = b.ctypes.data
     del a, b, c  # in this order: the first one goes
-    assert [owner.nbytes >> 12 for owner in few.free] == [4, 16]
+    assert [end.buffer.nbytes >> 12 for end in few.free] == [4, 16]
     again = few.empty((1 << 14,), np.uint8)
     assert again.ctypes.data == second
-    assert [owner.nbytes >> 12 for owner in few.free] == [16]
+    assert [end.buffer.nbytes >> 12 for end in few.free] == [16]
 
 
 def test_threads_do_not_share_what_they_pass_on():
