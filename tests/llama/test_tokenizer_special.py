@@ -174,3 +174,11 @@ def test_eos_where_the_model_wants_it() -> None:
     a = tokenizer.encode("a", bos=False)
     assert tokenizer.encode("a") == [1, *a, 2]
     assert (tokenizer.encode("a", eos=False), tokenizer.encode("a", bos=False, eos=True)) == ([1, *a], [*a, 2])
+
+
+def test_what_stands_beside_a_byte_without_a_token_stays_apart() -> None:
+    """llama.cpp merges first, and drops such a byte then."""
+    tokens = [(text, NORMAL) for text in ("a", "b", "ab")]
+    given = keys("gpt2", tokens, **{"tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.pre": "viking"})
+    assert Tokenizer(given).encode("a\x1cb") == [0, 1]
+    assert Tokenizer(given).encode("ab") == [2]

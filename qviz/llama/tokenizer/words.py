@@ -45,6 +45,11 @@ class Words:
         # Words are spelled in bytes, so a token that is no text can be none of them.
         vocab = {token: i for i, token in enumerate(tokens) if _is_text(token)}
         self._error = error
+        # A byte without a token is dropped, but only after merging: what stands beside it never becomes one word.
+        self._n = len(tokens)
+        missing = [letter for letter in byte_characters() if letter not in vocab]
+        vocab |= {letter: self._n + i for i, letter in enumerate(missing)}
+        self._drops = bool(missing)
         self._library = Tokenizer(models.BPE(vocab, merges, ignore_merges=cut.whole_words))
         self._library.pre_tokenizer = pre_tokenizers.Sequence([_step(*step) for step in cut.steps])
 
@@ -63,8 +68,10 @@ class Words:
                     "give the text in smaller parts"
                 )
         if len(texts) == 1:
-            return [self._library.encode(texts[0], add_special_tokens=False).ids]
-        return [encoding.ids for encoding in self._library.encode_batch(texts, add_special_tokens=False)]
+            found = [self._library.encode(texts[0], add_special_tokens=False).ids]
+        else:
+            found = [encoding.ids for encoding in self._library.encode_batch(texts, add_special_tokens=False)]
+        return [[token for token in ids if token < self._n] for ids in found] if self._drops else found
 
 
 def _is_text(token: str) -> bool:
