@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import length_hint
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qviz._files import Cursor, OpenFile
 from qviz._files.window import Window
@@ -370,6 +370,14 @@ class Header(Cursor):
             stop = min(stop, info.offset)
 
     # -- primitives
+
+    def unpack(self, layout: struct.Struct, what: str) -> tuple[Any, ...]:
+        """The next numbers; at once if they are at hand."""
+        at, data = self.position - self._window.start, self._window.data
+        if not 0 <= at <= len(data) - layout.size:
+            return super().unpack(layout, what)
+        self.position += layout.size
+        return layout.unpack_from(data, at)
 
     def _sane(self, count: int, what: str, offset: int) -> None:
         if count > MAX_ENTRIES:
