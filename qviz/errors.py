@@ -35,8 +35,38 @@ from __future__ import annotations
 from os import PathLike, fspath
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""`text` with everything that is not a visible character or a space escaped.
+
+    Names and texts come from files: a file must not move the cursor, ring the bell, colour the screen or turn the
+    direction of writing round for the person who looks into it.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay all the same, such as the end of a line.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(printable("blk.0\x1b[31m\n"))
+    blk.0\x1b[31m\n
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 class QvizError(Exception):
     """Root of the tree: ``except QvizError`` catches whatever qviz refuses."""
+
+    def __str__(self) -> str:
+        # Exception's: a KeyError among the parents would print the repr of the text
+        return printable(Exception.__str__(self), keep="\n")
 
 
 class FormatError(QvizError, ValueError):
@@ -135,9 +165,6 @@ class ModelError(QvizError):
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
     """No model of that name or path; the text says what to run."""
-
-    # FileNotFoundError would print only its first argument's errno form.
-    __str__ = Exception.__str__
 
 
 class FetchError(ModelError):

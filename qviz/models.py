@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf
-from qviz.errors import FetchError, ModelNotFoundError
+from qviz.errors import FetchError, ModelNotFoundError, printable
 from qviz.formats.base import QTensor
 
 Progress = Callable[[str, int, int | None], None]
@@ -187,7 +187,7 @@ class Model(Mapping[str, QTensor]):
             )
         if "qviz.slices.note" in meta:
             lines.append(str(meta["qviz.slices.note"]))
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def __repr__(self) -> str:
         # no path: what a notebook prints must not depend on whose machine it is
@@ -196,7 +196,7 @@ class Model(Mapping[str, QTensor]):
         origin, total = self.metadata["qviz.slices.model"], self.metadata.get("qviz.slices.tensor_count", "?")
         size = f"{self.file.nbytes / 1e6:.1f} MB"
         hint = f"; for all of them, run: qviz fetch {origin}" if origin in KNOWN else ""
-        return f"<Model {self.name!r}: {len(self)} of the {total} tensors of {origin}, {size}{hint}>"
+        return printable(f"<Model {self.name!r}: {len(self)} of the {total} tensors of {origin}, {size}{hint}>")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Model, (self.name, self.file)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -150,3 +151,20 @@ def test_licences_travel_with_what_they_cover():
         assert list(ROOT.glob(pattern)), f"{pattern} matches nothing"
     for path in (ROOT / "data").glob("*.gguf"):
         assert path.name in (ROOT / "data" / "PROVENANCE.md").read_text(encoding="utf-8")
+
+
+CULLING = """
+from jupyter_server.serverapp import ServerApp
+app = ServerApp()
+app.load_config_file()
+print(app.config.MappingKernelManager.get("cull_idle_timeout", 0))
+"""
+
+
+def test_binder_shuts_idle_kernels_down_and_make_lab_does_not(tmp_path):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("JUPYTER")}
+    env["JUPYTER_CONFIG_DIR"] = str(tmp_path)
+    command = [sys.executable, "-c", CULLING]
+    for start, seconds in (([str(ROOT / "binder" / "start")], 1200), ([], 0)):
+        done = subprocess.run([*start, *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        assert int(done.stdout) == seconds

@@ -8,7 +8,7 @@ from typing import Any
 from qviz import models, recipes, sequential
 from qviz.cli.by_recipe import warn_of_requantizing
 from qviz.cli.terminal import echo, echo_json, read_text
-from qviz.gguf.report import printable
+from qviz.errors import printable
 from qviz.recipes import report
 
 

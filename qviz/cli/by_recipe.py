@@ -8,7 +8,7 @@ from typing import Any
 from qviz import gguf, imatrix, pipeline, recipes
 from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
-from qviz.gguf.report import printable
+from qviz.errors import printable
 from qviz.recipes import report
 
 

@@ -102,7 +102,7 @@ def _refuse(text: str) -> NoReturn:
 
 
 def _printable(text: str) -> str:
-    from qviz.gguf.report import printable
+    from qviz.errors import printable
 
     # a usage error may have several lines of its own
     return "\n".join(printable(line) for line in text.split("\n"))

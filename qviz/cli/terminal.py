@@ -24,7 +24,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def echo_path(path: Path) -> None:
     """Print the name of a file: byte for byte for other programs, without escape sequences for people."""
-    from qviz.gguf.report import printable
+    from qviz.errors import printable
 
     if sys.stdout is not None and sys.stdout.isatty():
         echo(printable(str(path)))
@@ -59,7 +59,7 @@ def bars_of(bars: Any) -> Callable[[str, int, int | None], None]:
     """A callback ``(stage, done, total)`` that keeps one bar for each stage."""
     from rich.markup import escape
 
-    from qviz.gguf.report import printable
+    from qviz.errors import printable
 
     tasks: dict[str, Any] = {}
 

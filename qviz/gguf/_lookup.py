@@ -12,9 +12,6 @@ from qviz.errors import GGUFError
 class MissingKeyError(GGUFError, KeyError):
     """A file has no tensor or metadata of that name; a `KeyError` too, as of any mapping."""
 
-    # KeyError would print the repr of the text.
-    __str__ = Exception.__str__
-
 
 def suggestion(name: object, known: Iterable[str]) -> str:
     """``"; close: ..."`` or, where nothing is, the first names that exist."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from qviz.errors import printable
 from qviz.gguf.foreign import ForeignFormat
 from qviz.gguf.summary import Entry, Summary
 
@@ -57,19 +58,6 @@ def lines(
         yield from _tensor_table(summary)
     yield ""
     yield from _totals(summary)
-
-
-def printable(text: str) -> str:
-    r"""`text` with everything that is not a visible character or a space escaped.
-
-    Examples
-    --------
-    >>> print(printable("blk.0\x1b[31m\n"))
-    blk.0\x1b[31m\n
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def value_text(entry: Entry, full: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -176,26 +177,97 @@ def read(path: Path) -> list[Question]:
     Raises
     ------
     LessonError
-        The file is not TOML, or a question lacks something; the text names it.
+        The file is not TOML, or a question lacks something; the text names file, question and key, what was wanted and
+        what was found.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        return [_question(entry, path.stem) for entry in content["question"]]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise LessonError(f"{path.name}: {type(error).__name__}: {error}") from None
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LessonError(f"{path.name} is not TOML: {error}") from None
+    except OSError as error:
+        raise LessonError(f"{path.name} cannot be read: {error.strerror}") from None
+    entries = _Table(path.name, content).tables("question", required=True)
+    return [_question(entry, path.stem) for entry in entries]
 
 
-def _question(entry: dict[str, Any], lesson: str) -> Question:
-    options = tuple(
-        Option("abcdefgh"[i], _words(part["text"]), part.get("mistake", ""), _words(part["feedback"]))
-        for i, part in enumerate(entry.pop("option", ()))
+class _Table:
+    """A TOML table whose entries are asked for by key and type; says where it stands when one is wrong."""
+
+    def __init__(self, where: str, content: dict[str, Any]) -> None:
+        self.where, self._content, self._asked = where, content, set[str]()
+
+    def _get(self, key: str, wanted: str, kinds: tuple[type, ...], required: bool) -> Any:
+        self._asked.add(key)
+        found = self._content.get(key)
+        if found is None and not required:
+            return None
+        if type(found) not in kinds:  # not isinstance: true is no number
+            what = "nothing" if found is None else f"{type(found).__name__} {found!r:.80}"
+            raise LessonError(f"{self.where}: {key} must be {wanted}, found {what}")
+        return found
+
+    def text(self, key: str, required: bool = False) -> str:
+        return self._get(key, "a text", (str,), required) or ""
+
+    def number(self, key: str, required: bool = False) -> float | None:
+        found = self._get(key, "a number", (int, float), required)
+        if found is not None and not math.isfinite(found):
+            raise LessonError(f"{self.where}: {key} must be a finite number, found {found}")
+        return None if found is None else float(found)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        found = self._get(key, "a list of texts", (list,), required=False) or []
+        for item in found:
+            if type(item) is not str:
+                raise LessonError(f"{self.where}: {key} must be a list of texts, found {item!r:.80} in it")
+        return tuple(found)
+
+    def tables(self, key: str, required: bool = False) -> list[_Table]:
+        found = self._get(key, "a list of tables, [[...]]", (list,), required) or []
+        for item in found:
+            if type(item) is not dict:
+                raise LessonError(f"{self.where}: {key} must be a list of tables, found {item!r:.80} in it")
+        names = [
+            f"question {item.get('id') or n}" if key == "question" else f"{key} {n}" for n, item in enumerate(found, 1)
+        ]
+        return [_Table(f"{self.where}, {name}", item) for name, item in zip(names, found, strict=True)]
+
+    def end(self) -> None:
+        """Refuse what nobody asked for: usually a key that is misspelled."""
+        unknown = sorted(set(self._content) - self._asked)
+        if unknown:
+            raise LessonError(
+                f"{self.where}: no key {unknown[0]!r} is known here; known are {', '.join(sorted(self._asked))}"
+            )
+
+
+def _question(entry: _Table, lesson: str) -> Question:
+    options: list[Option] = []
+    wrong: list[Wrong] = []
+    for part in entry.tables("option"):
+        key = "abcdefgh"[len(options) : len(options) + 1]
+        if not key:
+            raise LessonError(f"{entry.where}: at most 8 options, found more")
+        texts = part.text("text", True), part.text("mistake"), part.text("feedback", True)
+        options.append(Option(key, _words(texts[0]), texts[1], _words(texts[2])))
+        part.end()
+    for part in entry.tables("wrong"):
+        value = part.number("value", True)
+        assert value is not None
+        wrong.append(Wrong(value, part.text("mistake", True), _words(part.text("feedback", True))))
+        part.end()
+    found = Question(
+        id=entry.text("id", True),
+        text=_words(entry.text("text", True)),
+        options=tuple(options),
+        look=_words(entry.text("look")),
+        controls=entry.texts("controls"),
+        source=entry.text("source"),
+        answer=entry.number("answer"),
+        tolerance=entry.number("tolerance") or 0.0,
+        wrong=tuple(wrong),
     )
-    wrong = tuple(
-        Wrong(float(part["value"]), part["mistake"], _words(part["feedback"])) for part in entry.pop("wrong", ())
-    )
-    controls = tuple(entry.pop("controls", ()))
-    text, look = _words(entry.pop("text")), _words(entry.pop("look", ""))
-    found = Question(text=text, look=look, options=options, wrong=wrong, controls=controls, **entry)
+    entry.end()
     if not found.id.startswith(f"{lesson}."):
         raise LessonError(f"question {found.id!r} belongs into another file: this one is lesson {lesson}'s")
     if options and sum(option.right for option in options) != 1:

@@ -71,10 +71,16 @@ def test_a_file_is_read(tmp_path):
     [
         ('"00.1"', '"01.1"', "belongs into another file: this one is lesson 00's"),
         ('mistake = "mixing up"\n', "", "exactly one option has no `mistake`"),
-        ('text = "Which?"\n', "", "KeyError: 'text'"),
-        ('feedback = "no"', "", "KeyError: 'feedback'"),
-        ("[[question]]", "[[question]", "00.toml: TOMLDecodeError"),
-        ('id = "00.1"', 'id = "00.1"\nanwser = 4', "anwser"),
+        ('text = "Which?"\n', "", "00.toml, question 00.1: text must be a text, found nothing"),
+        ('feedback = "no"', "", "00.toml, question 00.1, option 2: feedback must be a text, found nothing"),
+        ("[[question]]", "[[question]", "00.toml is not TOML"),
+        ('id = "00.1"', 'id = "00.1"\nanwser = 4', "question 00.1: no key 'anwser' is known here; known are answer"),
+        ('id = "00.1"', 'id = "00.1"\nanswer = "4"', "question 00.1: answer must be a number, found str '4'"),
+        ('id = "00.1"', 'id = "00.1"\nanswer = true', "answer must be a number, found bool True"),
+        ('id = "00.1"', 'id = "00.1"\nanswer = nan', "answer must be a finite number"),
+        ('id = "00.1"', 'id = "00.1"\ncontrols = "bits"', "controls must be a list of texts, found str 'bits'"),
+        ('id = "00.1"', 'id = "00.1"\ncontrols = ["bits", 3]', "controls must be a list of texts, found 3 in it"),
+        ('id = "00.1"', "id = 1", "question 1: id must be a text, found int 1"),
     ],
 )
 def test_a_faulty_file_is_refused_by_name(tmp_path, old, new, message):
@@ -83,3 +89,11 @@ def test_a_faulty_file_is_refused_by_name(tmp_path, old, new, message):
     with pytest.raises(LessonError, match=message) as error:
         bank.read(path)
     assert "00" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["question = 3", "question = [3]", "question = [[]]", "other = 1", ""])
+def test_a_file_without_tables_of_questions(tmp_path, text):
+    path = tmp_path / "00.toml"
+    path.write_text(text)
+    with pytest.raises(LessonError, match=r"00\.toml: question must be a list of tables"):
+        bank.read(path)
