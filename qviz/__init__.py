@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.llama.evaluate import perplexity
+    from qviz.llama.model import Llama as Transformer
     from qviz.methods import MethodResult, awq, gptq, rtn
     from qviz.models import Model, fetch, load
     from qviz.pipeline import quantize_model
@@ -55,9 +56,11 @@ _HOME = {
     "Model": "qviz.models",
     "fetch": "qviz.models",
     "load": "qviz.models",
+    "Transformer": "qviz.llama.model",
     "perplexity": "qviz.llama.evaluate",
     "quantize_model": "qviz.pipeline",
 }
+_THERE = {"Transformer": "Llama"}  # what a name is called at home, where it is called otherwise
 _ROOMS = (
     "calibration",
     "capstone",
@@ -89,6 +92,7 @@ __all__ = [
     "MethodResult",
     "Model",
     "QTensor",
+    "Transformer",
     "awq",
     "calibration",
     "capstone",
@@ -125,7 +129,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"qviz.{name}")
     if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        value = getattr(importlib.import_module(_HOME[name]), _THERE.get(name, name))
         globals()[name] = value
         return value
     raise AttributeError(f"module 'qviz' has no attribute {name!r}; it has {', '.join(__all__)}")
