@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,9 @@ def real_array(
 
 
 def whole_array(
-    x: Any, what: str, error: type[QvizError], *, shape: Shape, least: int, most: int
-) -> npt.NDArray[np.int64]:
-    """`x` as an int64 array of that shape (see `real_array`), each value in `least` … `most`.
+    x: Any, what: str, error: type[QvizError], *, shape: Shape, least: int, most: int, dtype: Any = np.int64
+) -> npt.NDArray[Any]:
+    """`x` as a `dtype` array of that shape (see `real_array`), each value in `least` … `most`; dtype None: its own.
 
     Examples
     --------
@@ -79,13 +79,14 @@ def whole_array(
         array = np.asarray(x)
     except ValueError as problem:
         raise error(f"{what} must be an array of whole numbers: {problem}") from None
-    if array.dtype.kind not in "iu" and array.size:
+    if array.dtype.kind not in "iu" and (array.size or array.dtype.kind != "f"):
         raise error(f"{what} must be whole numbers, got {type(x).__name__} holding {array.dtype}")
     check_shape(array, what, error, shape)
-    wrong = array[(array < least) | (array > most)]
-    if wrong.size:
-        raise error(f"{what} holds {wrong[0]}; whole numbers from {least:,} to {most:,} are wanted")
-    return np.ascontiguousarray(array, np.int64)
+    low, high = array.min(), array.max()
+    if low < least or high > most:
+        wrong = low if low < least else high
+        raise error(f"{what} holds {wrong}; whole numbers from {least:,} to {most:,} are wanted")
+    return np.ascontiguousarray(array, dtype or array.dtype)
 
 
 def check_shape(array: npt.NDArray[Any], what: str, error: Callable[[str], QvizError], shape: Shape) -> None:
@@ -116,9 +117,15 @@ def whole_number(x: Any, what: str, error: Callable[[str], QvizError], *, least:
 
 
 def finite_number(
-    x: Any, what: str, error: Callable[[str], QvizError], *, least: float | None = None, above: float | None = None
+    x: Any,
+    what: str,
+    error: Callable[[str], QvizError],
+    *,
+    least: float = -np.inf,
+    above: float = -np.inf,
+    most: float = np.inf,
 ) -> float:
-    """`x` as a finite float that is at least `least`, or greater than `above`.
+    """`x` as a finite float in `least` … `most` that is greater than `above`.
 
     Examples
     --------
@@ -127,11 +134,43 @@ def finite_number(
     qviz.errors.QvizError: temperature is nan; a finite number of at least 0 is wanted
     """
     real = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
-    fits = real and abs(x) < np.inf and (least is None or x >= least) and (above is None or x > above)
-    if not fits:
-        limits = f" of at least {least:g}" if least is not None else f" above {above:g}" if above is not None else ""
-        raise error(f"{what} is {_shown(x)}; a finite number{limits} is wanted")
+    if not real or not (abs(x) < np.inf and x > above and least <= x <= most):
+        limits = [f"of at least {least:g}"] if least > -np.inf else []
+        limits += [f"above {above:g}"] if above > -np.inf else []
+        limits += [f"at most {most:g}"] if most < np.inf else []
+        raise error(f"{what} is {_shown(x)}; a finite number{' ' if limits else ''}{' and '.join(limits)} is wanted")
     return float(x)
+
+
+def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, least: int = 0) -> tuple[int, ...]:
+    """`shape` as a tuple of ints of at least `least`.
+
+    Examples
+    --------
+    >>> dimensions((2, -1), "shape", QvizError)
+    Traceback (most recent call last):
+    qviz.errors.QvizError: shape is (2, -1); whole numbers of at least 0 are wanted
+    """
+    items = shape.tolist() if isinstance(shape, np.ndarray) else shape
+    if not isinstance(items, list | tuple) or not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least for n in items
+    ):
+        raise error(f"{what} is {_shown(shape)}; whole numbers of at least {least} are wanted")
+    return tuple(int(n) for n in items)
+
+
+def flag(x: Any, what: str, error: Callable[[str], QvizError]) -> bool:
+    """`x` as a bool: True, False, or 1 and 0 for them."""
+    if not isinstance(x, bool | np.bool_ | int) or x not in (0, 1):
+        raise error(f"{what} is {_shown(x)}; True or False is wanted")
+    return bool(x)
+
+
+def one_of(x: Any, what: str, choices: Collection[str], error: Callable[[str], QvizError]) -> str:
+    """`x` if it is one of a few words."""
+    if not isinstance(x, str) or x not in choices:
+        raise error(f"{what} must be {', '.join(choices)}, got {_shown(x)}")
+    return x
 
 
 def _shown(x: Any) -> str:

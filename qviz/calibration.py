@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array
+from qviz._arrays import one_of, real_array, whole_number
 from qviz._files import as_path, open_file, replacing
 from qviz._machine.blas import on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
@@ -46,8 +46,7 @@ class ActivationStats:
     """
 
     def __init__(self, n_in: int) -> None:
-        if isinstance(n_in, bool) or not isinstance(n_in, int | np.integer) or n_in < 1:
-            raise CalibrationError(f"n_in must be a positive integer, got {n_in!r}")
+        n_in = whole_number(n_in, "n_in", CalibrationError, least=1, most=1 << 20)  # of which every two are multiplied
         self.n_tokens = 0
         self._products = np.zeros((int(n_in), int(n_in)), np.float64)
         self._abs = np.zeros(int(n_in), np.float64)
@@ -291,8 +290,7 @@ def choose_range(
     values = real_array(x, "x", CalibrationError).ravel()
     if not values.size or not np.isfinite(values).all():
         raise CalibrationError("a range needs at least one value, and finite ones only")
-    if method not in ("minmax", "percentile", "mse", "kl"):
-        raise CalibrationError(f"method must be minmax, percentile, mse or kl, got {method!r}")
+    one_of(method, "method", ("minmax", "percentile", "mse", "kl"), CalibrationError)
     if not isinstance(grid, AffineGrid):
         raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
     numbers = isinstance(percentile, int | float | np.floating) and isinstance(steps, int | np.integer)

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf
-from qviz._arrays import real_array
+from qviz._arrays import real_array, whole_array, whole_number
 from qviz._files import Cursor, as_path, open_file, read_bytes, write_bytes
 from qviz.errors import ImatrixError
 from qviz.gguf._lookup import MissingKeyError, suggestion
@@ -68,9 +68,13 @@ class Entry:
 
     def means(self) -> FloatArray:
         """Mean x² of each column, float32 (experts, n); 1 for an expert that never ran, as in llama.cpp."""
-        ran = self.counts > 0
-        counts = np.where(ran, self.counts, 1).astype(np.float32)[:, None]
-        return np.where(ran[:, None], self.sums / counts, np.float32(1))
+        sums = real_array(self.sums, "sums", ImatrixError, shape=("experts", "n"))
+        given = whole_array(
+            self.counts, "counts", ImatrixError, shape=(len(sums),), least=-(1 << 63), most=(1 << 63) - 1
+        )
+        ran = given > 0
+        counts = np.where(ran, given, 1).astype(np.float32)[:, None]
+        return np.where(ran[:, None], sums / counts, np.float32(1))
 
 
 class Imatrix(Mapping[str, FloatArray]):
@@ -100,8 +104,11 @@ class Imatrix(Mapping[str, FloatArray]):
         legacy: bool = False,
     ) -> None:
         self.entries = MappingProxyType(dict(sorted(entries.items())))
+        if not isinstance(datasets, list | tuple) or not all(isinstance(name, str) for name in datasets):
+            raise ImatrixError("datasets must be a list of names", found=datasets)
         self.datasets = tuple(datasets)
-        self.chunk_count, self.chunk_size = int(chunk_count), int(chunk_size)
+        self.chunk_count = whole_number(chunk_count, "chunk_count", ImatrixError, least=0)
+        self.chunk_size = whole_number(chunk_size, "chunk_size", ImatrixError, least=0)
         self.path = None if path is None else os.fspath(path)
         self.legacy = legacy
 
@@ -127,8 +134,10 @@ class Imatrix(Mapping[str, FloatArray]):
         ImatrixError
             A mean that is negative, NaN or infinite, or counts that are not positive.
         """
-        if tokens < 1 or chunk_size < 1:
-            raise ImatrixError("tokens and chunk_size must be positive", found=(tokens, chunk_size))
+        tokens = whole_number(tokens, "tokens", ImatrixError, least=1, most=(1 << 63) - 1)
+        chunk_size = whole_number(chunk_size, "chunk_size", ImatrixError, least=1)
+        if not isinstance(means, Mapping):
+            raise ImatrixError("means must be a mapping by tensor name", found=type(means).__name__)
         entries = {}
         for name, values in means.items():
             array = np.atleast_2d(real_array(values, f"means of {name!r}", ImatrixError))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array
+from qviz._arrays import finite_number, real_array, whole_number
 from qviz._machine.kernels import i32, kernel
 from qviz.errors import FormatError, ShapeError
 
@@ -241,8 +241,8 @@ def bits_per_weight(nbytes: int, n_weights: int) -> float:
     >>> bits_per_weight(18, 32)  # one block of Q4_0
     4.5
     """
-    if n_weights < 1 or nbytes < 0:
-        raise ShapeError(f"bits per weight need n_weights ≥ 1 and nbytes ≥ 0, got {n_weights} and {nbytes}")
+    nbytes = whole_number(nbytes, "nbytes", ShapeError, least=0)
+    n_weights = whole_number(n_weights, "n_weights", ShapeError, least=1)
     return 8 * nbytes / n_weights
 
 
@@ -343,6 +343,7 @@ def error_histogram(
     if limit is None:
         limit = max_abs_error(x, y)
         limit = limit if 0 < limit < math.inf else 1.0
+    limit = finite_number(limit, "limit", ShapeError, above=0)
     return _histogram(y.reshape(-1), x.reshape(-1), bins, (-limit, limit))
 
 
@@ -370,9 +371,14 @@ def code_histogram(codes: npt.ArrayLike, lowest: int, highest: int) -> npt.NDArr
     >>> code_histogram([[-1, 0], [0, 1]], -2, 1).tolist()
     [0, 1, 2, 1]
     """
-    array = np.ascontiguousarray(codes)
+    try:
+        array = np.ascontiguousarray(codes)
+    except ValueError as problem:  # rows of different lengths
+        raise ShapeError(f"codes must be an array of integers: {problem}") from None
     if array.dtype.kind not in "iu":
         raise ShapeError(f"codes must be integers, got an array of {array.dtype}")
+    lowest = whole_number(lowest, "lowest", ShapeError, least=-(1 << 62), most=1 << 62)
+    highest = whole_number(highest, "highest", ShapeError, least=-(1 << 62), most=1 << 62)
     if highest < lowest or highest - lowest >= 1 << 24:
         raise ShapeError(f"codes from {lowest} to {highest} cannot be counted one by one")
     counts = np.zeros((4, highest - lowest + 1), np.int64)
@@ -403,15 +409,19 @@ def _finite_range(x: npt.NDArray[Any]) -> tuple[float, float]:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
+_MOST_BINS = 1 << 24
+
+
 def _histogram(x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: tuple[float, float]) -> Histogram:
     try:
         low, high = (float(limit) for limit in limits)
         bins = operator.index(bins)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low = high = math.nan
-    if not (bins >= 1 and low < high and math.isfinite(high - low)):
+        bins = 0
+    if not (1 <= bins <= _MOST_BINS and low < high and math.isfinite(high - low)):
         raise ShapeError(
-            f"a histogram needs a whole number of bins ≥ 1 and two finite limits in order, "
+            f"a histogram needs a whole number of bins from 1 to {_MOST_BINS:,} and two finite limits in order, "
             f"got bins={bins}, limits={limits}"
         )
     edges = np.linspace(low, high, bins + 1)

@@ -83,7 +83,8 @@ def reference_logits(model, tokens):
     w = {name: model[name].dequantize().astype(np.float64) for name in model}
 
     def get(key, default=None):
-        return meta.get(f"llama.{key}", default)
+        value = meta.get(f"llama.{key}", default)
+        return value[0] if isinstance(value, list) else value  # the same in all layers, or it does not run
 
     heads, width = get("attention.head_count"), get("embedding_length")
     kv, size = get("attention.head_count_kv", heads), get("attention.key_length", width // heads)

@@ -11,6 +11,8 @@ import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from qviz.errors import UnknownFormatError
 from qviz.formats._opaque import REMOVED
 from qviz.formats.base import Format, QTensor, quantize
@@ -61,7 +63,12 @@ def get(key: str | int | Format) -> Format:
     """
     if isinstance(key, Format):
         return key
-    fmt = FORMATS.get(key.upper()) if isinstance(key, str) else _BY_ID.get(key)
+    if not isinstance(key, str | int | np.integer) or isinstance(key, bool):
+        found = repr(key) if key is None else type(key).__name__
+        raise UnknownFormatError(
+            f"no format {found}: a name or a ggml type id is wanted; known formats: {', '.join(FORMATS)}"
+        )
+    fmt = FORMATS.get(key.upper()) if isinstance(key, str) else _BY_ID.get(int(key))
     if isinstance(key, int) and key in REMOVED:
         raise UnknownFormatError(
             f"type id {key} was {REMOVED[key]}, which ggml has removed; known: {', '.join(FORMATS)}"

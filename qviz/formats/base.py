@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array
+from qviz._arrays import dimensions, real_array, whole_number
 from qviz._machine.buffers import empty
 from qviz._machine.kernels import f32, kernel, simd, specialise
 from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
@@ -175,6 +175,7 @@ class Format:
 
     def blocks_per_row(self, n: int) -> int:
         """Blocks of a row of `n` weights; see `row_size`."""
+        n = whole_number(n, "a row's size", ShapeError, least=-(1 << 63))
         if n <= 0 or n % self.block_size:
             smaller = "Q8_0 (32) or F16 (1)" if n % 32 == 0 else "F16 (1)"
             raise ShapeError(
@@ -250,12 +251,14 @@ class QTensor:
         from qviz.formats import get
 
         self.format = get(format)
-        self.shape = tuple(int(n) for n in shape)
+        self.shape = dimensions(shape, "shape", ShapeError)
         if not self.shape:
             raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
         # ggml takes tensors of no weights, and so do we; only a row that holds some is cut into blocks
         per_row = self.format.blocks_per_row(self.shape[-1]) if self.shape[-1] else 0
         expected = (*self.shape[:-1], per_row)
+        if not isinstance(blocks, np.ndarray):
+            raise ShapeError(f"blocks must be an array of {self.format.dtype}, not {type(blocks).__name__}")
         if blocks.dtype != self.format.dtype:
             raise ShapeError(f"blocks of {self.format} have dtype {self.format.dtype}, not {blocks.dtype}")
         if blocks.shape != expected:
@@ -289,10 +292,13 @@ class QTensor:
         """
         from qviz.formats import get
 
-        fmt, dims = get(format), tuple(int(n) for n in shape)
+        fmt, dims = get(format), dimensions(shape, "shape", ShapeError)
         if not dims:
             raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
-        data = raw.reshape(-1).view(np.uint8) if isinstance(raw, np.ndarray) else np.frombuffer(raw, np.uint8)
+        try:
+            data = raw.reshape(-1).view(np.uint8) if isinstance(raw, np.ndarray) else np.frombuffer(raw, np.uint8)
+        except (TypeError, ValueError) as error:  # no buffer, or one of Python objects
+            raise ShapeError(f"raw must be bytes, got {type(raw).__name__}: {error}") from None
         per_row = fmt.blocks_per_row(dims[-1])
         expected = math.prod(dims[:-1]) * per_row * fmt.type_size
         if data.nbytes != expected:
@@ -328,6 +334,8 @@ class QTensor:
         """
         if len(self.shape) < 2:
             raise ShapeError(f"a tensor of shape {self.shape} is one row; rows() needs two dimensions")
+        for what, at in (("start", start), ("stop", 0 if stop is None else stop)):
+            whole_number(at, what, ShapeError, least=-self.shape[0])
         part = self.blocks[start:stop]
         return QTensor(self.format, part, (part.shape[0], *self.shape[1:]))
 
@@ -353,9 +361,11 @@ class QTensor:
             raise NotEncodableError(f"{fmt} can be listed and copied, but not decoded here")
         if out is None:
             out = empty(self.shape, np.float32)
-        elif out.dtype != np.float32 or out.shape != self.shape or not out.flags.c_contiguous:
+        elif not isinstance(out, np.ndarray):
+            raise ShapeError(f"out must be a float32 array of shape {self.shape}, got {type(out).__name__}")
+        elif out.dtype != np.float32 or out.shape != self.shape or not (out.flags.c_contiguous and out.flags.writeable):
             raise ShapeError(
-                f"out must be a C-contiguous float32 array of shape {self.shape}, got {out.dtype} {out.shape}"
+                f"out must be a writeable C-contiguous float32 array of shape {self.shape}, got {out.dtype} {out.shape}"
             )
         decode = fmt.streaming_decoder if out.nbytes >= _STREAM and out.ctypes.data % 64 == 0 else fmt.decoder
         decode(self._kernel_blocks(), out.reshape(fmt.kernel_shape(fmt.sub_block_size)))

@@ -54,7 +54,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array
+from qviz._arrays import dimensions, real_array, whole_array
 from qviz._machine.kernels import bits_float, f32, float_bits, i32, kernel, u32
 from qviz.errors import GridError
 
@@ -152,6 +152,9 @@ class AffineGrid:
         >>> [AffineGrid(4, g).params_shape((8, 576)) for g in (128, -1, 0)]
         [(8, 5), (8, 1), (1, 1)]
         """
+        shape = dimensions(shape, "shape", GridError, least=1)
+        if not shape:
+            raise GridError("shape is (); weights have rows")
         if self.group_size == PER_TENSOR:
             return (1,) * len(shape)
         return (*shape[:-1], 1 if self.group_size == PER_ROW else -(-shape[-1] // self.group_size))
@@ -170,6 +173,7 @@ class AffineGrid:
 
     def _stored_bits(self, shape: tuple[int, ...]) -> int:
         shared = _SCALE_BITS + (0 if self.sym else self.bits)
+        shape = dimensions(shape, "shape", GridError, least=1)
         return math.prod(shape) * self.bits + math.prod(self.params_shape(shape)) * shared
 
     def params(self, weight: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.int32]]:
@@ -294,8 +298,12 @@ class AffineGrid:
         >>> grid.levels(*grid.params([-1.0, 0.2, 0.5, 2.0])).tolist()
         [[-1.0, 0.0, 1.0, 2.0]]
         """
-        steps = np.arange(self.qmin, self.qmax + 1) - np.asarray(zero_point)[..., None]
-        levels: FloatArray = np.asarray(scale, np.float32)[..., None] * steps.astype(np.float32)
+        scales = real_array(scale, "scale", GridError)
+        zeros = real_array(zero_point, "zero_point", GridError, (np.int32, np.int64, np.float32, np.float64))
+        if scales.shape != zeros.shape and scales.ndim and zeros.ndim:
+            raise GridError(f"scales {scales.shape} and zero points {zeros.shape} must have the same shape")
+        steps = np.arange(self.qmin, self.qmax + 1) - zeros[..., None]
+        levels: FloatArray = scales[..., None] * steps.astype(np.float32)
         return levels
 
     def _weights(self, weight: npt.ArrayLike) -> FloatArray:
@@ -375,6 +383,28 @@ class AffineTensor:
     scale: FloatArray
     zero_point: npt.NDArray[np.int32]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.grid, AffineGrid):
+            raise GridError(f"grid must be an AffineGrid, got {type(self.grid).__name__}")
+        try:
+            codes = np.asarray(self.codes)
+        except ValueError as problem:  # rows of different lengths
+            raise GridError(f"codes must be an array of whole numbers: {problem}") from None
+        if codes.dtype not in (np.int8, np.uint8, np.int16, np.uint16) and codes.dtype.kind in "iu" and codes.size:
+            # other integers, as long as they are codes
+            if codes.min() < self.grid.qmin or codes.max() > self.grid.qmax:
+                raise GridError(f"codes reach from {codes.min()} to {codes.max()}; {self.grid} has others")
+            codes = codes.astype(self.grid.code_dtype)
+        if codes.dtype.kind not in "iu" or not codes.ndim or not codes.size:
+            raise GridError(f"codes must be an array of whole numbers, got {codes.dtype} {codes.shape}")
+        object.__setattr__(self, "codes", codes)
+        wanted = self.grid.params_shape(codes.shape)
+        zeros = whole_array(
+            self.zero_point, "zero_point", GridError, shape=wanted, least=-(1 << 31), most=(1 << 31) - 1, dtype=np.int32
+        )
+        object.__setattr__(self, "zero_point", zeros)
+        object.__setattr__(self, "scale", real_array(self.scale, "scale", GridError, shape=wanted))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the weights."""
@@ -405,7 +435,7 @@ class AffineTensor:
         out = _output(out, self.shape)
         rows, size = self.grid._rows(out)
         shared = self.grid._flat(self.scale, self.zero_point, rows)
-        _dequantize(self.codes.reshape(rows.shape), size, *shared, rows)
+        _dequantize(np.ascontiguousarray(self.codes).reshape(rows.shape), size, *shared, rows)
         return out
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array
+from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_number
 from qviz._machine.kernels import kernel
 from qviz.errors import GridError
 
@@ -62,14 +62,14 @@ class Codebook:
         good = levels.ndim == 1 and 2 <= levels.size <= 256 and np.isfinite(levels).all()
         if not good or (np.diff(levels) <= 0).any() or not levels.any():
             raise GridError(f"levels must be 2 … 256 ascending numbers, got {levels!r}")
-        if self.scale not in ("absmax", "power", "none"):
-            raise GridError(f"scale must be absmax, power or none, got {self.scale!r}")
-        if isinstance(self.group_size, bool) or not (self.group_size == -1 or self.group_size >= 1):
-            raise GridError(f"group_size must be −1 or positive, got {self.group_size!r}")
+        one_of(self.scale, "scale", ("absmax", "power", "none"), GridError)
+        if whole_number(self.group_size, "group_size, −1 for a row,", GridError, least=-1) == 0:
+            raise GridError("group_size must be −1 (a row) or positive, got 0")
         object.__setattr__(self, "levels", levels)
 
     def bpw(self, shape: tuple[int, ...]) -> float:
         """Bits per weight: codes; a float16 scale a group, 8 bits for a power of two; fitted levels as float16."""
+        shape = dimensions(shape, "shape", GridError, least=1) or (1,)
         n = shape[-1]
         size = n if self.group_size == -1 else min(self.group_size, n)
         share = {"absmax": 16, "power": 8, "none": 0}[self.scale] * -(-n // size) / n
@@ -103,6 +103,10 @@ class Codebook:
 
     def dequantize(self, codes: npt.NDArray[np.uint8], scales: FloatArray) -> FloatArray:
         """The weights that `quantize` rounded to, float32 (n_out, n_in)."""
+        last = self.levels.size - 1
+        codes = whole_array(codes, "codes", GridError, shape=("n_out", "n_in"), least=0, most=last, dtype=None)
+        groups = -(-codes.shape[1] // self._size(codes.shape[1]))
+        scales = real_array(scales, "scales", GridError, shape=(codes.shape[0], groups))
         values: FloatArray = self.levels[codes] * self._spread(scales, codes.shape[1])
         return values
 
@@ -188,8 +192,8 @@ def kmeans(
     [0.5, 11.0]
     """
     values = np.sort(real_array(weight, "weight", GridError).ravel()).astype(np.float64)
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8 or iterations < 1:
-        raise GridError(f"bits must be 1 … 8 and iterations positive, got {bits!r} and {iterations!r}")
+    bits = whole_number(bits, "bits", GridError, least=1, most=8)
+    iterations = whole_number(iterations, "iterations", GridError, least=1)
     if not values.size or not np.isfinite(values).all() or values[0] == values[-1]:
         raise GridError("a codebook needs at least two different weights, and finite ones only")
     levels = np.unique(np.quantile(values, (np.arange(1 << bits) + 0.5) / (1 << bits), method="inverted_cdf"))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array, whole_array, whole_number
 from qviz._machine.kernels import half_float, i8, kernel, simd, specialise
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
@@ -137,8 +138,14 @@ def group_tensor(
     >>> t.dequantize()[0, [0, 1, 33]].tolist()
     [-16.0, -14.0, 4.0]
     """
+    bits = whole_number(bits, "bits", LlamaError, least=2, most=8)
+    codes = whole_array(codes, "codes", LlamaError, shape=("n_out", "n_in"), least=-(1 << 31), most=1 << 31, dtype=None)
     n_out, n_in = codes.shape
+    scales = real_array(scales, "scales", LlamaError, shape=(n_out, "n_groups"))
     n_groups = scales.shape[1]
+    shape = (n_out, n_groups)
+    zero_points = whole_array(zero_points, "zero points", LlamaError, shape=shape, least=-(1 << 31), most=1 << 31)
+    g_idx = whole_array(g_idx, "g_idx", LlamaError, shape=(n_in,), least=0, most=n_groups - 1, dtype=np.int32)
     if (np.bincount(g_idx, minlength=n_groups) * n_groups != n_in).any():
         raise LlamaError(f"the {n_groups} groups of {n_in} columns differ in size; only equal ones run here")
     fmt = group_format(bits, n_in // n_groups)
@@ -149,7 +156,8 @@ def group_tensor(
             )
     order = np.argsort(g_idx, kind="stable").astype(np.int32)
     blocks = np.empty((n_out, n_groups), fmt.dtype)
-    blocks["d"], blocks["zero"] = scales, zero_points
+    with np.errstate(over="ignore"):  # a scale beyond float16 is infinite
+        blocks["d"], blocks["zero"] = scales, zero_points
     parts = codes[:, order].astype(np.uint8).reshape(n_out, n_groups, -1, 32)
     blocks["qs"] = _planes(parts, bits).reshape(n_out, n_groups, -1)
     in_place = np.array_equal(order, np.arange(n_in))

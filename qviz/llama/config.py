@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qviz._arrays import whole_number
 from qviz.architectures import ARCHITECTURES, REQUIRED, Architecture, Inactive, Setting, size
 from qviz.errors import LlamaError
 from qviz.gguf.settings import LARGEST_COUNT, Settings, shown
@@ -68,6 +69,8 @@ class LlamaConfig:
             Another architecture, a key that is missing or holds what it cannot, one that would change the answer and is
             not known here, or numbers that contradict each other.
         """
+        if n_vocab is not None:
+            n_vocab = whole_number(n_vocab, "n_vocab", LlamaError, least=1)
         values = read_settings(architecture_of(metadata), metadata)
         _check_heads(values)
         factor = values["rope_factor"] if values["rope_factor"] is not None else values["rope_factor_2023"]

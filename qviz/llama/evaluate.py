@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_array, whole_number
 from qviz._machine.buffers import give_back
 from qviz._machine.team import cores, in_parallel, on_each_thread
 from qviz.errors import LlamaError
+from qviz.gguf.settings import shown
 from qviz.llama import _ops
 from qviz.llama.model import Llama
 
@@ -97,15 +99,16 @@ def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: 
     LlamaError
         If the text is shorter than one window.
     """
-    if n_ctx < 4 or n_ctx > llama.config.n_ctx:
-        raise LlamaError(f"n_ctx is {n_ctx}; this model takes windows of 4 to {llama.config.n_ctx} tokens")
-    tokens = np.array(llama.tokenizer.encode(text) if isinstance(text, str) else text, np.int64)
+    n_ctx = whole_number(n_ctx, "n_ctx, the length of a window,", LlamaError, least=4, most=llama.config.n_ctx)
+    ids = llama.tokenizer.encode(text) if isinstance(text, str) else text
+    if isinstance(ids, Sequence) and not len(ids):
+        raise LlamaError(f"the text is empty; one window takes {n_ctx} tokens")
+    tokens = whole_array(ids, "tokens", LlamaError, shape=("n_tokens",), least=0, most=llama.config.n_vocab - 1)
     n = n_all = tokens.size // n_ctx
     if n == 0:
         raise LlamaError(f"the text has {tokens.size} tokens; one window takes {n_ctx}, so give a longer text")
     if max_tokens is not None:
-        if max_tokens < 1:
-            raise LlamaError(f"max_tokens is {max_tokens}; at least one token must be scored")
+        max_tokens = whole_number(max_tokens, "max_tokens", LlamaError, least=1)
         n = min(n, -(-max_tokens // (n_ctx - n_ctx // 2 - 1)))
     chosen = np.linspace(0, n_all - 1, n).round().astype(np.int64)
     windows = tokens[: n_all * n_ctx].reshape(n_all, n_ctx)[chosen]
@@ -148,6 +151,10 @@ def compare(
     LlamaError
         A text that is too short, or a baseline with another vocabulary.
     """
+    if not isinstance(models, Mapping):
+        raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
+    if progress is not None and not callable(progress):
+        raise LlamaError(f"progress is {shown(progress)}; a callable (done, total) is wanted")
     runs = {name: m if isinstance(m, Llama) else Llama(m) for name, m in models.items()}
     if not runs:
         return {}
@@ -280,14 +287,24 @@ def _mean(x: npt.NDArray[Any]) -> tuple[float, float]:
     return float(x.mean()), float(x.std() / math.sqrt(max(x.size - 1, 1)))
 
 
+def _perplexity(nll: float) -> float:
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        raise LlamaError(
+            f"a token has {nll:.0f} nats of surprise on average, so the perplexity is more than a float holds; "
+            f"the model's weights are damaged"
+        ) from None
+
+
 def _summary(columns: list[npt.NDArray[Any]], base: list[npt.NDArray[np.float64]], n_ctx: int) -> Perplexity:
     nll = columns[0]
     mean, error = _mean(nll)
-    ppl = math.exp(mean)
+    ppl = _perplexity(mean)
     if not base:
         return Perplexity(nll.size, ppl, ppl * error, n_ctx)
     base_nll = np.concatenate(base)
-    base_ppl = math.exp(base_nll.mean())
+    base_ppl = _perplexity(float(base_nll.mean()))
     ratio, ratio_se = _mean(nll - base_nll)
     # error of exp(a) − exp(b) to first order, with what the two have in common taken out
     delta_se = _mean(ppl * (nll - mean) - base_ppl * (base_nll - base_nll.mean()))[1]

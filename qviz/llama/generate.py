@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qviz._arrays import finite_number, real_array, whole_array, whole_number
 from qviz.errors import LlamaError
+from qviz.gguf.settings import shown
 from qviz.llama.linear import FloatArray
 from qviz.llama.model import Llama
 
@@ -33,18 +35,26 @@ class Sampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and 0 < self.top_p <= 1 and self.top_k >= 0):
-            raise LlamaError(f"{self}: temperature and top_k must be at least 0, top_p above 0 and at most 1")
+        finite_number(self.temperature, "temperature", LlamaError, least=0)
+        finite_number(self.top_p, "top_p", LlamaError, above=0, most=1)
+        whole_number(self.top_k, "top_k", LlamaError, least=0)
+        whole_number(self.seed, "seed", LlamaError, least=0)
 
     def start(self) -> Callable[[FloatArray], int]:
         """A fresh chooser: logits (n_vocab,) -> token."""
         rng = np.random.default_rng(self.seed)
 
         def choose(logits: FloatArray) -> int:
+            logits = real_array(logits, "logits", LlamaError, shape=("n_vocab",))
+            if np.isnan(logits).any() or logits.max() == np.inf:
+                raise LlamaError(
+                    "the model computes NaN or infinity, so no token can be chosen; its weights are damaged"
+                )
             if self.temperature == 0:
                 return int(logits.argmax())
             order = np.argsort(-logits)[: self.top_k or None]
-            p = np.exp((logits[order] - logits[order[0]]).astype(np.float64) / self.temperature)
+            with np.errstate(over="ignore"):  # what is far below the best has no share
+                p = np.exp((logits[order] - logits[order[0]]).astype(np.float64) / self.temperature)
             p /= p.sum()
             keep = int(np.searchsorted(np.cumsum(p), self.top_p)) + 1
             return int(rng.choice(order[:keep], p=p[:keep] / p[:keep].sum()))
@@ -73,8 +83,13 @@ def generate_tokens(
     LlamaError
         An empty prompt, or one that leaves no room in the model's context.
     """
-    if not len(prompt):
+    _check_runs(llama, sampler)
+    max_tokens = whole_number(max_tokens, "max_tokens", LlamaError, least=0)
+    if isinstance(prompt, Sequence) and not len(prompt):
         raise LlamaError("the prompt is empty; a model continues at least one token")
+    prompt = whole_array(
+        prompt, "the prompt", LlamaError, shape=("n_tokens",), least=0, most=llama.config.n_vocab - 1
+    ).tolist()
     room = llama.config.n_ctx - len(prompt)
     if room < 1:
         raise LlamaError(f"the prompt has {len(prompt)} tokens; the model's context is {llama.config.n_ctx}")
@@ -104,5 +119,15 @@ def generate(
     >>> "".join(generate(Llama(load("tiny")), "The Government of the United", 1))
     ' States'
     """
+    _check_runs(llama, sampler)
+    if not isinstance(prompt, str):
+        raise LlamaError(f"the prompt is {shown(prompt)}; a text is wanted, tokens go to generate_tokens")
     tokens = generate_tokens(llama, llama.tokenizer.encode(prompt, eos=False), max_tokens, sampler, cache_type)
     yield from llama.tokenizer.stream(tokens, continues=True)
+
+
+def _check_runs(llama: Llama, sampler: Sampler | None) -> None:
+    if not isinstance(llama, Llama):
+        raise LlamaError(f"{shown(llama)} does not run; make it a qviz.Transformer first")
+    if not isinstance(sampler, Sampler | None):
+        raise LlamaError(f"sampler is {shown(sampler)}; a Sampler is wanted")

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qviz._arrays import whole_number
 from qviz.errors import LlamaError
+from qviz.gguf.settings import shown
 from qviz.llama.evaluate import windows_of
 from qviz.llama.linear import FloatArray
 from qviz.llama.model import Llama
@@ -51,8 +53,9 @@ def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: 
     >>> linear_inputs(load("tiny"), "blk.0.attn_q.weight", models.heldout_text(), n_tokens=300).shape
     (300, 256)
     """
-    if isinstance(n_tokens, bool) or not isinstance(n_tokens, int | np.integer) or n_tokens < 1:
-        raise LlamaError(f"n_tokens must be a positive integer, got {n_tokens!r}")
+    n_tokens = whole_number(n_tokens, "n_tokens", LlamaError, least=1)
+    if not isinstance(tensor, str):
+        raise LlamaError(f"tensor is {shown(tensor)}; the name of a matrix is wanted, such as 'blk.0.attn_q.weight'")
     caught: list[FloatArray] = []
 
     def look(seen: str, x: FloatArray) -> None:

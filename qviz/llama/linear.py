@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import check_shape, real_array
+from qviz._arrays import check_shape, one_of, real_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.kernels import f32, i32, kernel, loose_kernel, specialise
@@ -175,6 +175,7 @@ class Activations:
 
     def codes(self, width: int) -> tuple[Any, Any, Any]:
         """Of a single token: codes, scales and sums for blocks of `width`."""
+        width = whole_number(width, "width", LlamaError, least=0)
         if width not in self._codes:
             self._check_width(width)
             check_shape(self.x, "activations", LlamaError, (1, "n_in"))
@@ -186,6 +187,7 @@ class Activations:
 
     def rounded(self, width: int) -> FloatArray:
         """The activations as a product sees them: after int8 codes for each `width`, or after float16 for width 16."""
+        width = whole_number(width, "width", LlamaError, least=0)
         if width == 0:
             return self.x
         if width not in self._rounded:
@@ -200,6 +202,7 @@ class Activations:
 
     def groups(self, width: int) -> tuple[Any, Any, dict[int, Any]]:
         """Of many tokens, four at a time: codes, scales, and the sums of every 16 and 32 codes; see `pack_tokens`."""
+        width = whole_number(width, "width", LlamaError, least=0)
         if width not in self._groups:
             self._check_width(width)
             n, count = self.x.shape[1], -(-len(self.x) // TOKENS)
@@ -250,8 +253,7 @@ class Linear:
             raise LlamaError(f"{name} has shape {weight.shape}; a matrix (n_out, n_in) is needed")
         if not weight.format.can_decode:
             raise LlamaError(f"{name} is {weight.format}, which cannot be decoded here; convert the model first")
-        if activations not in ("int8", "float"):
-            raise LlamaError(f"activations is {activations!r}; choose 'int8' or 'float'")
+        one_of(activations, "activations", ("int8", "float"), LlamaError)
         self.weight, self.name = weight, name
         self.n_out, self.n_in = weight.shape
         self.bias = None if bias is None else real_array(bias, f"bias of {name}", LlamaError, shape=(self.n_out,))

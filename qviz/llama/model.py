@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array, whole_array, whole_number
+from qviz._arrays import flag, real_array, whole_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.team import in_parallel
@@ -138,6 +138,7 @@ class Llama:
         if not isinstance(own, KVCache):
             raise LlamaError(f"cache is {shown(own)}; a KVCache is wanted, such as new_cache() makes")
         own.check(self.config, ids.size)
+        last_only = flag(last_only, "last_only", LlamaError)
         if ids.size == 1 and own.kind == "F16" and self.on_linear_input is None:
             found = self._token_pass(self._embed(ids), own, *self._rope(own.length + 1))
             own.length += 1
@@ -320,7 +321,8 @@ class Llama:
         c = self.config
         n, t = q.shape[:2]
         heads = q.transpose(0, 2, 1, 3)
-        q = np.multiply(heads, np.float32(c.attention_scale), out=passing(heads.shape))
+        with np.errstate(over="ignore"):
+            q = np.multiply(heads, np.float32(c.attention_scale), out=passing(heads.shape))
         q = q.reshape(n * c.n_head_kv, -1, t, c.head_size)  # query heads that share a key head stand together
         k, v = (x.reshape(n, -1, c.n_head_kv, c.head_size).swapaxes(1, 2) for x in (k, v))
         k, v = (x.reshape(len(q), 1, -1, c.head_size) for x in (k, v))

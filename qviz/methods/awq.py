@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_number, flag, one_of, real_array, whole_number
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.calibration import ActivationStats
@@ -82,8 +83,8 @@ def awq(
     7
     """
     w = checked(weight, stats, grid)
-    if isinstance(n_grid, bool) or not isinstance(n_grid, int | np.integer) or n_grid < 1:
-        raise MethodError(f"n_grid must be a positive integer, got {n_grid!r}")
+    n_grid = whole_number(n_grid, "n_grid", MethodError, least=1, most=1 << 16)
+    clip, trace = flag(clip, "clip", MethodError), flag(trace, "trace", MethodError)
     if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, _NUMBERS) or not 0 <= alpha <= 1):
         raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
     act_scale, G = stats.mean_abs, stats.hessian
@@ -156,6 +157,8 @@ def channel_scale(act_scale: FloatArray, alpha: float) -> FloatArray:
     >>> channel_scale(np.float32([1, 4, 16]), 0.5).tolist()
     [0.5, 1.0, 2.0]
     """
+    act_scale = real_array(act_scale, "act_scale", MethodError, shape=("n_in",))
+    alpha = finite_number(alpha, "alpha", MethodError)
     s = np.maximum(act_scale ** np.float32(alpha), np.float32(1e-4))
     centred: FloatArray = s / np.sqrt(s.max() * s.min())
     return centred
@@ -249,8 +252,9 @@ def keep_salient(
     [[1.0, 0.4375]]
     """
     w = checked(weight, stats, grid)
-    if by not in ("activation", "weight", "random") or not _is_part(part):
-        raise MethodError(f"by must be activation, weight or random and part in 0 … 1, got {by!r}, {part}")
+    one_of(by, "by", ("activation", "weight", "random"), MethodError)
+    if not _is_part(part):
+        raise MethodError(f"part must be in 0 … 1, got {part!r}")
     n_out, n_in = w.shape
     count = max(1, round(part * n_in))
     score = {"activation": stats.mean_abs, "weight": np.abs(w).mean(axis=0)}.get(by)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import flag
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.calibration import ActivationStats
@@ -101,6 +102,12 @@ def gptq(
     if not 2 <= grid.bits <= 8:
         raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
     batch = _whole("column_batch", column_batch)
+    act_order, static_groups, mse, weighted = (
+        flag(given, what, MethodError)
+        for what, given in (
+            ("act_order", act_order), ("static_groups", static_groups), ("mse", mse), ("weighted", weighted)
+        )
+    )  # fmt: skip
     asked = checked_damping(damp_percent)
     n_out, n_in = w.shape
     w, H, dead = without_dead(w, stats)

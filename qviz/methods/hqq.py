@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import flag
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -57,6 +58,7 @@ def hqq(
     dtype('float32')
     """
     w = checked(weight, stats, grid, needs_stats=False)
+    trace = flag(trace, "trace", MethodError)
     if grid.sym or grid.group_size == 0:
         raise MethodError("hqq moves the zero points of rows or groups: it needs sym=False, and group_size −1 or more")
     if isinstance(iterations, bool) or not isinstance(iterations, int | np.integer) or iterations < 1:

@@ -122,12 +122,20 @@ def obs_row(
     """
     inverse = _inverse(hessian)
     n = len(inverse)
-    row = np.array(weights, np.float64)
-    scale, zero = np.asarray(scales, np.float64), np.asarray(zero_points, np.int64)
-    if not row.shape == scale.shape == zero.shape == (n,):
+    if not isinstance(grid, AffineGrid):
+        raise MethodError(f"grid must be an AffineGrid, got {type(grid).__name__}")
+    row, scale, points = (
+        real_array(given, what, MethodError, (np.float64,))
+        for what, given in (("weights", weights), ("scales", scales), ("zero_points", zero_points))
+    )
+    if not row.shape == scale.shape == points.shape == (n,):
         raise MethodError(
-            f"{n} columns in the Hessian, but {row.shape}, {scale.shape}, {zero.shape} weights and scales"
+            f"{n} columns in the Hessian, but {row.shape}, {scale.shape}, {points.shape} weights and scales"
         )
+    whole = np.abs(points).max() < 1 << 31 and (points == np.rint(points)).all()
+    if not np.isfinite(row).all() or not (np.isfinite(scale) & (scale != 0)).all() or not whole:
+        raise MethodError("weights, scales and zero points must be finite, scales not 0, zero points whole numbers")
+    row, zero = row.copy(), points.astype(np.int64)
     rounded, codes = np.empty(n), np.empty(n, np.int32)
     errors = np.empty(n)
     for i in range(n):

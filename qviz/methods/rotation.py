@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_number
 from qviz._machine.blas import on_one_thread
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
@@ -38,8 +39,7 @@ def hadamard(n: int) -> FloatArray:
     >>> int((hadamard(40)[0] != 0).sum())
     8
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise MethodError(f"n must be a positive integer, got {n!r}")
+    n = whole_number(n, "n", MethodError, least=1, most=1 << 16)  # a matrix of n² numbers
     matrix, left = np.ones((1, 1)), int(n)
     for order, base in ((12, _paley()), (2, np.array([[1.0, 1.0], [1.0, -1.0]]))):
         while left % order == 0:
@@ -109,4 +109,6 @@ def rotation(
     signs = np.random.default_rng(seed).choice([-1, 1], n)
     R = (signs[:, None] * hadamard(n)).astype(np.float32)
     result = method(w @ R, stats.rotated(R), grid, **options)
+    if not isinstance(result, MethodResult):
+        raise MethodError(f"method returned {type(result).__name__}; a rounding method returns a MethodResult")
     return replace(result, weight=result.weight @ R.T, rotation=R)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import flag
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -42,6 +43,7 @@ def rtn(
     >>> rtn([[-1.0, 0.2, 0.5, 2.0]], None, AffineGrid(bits=2, group_size=-1)).weight.tolist()
     [[-1.0, 0.0, 0.0, 2.0]]
     """
+    weighted = flag(weighted, "weighted", MethodError)
     w = checked(weight, stats, grid, needs_stats=weighted)
     if weighted and stats is not None:
         importance = stats.mean_sq

@@ -160,11 +160,14 @@ def plan(
     ('Q5_K', 'attention values are what attention passes on, and they are a small part of the file')
     """
     found = get_recipe(recipe)
-    if rules not in RULES:
+    if not isinstance(rules, str) or rules not in RULES:
         raise RecipeError(f"no rule set {rules!r}; there are {', '.join(map(repr, RULES))}")
     if rules == "2023-06" and not found.in_2023:
         raise RecipeError(f"{found.name} did not exist in June 2023; use rules='modern' or rules='uniform'")
     infos: Mapping[str, TensorLike] = getattr(tensors, "tensor_info", tensors)
+    for what, given in (("tensors", infos), ("metadata", metadata)):
+        if not isinstance(given, Mapping):
+            raise RecipeError(f"{what} must be a mapping by name, got {type(given).__name__}")
     return _Planner(infos, metadata, found, rules, imatrix).choices()
 
 
@@ -272,6 +275,8 @@ def role_of(name: str) -> str:
     >>> role_of("blk.3.ffn_down.weight"), role_of("rope_freqs.weight")
     ('ffn_down', '')
     """
+    if not isinstance(name, str):
+        raise RecipeError(f"a tensor's name is a text, not {type(name).__name__}")
     return next((r.role for r in ROLES if _matches(r.how, r.text, name)), "")
 
 

@@ -73,7 +73,7 @@ def other_shape(rng, shape):
 
 def damage_tensor(rng, model):
     """Change one tensor; what was done, in words."""
-    name = str(rng.choice(sorted(model)))
+    name = str(rng.choice(sorted(name for name in model if isinstance(model[name], qviz.QTensor))))
     tensor = model[name]
     how = rng.choice(["shape", "shape", "shape", "missing", "left", "format", "values", "object"])
     if how == "shape":

@@ -36,7 +36,7 @@ def test_more_windows_than_run_together():
         ("blk.9.attn_q.weight", range(300), 10, r"no matrix 'blk.9.attn_q.weight'.*blk.0.attn_q.weight"),
         ("blk.0.attn_norm.weight", range(300), 10, "no matrix"),
         ("blk.0.attn_q.weight", range(300), 257, "256 tokens in whole windows, 257"),
-        ("blk.0.attn_q.weight", range(300), 0, "positive integer, got 0"),
+        ("blk.0.attn_q.weight", range(300), 0, "n_tokens is 0"),
     ],
 )
 def test_what_cannot_be_caught(tensor, tokens, n, says):

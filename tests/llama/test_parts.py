@@ -5,7 +5,7 @@ import pytest
 from made_models import Made, made, reference_logits
 
 import qviz
-from qviz import gguf
+from qviz import gguf, sequential
 from qviz.architectures import ARCHITECTURES, size
 from qviz.errors import LlamaError
 from qviz.llama import Llama, evaluate
@@ -125,6 +125,21 @@ def test_evaluation_and_inputs_know_the_biases():
         want += [-log_p[j, window[9 + j]] for j in range(7)]
     # each log-probability is off by at most twice what a logit is off by
     assert abs(np.log(p.ppl) - np.mean(want)) < 2 * HALF * np.abs(logits).max()
+
+
+@pytest.mark.parametrize("method", ["rtn", "gptq", "awq"])
+def test_rounding_a_model_keeps_its_biases(method):
+    """AWQ divides rows of attn_v and ffn_up, so their biases too; to 8 bits nothing else changes."""
+    model = made(optional=BIASES, n_head_kv=4)
+    text = list(range(3, 299))
+    rounded = sequential.round_model(model, method, bits=8, group_size=32, calibration=text, n_tokens=256)
+    want = reference_logits(model, IDS)
+    found = Llama(rounded, activations="float").logits(IDS)
+    # steps of 1/127 of a group's largest weight, over two layers of seven matrices
+    assert np.abs(found - want).max() < 0.05 * np.abs(want).max()
+    without = Made({name: rounded[name] for name in rounded if not name.endswith("ffn_up.bias")})
+    without.metadata = rounded.metadata
+    assert np.abs(Llama(without).logits(IDS) - want).max() > 0.2 * np.abs(want).max()
 
 
 @pytest.mark.parametrize(

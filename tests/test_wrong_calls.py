@@ -1,0 +1,220 @@
+"""Calls that are wrong: each ends in one error of ours that says what was wanted, none leaves an array."""
+
+import numpy as np
+import pytest
+from made_models import made
+
+import qviz
+from qviz import ActivationStats, AffineGrid, calibration, formats, grids, imatrix, llama, methods, metrics, recipes
+from qviz.errors import QvizError
+from qviz.llama import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor, linear_inputs
+from qviz.llama.linear import Activations, Linear, multiply_one
+
+RNG = np.random.default_rng(0)
+W = RNG.standard_normal((8, 64)).astype(np.float32)
+X = RNG.standard_normal((20, 64)).astype(np.float32)
+GRID, STATS = AffineGrid(4, 32), ActivationStats.from_inputs(X)
+NARROW = ActivationStats.from_inputs(X[:, :32])
+T, A, MODEL = qviz.quantize(W, "Q4_0"), GRID.quantize(W), made()
+RUN = Llama(MODEL)
+TEXT = list(range(3, 90))
+NAN = float("nan")
+
+
+def stream(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def cache(**changes):
+    made = RUN.new_cache(8)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def linear(x):
+    return RUN.layers[0]["attn_q"](x)
+
+
+def groups(codes=(8, 64), scales=(8, 2), zeros=(8, 2), g_idx=64, bits=4):
+    ones = np.ones(scales, np.float32)
+    return group_tensor(np.ones(codes, np.uint8), ones, np.ones(zeros, np.uint8), np.arange(g_idx) // 32, bits)
+
+
+# what is called; what the error says
+WRONG = [
+    # a residual stream, a matrix, a cache of another shape: these once read or wrote foreign memory
+    (
+        lambda: RUN.layer(0, stream(1, 3, 32)),
+        r"x has shape \(1, 3, 32\); an array of shape \(n_windows, n_tokens, 64\)",
+    ),
+    (lambda: RUN.layer(0, stream(1, 3, 65)), "n_tokens, 64"),
+    (lambda: RUN.layer(0, stream(3, 64)), "n_tokens, 64"),
+    (lambda: RUN.layer(0, stream(1, 0, 64)), "at least one of each"),
+    (lambda: RUN.layer(0, None), "x must be real numbers"),
+    (lambda: RUN.layer(0, [[["a"]]]), "x must be real numbers"),
+    (lambda: RUN.layer(2, stream(1, 3, 64)), "the layer is 2; a whole number from 0 to 1"),
+    (lambda: RUN.layer(-1, stream(1, 3, 64)), "the layer is -1"),
+    (lambda: RUN.layer(0.0, stream(1, 3, 64)), "the layer is 0.0"),
+    (lambda: linear(stream(1, 32)), r"\(1, 32\); an array of shape \(n_tokens, 64\)"),
+    (lambda: linear(stream(9, 128)), "n_tokens, 64"),
+    (lambda: linear(stream(64)), r"activations has shape \(64,\)"),
+    (lambda: linear(stream(0, 64)), "at least one of each"),
+    (lambda: linear(Activations(stream(2, 32))), "n_tokens, 64"),
+    (lambda: multiply_one(Activations(stream(1, 64)), [Linear(T)], [stream(4)]), r"\(8,\), not \(1, 64\) and \(4,\)"),
+    (lambda: multiply_one(Activations(stream(1, 32)), [Linear(T)], [stream(8)]), r"not \(1, 32\)"),
+    (lambda: Activations(stream(1, 100)).codes(32), "100 activations cannot be rounded 32 at a time"),
+    (lambda: Activations(stream(2, 64)).codes(32), r"an array of shape \(1, n_in\)"),
+    (lambda: Activations(stream(2, 64)).rounded(7), "7 at a time"),
+    (lambda: Activations(stream(2, 64)).groups(256), "256 at a time"),
+    (lambda: Linear(T, bias=np.ones(7, np.float32)), r"bias of weight has shape \(7,\); an array of shape \(8,\)"),
+    (lambda: Linear(W), "QTensor is wanted"),
+    (lambda: Linear(qviz.quantize(np.ones(32), "Q8_0")), "a matrix"),
+    (lambda: RUN.logits([1], cache(length=-1)), "length is -1"),
+    (lambda: RUN.logits([1], cache(length=8)), "do not fit its 8"),
+    (lambda: RUN.logits([1], cache(length=9)), "length is 9; a whole number from 0 to 8"),
+    (lambda: RUN.logits([1], cache(length=10**6, n_ctx=10**7)), "length is 1000000"),
+    (lambda: RUN.logits([1], cache(length=2.0)), "length is 2.0"),
+    (lambda: RUN.logits([1], "F16"), "a KVCache is wanted"),
+    (lambda: RUN.logits([1], Llama(made(n_head_kv=4)).new_cache(8)), "another model"),
+    (lambda: cache().put(0, stream(2, 31), stream(2, 32)), "keys has shape"),
+    (lambda: cache().put(0, stream(9, 32), stream(9, 32)), "do not fit a cache of 8"),
+    (lambda: cache().put(2, stream(1, 32), stream(1, 32)), "the layer is 2"),
+    (lambda: cache().get(0, 9), "length is 9"),
+    (lambda: RUN.new_cache(0), "n_ctx is 0; a whole number of at least 1"),
+    (lambda: RUN.new_cache(-1), "n_ctx is -1"),
+    (lambda: RUN.new_cache(8.0), "n_ctx is 8.0"),
+    (lambda: RUN.new_cache(10**15), "more than there is"),
+    (lambda: RUN.new_cache(8, None), "a KV cache of None"),
+    (lambda: KVCache(None, 8), "a model's .config"),
+    (lambda: RUN.logits([[1, 2]]), r"tokens has shape \(1, 2\); an array of shape \(n_tokens,\)"),
+    (lambda: RUN.logits([1.5]), "tokens must be whole numbers"),
+    (lambda: RUN.logits([[1], [1, 2]]), "array of whole numbers"),
+    (lambda: RUN.logits(["a"]), "tokens must be whole numbers"),
+    (lambda: RUN.logits([300]), "holds 300; whole numbers from 0 to 299"),
+    (lambda: RUN.logits([2**70]), "tokens must be whole numbers"),
+    (lambda: RUN.logits([True]), "tokens must be whole numbers"),
+    (lambda: RUN.embed([1.0, 2.0]), "tokens must be whole numbers"),
+    (lambda: RUN.embed([1, 2]), "n_windows, n_tokens"),
+    (lambda: RUN.window_logits([[1, 2, 3]], 2, 2), "last is 2; a whole number from 3 to 3"),
+    (lambda: RUN.window_logits([[1, 2, 3]], -1), "first is -1"),
+    (lambda: RUN.window_logits([[1, 2, 3]], 0, 4), "last is 4; a whole number from 1 to 3"),
+    (lambda: RUN.window_logits([[1, 2, 3]], 0, 1.0), "last is 1.0"),
+    (lambda: RUN.window_logits([1, 2, 3]), "n_windows, n_tokens"),
+    (lambda: Llama(MODEL, on_linear_input=3), "a callable"),
+    (lambda: Llama(MODEL, activations=["int8"]), "activations must be int8, float"),
+    # generation and evaluation
+    (lambda: Sampler(temperature=NAN), "temperature is nan"),
+    (lambda: Sampler(temperature="1"), "temperature is '1'"),
+    (lambda: Sampler(top_k=2.0), "top_k is 2.0"),
+    (lambda: Sampler(top_k=-1), "top_k is -1"),
+    (lambda: Sampler(top_p=0), "top_p is 0; a finite number above 0 and at most 1"),
+    (lambda: Sampler(seed=-1), "seed is -1"),
+    (lambda: Sampler().start()(np.full(3, NAN, np.float32)), "its weights are damaged"),
+    (lambda: list(generate_tokens(RUN, [1], -1)), "max_tokens is -1"),
+    (lambda: list(generate_tokens(RUN, [1], 2.0)), "max_tokens is 2.0"),
+    (lambda: list(generate_tokens(RUN, [1], sampler=3)), "a Sampler is wanted"),
+    (lambda: list(generate_tokens(RUN, 3)), "the prompt has shape"),
+    (lambda: list(generate_tokens(MODEL, [1])), "make it a qviz.Transformer"),
+    (lambda: list(generate(RUN, [1])), "a text is wanted"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=0), "n_ctx, the length of a window, is 0; a whole number from 4 to 64"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8.0), "is 8.0"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=65), "is 65"),
+    (lambda: llama.perplexity(RUN, "", n_ctx=8), "tokens; one window takes 8|the text is empty"),
+    (lambda: llama.perplexity(RUN, [], n_ctx=8), "the text is empty"),
+    (lambda: llama.perplexity(RUN, [1.5] * 90, n_ctx=8), "tokens must be whole numbers"),
+    (lambda: llama.perplexity(RUN, [300] * 90, n_ctx=8), "tokens holds 300"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8, max_tokens=0), "max_tokens is 0"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8, progress=3), "progress is 3"),
+    (lambda: llama.perplexity("tiny", TEXT), "a model is a mapping"),
+    (lambda: llama.compare([RUN], TEXT), "a mapping of names to models"),
+    (lambda: linear_inputs(MODEL, None, TEXT), "the name of a matrix"),
+    # rounded groups
+    (lambda: groups(scales=(7, 2)), r"scales has shape \(7, 2\); an array of shape \(8, n_groups\)"),
+    (lambda: groups(zeros=(8, 3)), "zero points has shape"),
+    (lambda: groups(g_idx=63), r"g_idx has shape \(63,\)"),
+    (lambda: groups(scales=(8, 1), zeros=(8, 1)), "g_idx holds 1"),
+    (lambda: groups(bits=2.0), "bits is 2.0"),
+    # formats
+    (lambda: formats.get(None), "a name or a ggml type id"),
+    (lambda: qviz.quantize(W, ["Q4_0"]), "a name or a ggml type id"),
+    (lambda: qviz.quantize(W, "Q4_0", W), "one value a column"),
+    (lambda: qviz.QTensor("Q4_0", None, (8, 64)), "blocks must be an array"),
+    (lambda: qviz.QTensor("Q4_0", T.blocks, (8.0, 64)), "whole numbers of at least 0"),
+    (lambda: qviz.QTensor("Q4_0", T.blocks, (8, 96)), "need blocks of shape"),
+    (lambda: qviz.QTensor.from_bytes("Q4_0", None, (8, 64)), "raw must be bytes"),
+    (lambda: qviz.QTensor.from_bytes("Q4_0", b"x", (8, 64)), "take 288 bytes, got 1"),
+    (lambda: qviz.QTensor.from_bytes("Q4_0", T.tobytes(), "x"), "shape is 'x'"),
+    (lambda: T.rows(0, 2.5), "stop is 2.5"),
+    (lambda: T.rows("a"), "start is 'a'"),
+    (lambda: T.dequantize([0.0]), "out must be a float32 array"),
+    (lambda: T.format.row_size(64.0), "a row's size is 64.0"),
+    # grids
+    (lambda: GRID.params_shape(None), "shape is None"),
+    (lambda: GRID.bpw((0, 64)), "at least 1"),
+    (lambda: GRID.levels(np.ones(2), np.ones(3)), "the same shape"),
+    (lambda: GRID.levels("x", 0), "scale must be real numbers"),
+    (lambda: grids.AffineTensor(GRID, A.codes, A.scale[:4], A.zero_point), r"scale has shape \(4, 2\)"),
+    (lambda: grids.AffineTensor(GRID, A.codes[:, :31], A.scale, A.zero_point), "zero_point has shape"),
+    (lambda: grids.AffineTensor(GRID, A.codes + 0.5, A.scale, A.zero_point), "codes must be an array of whole"),
+    (lambda: grids.AffineTensor(None, A.codes, A.scale, A.zero_point), "grid must be an AffineGrid"),
+    (lambda: GRID.quantize(W, (A.scale[:4], A.zero_point)), "shape"),
+    (lambda: grids.Codebook([0, 1], group_size=0.5), "group_size, −1 for a row, is 0.5"),
+    (lambda: grids.kmeans(W, 2).dequantize([[9, 0]], [[1.0]]), "codes holds 9"),
+    (lambda: grids.kmeans(W, 2).dequantize([[1, 0]], [1.0]), "scales has shape"),
+    (lambda: grids.kmeans(W, 2, iterations=None), "iterations is None"),
+    # metrics
+    (lambda: metrics.rmse(W, W[:4]), "same shape"),
+    (lambda: metrics.output_error(X[:, :32], W, W), "32"),
+    (lambda: metrics.bits_per_weight(None, 3), "nbytes is None"),
+    (lambda: metrics.histogram(W, bins=10**12), "bins=1000000000000"),
+    (lambda: metrics.histogram(W, bins=None), "whole number of bins"),
+    (lambda: metrics.error_histogram(W, W, limit="x"), "limit is 'x'"),
+    (lambda: metrics.code_histogram([[1], [1, 2]], 0, 3), "array of integers"),
+    (lambda: metrics.code_histogram([1], 0, 2.5), "highest is 2.5"),
+    # calibration and methods
+    (lambda: ActivationStats(10**12), "n_in is 1000000000000"),
+    (lambda: ActivationStats.from_inputs(X).update(X[:, :32]), "32"),
+    (lambda: STATS.merge(NARROW), "32"),
+    (lambda: calibration.choose_range(X, GRID, ["mse"]), "method must be"),
+    *((lambda m=m: m(W, NARROW, GRID), "32") for m in (methods.gptq, methods.awq, methods.recommended)),
+    (lambda: methods.rtn(W, NARROW, GRID, weighted=True), "32"),
+    (lambda: methods.rtn(W, STATS, GRID, weighted="yes"), "weighted is 'yes'"),
+    (lambda: methods.gptq(W, STATS, GRID, act_order=np.zeros(3)), "act_order is"),
+    (lambda: methods.gptq_format(W, STATS, None), "a name or a ggml type id"),
+    (lambda: methods.awq(W, STATS, GRID, n_grid=10**12), "n_grid is 1000000000000"),
+    (lambda: methods.channel_scale([], 0.5), "act_scale has shape"),
+    (lambda: methods.channel_scale(X[0], "x"), "alpha is 'x'"),
+    (lambda: methods.hadamard(10**12), "n is 1000000000000"),
+    (lambda: methods.rotation(W, STATS, GRID, method=lambda *a: None), "method returned NoneType"),
+    (lambda: methods.obs_row(W[0], np.eye(64), np.ones(2), np.zeros(2), GRID), "64 columns"),
+    (lambda: methods.obs_row(W[0] * NAN, np.eye(64), np.ones(64), np.zeros(64), GRID), "must be finite"),
+    # recipes and importance matrices
+    (lambda: recipes.plan(None, {}, "Q4_K_M"), "tensors must be a mapping"),
+    (lambda: recipes.plan({}, None, "Q4_K_M"), "metadata must be a mapping"),
+    (lambda: recipes.model_size("llama-7b", "Q4_K_M", rules=["modern"]), "no rule set"),
+    (lambda: recipes.role_of(None), "a text, not NoneType"),
+    (lambda: imatrix.Imatrix.from_means(None, tokens=3), "a mapping by tensor name"),
+    (lambda: imatrix.Imatrix.from_means({"a": [1.0]}, tokens=None), "tokens is None"),
+    (lambda: imatrix.Imatrix({}, datasets="text"), "a list of names"),
+    (lambda: imatrix.Entry(np.ones((1, 4)), np.ones(2, np.int64)).means(), "counts has shape"),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG, ids=[str(i) for i in range(len(WRONG))])
+def test_what_was_wanted_is_said(call, says):
+    with pytest.raises(QvizError, match=says) as caught:
+        call()
+    assert len(str(caught.value)) < 500
+
+
+def test_what_stays_right():
+    """The same calls as they should be."""
+    assert RUN.layer(1, stream(1, 3, 64)).shape == (1, 3, 64)
+    assert RUN.layer(np.int64(0), np.zeros((1, 3, 64))).dtype == np.float32
+    assert linear(stream(2, 64)).shape == (2, 64)
+    assert RUN.logits(5).shape == RUN.logits(np.int32(5)).shape == (1, 300)
+    assert RUN.window_logits(np.array([[1, 2, 3]], np.uint8), 1, 2).shape == (1, 1, 300)
+    assert groups().shape == (8, 64)
+    assert T.rows(-3).shape == (3, 64)
+    assert Sampler(temperature=1, top_p=1).start()(X[0]) in range(64)
