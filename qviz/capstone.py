@@ -635,12 +635,12 @@ REASONS = (
     Reason(
         "it computes in 4 bits, so it is fastest",
         None,
-        "Weights are stored in 4 bits; products are made in int8 or floating point (lessons 01 and 09).",
+        "Weights are stored in 4 bits; these formats multiply in int8 or floating point (lessons 01 and 09).",
     ),
     Reason(
         "AWQ and GPTQ are always better than plain rounding",
         None,
-        "They round better at equal bits where inputs are uneven; measure, at equal true bits (lessons 07, 08 and 10).",
+        "They often round better at equal bits, and sometimes worse; measure, at equal true bits (lessons 07, 08 and 10).",
     ),
 )
 """What can be said for a choice; some of it is never true."""

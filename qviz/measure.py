@@ -271,7 +271,7 @@ GROUPS = (
     ("Q3_K_S",),
     ("Q2_K",),
 )
-"""Recipes that a small model can tell apart: every KL divergence of a group is below every one of the next."""
+"""Recipes in groups: on the course's small model every KL divergence of a group is below every one of the next."""
 
 
 def groups_in_order(rows: Sequence[RecipeRow]) -> list[bool]:
