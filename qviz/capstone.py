@@ -640,7 +640,7 @@ REASONS = (
     Reason(
         "AWQ and GPTQ are always better than plain rounding",
         None,
-        "They often round better at equal bits, and sometimes worse; measure, at equal true bits (lessons 07, 08 and 10).",
+        "They often round better, and sometimes worse; measure, at equal true bits (lessons 07, 08 and 10).",
     ),
 )
 """What can be said for a choice; some of it is never true."""
