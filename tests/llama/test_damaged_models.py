@@ -100,7 +100,7 @@ def damage_tensor(rng, model):
 
 def damage_setting(rng, model):
     """Change one setting, or add one."""
-    prefix = f"{model.metadata['general.architecture']}."
+    prefix = f"{model.metadata.get('general.architecture', 'llama')}."
     keys = [key for key in model.metadata if key.startswith(prefix)] + [prefix + key for key in EXTRA]
     keys += ["general.architecture", "tokenizer.ggml.tokens"]
     key = str(rng.choice(keys))
