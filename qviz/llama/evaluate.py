@@ -99,7 +99,7 @@ def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: 
     LlamaError
         If the text is shorter than one window.
     """
-    n_ctx = whole_number(n_ctx, "n_ctx, the length of a window,", LlamaError, least=4, most=llama.config.n_ctx)
+    n_ctx = whole_number(n_ctx, "n_ctx", LlamaError, least=4, most=llama.config.n_ctx)
     ids = llama.tokenizer.encode(text) if isinstance(text, str) else text
     if isinstance(ids, Sequence) and not len(ids):
         raise LlamaError(f"the text is empty; one window takes {n_ctx} tokens")
