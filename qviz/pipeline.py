@@ -19,13 +19,14 @@ sources in F32, F16 or BF16, or in a quantized format with `allow_requantize`. E
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -289,6 +290,17 @@ def _shortened(text: str) -> str:
 # -- the work
 
 
+class _Rows(NamedTuple):
+    """Some rows of a tensor that are to be read, and where to; `nbytes` of the source."""
+
+    choice: Choice
+    first: int
+    last: int
+    nbytes: int
+    importance: FloatArray | None
+    buffer: bytearray
+
+
 class _Job:
     """Cuts the tensors, keeps a bounded number of pieces in flight, writes what is ready."""
 
@@ -305,28 +317,26 @@ class _Job:
         self._buffers: list[bytearray] = []  # of pieces that are written, for those to come
 
     def run(self, pool: Pool, out: gguf.TensorStream) -> None:
-        waiting: deque[tuple[Piece, bytearray, Result]] = deque()
+        waiting: deque[tuple[_Rows, Result]] = deque()
         # one more than can be worked on, so that nobody waits while the oldest is written
         window = pool.width + 1
         largest = max((choice.n_weights for choice in self._choices), default=1)
         # a piece in flight takes up to 12 bytes a weight: as read, as float32, and as written
         size = min(_PIECE, -(-largest // window))
         self._file.unchanged(header=True)
-        for piece, buffer in self._pieces(size):
-            waiting.append((piece, buffer, pool.submit(piece)))
+        for rows in self._rows(size):
+            waiting.append((rows, pool.begin(functools.partial(self._read, rows))))
             if len(waiting) == window:
                 self._finish(*waiting.popleft(), out)
         while waiting:
             self._finish(*waiting.popleft(), out)
         self._file.unchanged(header=True)
 
-    def _pieces(self, size: int) -> Iterator[tuple[Piece, bytearray]]:
-        """Pieces, read from the file: who looks at a map of a file that somebody cuts dies of it."""
+    def _rows(self, size: int) -> Iterator[_Rows]:
         for choice in self._choices:
             if not choice.n_weights:
                 continue
             n = choice.shape[-1]
-            row = choice.source.row_size(n)
             columns = self._columns.get(choice.name)
             slabs = 1 if columns is None else len(columns)  # experts, each with an importance of its own
             rows = choice.n_weights // n // slabs
@@ -334,21 +344,26 @@ class _Job:
             for slab in range(slabs):
                 for first in range(slab * rows, (slab + 1) * rows, step):
                     last = min(first + step, (slab + 1) * rows)
+                    nbytes = (last - first) * choice.source.row_size(n)
                     buffer = self._buffers.pop() if self._buffers else bytearray()
-                    if len(buffer) < (last - first) * row:
-                        buffer = bytearray((last - first) * row)
-                    part = self._file.read_rows(choice.name, first, last, buffer)
-                    importance = None if columns is None else columns[slab]
-                    yield Piece(choice.name, first, part, choice.format, importance), buffer
+                    if len(buffer) < nbytes:
+                        buffer = bytearray(nbytes)
+                    yield _Rows(choice, first, last, nbytes, None if columns is None else columns[slab], buffer)
 
-    def _finish(self, piece: Piece, buffer: bytearray, result: Result, out: gguf.TensorStream) -> None:
+    def _read(self, rows: _Rows) -> Piece:
+        """A piece, read from the file: who looks at a map of a file that somebody cuts dies of it."""
+        choice = rows.choice
+        part = self._file.read_rows(choice.name, rows.first, rows.last, rows.buffer)
+        return Piece(choice.name, rows.first, part, choice.format, rows.importance)
+
+    def _finish(self, rows: _Rows, result: Result, out: gguf.TensorStream) -> None:
         blocks = result.result()
         out.append(blocks)
-        self._done += piece.source.nbytes
+        self._done += rows.nbytes
         self._written += blocks.nbytes
-        self._buffers.append(buffer)
+        self._buffers.append(rows.buffer)
         if self._progress is not None:
-            self._progress(Progress(piece.name, self._done, self._total, self._written))
+            self._progress(Progress(rows.choice.name, self._done, self._total, self._written))
 
 
 def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:

@@ -193,7 +193,12 @@ class _Cluster:
         threads = sum(self.workers.present[address]["nthreads"] for address in self.workers.good)
         self.width = 2 * max(threads, 1)  # a second piece for each, so that none waits for the network
 
+    def begin(self, read: Callable[[], Piece]) -> Result:
+        """Read a piece here, since workers may not see the file, and send it."""
+        return self.submit(read())
+
     def submit(self, piece: Piece) -> Result:
+        """Send a piece to a worker."""
         task = _Far(self, piece)
         with self._scheduler_answers():
             self._send(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -26,8 +26,8 @@ class Pool(Protocol):
     def width(self) -> int:
         """How many pieces it can work on at a time."""
 
-    def submit(self, piece: Piece) -> Result:
-        """Start on a piece."""
+    def begin(self, read: Callable[[], Piece]) -> Result:
+        """Start on the piece that `read` returns, which may be called on another thread."""
 
 
 class _Ready(NamedTuple):
@@ -37,19 +37,23 @@ class _Ready(NamedTuple):
         return self.blocks
 
 
+def _convert(read: Callable[[], Piece]) -> Blocks:
+    return convert(read())
+
+
 class _ThisThread:
     width = 1
 
-    def submit(self, piece: Piece) -> Result:
-        return _Ready(convert(piece))
+    def begin(self, read: Callable[[], Piece]) -> Result:
+        return _Ready(_convert(read))
 
 
 class _Threads:
     def __init__(self, executor: ThreadPoolExecutor, width: int) -> None:
         self._executor, self.width = executor, width
 
-    def submit(self, piece: Piece) -> Result:
-        return self._executor.submit(convert, piece)
+    def begin(self, read: Callable[[], Piece]) -> Result:
+        return self._executor.submit(_convert, read)
 
 
 @contextlib.contextmanager
