@@ -1,5 +1,6 @@
-"""`qviz show`: which process it starts; what that shows is for tests/browser/test_show_in_voila.py."""
+"""`qviz show`: which server it becomes; what that shows is for tests/browser/test_show_in_voila.py."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,29 +8,21 @@ import pytest
 from click.testing import CliRunner
 
 from qviz import cli
+from qviz.cli import course
 
-NOTEBOOKS = Path(cli.__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = Path(cli.__file__).resolve().parents[2] / "notebooks"
 
 
 @pytest.fixture
 def show(monkeypatch):
     started = []
 
-    class Server:
-        def __init__(self, command, env):
-            started.append((command, env, Path(env["QVIZ_PROGRESS"]).parent.is_dir()))
+    def serve(module, arguments):
+        env = dict(os.environ)
+        started.append(([module, *arguments], env, Path(env["QVIZ_PROGRESS"]).parent.is_dir()))
+        sys.exit(7)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-        def wait(self):
-            return 7
-
-    monkeypatch.setattr(cli.subprocess, "Popen", Server)
-    monkeypatch.setattr(cli.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(course, "_serve", serve)
 
     def run(*arguments):
         started.clear()
@@ -42,8 +35,10 @@ def show(monkeypatch):
 def test_show_serves_one_lesson_with_open_explorers(show):
     result, command, env, scratch = show("05", "--no-browser", "--port=9")
     assert result.exit_code == 7  # Voilà's own
-    assert command[:4] == [sys.executable, "-m", "voila", str(NOTEBOOKS / "05_k_quants.ipynb")]
-    assert command[4:] == ["--template=qviz", "--strip_sources=True", "--no-browser", "--port=9"]
+    folder = Path(env["QVIZ_PROGRESS"]).parent
+    assert command[:3] == ["voila.app", f"--Voila.connection_dir_root={folder}", str(NOTEBOOKS / "05_k_quants.ipynb")]
+    assert command[3:] == ["--template=qviz", "--strip_sources=True", "--no-browser", "--port=9"]
+    assert not folder.exists(), "its scratch folder outlives the server"
     assert env["QVIZ_UNLOCKED"] == "1"
     assert scratch, "the class's answers need a file of their own"
     templates = Path(env["JUPYTER_PATH"].split(":")[0]) / "voila" / "templates" / "qviz"
@@ -64,7 +59,7 @@ def test_show_refuses_what_is_not_one_lesson(show, name):
 
 
 def test_show_without_voila_says_what_to_install(show, monkeypatch):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None)
     result, command, _, _ = show("05")
     assert (result.exit_code, command) == (2, None)
     assert "qviz-toolkit[show]" in result.output

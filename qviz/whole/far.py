@@ -74,7 +74,7 @@ def difference(answer: object) -> str:
     >>> difference(("0.0.1", ""))
     'has qviz 0.0.1, not 0.1.0'
     >>> difference(ModuleNotFoundError("No module named 'qviz'", name="qviz"))
-    'has no qviz (No module named 'qviz')'
+    "has no qviz (No module named 'qviz')"
     """
     mine = identity()
     if isinstance(answer, ImportError | AttributeError):

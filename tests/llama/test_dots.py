@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from qviz._machine import simd as _simd
-from qviz._machine.kernels import simd
 from qviz.formats import QTensor, get, quantize
 from qviz.llama._dots import DOTS
-
-assert simd.__doc__  # loads it: kernels compiled here know its vectors
 
 
 @pytest.fixture(params=["host", "portable"])

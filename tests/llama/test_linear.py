@@ -74,7 +74,7 @@ def test_vectors_and_the_readable_product_agree(name):
     tensor = weight(name)
     linear = Linear(tensor)
     x = RNG.standard_normal(N_IN).astype(np.float32)
-    made = Activations(x).codes(linear.width)
+    made = Activations(x[None]).codes(linear.width)
     fast, plain = np.empty(N_OUT, np.float32), np.empty(N_OUT, np.float32)
     assert integer_product(tensor.format) is not plain_integer_product(tensor.format)
     integer_product(tensor.format)(linear.blocks, *made, fast)

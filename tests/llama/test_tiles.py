@@ -134,7 +134,7 @@ def test_tokens_stand_four_by_four(width, n_tokens):
         if t >= n_tokens:
             assert not any(part.any() for part in mine)
             continue
-        want, scales, sums = Activations(x[t]).codes(width)
+        want, scales, sums = Activations(x[t : t + 1]).codes(width)
         assert np.array_equal(mine[0], want)
         assert np.array_equal(mine[1], scales)
         each = np.repeat(scales, width // 16) * sums
@@ -164,7 +164,7 @@ def test_products_are_those_of_one_token(name, rows, n_tokens):
     linear = Linear(tensor)
     found, want = linear(x), np.empty((n_tokens, rows), np.float32)
     for t in range(n_tokens):
-        plain_integer_product(tensor.format)(linear.blocks, *Activations(x[t]).codes(linear.width), want[t])
+        plain_integer_product(tensor.format)(linear.blocks, *Activations(x[t : t + 1]).codes(linear.width), want[t])
     assert (np.abs(found - want) <= 2 * block_bound(tensor, x)).all()
 
 
@@ -180,7 +180,8 @@ for name in ("Q8_0", "Q6_K", "Q4_0"):
     x = rng.standard_normal((6, 256)).astype(np.float32)
     want = np.empty((6, 20), np.float32)
     for t in range(6):
-        plain_integer_product(linear.weight.format)(linear.blocks, *Activations(x[t]).codes(linear.width), want[t])
+        codes = Activations(x[t : t + 1]).codes(linear.width)
+        plain_integer_product(linear.weight.format)(linear.blocks, *codes, want[t])
     assert np.allclose(linear(x), want, rtol=1e-5, atol=1e-3), name
 print(_simd.largest_code())
 """
