@@ -72,10 +72,11 @@ def test_prose_and_stored_numbers_agree(claim):
 def test_a_wrong_number_and_a_lost_sentence_are_noticed():
     claim = next(claim for claim in CLAIMS if claim["says"].startswith("sharing a weight pays"))
     notebook = lesson(claim)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if "277.2" in output.get("data", {}).get("text/html", ""):
-                output.data["text/html"] = output.data["text/html"].replace("277.2", "14,000")
+    (cell,) = (cell for cell in notebook.cells if cell.source.startswith(claim["cell"]))
+    for output in cell.outputs:  # the time of 64 tokens, whatever it was when it was measured
+        html = output.get("data", {}).get("text/html", "")
+        if ">64<" in html:
+            output.data["text/html"] = re.sub(r"(>64</td><td[^>]*>)[^<]+", r"\g<1>14,000", html)
     with pytest.raises(AssertionError, match="say otherwise"):
         held(claim, notebook)
     with pytest.raises(AssertionError, match="the sentence is gone"):
