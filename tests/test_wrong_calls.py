@@ -117,7 +117,7 @@ WRONG = [
     (lambda: list(generate_tokens(RUN, 3)), "the prompt has shape"),
     (lambda: list(generate_tokens(MODEL, [1])), "make it a qviz.Transformer"),
     (lambda: list(generate(RUN, [1])), "a text is wanted"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=0), "n_ctx, the length of a window, is 0; a whole number from 4 to 64"),
+    (lambda: llama.perplexity(RUN, TEXT, n_ctx=0), "n_ctx is 0; a whole number from 4 to 64"),
     (lambda: llama.perplexity(RUN, TEXT, n_ctx=8.0), "is 8.0"),
     (lambda: llama.perplexity(RUN, TEXT, n_ctx=65), "is 65"),
     (lambda: llama.perplexity(RUN, "", n_ctx=8), "tokens; one window takes 8|the text is empty"),
