@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
+from qviz._machine.cores import allowed
 from qviz.errors import PipelineError
 from qviz.whole.pieces import Blocks, Piece, convert
 
@@ -75,7 +75,7 @@ def threads(count: int | None) -> Iterator[Pool]:
         No whole number from 1 on.
     """
     if count is None:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = allowed()
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise PipelineError(
             f"threads={count!r} makes no sense; expected a whole number from 1 on, or None for all cores"
