@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils as _cgutils
 from numba.np import arrayobj as _arrayobj
 
-from qviz._machine.simd import _function, _Vectors, intrinsic
+from qviz._machine.simd.vectors import _function, _Vectors, intrinsic
 
 cgutils: Any = _cgutils
 arrayobj: Any = _arrayobj

@@ -18,7 +18,7 @@ from qviz.llama._dots import DOTS
 def host(request, monkeypatch):
     """With the instructions of this CPU, and without."""
     if request.param == "portable":
-        monkeypatch.setattr(_simd, "_host_has", lambda v, feature: False)
+        monkeypatch.setattr(_simd.vectors._Vectors, "has", lambda v, feature: False)
 
 
 def compiled(arguments, expression):

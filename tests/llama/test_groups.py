@@ -19,7 +19,7 @@ BITS = {2: "dot_two_bits", 3: "dot_three_bits", 4: "dot_four_bits", 8: "dot_eigh
 def host(request, monkeypatch):
     """With the instructions of this CPU, and without."""
     if request.param == "portable":
-        monkeypatch.setattr(_simd, "_host_has", lambda v, feature: False)
+        monkeypatch.setattr(_simd.vectors._Vectors, "has", lambda v, feature: False)
 
 
 @pytest.mark.parametrize("bits", BITS)
