@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import bits_float, f32, i32, kernel, order_key, simd, u8, u32
-from qviz.formats._kquant import room, weigh_by_importance
+from qviz.formats.kquant.tiles import room
+from qviz.formats.kquant.weights import weigh_by_importance
 
 TILE = 64
 
@@ -79,7 +80,7 @@ def write_word(qh, word):  # type: ignore[no-untyped-def]
 
 # --- searches: sixteen blocks side by side ---------------------------------------------------------------------------
 #
-# Weight i of block `lane` is ``xs[16 * i + lane]``, as in `_kquant`.
+# Weight i of block `lane` is ``xs[16 * i + lane]``, as in `kquant`.
 
 
 @kernel

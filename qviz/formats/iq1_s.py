@@ -34,8 +34,8 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, i8, kernel, u16
-from qviz.formats._codebooks import IQ1_GRID
 from qviz.formats.base import Format
+from qviz.formats.iq.codebooks import IQ1_GRID
 
 
 @kernel

@@ -29,8 +29,8 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, kernel, u8, u16
-from qviz.formats._codebooks import EIGHTH, IQ2_XS_GRID, place
 from qviz.formats.base import Format
+from qviz.formats.iq.codebooks import EIGHTH, IQ2_XS_GRID, place
 
 
 @kernel

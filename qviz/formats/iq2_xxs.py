@@ -30,8 +30,8 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, kernel, u16, u32
-from qviz.formats._codebooks import EIGHTH, IQ2_XXS_GRID, place
 from qviz.formats.base import Format
+from qviz.formats.iq.codebooks import EIGHTH, IQ2_XXS_GRID, place
 
 
 @kernel

@@ -31,8 +31,8 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, kernel, u8, u16
-from qviz.formats._codebooks import IQ3_S_GRID, place
 from qviz.formats.base import Format
+from qviz.formats.iq.codebooks import IQ3_S_GRID, place
 
 
 @kernel

@@ -31,8 +31,8 @@ import numpy as np
 
 from qviz._machine.kernels import f32, half_float, kernel, u8, u32
 from qviz.formats._blocks32 import read_word
-from qviz.formats._codebooks import EIGHTH, IQ3_XXS_GRID, place
 from qviz.formats.base import Format
+from qviz.formats.iq.codebooks import EIGHTH, IQ3_XXS_GRID, place
 
 
 @kernel

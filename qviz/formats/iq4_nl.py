@@ -33,8 +33,10 @@ import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd
 from qviz.formats._blocks32 import load_blocks, load_columns, store_codes
-from qviz.formats._kquant import NOTHING, room, signed_extreme, weigh_by_importance
 from qviz.formats.base import Format
+from qviz.formats.kquant.search import signed_extreme
+from qviz.formats.kquant.tiles import NOTHING, room
+from qviz.formats.kquant.weights import weigh_by_importance
 
 TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 

@@ -34,9 +34,9 @@ import numpy as np
 
 from qviz._machine.kernels import f32, float_bits, half_bits, half_float, i8, i32, kernel, simd, u8, u16, u32
 from qviz.formats._blocks32 import load_blocks, store_codes
-from qviz.formats._kquant import NOTHING, room
 from qviz.formats.base import Format
 from qviz.formats.iq4_nl import TABLE, nearest_codes, reciprocals, search_scales, weigh
+from qviz.formats.kquant.tiles import NOTHING, room
 
 _SUB_BLOCKS = 8
 

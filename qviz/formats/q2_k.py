@@ -33,8 +33,11 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, i32, kernel, specialise, u8
-from qviz.formats._kquant import TILE, encode_with_min, put_pairs, take_pairs, weigh_by_magnitude, without_imatrix
 from qviz.formats.base import Format
+from qviz.formats.kquant.codes import put_pairs, take_pairs
+from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.tiles import TILE
+from qviz.formats.kquant.weights import weigh_by_magnitude
 
 
 @kernel

@@ -34,16 +34,10 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, kernel, specialise, u8
-from qviz.formats._kquant import (
-    encode_with_min,
-    put_nibbles,
-    put_sixes,
-    take_nibbles,
-    take_sixes,
-    weigh_by_size,
-    without_imatrix,
-)
 from qviz.formats.base import Format
+from qviz.formats.kquant.codes import put_nibbles, put_sixes, take_nibbles, take_sixes
+from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.weights import weigh_by_size
 
 
 @kernel

@@ -30,8 +30,9 @@ import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise
 from qviz.formats._blocks32 import TILE, encode_weighted, extremes, read_word, reciprocal, write_word
-from qviz.formats._kquant import NOTHING, search_centred
 from qviz.formats.base import Format
+from qviz.formats.kquant.search import search_centred
+from qviz.formats.kquant.tiles import NOTHING
 
 
 @kernel

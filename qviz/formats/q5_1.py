@@ -29,8 +29,9 @@ import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise
 from qviz.formats._blocks32 import TILE, encode_weighted, ranges, read_word, reciprocal, write_word
-from qviz.formats._kquant import NOTHING, search_with_min
 from qviz.formats.base import Format
+from qviz.formats.kquant.search import search_with_min
+from qviz.formats.kquant.tiles import NOTHING
 
 
 @kernel

@@ -28,15 +28,10 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, i8, kernel, simd, specialise, u8
-from qviz.formats._kquant import (
-    encode_with_min,
-    put_nibbles,
-    put_sixes,
-    take_sixes,
-    weigh_by_size,
-    without_imatrix,
-)
 from qviz.formats.base import Format
+from qviz.formats.kquant.codes import put_nibbles, put_sixes, take_sixes
+from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.weights import weigh_by_size
 
 
 @kernel

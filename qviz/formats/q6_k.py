@@ -35,8 +35,9 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, i8, kernel, simd, specialise, u8
-from qviz.formats._kquant import TILE, encode_centred, without_imatrix
 from qviz.formats.base import Format
+from qviz.formats.kquant.encode import encode_centred, without_imatrix
+from qviz.formats.kquant.tiles import TILE
 
 
 @kernel

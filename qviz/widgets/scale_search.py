@@ -13,7 +13,10 @@ from qviz._machine.kernels import simd
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures import histogram
 from qviz.figures.scale_search import FloatArray, ScaleSearch, scale_search, search_curve, search_line
-from qviz.formats import Format, _kquant, get, quantize
+from qviz.formats import Format, get, quantize
+from qviz.formats.kquant.search import refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.tiles import SUPER
+from qviz.formats.kquant.weights import weigh_by_magnitude, weigh_by_square
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -58,17 +61,17 @@ def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
     importance, codes = np.empty_like(xs), np.empty_like(xs)
     scales, mins = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
     with_min = fmt.codes is not None and fmt.codes[0] == 0
-    weigh = its["_weigh"] if with_min else _kquant.weigh_by_square
+    weigh = its["_weigh"] if with_min else weigh_by_square
     weigh(xs, importance)
     candidates = its["_STEPS"] + 2 if with_min else 6 if its["_REFINES"] else 19
     trace = np.full(candidates * (3 + n) * lanes, np.nan, np.float32)
     if with_min:
         stretch = its["_FIRST"], its["_STEP"], its["_STEPS"], its["_ABSOLUTE"]
-        _kquant.search_with_min(xs, importance, its["_TOP"], *stretch, codes, scales, mins, 0, trace)
+        search_with_min(xs, importance, its["_TOP"], *stretch, codes, scales, mins, 0, trace)
     elif its["_REFINES"]:
-        _kquant.refine_centred(xs, n, its["_TOP"], codes, scales, 0, trace)
+        refine_centred(xs, n, its["_TOP"], codes, scales, 0, trace)
     else:
-        _kquant.search_centred(xs, importance, its["_TOP"], codes, scales, 0, trace)
+        search_centred(xs, importance, its["_TOP"], codes, scales, 0, trace)
     lane = trace.reshape(candidates, 3 + n, lanes)[:, :, 0]
     lane = lane[~np.isnan(lane[:, 3:]).any(axis=1)]  # a refinement may end before its fifth round
     w = importance[::lanes].copy()
@@ -182,9 +185,9 @@ class ScaleSearchExplorer(Explorer):
 
     def _open(self) -> None:
         columns = self._source.shape[-1]
-        if columns % _kquant.SUPER:
+        if columns % SUPER:
             raise ShapeError(
-                f"{self.tensor_name} has rows of {columns}, which is not a multiple of {_kquant.SUPER}: it has no "
+                f"{self.tensor_name} has rows of {columns}, which is not a multiple of {SUPER}: it has no "
                 f"super-blocks. Choose a tensor whose rows are, or see which format takes the place of a K-quant "
                 f"with qviz.recipes.plan"
             )
@@ -303,9 +306,9 @@ class ScaleSearchExplorer(Explorer):
         """Weighted error of the sub-block as it is stored, with its scale and minimum rounded too."""
         fmt, n = self.format, self.format.sub_block_size
         sub = self.controls["sub_block"].value
-        start = sub * n // _kquant.SUPER * _kquant.SUPER
-        stored = quantize(self.weights[self.controls["row"].value, start : start + _kquant.SUPER], fmt).unpack()
-        at = sub % (_kquant.SUPER // n)
+        start = sub * n // SUPER * SUPER
+        stored = quantize(self.weights[self.controls["row"].value, start : start + SUPER], fmt).unpack()
+        at = sub % (SUPER // n)
         codes = stored.codes.reshape(-1, n)[at]
         scale, low = (float(part.reshape(-1)[at]) for part in (stored.scales, stored.mins))
         return _error(
@@ -349,7 +352,7 @@ def search_levels(search: ScaleSearch, fmt: Format, k: int | np.intp) -> FloatAr
 
 def _whole(tensor: Any) -> bool:
     shape: tuple[int, ...] = getattr(tensor, "shape", ())
-    return len(shape) > 0 and shape[-1] > 0 and shape[-1] % _kquant.SUPER == 0
+    return len(shape) > 0 and shape[-1] > 0 and shape[-1] % SUPER == 0
 
 
 def _baseline(fmt: Format) -> str:
@@ -377,7 +380,7 @@ def _weighing(fmt: Format) -> str:
         return "Errors are squared and count by the square of the weight."
     how = "count by their size, times" if its["_ABSOLUTE"] else "are squared and count by"
     return f"Errors {how} the size of the weight" + (
-        "." if its["_weigh"] is _kquant.weigh_by_magnitude else ", plus the typical size in the sub-block."
+        "." if its["_weigh"] is weigh_by_magnitude else ", plus the typical size in the sub-block."
     )
 
 

@@ -11,16 +11,17 @@ import pytest
 from rows import N, adversarial, random_bits
 
 from qviz.errors import NotEncodableError
-from qviz.formats import FORMATS, QTensor, _codebooks, quantize
+from qviz.formats import FORMATS, QTensor, quantize
+from qviz.formats.iq import codebooks
 
 READ_ONLY = ["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "Q8_K"]
 GRIDS = {
-    "IQ1_S": _codebooks.IQ1_GRID,
-    "IQ2_XXS": _codebooks.IQ2_XXS_GRID,
-    "IQ2_XS": _codebooks.IQ2_XS_GRID,
-    "IQ2_S": _codebooks.IQ2_S_GRID,
-    "IQ3_XXS": _codebooks.IQ3_XXS_GRID,
-    "IQ3_S": _codebooks.IQ3_S_GRID,
+    "IQ1_S": codebooks.IQ1_GRID,
+    "IQ2_XXS": codebooks.IQ2_XXS_GRID,
+    "IQ2_XS": codebooks.IQ2_XS_GRID,
+    "IQ2_S": codebooks.IQ2_S_GRID,
+    "IQ3_XXS": codebooks.IQ3_XXS_GRID,
+    "IQ3_S": codebooks.IQ3_S_GRID,
 }
 
 
@@ -116,7 +117,7 @@ def test_codebooks_are_those_of_gguf_py(name):
 
 
 def test_signs_are_those_of_gguf_py():
-    assert _codebooks.EIGHTH.tobytes() == gguf.quants.IQ2_XXS.ksigns
+    assert codebooks.EIGHTH.tobytes() == gguf.quants.IQ2_XXS.ksigns
 
 
 @pytest.mark.parametrize("name", ["IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"])
@@ -133,7 +134,7 @@ def test_unpack_gives_the_codes_before_the_table(name):
 
 
 def test_the_licence_of_the_codebooks_is_beside_them():
-    text = Path(_codebooks.__file__).with_name("codebooks.LICENSE").read_text()
+    text = Path(codebooks.__file__).with_name("codebooks.LICENSE").read_text()
     assert re.match(r"MIT License\s+Copyright \(c\) 2023-\d+ The ggml authors", text)
 
 

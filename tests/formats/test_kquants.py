@@ -9,7 +9,7 @@ from qviz._machine import simd as _simd
 from qviz._machine.kernels import f32, i8, kernel, simd, u8
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats import FORMATS, QTensor, quantize
-from qviz.formats import _kquant as kquant
+from qviz.formats.kquant import record as kquant
 
 K_QUANTS = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 WITH_MIN = ["Q2_K", "Q4_K", "Q5_K"]

@@ -1,4 +1,4 @@
-"""Write ``qviz/formats/codebooks.npy`` from the tables in ggml's own header.
+"""Write ``qviz/formats/iq/codebooks.npy`` from the tables in ggml's own header.
 
 Run ``python tests/golden/make_codebooks.py path/to/ggml/src/ggml-common.h``; ``tests/formats/test_codebook_formats.py``
 compares the result with the tables of gguf-py.
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 TABLES = ("iq2xxs", "iq2xs", "iq2s", "iq3xxs", "iq3s", "iq1s")
-OUT = Path(__file__).parents[2] / "qviz" / "formats" / "codebooks.npy"
+OUT = Path(__file__).parents[2] / "qviz" / "formats" / "iq" / "codebooks.npy"
 
 
 def main(header: str) -> None:
