@@ -16,7 +16,6 @@ from qviz.measure import MethodRow, RecipeRow, method_table
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _DAMAGE = {
     "KL divergence": ("kld", "KL divergence from the unquantized model, nats a token"),
@@ -70,10 +69,7 @@ class BalanceExplorer(Explorer):
         *,
         more: Sequence[tuple[str, int, int]] = (),
     ) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         self._rows = [row for row in rows if row.quality.kld is not None]
         if not self._rows:
             raise WidgetError("no measured rows to show; make some with qviz.measure.recipe_table()")
@@ -83,7 +79,7 @@ class BalanceExplorer(Explorer):
         start = 0.4 * max(sizes) if budget is None else budget
         low, high = 0.9 * min(sizes), 1.02 * max(sizes)
         self._current: int | None = None
-        self.controls = {
+        self.controls |= {
             "budget": ipywidgets.FloatSlider(
                 value=min(max(start, low), high),
                 min=low,

@@ -47,7 +47,8 @@ def in_words(error: Exception) -> str:
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     """Controls above a picture; each change computes the picture anew, in full.
 
-    A subclass makes its `controls` and says what they show in `_scene`.
+    A subclass makes its `controls`, says what they show in `_scene`, and ends its constructor with `_arrange`. What it
+    may answer in words of its own is in `HOOKS`; all other names of this class are taken.
 
     Attributes
     ----------
@@ -57,35 +58,21 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         The picture; ``figure.scene`` is what it shows, ``figure["name"]`` one figure of it.
     """
 
-    def __init__(self, given: Any, tensor: str | None, name: str | None) -> None:
-        self._sources = Sources(given, name)
-        self.controls: dict[str, ipywidgets.Widget] = {}
-        self.figure = View()
-        self._quiet = True
+    HOOKS: tuple[str, ...] = ("_layout", "_scene", "_take", "_react", "_event", "_changed", "_message")
+
+    def __init__(self) -> None:
         super().__init__()
         self.add_class("qviz-explorer")
-        if len(self._sources.names) > 1:
-            first = tensor or self._sources.names[0]
-            if first not in self._sources.names:
-                self._sources[first]  # raises, with the names that exist
-            self.controls["tensor"] = ipywidgets.Dropdown(
-                options=self._sources.names,
-                value=first,
-                description="Tensor",
-                tooltip="the tensor to look at",
-                layout={"width": "auto"},
-            )
-        elif tensor not in (None, *self._sources.names):
-            raise WidgetError(f"no tensor {tensor!r}; there is only {self._sources.names[0]}")
-        self._take()
-        if isinstance(self._problem, WidgetError):
-            raise self._problem
+        self.controls: dict[str, ipywidgets.Widget] = {}
+        self.figure = View()
 
-    @property
-    def tensor_name(self) -> str:
-        """The tensor on show."""
-        control = self.controls.get("tensor")
-        return self._sources.names[0] if control is None else str(control.value)
+    _problem: QvizError | None = None  # with what was chosen: shown until something else is
+
+    # two underscores: no explorer can have a name of its own like these
+    __quiet = True
+    __locks: dict[str, tuple[str, frozenset[str]]] = {}  # noqa: RUF012  replaced, never changed
+    __wanted: dict[str, bool] | None = None  # what `disabled` would be without any lock
+    __lock_line: ipywidgets.HTML | None = None
 
     def update(self) -> None:
         """Compute and show; what goes wrong, on the way to the browser too, is said in the status line."""
@@ -99,18 +86,6 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             yield
         except Exception as error:
             self.figure.show(self._failed(in_words(error)))
-
-    def _take(self) -> None:
-        """Take up the tensor that was chosen; a problem with it stays until another is chosen."""
-        self._problem: QvizError | None = None
-        try:
-            self._source: Source = self._sources[self.tensor_name]
-            self._open()
-        except QvizError as problem:
-            self._problem = problem
-
-    def _open(self) -> None:
-        """Read what `_scene` needs from the tensor."""
 
     def _scene(self) -> Scene:
         raise NotImplementedError
@@ -133,7 +108,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
                 control.style.description_width = "initial"
                 control.observe(self._heard, "value")
         self.figure.on_msg(self._message)
-        self._quiet = False
+        self.__quiet = False
         self.update()
 
     def _heard(self, change: Any) -> None:
@@ -150,14 +125,16 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self.controls[name].on_click(pressed)
 
     def _changed(self, change: Any) -> None:
-        if self._quiet:
+        if self.__quiet:
             return
         with self._silence():
-            if change.owner is self.controls.get("tensor"):
-                self._take()
+            self._take(change.owner)
             if self._problem is None:
                 self._react(change.owner)
         self.update()
+
+    def _take(self, control: ipywidgets.Widget) -> None:
+        """Open what a control has chosen, such as another tensor; what is wrong with it becomes `_problem`."""
 
     def _react(self, control: ipywidgets.Widget) -> None:
         """Let one control set another before the picture is computed."""
@@ -182,23 +159,23 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         for name in controls:
             if name not in self.controls:
                 raise WidgetError(f"no control {name!r} to lock; there are {', '.join(self.controls)}")
-        self._locks = {**self._locks, key: (reason, frozenset(controls or self.controls))}
+        self.__locks = {**self.__locks, key: (reason, frozenset(controls or self.controls))}
         self._hold()
 
     def unlock(self, key: str) -> None:
         """Give back what the lock of that key held; nothing happens if there is none."""
-        self._locks = {other: held for other, held in self._locks.items() if other != key}
+        self.__locks = {other: held for other, held in self.__locks.items() if other != key}
         self._hold()
 
     @property
     def locked(self) -> frozenset[str]:
         """Names of the controls that a lock holds."""
-        return frozenset().union(*(names for _, names in self._locks.values()))
+        return frozenset().union(*(names for _, names in self.__locks.values()))
 
     @property
     def locks(self) -> tuple[str, ...]:
         """Keys of all locks."""
-        return tuple(self._locks)
+        return tuple(self.__locks)
 
     was_displayed = False
     """Whether a cell has shown it by itself, and not within something else."""
@@ -207,13 +184,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self.was_displayed = True
         return super()._repr_mimebundle_(**kwargs)
 
-    _locks: dict[str, tuple[str, frozenset[str]]] = {}  # noqa: RUF012  replaced, never changed
-    _wanted: dict[str, bool] | None = None  # what `disabled` would be without any lock
-    __lock_line: ipywidgets.HTML | None = None  # two underscores: no explorer can have a name of its own like it
-
     def _hold(self) -> None:
-        if self._wanted is None:
-            wanted = self._wanted = {name: control.disabled for name, control in self.controls.items()}
+        if self.__wanted is None:
+            wanted = self.__wanted = {name: control.disabled for name, control in self.controls.items()}
             for name, control in self.controls.items():
 
                 def keep(_control: Any, proposal: Any, name: str = name) -> bool:
@@ -225,9 +198,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             self.__lock_line.add_class("qviz-lock")
             self.children = [self.__lock_line, *self.children]
         for name, control in self.controls.items():
-            control.disabled = self._wanted[name]  # through `keep`
+            control.disabled = self.__wanted[name]  # through `keep`
         assert self.__lock_line is not None
-        reasons = [reason for reason, _ in self._locks.values()]
+        reasons = [reason for reason, _ in self.__locks.values()]
         lines = "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
         self.__lock_line.value = f'<div role="status">{lines}</div>'
         self.__lock_line.layout.display = None if reasons else "none"
@@ -236,7 +209,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or self._problem is not None:
             return
-        if self._locks and content.get("event") not in _FREE_EVENTS:
+        if self.__locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
         with self._telling(), contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
@@ -248,11 +221,75 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     @contextlib.contextmanager
     def _silence(self) -> Iterator[None]:
         """Change controls without computing for each."""
-        before, self._quiet = self._quiet, True
+        before, self.__quiet = self.__quiet, True
         try:
             yield
         finally:
-            self._quiet = before
+            self.__quiet = before
+
+
+class SourceExplorer(Explorer):
+    """An explorer with a tensor to look at: weights, or one of those of a model.
+
+    Parameters
+    ----------
+    given : array_like, QTensor, or a model
+    tensor : str or None
+        Name of a model's tensor; the first one if None.
+    name : str or None
+        What to call weights that come without a name.
+
+    Raises
+    ------
+    WidgetError
+        Not weights, or no such tensor.
+
+    Attributes
+    ----------
+    controls : dict
+        With ``tensor`` for a model.
+    """
+
+    HOOKS: tuple[str, ...] = (*Explorer.HOOKS, "_open")
+
+    def __init__(self, given: Any, tensor: str | None, name: str | None) -> None:
+        super().__init__()
+        self._sources = Sources(given, name)
+        if len(self._sources.names) > 1:
+            first = tensor or self._sources.names[0]
+            if first not in self._sources.names:
+                self._sources[first]  # raises, with the names that exist
+            self.controls["tensor"] = ipywidgets.Dropdown(
+                options=self._sources.names,
+                value=first,
+                description="Tensor",
+                tooltip="the tensor to look at",
+                layout={"width": "auto"},
+            )
+        elif tensor not in (None, *self._sources.names):
+            raise WidgetError(f"no tensor {tensor!r}; there is only {self._sources.names[0]}")
+        self._take(self.controls.get("tensor"))
+        if isinstance(self._problem, WidgetError):
+            raise self._problem
+
+    @property
+    def tensor_name(self) -> str:
+        """The tensor on show."""
+        control = self.controls.get("tensor")
+        return self._sources.names[0] if control is None else str(control.value)
+
+    def _take(self, control: ipywidgets.Widget | None) -> None:
+        if control is not self.controls.get("tensor"):
+            return
+        self._problem = None
+        try:
+            self._source: Source = self._sources[self.tensor_name]
+            self._open()
+        except QvizError as problem:
+            self._problem = problem
+
+    def _open(self) -> None:
+        """Read what `_scene` needs from the tensor."""
 
     def _source_notes(self) -> tuple[Status, ...]:
         source, notes = self._source, []

@@ -12,13 +12,13 @@ from qviz.figures import ErrorHistogram, Histogram, NumberLine, error_histogram,
 from qviz.grids import AffineGrid
 from qviz.metrics import Comparison, compare
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table
 
 _GROUP_SIZES = (16, 32, 64, 128, 256)
 
 
-class BitsExplorer(Explorer):
+class BitsExplorer(SourceExplorer):
     """Round the weights of a tensor onto an integer grid, and see what is lost.
 
     Above, some weights of one group drop onto the nearest level of its grid, with all weights of the tensor

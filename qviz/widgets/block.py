@@ -11,11 +11,11 @@ from qviz.errors import WidgetError
 from qviz.figures import BlockLens, block_lens
 from qviz.formats import QTensor
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 
-class BlockExplorer(Explorer):
+class BlockExplorer(SourceExplorer):
     """Look into one block: which bit makes which weight, and what breaks when it flips.
 
     Point at a byte and its field, its bits and the weights that it feeds light up; point at a weight and the

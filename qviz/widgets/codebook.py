@@ -17,7 +17,7 @@ from qviz.figures.histogram import histogram
 from qviz.grids import FP4, MXFP4, NF4, AffineGrid, Codebook, kmeans
 from qviz.grids.codebook import KMeansStep, kmeans_groups
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 FloatArray = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ _TABLES = {"NF4": NF4, "FP4": FP4, "MXFP4": MXFP4}
 _EVEN, _LEAST, _FITTED = "evenly spaced", "evenly spaced, clipped", "k-means"
 
 
-class CodebookExplorer(Explorer):
+class CodebookExplorer(SourceExplorer):
     """Levels that move to where weights are: step or play Lloyd's iterations, and compare at equal bits.
 
     To the left the weights, the levels of the iteration on show, their way down from the start, and what other

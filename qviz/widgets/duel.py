@@ -17,7 +17,6 @@ from qviz.models import Model
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _SIDES = ("left", "right")
 
@@ -61,10 +60,7 @@ class DuelExplorer(Explorer):
         prompt: str = "The people of the United States",
         max_tokens: int = 40,
     ) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         self._model = models.load("tiny") if model is None else model
         self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
         self._runs: dict[str, llama.Llama] = {}
@@ -76,7 +72,7 @@ class DuelExplorer(Explorer):
         for recipe in (left, right):
             if recipe not in FORMATS:
                 raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(FORMATS)}")
-        self.controls = {
+        self.controls |= {
             "prompt": ipywidgets.Text(
                 prompt, description="Prompt", continuous_update=False, layout={"width": "min(100%, 620px)"}
             ),
@@ -116,8 +112,7 @@ class DuelExplorer(Explorer):
             self._thread.join()
 
     def _changed(self, change: Any) -> None:
-        if not self._quiet:
-            self.start()
+        self.start()
 
     def _run(self, recipe: str) -> llama.Llama:
         if recipe not in self._runs:

@@ -28,7 +28,7 @@ from qviz.figures.gptq import (
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, gptq, obs_factor, rtn
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
 
@@ -45,7 +45,7 @@ _MATRIX = re.compile(r"blk\.\d+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weigh
 _MOVES = ("column", "row")
 
 
-class GPTQExplorer(Explorer):
+class GPTQExplorer(SourceExplorer):
     """Step through GPTQ on one weight matrix.
 
     Above, one row of weights: each column falls onto a level when its turn comes, and those to come move to make up for

@@ -18,7 +18,6 @@ from qviz.models import calibration_text, captured_inputs, heldout_text, load
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Status
-from qviz.widgets.view import View
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -162,14 +161,12 @@ class LayerExplorer(Explorer):
     """Controls above a picture of one layer; a subclass says which controls, and what they show."""
 
     def __init__(self, layers: Mapping[str, Any] | None, layer: str | None) -> None:
-        super(Explorer, self).__init__()  # there is no tensor without inputs to open
-        self.add_class("qviz-explorer")
+        super().__init__()
         self.layers = shipped_layers() if layers is None else Layers(layers)
-        self.figure, self._quiet = View(), True
         first = next(iter(self.layers)) if layer is None else layer
         if first not in self.layers:
             self.layers[first]  # raises, with the names that exist
-        self.controls: dict[str, ipywidgets.Widget] = {
+        self.controls |= {
             "layer": ipywidgets.Dropdown(
                 options=list(self.layers),
                 value=first,
@@ -195,8 +192,7 @@ class LayerExplorer(Explorer):
                 layout={"width": "340px"},
             ),
         }
-        self._problem: QvizError | None = None
-        self._open_layer()
+        self._take(self.controls["layer"])
         if self._problem is not None:
             raise self._problem
 
@@ -218,8 +214,9 @@ class LayerExplorer(Explorer):
         """Name of the layer on show."""
         return str(self.controls["layer"].value)
 
-    def _open_layer(self) -> None:
-        """Take up the layer that was chosen; a problem with it stays until another is chosen."""
+    def _take(self, control: ipywidgets.Widget) -> None:
+        if control is not self.controls["layer"]:
+            return
         self._problem = None
         try:
             whole = self.layers[self.tensor_name]
@@ -238,15 +235,8 @@ class LayerExplorer(Explorer):
         self._stats = ActivationStats.from_inputs(whole.calibration)
 
     def _react(self, control: ipywidgets.Widget) -> None:
-        if control is self.controls["layer"]:
-            self._open_layer()
-        elif control is self.controls["tokens"]:
+        if control is self.controls["tokens"]:
             self._stats = ActivationStats.from_inputs(self._layer.calibration[: control.value])
-
-    def _changed(self, change: Any) -> None:
-        if not self._quiet and change.owner is self.controls["layer"]:
-            self._problem = None  # of the layer before
-        super()._changed(change)
 
     def _layer_notes(self) -> tuple[Status, ...]:
         whole, shown = self.layers[self.tensor_name].weight.shape[0], self._layer.weight.shape[0]

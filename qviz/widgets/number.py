@@ -15,7 +15,6 @@ from qviz.grids import AffineGrid
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table
-from qviz.widgets.view import View
 
 CONSTANTS: Mapping[str, float] = {
     "π": math.pi,
@@ -82,10 +81,7 @@ class NumberExplorer(Explorer):
     def __init__(
         self, values: Mapping[str, float] = CONSTANTS, bits: int = 3, range: str = "0 … 4", sym: bool = False
     ) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         narrow = max(low for low, _ in RANGES.values()), min(high for _, high in RANGES.values())
         bad = [name for name, value in values.items() if not narrow[0] <= value <= narrow[1]]
         if not values or bad:
@@ -93,7 +89,7 @@ class NumberExplorer(Explorer):
         if range not in RANGES or bits not in _BITS:
             raise WidgetError(f"bits must be 2 to 8 and range one of {', '.join(RANGES)}; got {bits!r}, {range!r}")
         self._values = {name: float(value) for name, value in values.items()}
-        self.controls = {
+        self.controls |= {
             "number": ipywidgets.Dropdown(
                 options=list(self._values),
                 description="Number",

@@ -25,7 +25,6 @@ from qviz.metrics import sqnr_db
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table
-from qviz.widgets.view import View
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -101,10 +100,7 @@ class PhotoExplorer(Explorer):
         shuffle: bool = False,
         name: str = "",
     ) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         if (weights is None) != (inputs is None):
             raise WidgetError("weights and their inputs go together: give both, or neither")
         if levels not in _KINDS.values():
@@ -127,7 +123,7 @@ class PhotoExplorer(Explorer):
         self._name = name or "weights"
         self._chosen: dict[tuple[str, int, str], FloatArray] = {}
         self._orders = [np.random.default_rng(1).permutation(shape[1]) for shape in shapes[:2]]
-        self.controls = {
+        self.controls |= {
             "bits": ipywidgets.IntSlider(
                 bits, 1, 8, description="Bits", tooltip="bits of a pixel, and of a weight", layout={"width": "300px"}
             ),

@@ -16,7 +16,7 @@ from qviz.errors import WidgetError
 from qviz.figures.ranges import group_strip, range_curve, range_histogram
 from qviz.grids import AffineGrid
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ _WIDTHS = tuple(1 - i / 100 for i in range(99))
 _FEWER_WIDTHS = _WIDTHS[::2]  # where thousands of groups try each
 
 
-class RangeExplorer(Explorer):
+class RangeExplorer(SourceExplorer):
     """A tensor's values, the range that a grid spans, and the two errors that pull at its ends.
 
     Above, the range over the values, and for every width the error of what is clipped and of what is rounded.

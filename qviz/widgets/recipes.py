@@ -14,7 +14,6 @@ from qviz.recipes import ARCHITECTURES, RECIPES, RULES, Architecture, Choice, ge
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _RULE_NAMES = {"modern": "today's rules", "2023-06": "rules of June 2023", "uniform": "one format for all"}
@@ -76,12 +75,7 @@ class RecipeExplorer(Explorer):
         left_rules: str = "modern",
         right_rules: str = "modern",
     ) -> None:
-        # shapes are all this needs: no tensor is opened, so nothing of `Explorer.__init__` applies
-        super(Explorer, self).__init__()
-        self.add_class("qviz-explorer")
-        self.controls = {}
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         self._model: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         if isinstance(given, str | Architecture):
             self._name = get_architecture(given).name

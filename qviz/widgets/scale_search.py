@@ -18,7 +18,7 @@ from qviz.formats.kquant.search import refine_centred, search_centred, search_wi
 from qviz.formats.kquant.tiles import SUPER
 from qviz.formats.kquant.weights import weigh_by_magnitude, weigh_by_square
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 FORMATS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
@@ -97,7 +97,7 @@ def _error(x: FloatArray, w: FloatArray, codes: Any, scale: float, low: float, a
     return float((w * (np.abs(off) if absolute else off * off)).sum())
 
 
-class ScaleSearchExplorer(Explorer):
+class ScaleSearchExplorer(SourceExplorer):
     """Step through the search of a K-quant for the scale of one sub-block.
 
     Above, the weights fall onto the levels of one candidate; below, the error of every candidate, with plain min–max

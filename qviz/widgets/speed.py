@@ -15,7 +15,6 @@ from qviz.speed import FormatSpeed, Machine, Traffic, token_traffic
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _MODELS = ("tinyllama-1.1b", "llama-7b", "llama-3-8b", "llama-13b", "llama-2-70b", "smollm2-135m", "smollm2-1.7b")
 
@@ -52,10 +51,7 @@ class SpeedExplorer(Explorer):
     _layout = "speed"
 
     def __init__(self, speeds: Sequence[FormatSpeed], machine: Machine, model: str = "llama-7b") -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         self._speeds = {speed.format: speed for speed in speeds if speed.tokens == 1}
         if not self._speeds:
             raise WidgetError("no measured formats to show; make some with qviz.speed.measure_formats()")
@@ -63,7 +59,7 @@ class SpeedExplorer(Explorer):
             raise WidgetError(f"no model {model!r}; there are {', '.join(ARCHITECTURES)}")
         self._machine = machine
         self._current = "Q4_K" if "Q4_K" in self._speeds else next(iter(self._speeds))
-        self.controls = {
+        self.controls |= {
             "model": ipywidgets.Dropdown(
                 options=list(dict.fromkeys((*_MODELS, model))),
                 value=model,

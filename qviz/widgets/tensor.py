@@ -15,13 +15,13 @@ from qviz.figures.matrix import OCTAVES
 from qviz.formats import FORMATS, Format, QTensor, get, quantize
 from qviz.metrics import Comparison, compare
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _ZOOMS = (256, 128, 64, 32)
 
 
-class TensorExplorer(Explorer):
+class TensorExplorer(SourceExplorer):
     """Quantize a tensor into any format, and see where its weights move.
 
     Three pictures of the same part of the tensor: the weights before, after, and how far each moved. The
