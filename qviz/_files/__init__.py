@@ -15,7 +15,7 @@ from __future__ import annotations
 from qviz._files.atomic import read_folder, recover_folder, replacing, replacing_folder, write_bytes
 from qviz._files.cursor import Cursor
 from qviz._files.jsontext import MAX_JSON_BYTES, MAX_JSON_VALUES, NotJSONError, parse_json, read_json
-from qviz._files.opening import OpenFile, as_path, map_file, open_file, read_bytes, read_text
+from qviz._files.opening import OpenFile, as_path, open_file, read_bytes, read_text
 from qviz._files.problems import explained, failure, os_problem
 from qviz._files.scratch import sweep
 
@@ -28,7 +28,6 @@ __all__ = [
     "as_path",
     "explained",
     "failure",
-    "map_file",
     "open_file",
     "os_problem",
     "parse_json",

@@ -8,6 +8,7 @@ cut while it was open is an error like any other.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 import os
 import stat
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from qviz._files.problems import explained, failure, os_problem
 from qviz.errors import GGUFError, ModelNotFoundError, QvizError
 
+_CHUNK = 1 << 20  # hashed at a time
 MAX_TEXT_BYTES = 1 << 28  # of a text that is read whole: the collected works of Shakespeare fifty times over
 
 _KINDS = (
@@ -73,6 +75,7 @@ class OpenFile:
         self._descriptor, self._error = descriptor, error
         self._closer = weakref.finalize(self, _close, descriptor)
         self._lock = threading.Lock()
+        self._head = b""
 
     @property
     def closed(self) -> bool:
@@ -130,10 +133,16 @@ class OpenFile:
         problem = "the file shrank while it was open"
         raise failure(self._error, problem, self.path, offset=now, found=f"{now} bytes", expected=expected)
 
-    def check(self) -> None:
+    def check(self, head: int = 0) -> None:
         """Refuse to go on if the file is not what it was when it was opened.
 
         A file that took its place under its name does no harm: what is open here is the older one, whole.
+
+        Parameters
+        ----------
+        head : int
+            Compare a hash of so many bytes at the beginning with that of the first time this was asked, too: clocks of
+            some drives are coarse.
 
         Raises
         ------
@@ -146,9 +155,17 @@ class OpenFile:
             now = Identity.of(os.fstat(self._descriptor))
         if now.size < self.size:
             self._shrank(now.size)
-        if now != self.identity:
+        digest = self._hashed(head) if head else b""
+        self._head = self._head or digest
+        if now != self.identity or (head and digest != self._head):
             problem = "the file was changed by another program while it was in use; when that is done, run this again"
             raise failure(self._error, problem, self.path)
+
+    def _hashed(self, length: int) -> bytes:
+        found = hashlib.blake2b()
+        for start in range(0, length, _CHUNK):
+            found.update(self.read(start, min(_CHUNK, length - start)))
+        return found.digest()
 
     def map(self) -> mmap.mmap:
         """The whole file as a read-only map; the file must not be empty."""
@@ -213,20 +230,6 @@ def _regular(path: Path, found: os.stat_result, error: type[QvizError], wanted: 
         raise failure(error, f"cannot be opened: this is a folder; name {wanted}", path)
     kind = next((f" but {name}" for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
     raise failure(error, f"cannot be opened: this is not a regular file{kind}", path)
-
-
-def map_file(
-    path: str | os.PathLike[str], *, error: type[QvizError] = GGUFError, wanted: str = "a file"
-) -> tuple[OpenFile, mmap.mmap]:
-    """Open a regular file that is not empty, and map it; see `open_file`."""
-    file = open_file(path, error=error, wanted=wanted)
-    try:
-        if not file.size:
-            raise failure(error, "the file is empty", file.path, offset=0, found="0 bytes", expected=wanted)
-        return file, file.map()
-    except BaseException:
-        file.close()
-        raise
 
 
 def read_bytes(

@@ -4,8 +4,9 @@
 
     u64 length of the header | {"name": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ...} | tensors
 
-A reader of its own, and a short one, because tensors are to be views of the memory map, as those of a GGUF file are:
-NumPy has no bfloat16, so the `safetensors` package can hand NumPy copies at best.
+A reader of its own, and a short one: tensors are to be views of the memory map, as those of a GGUF file are, or to be
+read some rows at a time from a file that may be cut meanwhile. The `safetensors` package can hand NumPy, which has no
+bfloat16, copies at best.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from qviz._files import NotJSONError, as_path, open_file, parse_json, read_json
 from qviz.checkpoints.weight_files import INDEX, weight_files
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
+from qviz.formats.base import Format
 from qviz.gguf._lookup import MissingKeyError, suggestion
 
 # The package refuses longer headers, too: JSON grows on parsing.
@@ -66,7 +69,7 @@ class StoredTensor:
 
 
 class Safetensors(Mapping[str, QTensor]):
-    """Open safetensors files: a mapping from tensor name to `QTensor`, views of the memory map. Made by `read`.
+    """Open safetensors files: a mapping from tensor name to `QTensor`, views of the memory map or read. Made by `read`.
 
     Attributes
     ----------
@@ -82,11 +85,37 @@ class Safetensors(Mapping[str, QTensor]):
         )
 
     def __getitem__(self, name: str) -> QTensor:
+        file, info = self._place(name)
+        return file.tensor(info)
+
+    def _place(self, name: str) -> tuple[_File, StoredTensor]:
         if name not in self:
             where = self.paths[0].parent if len(self.paths) > 1 else self.paths[0]
             raise MissingKeyError(f"{where}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
         info = self.tensor_info[name]
-        return self._files[info.path].tensor(info)
+        return self._files[info.path], info
+
+    def read_rows(self, name: str, first: int, last: int) -> QTensor:
+        """Some rows of a tensor, read from the file instead of mapped; see `qviz.gguf.GGUFFile.read_rows`.
+
+        Parameters
+        ----------
+        name : str
+        first, last : int
+            Of the rows, all leading axes counted through.
+
+        Returns
+        -------
+        QTensor
+            Of shape (last - first, row length).
+
+        Raises
+        ------
+        GGUFError
+            The file was closed, cut or changed.
+        """
+        file, info = self._place(name)
+        return file.rows(info, first, last)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self.tensor_info
@@ -105,8 +134,13 @@ class Safetensors(Mapping[str, QTensor]):
     ) -> None:
         self.close()
 
-    def check(self) -> None:
-        """Refuse to go on if a file was changed since it was opened.
+    def unchanged(self, *, header: bool = False) -> None:
+        """Refuse to go on if another program has changed a file; see `qviz.gguf.GGUFFile.unchanged`.
+
+        Parameters
+        ----------
+        header : bool
+            Compare hashes of the headers with those of the first time this was asked, too.
 
         Raises
         ------
@@ -114,7 +148,7 @@ class Safetensors(Mapping[str, QTensor]):
             Which one.
         """
         for file in self._files.values():
-            file.opened.check()
+            file.opened.check(file.data_offset if header else 0)
 
     def close(self) -> None:
         """Let go of the files. Tensors already handed out stay usable."""
@@ -122,13 +156,16 @@ class Safetensors(Mapping[str, QTensor]):
             file.close()
 
 
-def read(path: str | os.PathLike[str]) -> Safetensors:
+def read(path: str | os.PathLike[str], *, mapped: bool = True) -> Safetensors:
     """Open a safetensors file, or all files of a model's folder.
 
     Parameters
     ----------
     path : path-like
         A file, or a folder with ``model.safetensors``, or shards, or what `qviz.checkpoints.weight_files` finds.
+    mapped : bool, optional
+        Tensors are views of the memory map; else each is read when it is asked for. Whoever looks at a map behind the
+        end of a file that was cut meanwhile is killed; whoever reads it gets an error.
 
     Returns
     -------
@@ -147,7 +184,7 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
     files: list[_File] = []
     try:
         for shard in paths:
-            files.append(_File(shard))  # noqa: PERF401 - if the next one fails, this is closed
+            files.append(_File(shard, mapped))  # noqa: PERF401 - if the next one fails, this is closed
         _check_shards(given, files, wanted, index)
     except BaseException:
         for file in files:
@@ -159,9 +196,10 @@ def read(path: str | os.PathLike[str]) -> Safetensors:
 class _File:
     """One file, its header checked."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, mapped: bool) -> None:
+        self.path, self.mapped = path, mapped
         self.buffer: mmap.mmap | None = None
+        self.data_offset = 0
         self.opened = open_file(path, error=CheckpointError, wanted="a .safetensors file in it")
         self.size = self.opened.size
         try:
@@ -192,7 +230,7 @@ class _File:
         if not isinstance(header, dict):
             what = f"the header is not a JSON object: it is a {type(header).__name__}"
             raise CheckpointError(what, path=self.path, offset=8)
-        start = 8 + length
+        self.data_offset = start = 8 + length
         tensors = [self._tensor(name, entry, start) for name, entry in header.items() if name != "__metadata__"]
         tensors.sort(key=lambda info: (info.offset, info.nbytes))
         end = start
@@ -231,20 +269,41 @@ class _File:
         return StoredTensor(name, dtype, tuple(shape), start + first, nbytes, self.path)
 
     def tensor(self, info: StoredTensor) -> QTensor:
+        shape = info.shape or (1,)
+        fmt = self._format(info)
+        if self.mapped:
+            if self.buffer is None:
+                self.buffer = self.opened.map()
+            if self.buffer.size() < info.offset + info.nbytes:
+                raise CheckpointError(f"the file shrank while it was open, {info.name!r} is gone", path=self.path)
+            blocks = np.frombuffer(self.buffer, fmt.dtype, info.nbytes // fmt.type_size, info.offset)
+        else:
+            blocks = self._read(fmt, info.offset, info.nbytes)
+        return QTensor(fmt, blocks.reshape(shape), shape)
+
+    def rows(self, info: StoredTensor, first: int, last: int) -> QTensor:
+        fmt, n = self._format(info), (info.shape or (1,))[-1]
+        start, stop = (info.offset + row * n * fmt.type_size for row in (first, last))
+        if not info.offset <= start <= stop <= info.offset + info.nbytes:
+            raise CheckpointError(f"{info.name!r} has no rows {first} … {last}", path=self.path)
+        return QTensor(fmt, self._read(fmt, start, stop - start).reshape(last - first, n), (last - first, n))
+
+    def _format(self, info: StoredTensor) -> Format:
+        """The format of a tensor that can be used now."""
         if self.opened.closed:
             raise CheckpointError("the file was closed; open it again", path=self.path)
         name = _DTYPES[info.dtype][1]
         if name is None or not info.nbytes:
             what = f"{info.name!r} cannot be used here"
             raise CheckpointError(what, path=self.path, found=f"{info.dtype} {info.shape}", expected=_USABLE)
-        if self.buffer is None:
-            self.buffer = self.opened.map()
-        if self.buffer.size() < info.offset + info.nbytes:
-            raise CheckpointError(f"the file shrank while it was open, {info.name!r} is gone", path=self.path)
-        fmt = get_format(name)
-        shape = info.shape or (1,)
-        blocks = np.frombuffer(self.buffer, fmt.dtype, info.nbytes // fmt.type_size, info.offset)
-        return QTensor(fmt, blocks.reshape(shape), shape)
+        return get_format(name)
+
+    def _read(self, fmt: Format, offset: int, nbytes: int) -> npt.NDArray[Any]:
+        self.opened.check()
+        blocks = np.empty(nbytes // fmt.type_size, fmt.dtype)
+        self.opened.read_into(blocks.view(np.uint8), offset)
+        blocks.flags.writeable = False
+        return blocks
 
 
 _USABLE = f"one of {', '.join(name for name, (_, fmt) in _DTYPES.items() if fmt)}, and not empty"

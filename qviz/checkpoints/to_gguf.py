@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from qviz._files import as_path, read_folder, read_json
 from qviz.checkpoints.account import accounted
-from qviz.checkpoints.llama import LlamaConfig, interleaved
+from qviz.checkpoints.llama import LlamaConfig, Place, interleaved
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
 from qviz.checkpoints.packed.dialects.base import Settings
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
@@ -27,7 +28,7 @@ from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
 from qviz.gguf.values import F32, I32, U32
-from qviz.gguf.writer import write
+from qviz.gguf.writer import stream
 
 Type = Literal["auto", "f32", "f16", "bf16"]
 Progress = Callable[[str, int, int | None], None]
@@ -112,7 +113,14 @@ def convert(
             "general.quantization_version": U32(2),
             **opened.tokenizer,
         }
-        return write(as_path(out), metadata, tensors)
+        target = as_path(out)
+        files.unchanged(header=True)
+        with stream(target, metadata, tensors.tensor_info) as stored:
+            for name in tensors.tensor_info:
+                for blocks in tensors.pieces(name):
+                    stored.append(blocks)
+            files.unchanged(header=True)
+        return target
 
 
 class _Opened(NamedTuple):
@@ -132,7 +140,7 @@ def _opened(folder: Path, pre: str | None) -> _Opened:
     if settings is not None:
         find_dialect(settings)
     config = LlamaConfig.from_json({key: x for key, x in described.items() if key not in _QUANTIZATION}, path)
-    files = read(folder)
+    files = read(folder, mapped=False)
     try:
         return _Opened(files, config, settings, _sampling(folder), tokenizer_metadata(folder, config.n_vocab, pre))
     except BaseException:
@@ -154,12 +162,17 @@ class _Unpacked(Mapping[str, QTensor]):
                 raise CheckpointError(f"{name!r} is there twice: packed, and as floats; delete one", path=folder)
             self.tensor_info[weight] = StoredTensor(weight, "F32", layer.shape, layer.offset, nbytes, layer.path)
 
+    def packs(self, name: str) -> bool:
+        """Whether a tensor is packed, and has to be made."""
+        return name.removesuffix(".weight") in self._layers
+
+    def read_rows(self, name: str, first: int, last: int) -> QTensor:
+        """Some rows of a tensor that is not packed."""
+        return self._files.read_rows(name, first, last)
+
     def __getitem__(self, name: str) -> QTensor:
         layer = self._layers.get(name.removesuffix(".weight"))
         return self._files[name] if layer is None else quantize(layer().dequantize(), "F32")
-
-    def check(self) -> None:
-        self._files.check()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensor_info)
@@ -173,8 +186,8 @@ class _Plan(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _Tensors(Mapping[str, QTensor]):
-    """The tensors as GGUF will have them, made one at a time when they are asked for."""
+class _Tensors:
+    """The tensors as GGUF will have them, made a few rows at a time when they are asked for."""
 
     def __init__(
         self,
@@ -206,23 +219,34 @@ class _Tensors(Mapping[str, QTensor]):
     def n_weights(self) -> int:
         return sum(int(np.prod(plan.shape)) for name, plan in self.tensor_info.items() if name != _ROPE_FACTORS)
 
-    def __getitem__(self, name: str) -> QTensor:
+    def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """A tensor's blocks in order: rounded, and checked to be numbers that fit."""
         if name == _ROPE_FACTORS and self._factors is not None:
-            return quantize(self._factors, "F32")
-        place = self._places[name]
-        tensor = self._checkpoint[place.source]
-        if place.heads:
-            rows = interleaved(place.shape[0], place.heads)
-            tensor = QTensor(tensor.format, tensor.blocks[rows], tensor.shape)
-        result = self._converted(tensor, self.tensor_info[name].format, place.source)
-        self._checkpoint.check()
-        self._done += tensor.nbytes
+            yield quantize(self._factors, "F32").blocks
+            return
+        place, fmt = self._places[name], self.tensor_info[name].format
+        info = self._checkpoint.tensor_info[place.source]
+        for tensor in self._read(place):
+            yield self._converted(tensor, fmt, place.source)
+        self._done += info.nbytes
         if self._progress is not None:
             total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())
             self._progress(f"convert to {self.format}", self._done, total)
-        return result
 
-    def _converted(self, tensor: QTensor, fmt: Format, name: str) -> QTensor:
+    def _read(self, place: Place) -> Iterator[QTensor]:
+        """The rows of a tensor, in pieces; at once where they change places, or are made together."""
+        checkpoint = self._checkpoint
+        if place.heads or (isinstance(checkpoint, _Unpacked) and checkpoint.packs(place.source)):
+            tensor = checkpoint[place.source]
+            rows = interleaved(place.shape[0], place.heads) if place.heads else slice(None)
+            yield QTensor(tensor.format, tensor.blocks[rows], tensor.shape)
+            return
+        n_rows = int(np.prod(place.shape[:-1]))
+        step = max(1, _CHUNK // max(place.shape[-1], 1))
+        for first in range(0, n_rows, step):
+            yield checkpoint.read_rows(place.source, first, min(first + step, n_rows))
+
+    def _converted(self, tensor: QTensor, fmt: Format, name: str) -> npt.NDArray[Any]:
         """Rounded a few rows at a time; weights that overflow, or are no numbers, are refused."""
         same = tensor.format is fmt
         source = tensor.blocks.reshape(-1)
@@ -238,13 +262,7 @@ class _Tensors(Mapping[str, QTensor]):
                 )
             if not same:
                 target[start : start + part.size] = quantize(chunk, fmt).blocks
-        return QTensor(fmt, target.reshape(tensor.shape), tensor.shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensor_info)
-
-    def __len__(self) -> int:
-        return len(self.tensor_info)
+        return target
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

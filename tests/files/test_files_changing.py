@@ -11,12 +11,16 @@ import sys
 import textwrap
 import time
 
+import hf_folders
+import legacy_files
 import numpy as np
 import pytest
 
-from qviz import _files, gguf, imatrix, pipeline
+from qviz import _files, checkpoints, gguf, imatrix, pipeline
 from qviz.calibration import ActivationStats
 from qviz.errors import GGUFError
+from qviz.gguf import legacy
+from qviz.gguf.writer import TensorStream
 
 KILLS = int(os.environ.get("QVIZ_FUZZ", "3"))
 
@@ -85,6 +89,63 @@ def test_no_map_is_looked_at_while_a_model_is_quantized(model, tmp_path, monkeyp
 
     monkeypatch.setattr(_files.OpenFile, "map", refuse)
     pipeline.quantize_model(model, tmp_path / "out.gguf", "Q8_0")
+
+
+def flip_header(path):
+    """As `rewrite_header`, in a file of any kind."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[40] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return hf_folders.byte_level("smollm")
+
+
+def legacy_source(folder, tokenizer):
+    path = folder / "model.bin"
+    tensors = legacy_files.llama_tensors(legacy_files.V1["Q4_0_v1"])
+    path.write_bytes(legacy_files.llama_file(tensors, legacy_files.hparams(2), legacy_files.tokens(), "GGML", 0))
+    return path, lambda out: legacy.convert(path, out)
+
+
+def safetensors_source(folder, tokenizer):
+    hf_folders.folder(folder / "model", tokenizer)
+    return folder / "model" / "model.safetensors", lambda out: checkpoints.convert(folder / "model", out)
+
+
+@pytest.mark.parametrize("source", [legacy_source, safetensors_source])
+@pytest.mark.parametrize("change", [overwrite, append, flip_header, lambda path: os.truncate(path, 5000)])
+def test_a_conversion_whose_source_changes_ends_in_one_sentence(source, change, tmp_path, tokenizer, monkeypatch):
+    (tmp_path / "in").mkdir()
+    path, convert = source(tmp_path / "in", tokenizer)
+    plain, calls = TensorStream.append, []
+
+    def append_and_change(stream, blocks):
+        if len(calls) == 1:
+            change(path)
+        calls.append(blocks)
+        plain(stream, blocks)
+
+    monkeypatch.setattr(TensorStream, "append", append_and_change)
+    with pytest.raises(GGUFError, match=r"shrank while it was open|changed by another program"):
+        convert(tmp_path / "out.gguf")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("source", [legacy_source, safetensors_source])
+def test_no_map_is_looked_at_while_a_model_is_converted(source, tmp_path, tokenizer, monkeypatch):
+    path, convert = source(tmp_path, tokenizer)
+
+    def refuse(self):
+        raise AssertionError("mapped")
+
+    monkeypatch.setattr(_files.OpenFile, "map", refuse)
+    assert path.exists()
+    convert(tmp_path / "out.gguf")
 
 
 WRITER = """

@@ -31,7 +31,7 @@ def odd(request, tmp_path):
     yield path
 
 
-@pytest.mark.parametrize("call", [_files.open_file, _files.read_bytes, _files.read_text, _files.map_file])
+@pytest.mark.parametrize("call", [_files.open_file, _files.read_bytes, _files.read_text])
 def test_only_regular_files_are_opened(odd, call):
     with pytest.raises(
         GGUFError, match=r"cannot be opened: this is (a folder; name|not a regular file but a (pipe|socket|device))"

@@ -54,7 +54,7 @@ def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
     settings, file = read_folder(where, _opened, CheckpointError)
     with file:
         layers = {name: layer() for name, layer in stored_layers(where, file, settings).items()}
-        file.check()
+        file.unchanged()
     if not layers:
         raise CheckpointError("it has no packed matrix, though its settings say that it is quantized", path=where)
     return layers

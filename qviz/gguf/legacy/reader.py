@@ -24,7 +24,8 @@ from typing import Any, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
-from qviz._files import Cursor, as_path, map_file
+from qviz._files import Cursor, OpenFile, as_path, open_file
+from qviz._files.window import Window
 from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
@@ -171,10 +172,26 @@ class LegacyFile(Mapping[str, QTensor]):
             values["mel_filters.shape"] = Array(self.mel_filters.shape, ValueType.U32)
         return Metadata(values)
 
+    def unchanged(self, *, header: bool = False) -> None:
+        """Refuse to go on if another program has changed a file; see `qviz.gguf.GGUFFile.unchanged`.
+
+        Parameters
+        ----------
+        header : bool
+            Compare hashes of the headers with those of the first time this was asked, too.
+
+        Raises
+        ------
+        GGUFError
+            Which one.
+        """
+        for part in self.parts:
+            part.file.check(part.data_offset if header else 0)
+
     def close(self) -> None:
         """Let go of the file. Tensors already handed out stay usable."""
         for part in self.parts:
-            part.buffer = None
+            part.close()
 
 
 def is_legacy(path: str | os.PathLike[str]) -> bool:
@@ -189,7 +206,7 @@ def is_legacy(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None) -> LegacyFile:
+def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None, mapped: bool = True) -> LegacyFile:
     """Open a GGML, GGMF or GGJT file of a LLaMA model (all its parts), or a model of whisper.cpp.
 
     Parameters
@@ -199,6 +216,9 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None) ->
     scales_per_row : bool, optional
         Whether a quantized GGML file has the layout from before March 11 2023, which nothing in its header tells.
         By default it is told from the data: read the wrong way, scales are not plausible numbers.
+    mapped : bool, optional
+        Tensors are views of the memory map; else each is read when it is asked for. Whoever looks at a map behind the
+        end of a file that was cut meanwhile is killed; whoever reads it gets an error.
 
     Returns
     -------
@@ -214,34 +234,41 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None) ->
     """
     given = as_path(path)
     first = _first_part(given)
-    opened = [Part(first)]
+    opened = [Part(first, mapped)]
     try:
         count = opened[0].part_count()
         for number in range(1, count):
-            sibling = Part(first.with_name(f"{first.name}.{number}"))  # closed below if the next one fails
+            sibling = Part(first.with_name(f"{first.name}.{number}"), mapped)  # closed below if the next one fails
             opened.append(sibling)
             opened[0].check_sibling(sibling)
         _decide_layout(opened, scales_per_row)
     except BaseException:
         for part in opened:
-            part.buffer = None
+            part.close()
         raise
     return LegacyFile(tuple(opened))
 
 
 class Part:
-    """One file, checked from front to back, and its memory map."""
+    """One file, its header checked from front to back, and its memory map, made when the first tensor is asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.buffer: mmap.mmap | None
-        file, self.buffer = map_file(path, wanted="the model's file in it")
-        self.size = file.size
+    def __init__(self, path: Path, mapped: bool) -> None:
+        self.path, self.mapped = path, mapped
+        self.buffer: mmap.mmap | None = None
+        self.file: OpenFile = open_file(path, wanted="the model's file in it")
+        self.size = self.file.size
         try:
-            self._read(_Cursor(self.buffer, path, self.size))
+            if not self.size:
+                raise GGUFError("the file is empty", path=path, offset=0, found="0 bytes", expected="a model's file")
+            self._read(_Cursor(Window(self.file), path, self.size))
         except BaseException:
-            self.buffer.close()
+            self.file.close()
             raise
+
+    def close(self) -> None:
+        """Drop the map; it is unmapped when the last tensor that looks at it is gone."""
+        self.buffer = None
+        self.file.close()
 
     def _read(self, cursor: _Cursor) -> None:
         self.container, self.version = _magic(cursor)
@@ -319,17 +346,29 @@ class Part:
     def blocks(self, name: str) -> npt.NDArray[Any]:
         """The blocks of a tensor (which exists) in its shape: rows, blocks of a row."""
         info = self.tensor_info[name]
-        if self.buffer is None:
+        if self.file.closed:
             raise GGUFError("the file was closed; open it again with qviz.gguf.legacy.read", path=self.path)
-        if (now := self.buffer.size()) < info.offset + info.nbytes:
-            self._fail(f"the file shrank while it was open, {name!r} is no longer in it", info, f"{now} bytes", "")
+        raw = self._mapped(info) if self.mapped else self.read_bytes(info.offset, info.nbytes)
         if self.scales_per_row and info.format in (Q4_0_V1, Q4_1_V1):
-            raw = np.frombuffer(self.buffer, np.uint8, info.nbytes, info.offset)
             blocks = by_row(info.format, raw.reshape(-1, info.format.row_size(info.shape[-1])))
         else:
-            count = info.nbytes // info.format.type_size
-            blocks = np.frombuffer(self.buffer, info.format.dtype, count, info.offset)
+            blocks = raw.view(info.format.dtype)
         return blocks.reshape(*info.shape[:-1], -1)
+
+    def _mapped(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
+        if self.buffer is None:
+            self.buffer = self.file.map()
+        if (now := self.buffer.size()) < info.offset + info.nbytes:
+            self._fail(f"the file shrank while it was open, {info.name!r} is no longer in it", info, f"{now} bytes", "")
+        return np.frombuffer(self.buffer, np.uint8, info.nbytes, info.offset)
+
+    def read_bytes(self, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Bytes read from the file, if it is still the same."""
+        self.file.check()
+        raw = np.empty(nbytes, np.uint8)
+        self.file.read_into(raw, offset)
+        raw.flags.writeable = False
+        return raw
 
     def _fail(self, problem: str, info: TensorInfo, found: object, expected: str) -> NoReturn:
         raise GGUFError(problem, path=self.path, offset=info.offset, found=found, expected=expected or None)
@@ -358,7 +397,7 @@ def _is_whisper(cursor: _Cursor) -> bool:
     count = len(WHISPER) + 1
     if cursor.size < cursor.position + 4 * count:
         return False
-    numbers = struct.unpack_from(f"<{count}I", cursor.buffer, cursor.position)
+    numbers = struct.unpack(f"<{count}I", cursor.buffer[cursor.position : cursor.position + 4 * count])
     return numbers[-3] == numbers[-1] and all(0 < number < _LARGEST for number in numbers[:10])
 
 
@@ -504,7 +543,7 @@ def _plausible_scales(part: Part, info: TensorInfo, scales_per_row: bool) -> flo
     """Share of a tensor's scales that are numbers as trained weights have; codes read as floats rarely are."""
     rows = min(info.shape[0], 64)
     row_size = info.format.row_size(info.shape[-1])
-    raw = np.frombuffer(part.buffer or b"", np.uint8, rows * row_size, info.offset).reshape(rows, row_size)
+    raw = part.read_bytes(info.offset, rows * row_size).reshape(rows, row_size)
     blocks = by_row(info.format, raw) if scales_per_row else raw.reshape(-1).view(info.format.dtype)
     size = np.abs(blocks["d"])
     return float(((size == 0) | ((size > 1e-8) & (size < 1e4))).mean())

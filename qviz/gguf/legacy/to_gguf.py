@@ -26,7 +26,7 @@ from qviz.formats.base import Format
 from qviz.gguf.legacy.blocks import LegacyFormat, equivalent, repack, scale_error
 from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, read
 from qviz.gguf.values import F32, U32, Array, ValueType
-from qviz.gguf.writer import write
+from qviz.gguf.writer import stream
 
 Inexact = Literal["F32", "F16", "round"]
 
@@ -98,15 +98,20 @@ def convert(
         raise GGUFError("the context length must be a positive whole number", found=context_length)
     if not 0 < rms_eps < 1:
         raise GGUFError("rms_eps must lie between 0 and 1", found=rms_eps, expected="such as 1e-5 for LLaMA 2")
-    with read(path, scales_per_row=scales_per_row) as file:
+    with read(path, scales_per_row=scales_per_row, mapped=False) as file:
         if file.model != "llama":
             raise GGUFError(f"a {file.model} model has no place in GGUF; read it as it is", path=file.path)
         target = as_path(out)
         if any(target.exists() and target.samefile(part.path) for part in file.parts):
             raise GGUFError("the result would replace its source; name another file", path=target)
+        file.unchanged(header=True)
         tensors = _Converted(file, inexact)
         metadata = _metadata(file, tensors, context_length, rms_eps)
-        return write(target, metadata, tensors)
+        with stream(target, metadata, tensors.tensor_info) as stored:
+            for name in tensors.tensor_info:
+                stored.append(tensors[name].blocks)
+            file.unchanged(header=True)
+        return target
 
 
 class _Plan(NamedTuple):
