@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -507,34 +507,26 @@ def _locked(path: Path, report: Progress) -> Iterator[bool]:
     Yields whether it was had: some network drives know no locks, and then two downloads at once waste time but
     do no harm.
     """
-    with path.open("a+b") as file:
-        waiting = False
-        while True:
-            try:
-                _lock(file)
-            except (BlockingIOError, PermissionError):
-                if not waiting:
-                    report("waiting for another fetch", 0, None)
-                waiting = True
-                time.sleep(_POLL)
-            except OSError:
-                yield False
-                return
-            else:
-                break
+    import filelock
+
+    lock, waiting = filelock.FileLock(path), False
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if not waiting:
+                report("waiting for another fetch", 0, None)
+            waiting = True
+            time.sleep(_POLL)
+        except (OSError, NotImplementedError):
+            yield False
+            return
+        else:
+            break
+    try:
         yield True
-
-
-def _lock(file: IO[bytes]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        lock.release()
 
 
 def _pip() -> list[str]:
