@@ -318,6 +318,9 @@ def _steps(files: _Files) -> Steps:
 
 
 def _sentencepiece(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
+    if files.pre not in (None, "default"):
+        what = "SentencePiece cuts no text into words, so there is no rule to name"
+        raise files.error(what, f"--pre {files.pre}", "no --pre")
     tokens = [Token(f"[PAD{index}]", Kind.UNUSED, _PADDING_SCORE) for index in range(n_vocab)]
     add_space = _adds_space(files)
     pieces: Iterator[tuple[int, Token]]

@@ -113,6 +113,8 @@ def test_what_a_sentencepiece_model_says_of_itself(folder: Path, pieces: bytes) 
     with pytest.raises(CheckpointError, match="runs of spaces that become one"):
         said(remove_extra_whitespaces=True)
     assert read(folder, 420, pre="default")["pre"] == "default"  # on the word of whoever asks
+    with pytest.raises(CheckpointError, match=r"SentencePiece cuts no text into words.*found '--pre qwen2'"):
+        read(folder, 420, pre="qwen2")
 
 
 def test_user_defined_pieces_are_looked_for_as_they_stand_in_a_text(folder: Path) -> None:
