@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import hf_folders as folders
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from qviz import gguf
 from qviz.cli import main
+from qviz.gguf.writer import TensorStream
 
 
 def run(*arguments: object) -> Result:
@@ -84,3 +86,22 @@ def test_inspect_a_file_from_before_gguf(legacy_file: Path) -> None:
 def test_reading_one_as_gguf_says_what_to_run(legacy_file: Path) -> None:
     with pytest.raises(gguf.reader.GGUFError, match=r"a GGMF file from before GGUF; .*`qviz convert`"):
         gguf.read(legacy_file)
+
+
+@pytest.mark.parametrize("source", ["folder", "legacy_file"])
+def test_ctrl_c_leaves_nothing(
+    source: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, appended, append = request.getfixturevalue(source), [], TensorStream.append
+
+    def interrupt(stream: TensorStream, blocks: object) -> None:
+        append(stream, blocks)
+        appended.append(blocks)
+        if len(appended) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TensorStream, "append", interrupt)
+    result = run("convert", model, tmp_path / "out.gguf")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert list(tmp_path.iterdir()) == [model]
+    assert len(appended) == 3

