@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from qviz.formats import QTensor, get, quantize
-from qviz.llama._dots import DOTS
+from qviz.transformer.kernels.dots import DOTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import qviz
-from qviz.llama import Llama, perplexity
+from qviz.transformer import Llama, perplexity
 
 PROMPT, NEW, ROUNDS = 256, 40, 5
 

@@ -73,10 +73,10 @@ def model() -> None:
         if fmt.can_decode and fmt.name not in ("Q8_1", "Q8_K"):
             weight = qviz.QTensor.from_bytes(fmt, bytes(64 * fmt.row_size(256)), (64, 256))
             for activations in ("int8", "float"):
-                linear = qviz.llama.linear.Linear(weight, activations=activations)
+                linear = qviz.transformer.linear.Linear(weight, activations=activations)
                 linear(x[:1])
                 linear(x)
-    tiny = qviz.llama.Llama(qviz.load("tiny"))
+    tiny = qviz.transformer.Llama(qviz.load("tiny"))
     for kind in ("F32", "F16", "Q8_0", "Q4_0"):
         cache = tiny.new_cache(16, kind)
         tiny.logits([1, 2, 3], cache)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qviz import gguf, llama, load, models, quantize
+from qviz import gguf, load, models, quantize, transformer
 from qviz.errors import QvizError
 
 WINDOW = 64  # tokens in a row, from the beginning of a paragraph
@@ -28,7 +28,7 @@ CHOSEN = {
 }
 
 
-def windows(tokenizer: llama.Tokenizer, text: str, count: int) -> np.ndarray:
+def windows(tokenizer: transformer.Tokenizer, text: str, count: int) -> np.ndarray:
     """`count` windows spread evenly over the text, each at the first paragraph after its place."""
     found = []
     for place in np.arange(count) * (len(text) // count):
@@ -40,7 +40,7 @@ def windows(tokenizer: llama.Tokenizer, text: str, count: int) -> np.ndarray:
 def capture(output: Path) -> Path:
     """Run the model on both texts and write what the chosen layers received."""
     seen: dict[str, np.ndarray] = {}
-    run = llama.Llama(
+    run = transformer.Llama(
         load("smollm2"), activations="float", on_linear_input=lambda name, x: seen.update({name: x.copy()})
     )
     tensors = {}

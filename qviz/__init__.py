@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         grids,
         imatrix,
         lesson,
-        llama,
         measure,
         methods,
         metrics,
@@ -30,16 +29,17 @@ if TYPE_CHECKING:
         recipes,
         sequential,
         speed,
+        transformer,
         widgets,
     )
     from qviz.calibration import ActivationStats
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
-    from qviz.llama.evaluate import perplexity
-    from qviz.llama.model import Llama as Transformer
     from qviz.methods import MethodResult, awq, gptq, rtn
     from qviz.models import Model, fetch, load
     from qviz.pipeline import quantize_model
+    from qviz.transformer.evaluate import perplexity
+    from qviz.transformer.model import Llama as Transformer
 
 __version__ = "0.1.0"
 
@@ -56,8 +56,8 @@ _HOME = {
     "Model": "qviz.models",
     "fetch": "qviz.models",
     "load": "qviz.models",
-    "Transformer": "qviz.llama.model",
-    "perplexity": "qviz.llama.evaluate",
+    "Transformer": "qviz.transformer.model",
+    "perplexity": "qviz.transformer.evaluate",
     "quantize_model": "qviz.pipeline",
 }
 _THERE = {"Transformer": "Llama"}  # what a name is called at home, where it is called otherwise
@@ -72,7 +72,7 @@ _ROOMS = (
     "grids",
     "imatrix",
     "lesson",
-    "llama",
+    "transformer",
     "measure",
     "methods",
     "metrics",
@@ -106,7 +106,6 @@ __all__ = [
     "grids",
     "imatrix",
     "lesson",
-    "llama",
     "load",
     "measure",
     "methods",
@@ -121,6 +120,7 @@ __all__ = [
     "rtn",
     "sequential",
     "speed",
+    "transformer",
     "widgets",
 ]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz import formats, llama, measure, models, recipes
+from qviz import formats, measure, models, recipes, transformer
 from qviz.errors import RecipeError
 from qviz.grids.affine import AffineGrid
 from qviz.models import Model
@@ -148,7 +148,7 @@ class Outcome:
         perplexity, whose error nobody published (NaN). NaN if it is not known.
     speed : float
         Tokens per second; NaN if nothing here runs it as it would be run.
-    quality : qviz.llama.Perplexity or None
+    quality : qviz.transformer.Perplexity or None
         Everything that was measured.
     """
 
@@ -159,7 +159,7 @@ class Outcome:
     damage: float = math.nan
     error: float = math.nan
     speed: float = math.nan
-    quality: llama.Perplexity | None = None
+    quality: transformer.Perplexity | None = None
 
 
 def sizes(mission: Mission, choice: Choice) -> Outcome:
@@ -240,7 +240,7 @@ def _shapes(mission: Mission) -> tuple[Any, Any]:
 def _cache_bytes(mission: Mission, kind: str) -> int:
     """Bytes of the KV cache of one conversation."""
     if mission.measured:
-        config = llama.LlamaConfig.from_metadata(_small().metadata)
+        config = transformer.LlamaConfig.from_metadata(_small().metadata)
         layers, width = config.n_layers, config.n_head_kv * config.head_size
     else:
         a = recipes.get_architecture(mission.model)
@@ -248,7 +248,7 @@ def _cache_bytes(mission: Mission, kind: str) -> int:
     return 2 * layers * mission.context * formats.get(kind).row_size(width)
 
 
-class CachedLlama(llama.Llama):
+class CachedLlama(transformer.Llama):
     """A Llama whose windows go through a KV cache of some format, so that perplexity notices what the cache loses."""
 
     cache_kind = "F16"
@@ -340,8 +340,8 @@ def importance(model: Model, progress: Progress | None = None, n_tokens: int = C
         found = np.einsum("ij,ij->j", x.astype(np.float64), x)
         sums[name] = sums.get(name, 0) + found
 
-    run = llama.Llama(model, activations="float", on_linear_input=look)
-    windows = llama.evaluate.windows_of(run, models.calibration_text(), min(run.config.n_ctx, 256), None)
+    run = transformer.Llama(model, activations="float", on_linear_input=look)
+    windows = transformer.evaluate.windows_of(run, models.calibration_text(), min(run.config.n_ctx, 256), None)
     windows = windows[: -(-n_tokens // windows.shape[1])]
     for done, window in enumerate(windows):
         if progress is not None:
@@ -406,9 +406,11 @@ def play(
     else:
         run = build(model, choice, progress)
         told = None if progress is None else lambda done, total: progress(f"scoring {choice.recipe}", done, total)
-        scored: llama.Llama = run if choice.cache != "F16" else llama.Llama(run.model)  # all windows at once
-        quality = llama.perplexity(
-            scored, models.heldout_text(), llama.Llama(model), max_tokens=max_tokens, progress=told
+        scored: transformer.Llama = (
+            run if choice.cache != "F16" else transformer.Llama(run.model)
+        )  # all windows at once
+        quality = transformer.perplexity(
+            scored, models.heldout_text(), transformer.Llama(model), max_tokens=max_tokens, progress=told
         )
         if progress is not None:
             progress(f"timing {choice.recipe}", 0, 1)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import qviz
-from qviz import llama, models, pipeline, sequential
+from qviz import models, pipeline, sequential, transformer
 from qviz._files import read_bytes, write_bytes
 from qviz._machine.buffers import give_back
 from qviz.errors import QvizError
@@ -72,7 +72,7 @@ class RecipeRow:
         Bits per weight, everything counted.
     memory : int
         Bytes to run it: tensors, and a KV cache in F16 for the whole context.
-    quality : qviz.llama.Perplexity
+    quality : qviz.transformer.Perplexity
         With its differences from the unquantized model.
     tokens_per_second : float
         Generating, one token after the other, on this machine.
@@ -84,7 +84,7 @@ class RecipeRow:
     nbytes: int
     bpw: float
     memory: int
-    quality: llama.Perplexity
+    quality: transformer.Perplexity
     tokens_per_second: float
     published: float | None
 
@@ -138,18 +138,18 @@ def recipe_table(
         if progress is not None:
             progress(what, done, total)
 
-    base = llama.Llama(source)
+    base = transformer.Llama(source)
     done = 0
     while done < len(missing):
         with tempfile.TemporaryDirectory(prefix="qviz-table-") as folder:
-            runs: dict[str, llama.Llama] = {}
+            runs: dict[str, transformer.Llama] = {}
             room = _ROOM
             while done < len(missing) and (room > 0 or not runs):
                 recipe = missing[done]
                 told(f"quantizing {recipe}", done, len(missing))
                 path = Path(folder) / f"{recipe}.gguf"
                 pipeline.quantize_model(source.path, path, recipe)
-                runs[recipe] = llama.Llama(models.load(path))
+                runs[recipe] = transformer.Llama(models.load(path))
                 tensors = [runs[recipe].model[name] for name in runs[recipe].model]
                 nbytes = sum(t.nbytes for t in tensors)
                 store.put("size", recipe, {"nbytes": nbytes, "n": sum(t.n_weights for t in tensors)})
@@ -163,16 +163,16 @@ def recipe_table(
 
 def _measure_runs(
     store: _Store,
-    runs: Mapping[str, llama.Llama],
+    runs: Mapping[str, transformer.Llama],
     words: str,
-    base: llama.Llama,
+    base: transformer.Llama,
     max_tokens: int | None,
     speed: bool,
     told: Progress,
 ) -> None:
     """Score and time models that are there at the same time."""
     unknown = {r: run for r, run in runs.items() if store.get("quality", r) is None}
-    found = llama.compare(
+    found = transformer.compare(
         unknown, words, base, max_tokens=max_tokens, progress=lambda done, total: told("scoring", done, total)
     )
     for recipe, quality in found.items():
@@ -194,13 +194,13 @@ def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
         size["nbytes"],
         8 * size["nbytes"] / size["n"],
         size["nbytes"] + kv,
-        llama.Perplexity(**quality),
+        transformer.Perplexity(**quality),
         rate,
         PUBLISHED_PPL.get(recipe),
     )
 
 
-def generation_speed(run: llama.Llama, n_tokens: int = 48, repeats: int = 3) -> float:
+def generation_speed(run: transformer.Llama, n_tokens: int = 48, repeats: int = 3) -> float:
     """Tokens per second while generating, the median of a few runs; every matrix is read once a token.
 
     Parameters
@@ -340,9 +340,9 @@ def _fits(kind: str, value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if kind == "quality":
-        optional = {f.name for f in fields(llama.Perplexity) if f.default is None}
+        optional = {f.name for f in fields(transformer.Perplexity) if f.default is None}
         numbers = {key: v for key, v in value.items() if v is not None or key not in optional}
-        return set(value) == {f.name for f in fields(llama.Perplexity)} and all(map(_number, numbers.values()))
+        return set(value) == {f.name for f in fields(transformer.Perplexity)} and all(map(_number, numbers.values()))
     if kind == "method" and not _fits("quality", value.get("quality")):
         return False
     numbers = {key: v for key, v in value.items() if key != "quality"}
@@ -385,7 +385,7 @@ class MethodRow:
         True bits per weight of the matrices that were rounded: codes, scales and zero points.
     seconds : float
         To quantize the model, calibration included.
-    quality : qviz.llama.Perplexity
+    quality : qviz.transformer.Perplexity
     tokens_per_second : float
         Generating on this machine, from the codes as they are stored, activations rounded to int8; NaN if not timed.
     """
@@ -395,7 +395,7 @@ class MethodRow:
     group_size: int
     bpw: float
     seconds: float
-    quality: llama.Perplexity
+    quality: transformer.Perplexity
     tokens_per_second: float = math.nan
 
     @property
@@ -454,7 +454,7 @@ def method_table(
     key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens, "methods": _METHOD_SCHEMA}
     store = _Store({**key, "calibration": _hash(models.calibration_text()), "n_tokens": n_tokens}, cache)
     missing = [row for row in dict.fromkeys(settings) if not _known(store, row, speed)]
-    base = llama.Llama(source, activations="float") if missing else None
+    base = transformer.Llama(source, activations="float") if missing else None
     for first in range(0, len(missing), _TOGETHER):
         part = missing[first : first + _TOGETHER]
         made: dict[str, tuple[Any, float]] = {}
@@ -465,15 +465,15 @@ def method_table(
                 source, method, *(row[1:] if row[1] else ()), n_tokens=n_tokens, progress=progress, **options
             )
             made[_name(row)] = rounded, time.perf_counter() - begun
-        runs = {name: llama.Llama(rounded, activations="float") for name, (rounded, _) in made.items()}
+        runs = {name: transformer.Llama(rounded, activations="float") for name, (rounded, _) in made.items()}
         told = None if progress is None else (lambda done, total: progress("scoring", done, total))
-        found = llama.compare(runs, words, base, max_tokens=max_tokens, progress=told)
+        found = transformer.compare(runs, words, base, max_tokens=max_tokens, progress=told)
         for row in part:
             name = _name(row)
             rounded, seconds = made[name]
             store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(found[name])})
             if speed:
-                rate = generation_speed(llama.Llama(rounded.as_stored()))
+                rate = generation_speed(transformer.Llama(rounded.as_stored()))
                 store.put("speed", name, {"tokens_per_second": rate})
         del made, rounded, runs
         give_back()
@@ -493,7 +493,7 @@ def _method_row(store: _Store, row: tuple[str, int, int]) -> MethodRow:
     kept = store.get("method", _name(row))
     assert kept is not None
     rate = (store.get("speed", _name(row)) or {}).get("tokens_per_second", math.nan)
-    return MethodRow(*row, kept["bpw"], kept["seconds"], llama.Perplexity(**kept["quality"]), rate)
+    return MethodRow(*row, kept["bpw"], kept["seconds"], transformer.Perplexity(**kept["quality"]), rate)
 
 
 METHODS: tuple[tuple[str, int, int], ...] = (

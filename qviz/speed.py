@@ -27,8 +27,8 @@ from qviz._machine.team import cores, in_parallel
 from qviz.errors import FormatError, NotEncodableError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
-from qviz.llama.linear import Activations, Linear, multiply_one
 from qviz.recipes import get_architecture
+from qviz.transformer.linear import Activations, Linear, multiply_one
 
 Progress = Callable[[str, int, int], object]
 

@@ -9,7 +9,7 @@ SETUP = """
 import numpy as np
 import qviz
 from qviz.figures.roofline import roofline
-from qviz.llama import Perplexity
+from qviz.transformer import Perplexity
 from qviz.measure import RecipeRow
 from qviz.speed import FormatSpeed, Machine
 from qviz import lesson, widgets

@@ -30,10 +30,10 @@ QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {
     "lesson/test_answers.py": ("test_10_3",),
-    "llama/test_evaluate.py": (),
-    "llama/test_inputs.py": (),
-    "llama/test_tiles.py": ("test_older_processors",),
-    "llama/test_tokenizer.py": ("test_held_out_text",),
+    "transformer/test_evaluate.py": (),
+    "transformer/test_inputs.py": (),
+    "transformer/test_tiles.py": ("test_older_processors",),
+    "transformer/test_tokenizer.py": ("test_held_out_text",),
     "machine/test_kernels.py": ("process", "scipy", "blas", "cached"),
     "machine/test_team.py": ("test_each_piece",),
     "test_capstone.py": ("test_a_choice_is_measured", "test_a_cache_is_felt", "test_importance", "test_bytes_equal"),

@@ -14,7 +14,7 @@ PACKAGE = Path(qviz.__file__).resolve().parent
 GROUND = {"errors", "_files", "_arrays", "_machine"}
 TYPES = GROUND | {"formats", "grids", "metrics", "architectures"}
 FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
-WORK = FILES | {"models", "methods", "checkpoints", "llama"}
+WORK = FILES | {"models", "methods", "checkpoints", "transformer"}
 ROOMS = {
     "errors": set(),
     "_files": {"errors"},
@@ -31,14 +31,14 @@ ROOMS = {
     "models": FILES,
     "methods": FILES,
     "checkpoints": FILES,
-    "llama": FILES - {"calibration"},  # it takes a callback instead
+    "transformer": FILES - {"calibration"},  # it takes a callback instead
     "whole": WORK,
     "pipeline": WORK | {"whole"},
     "sequential": WORK | {"pipeline"},
     "measure": WORK | {"pipeline", "sequential"},
     "capstone": WORK | {"pipeline", "sequential", "measure"},
     "museum": WORK,
-    "speed": GROUND | {"formats", "llama", "recipes"},
+    "speed": GROUND | {"formats", "transformer", "recipes"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
     "widgets": WORK | {"pipeline", "measure", "capstone", "museum", "speed", "figures"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qviz
-from qviz import capstone, llama, measure, models
+from qviz import capstone, measure, models, transformer
 from qviz.capstone import MIB, MISSIONS, Choice, Mission, Outcome
 from qviz.errors import QvizError, RecipeError
 
@@ -85,8 +85,8 @@ def test_methods_are_measured_alone():
 def test_a_cache_is_felt_by_the_windows():
     """Equal to feeding token by token; an F32 cache changes nothing but roundings of activations to int8."""
     source = qviz.load("tiny")
-    run, plain = capstone.build(source, Choice("F16")), llama.Llama(source)
-    windows = llama.evaluate.windows_of(plain, models.heldout_text(), 64, 40)
+    run, plain = capstone.build(source, Choice("F16")), transformer.Llama(source)
+    windows = transformer.evaluate.windows_of(plain, models.heldout_text(), 64, 40)
     run.cache_kind = "F32"
     np.testing.assert_allclose(
         run.window_logits(windows, 20, 60), plain.window_logits(windows, 20, 60), rtol=0, atol=0.03
@@ -94,7 +94,7 @@ def test_a_cache_is_felt_by_the_windows():
     run.cache_kind = "Q4_0"
     cache = run.new_cache(64, "Q4_0")
     by_token = np.concatenate([run.logits([t], cache) for t in windows[0]])[20:60]
-    cached, exact = (llama.window_logits(windows[:1], 20, 60)[0] for llama in (run, plain))
+    cached, exact = (transformer.window_logits(windows[:1], 20, 60)[0] for llama in (run, plain))
     # a key that falls the other way by a last bit moves a logit a little; the cache itself moves all of them
     assert np.abs(cached - by_token).mean() < 0.2 * np.abs(cached - exact).mean()
     assert np.abs(cached - exact).mean() > 0.03
@@ -113,7 +113,7 @@ def test_importance_is_the_mean_square_of_the_inputs(monkeypatch):
     monkeypatch.setattr(capstone, "_IMPORTANCE", {})
     source = qviz.load("tiny")
     found = capstone.importance(source, n_tokens=256)
-    x = llama.linear_inputs(source, "blk.2.ffn_down.weight", models.calibration_text(), 256)
+    x = transformer.linear_inputs(source, "blk.2.ffn_down.weight", models.calibration_text(), 256)
     np.testing.assert_allclose(found["blk.2.ffn_down.weight"], (x.astype(float) ** 2).mean(axis=0), rtol=1e-3)
     assert len(found) == 56
 

@@ -58,7 +58,7 @@ def test_a_table_is_measured_once(kept, text, monkeypatch):
 
 
 def test_speed_is_that_of_generation():
-    run = qviz.llama.Llama(qviz.load("tiny"))
+    run = qviz.transformer.Llama(qviz.load("tiny"))
     seen = []
     logits, run.logits = run.logits, lambda *a: seen.append(a) or logits(*a)
     assert 1 < qviz.measure.generation_speed(run, n_tokens=4, repeats=2) < 1e6
@@ -87,7 +87,7 @@ def nonsense(value):
 
 def test_whatever_a_kept_file_holds_is_a_miss(tmp_path, monkeypatch):
     monkeypatch.setenv("QVIZ_CACHE", str(tmp_path / "models"))
-    quality = qviz.llama.Perplexity(10, 40.0, 1.0, 256).as_dict()
+    quality = qviz.transformer.Perplexity(10, 40.0, 1.0, 256).as_dict()
     kinds = {
         "size": {"nbytes": 1, "n": 2},
         "speed": {"tokens_per_second": 7.5},

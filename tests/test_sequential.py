@@ -17,8 +17,8 @@ from qviz import checkpoints, gguf, sequential
 from qviz.calibration import Collector
 from qviz.errors import CalibrationError, CheckpointError, LlamaError, MethodError, PipelineError, QvizError
 from qviz.gguf import U32
-from qviz.llama import Llama
 from qviz.models import calibration_text, heldout_text
+from qviz.transformer import Llama
 
 TEXT = "The President of the United States said, and the whale answered"
 
@@ -83,7 +83,7 @@ def test_every_step_is_calibrated_on_what_is_rounded_before_it(short):
     """Against the plain way to do it: the whole model again for each step, one matrix after the other."""
     rounded = sequential.round_model(short, "gptq", 3, 64, n_tokens=512, act_order=True)
     run = Llama(short)
-    windows = qviz.llama.evaluate.windows_of(run, calibration_text(), 256, None)[:2]
+    windows = qviz.transformer.evaluate.windows_of(run, calibration_text(), 256, None)[:2]
     grid = qviz.AffineGrid(3, 64)
     so_far = {name: short[name] for name in short}
 
@@ -312,7 +312,7 @@ def test_tokenizers_go_along(tmp_path, name):
     for file, value in checkpoints.tokenizer_files(metadata).items():
         (tmp_path / file).write_text(json.dumps(value), "utf-8")
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    ours = qviz.llama.Tokenizer(metadata)
+    ours = qviz.transformer.Tokenizer(metadata)
     for text in (heldout_text()[:5000], "naïve café 北京 I'VE 12345\n\n  two", "a"):
         assert theirs.encode(text).ids == ours.encode(text)
         assert theirs.decode(ours.encode(text)).strip() == ours.decode(ours.encode(text)).strip()

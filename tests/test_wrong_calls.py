@@ -5,10 +5,21 @@ import pytest
 from made_models import made
 
 import qviz
-from qviz import ActivationStats, AffineGrid, calibration, formats, grids, imatrix, llama, methods, metrics, recipes
+from qviz import (
+    ActivationStats,
+    AffineGrid,
+    calibration,
+    formats,
+    grids,
+    imatrix,
+    methods,
+    metrics,
+    recipes,
+    transformer,
+)
 from qviz.errors import QvizError
-from qviz.llama import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor, linear_inputs
-from qviz.llama.linear import Activations, Linear, multiply_one
+from qviz.transformer import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor, linear_inputs
+from qviz.transformer.linear import Activations, Linear, multiply_one
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((8, 64)).astype(np.float32)
@@ -117,17 +128,17 @@ WRONG = [
     (lambda: list(generate_tokens(RUN, 3)), "the prompt has shape"),
     (lambda: list(generate_tokens(MODEL, [1])), "make it a qviz.Transformer"),
     (lambda: list(generate(RUN, [1])), "a text is wanted"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=0), "n_ctx is 0; a whole number from 4 to 64"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8.0), "is 8.0"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=65), "is 65"),
-    (lambda: llama.perplexity(RUN, "", n_ctx=8), "tokens; one window takes 8|the text is empty"),
-    (lambda: llama.perplexity(RUN, [], n_ctx=8), "the text is empty"),
-    (lambda: llama.perplexity(RUN, [1.5] * 90, n_ctx=8), "tokens must be whole numbers"),
-    (lambda: llama.perplexity(RUN, [300] * 90, n_ctx=8), "tokens holds 300"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8, max_tokens=0), "max_tokens is 0"),
-    (lambda: llama.perplexity(RUN, TEXT, n_ctx=8, progress=3), "progress is 3"),
-    (lambda: llama.perplexity("tiny", TEXT), "a model is a mapping"),
-    (lambda: llama.compare([RUN], TEXT), "a mapping of names to models"),
+    (lambda: transformer.perplexity(RUN, TEXT, n_ctx=0), "n_ctx is 0; a whole number from 4 to 64"),
+    (lambda: transformer.perplexity(RUN, TEXT, n_ctx=8.0), "is 8.0"),
+    (lambda: transformer.perplexity(RUN, TEXT, n_ctx=65), "is 65"),
+    (lambda: transformer.perplexity(RUN, "", n_ctx=8), "tokens; one window takes 8|the text is empty"),
+    (lambda: transformer.perplexity(RUN, [], n_ctx=8), "the text is empty"),
+    (lambda: transformer.perplexity(RUN, [1.5] * 90, n_ctx=8), "tokens must be whole numbers"),
+    (lambda: transformer.perplexity(RUN, [300] * 90, n_ctx=8), "tokens holds 300"),
+    (lambda: transformer.perplexity(RUN, TEXT, n_ctx=8, max_tokens=0), "max_tokens is 0"),
+    (lambda: transformer.perplexity(RUN, TEXT, n_ctx=8, progress=3), "progress is 3"),
+    (lambda: transformer.perplexity("tiny", TEXT), "a model is a mapping"),
+    (lambda: transformer.compare([RUN], TEXT), "a mapping of names to models"),
     (lambda: linear_inputs(MODEL, None, TEXT), "the name of a matrix"),
     # rounded groups
     (lambda: groups(scales=(7, 2)), r"scales has shape \(7, 2\); an array of shape \(8, n_groups\)"),

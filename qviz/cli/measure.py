@@ -25,18 +25,18 @@ def perplexity(
     from rich.console import Console
     from rich.progress import Progress
 
-    from qviz import llama, models
+    from qviz import models, transformer
 
     text = models.heldout_text() if text_file is None else read_text(text_file)
-    run = llama.Llama(models.load(model))
-    base = None if baseline is None else llama.Llama(models.load(baseline))
+    run = transformer.Llama(models.load(model))
+    base = None if baseline is None else transformer.Llama(models.load(baseline))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("windows", total=None)
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = llama.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)
+        found = transformer.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)
     if as_json:
         echo_json({"model": model, "baseline": baseline, **found.as_dict()})
         return

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz import checkpoints, llama, models
+from qviz import checkpoints, models, transformer
 from qviz._files import as_path
 from qviz.errors import MethodError, PipelineError
 from qviz.formats import Format, QTensor
@@ -183,7 +183,7 @@ def plan_packing(
 
 def _check_settings(model: Any, config: checkpoints.LlamaConfig) -> None:
     """Refuse what a running model listens to, and config.json is not told."""
-    run = llama.LlamaConfig.from_metadata(model.metadata, config.n_vocab)
+    run = transformer.LlamaConfig.from_metadata(model.metadata, config.n_vocab)
     told = {"rope_factor": 1.0, "rope_magnitude": 1.0, "attention_scale": run.head_size**-0.5}
     for name, value in told.items():
         if getattr(run, name) != value:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz import llama
+from qviz import transformer
 from qviz.errors import MethodError
 from qviz.formats import QTensor, quantize
 
@@ -85,7 +85,7 @@ class RoundedLayer:
 
 
 class RoundedModel(Mapping[str, QTensor]):
-    """A model with rounded matrices in it: what `qviz.llama.Llama` takes. Made by `round_model`.
+    """A model with rounded matrices in it: what `qviz.transformer.Llama` takes. Made by `round_model`.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class RoundedModel(Mapping[str, QTensor]):
         packed = {}
         for name, m in self._stored.items():
             middle = 1 << (m.bits - 1) if m.codes.min() < 0 else 0  # symmetric grids count from there
-            packed[name] = llama.group_tensor(m.codes + middle, m.scales, m.zero_points + middle, m.g_idx, m.bits)
+            packed[name] = transformer.group_tensor(m.codes + middle, m.scales, m.zero_points + middle, m.g_idx, m.bits)
         same._replaced = self._replaced | packed
         return same
 

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from qviz.formats import QTensor
-from qviz.llama.linear import Linear
+from qviz.transformer.linear import Linear
 
 
 class Source:

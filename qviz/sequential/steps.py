@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz import llama, models
+from qviz import models, transformer
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
 from qviz.formats import QTensor, quantize
-from qviz.llama.linear import Linear
 from qviz.sequential.rounded import FloatArray, RoundedLayer, RoundedMatrix, RoundedModel
 from qviz.sequential.rules import Rule, rule_of
 from qviz.sequential.source import Source
+from qviz.transformer.linear import Linear
 
 Progress = Callable[[str, int, int], object]
 
@@ -101,7 +101,7 @@ def layers_of(
     ------
     RoundedLayer
     """
-    run, source = llama.Llama(model, activations="float"), Source(model)
+    run, source = transformer.Llama(model, activations="float"), Source(model)
     source.check(header=True)
     stream = None
     if rule.calibrated:
@@ -136,12 +136,14 @@ def _untouched(i: int, parts: dict[str, Any]) -> RoundedLayer:
     return RoundedLayer(i, {}, norms, biases, ())
 
 
-def calibration_windows(run: llama.Llama, text: str | Sequence[int] | None, n_tokens: int) -> npt.NDArray[np.int64]:
+def calibration_windows(
+    run: transformer.Llama, text: str | Sequence[int] | None, n_tokens: int
+) -> npt.NDArray[np.int64]:
     """At least `n_tokens` tokens of a text in windows of the model's context, at most 512 tokens each.
 
     Parameters
     ----------
-    run : qviz.llama.Llama
+    run : qviz.transformer.Llama
     text : str or sequence of int, optional
         The course's calibration text unless given.
     n_tokens : int
@@ -161,7 +163,7 @@ def calibration_windows(run: llama.Llama, text: str | Sequence[int] | None, n_to
     length = min(run.config.n_ctx, _WINDOW)
     if isinstance(words, str):
         run.tokenizer  # noqa: B018 - without one, say so before anything about the text
-    windows = llama.evaluate.windows_of(run, words, length, None)
+    windows = transformer.evaluate.windows_of(run, words, length, None)
     count = -(-int(n_tokens) // length)
     if len(windows) < count:
         raise LlamaError(
@@ -180,7 +182,7 @@ class _SeenEnoughError(Exception):
     """The input that was asked for has been seen; the rest of the layer is not needed."""
 
 
-def _inputs(run: llama.Llama, i: int, kind: str, stream: FloatArray) -> ActivationStats:
+def _inputs(run: transformer.Llama, i: int, kind: str, stream: FloatArray) -> ActivationStats:
     """Statistics of what a matrix of layer `i` receives."""
     linear = run.layers[i][kind]
     stats = ActivationStats(linear.n_in)
@@ -203,7 +205,7 @@ def _inputs(run: llama.Llama, i: int, kind: str, stream: FloatArray) -> Activati
 
 
 def _step(
-    run: llama.Llama, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
+    run: transformer.Llama, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
 ) -> RoundedLayer:
     """Round matrices that share their input, and put them, and what else changes with them, into the running model."""
     i, here = layer.index, run.layers[layer.index]

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from qviz import llama, models, pipeline
+from qviz import models, pipeline, transformer
 from qviz.errors import WidgetError
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.measure import FORMATS
@@ -63,7 +63,7 @@ class DuelExplorer(Explorer):
         super().__init__()
         self._model = models.load("tiny") if model is None else model
         self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
-        self._runs: dict[str, llama.Llama] = {}
+        self._runs: dict[str, transformer.Llama] = {}
         self._written: tuple[list[str], list[str]] = ([], [])
         self._shown = ("", left, right)
         self._note = ""
@@ -114,11 +114,11 @@ class DuelExplorer(Explorer):
     def _changed(self, change: Any) -> None:
         self.start()
 
-    def _run(self, recipe: str) -> llama.Llama:
+    def _run(self, recipe: str) -> transformer.Llama:
         if recipe not in self._runs:
             path = Path(self._folder.name) / f"{recipe}.gguf"
             pipeline.quantize_model(self._model.path, path, recipe)
-            self._runs[recipe] = llama.Llama(models.load(path))
+            self._runs[recipe] = transformer.Llama(models.load(path))
         return self._runs[recipe]
 
     def _write(self, halt: threading.Event) -> None:
@@ -128,7 +128,7 @@ class DuelExplorer(Explorer):
             for recipe in recipes:
                 run = self._run(recipe)
                 ids = run.tokenizer.encode(prompt)
-                sides.append((run, llama.generate_tokens(run, ids, int(self.controls["tokens"].value))))
+                sides.append((run, transformer.generate_tokens(run, ids, int(self.controls["tokens"].value))))
             open_sides = [0, 1]
             while open_sides and not halt.is_set():
                 for side in list(open_sides):

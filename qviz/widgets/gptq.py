@@ -11,7 +11,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz import llama, models
+from qviz import models, transformer
 from qviz.calibration import ActivationStats
 from qviz.errors import QvizError, WidgetError
 from qviz.figures.gptq import (
@@ -215,8 +215,8 @@ class GPTQExplorer(SourceExplorer):
                     text = f"Running {_text.count(CALIBRATION + HELD_OUT)} tokens through the model …"
                     self.figure.show(Scene(self._layout, {}, status=(Status("info", text),), summary=text))
                 self._caught[name] = (
-                    llama.linear_inputs(self._model, name, models.calibration_text(), CALIBRATION),
-                    _as_stats(llama.linear_inputs(self._model, name, models.heldout_text(), HELD_OUT)),
+                    transformer.linear_inputs(self._model, name, models.calibration_text(), CALIBRATION),
+                    _as_stats(transformer.linear_inputs(self._model, name, models.heldout_text(), HELD_OUT)),
                 )
             return self._caught[name]
         n_in = self.weights.shape[1]

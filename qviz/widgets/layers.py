@@ -13,8 +13,8 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz.calibration import ActivationStats
 from qviz.errors import QvizError, WidgetError
-from qviz.llama import linear_inputs
 from qviz.models import calibration_text, captured_inputs, heldout_text, load
+from qviz.transformer import linear_inputs
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Status

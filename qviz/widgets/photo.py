@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz import llama, models
+from qviz import models, transformer
 from qviz._arrays import real_array
 from qviz.errors import WidgetError
 from qviz.figures.photo import (
@@ -108,7 +108,7 @@ class PhotoExplorer(Explorer):
         if weights is None:
             model, name = models.load("tiny"), "blk.0.attn_q.weight"
             weights = model[name].dequantize()
-            inputs = llama.linear_inputs(model, name, models.heldout_text(), _TOKENS)
+            inputs = transformer.linear_inputs(model, name, models.heldout_text(), _TOKENS)
         self._photo = real_array(models.photo() if photo is None else photo, "photo", WidgetError)
         self._weights, self._inputs = (
             real_array(x, what, WidgetError) for x, what in ((weights, "weights"), (inputs, "inputs"))

@@ -14,7 +14,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as pb
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
-from qviz import llama
+from qviz import transformer
 from qviz.checkpoints.tokenizer import tokenizer_metadata
 from qviz.errors import CheckpointError
 from qviz.gguf.cuts import CUTS
@@ -135,7 +135,7 @@ def test_user_defined_pieces_are_looked_for_as_they_stand_in_a_text(folder: Path
     theirs = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
     found = tokenizer_metadata(folder, 400)
     assert found["tokenizer.ggml.tokens"][3:5] == ["  ", "<b>"]
-    ours = llama.Tokenizer(found)
+    ours = transformer.Tokenizer(found)
     for text in ("a  b <b>c", "    x", *folders.TEXT[:5]):
         assert ours.encode(text, bos=False) == theirs.encode(text)
 
@@ -162,7 +162,7 @@ def test_two_files(folder: Path, config: dict[str, Any], kind: str, pre: str) ->
     assert (found["model"], found["pre"], found["eos_token_id"]) == ("gpt2", pre, 1)
     assert list(found["tokens"]) == [tokenizer.id_to_token(i) for i in range(n)]
     assert rows(found, n - 1) == [("<tool>", USER)]
-    ours = llama.Tokenizer(tokenizer_metadata(folder, n, pre="gpt-2"))
+    ours = transformer.Tokenizer(tokenizer_metadata(folder, n, pre="gpt-2"))
     for text in (*folders.TEXT[:5], "a<tool> b"):
         assert ours.encode(text) == tokenizer.encode(text).ids
 
@@ -259,4 +259,4 @@ def test_a_piece_of_two_hundred_thousand_bytes(folder: Path, pieces: bytes) -> N
     text = b"a" * 200_000
     body = b"\x0a" + length(len(text)) + text + b"\x15" + struct.pack("<f", -1.0)
     (folder / "tokenizer.model").write_bytes(pieces + b"\x0a" + length(len(body)) + body)
-    assert llama.Tokenizer(tokenizer_metadata(folder, 421)).encode("b", bos=False)
+    assert transformer.Tokenizer(tokenizer_metadata(folder, 421)).encode("b", bos=False)

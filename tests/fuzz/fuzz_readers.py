@@ -16,7 +16,7 @@ from qviz.gguf import legacy
 from qviz.gguf.report import lines
 from qviz.gguf.summary import summarize
 from qviz.lesson.progress_file import Progress
-from qviz.llama import Tokenizer
+from qviz.transformer import Tokenizer
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:

@@ -16,8 +16,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Whose branches are followed; what numba compiles must stay as it is.
 READING = ["qviz._files", "qviz.gguf", "qviz.checkpoints", "qviz.imatrix", "qviz.lesson.progress_file"]
-READING += ["qviz.llama.tokenizer", "fuzz_readers"]
-COMPILED = ["qviz.gguf.legacy.blocks", *(f"qviz.llama.tokenizer.{name}" for name in ("pieces", "special", "strings"))]
+READING += ["qviz.transformer.tokenizer", "fuzz_readers"]
+COMPILED = [
+    "qviz.gguf.legacy.blocks",
+    *(f"qviz.transformer.tokenizer.{name}" for name in ("pieces", "special", "strings")),
+]
 
 
 def _fuzz(reader: str, seconds: int) -> None:

@@ -133,12 +133,12 @@ def test_09_5_more_bandwidth_moves_the_pale_bars_alone():
 
 def test_10_3_the_last_step_costs_most(tmp_path):
     model, text = qviz.load("tiny"), qviz.models.heldout_text()
-    plain = qviz.llama.Llama(model)
+    plain = qviz.transformer.Llama(model)
     names = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_S", "Q2_K")
     paths = {name: qviz.quantize_model(model.path, tmp_path / f"{name}.gguf", name).path for name in names}
     runs = {name: qviz.load(path) for name, path in paths.items()}
     # two windows settle it: the last step is ten times as large as the others, and 30 times its standard error
-    kld = {name: found.kld for name, found in qviz.llama.compare(runs, text, plain, max_tokens=254).items()}
+    kld = {name: found.kld for name, found in qviz.transformer.compare(runs, text, plain, max_tokens=254).items()}
     steps = {(a, b): kld[b] - kld[a] for a, b in zip(names[::2], names[1::2], strict=True)}
     assert right("10.3") == "From `Q3_K_S` to `Q2_K`"
     assert max(steps, key=steps.get) == ("Q3_K_S", "Q2_K")
@@ -167,8 +167,8 @@ def test_01_3_dithering_helps_only_the_eye():
 def layer():
     """A matrix of the small model, inputs to calibrate on, inputs to test on."""
     model, name = qviz.load("tiny"), "blk.3.attn_q.weight"
-    seen = qviz.llama.linear_inputs(model, name, qviz.models.calibration_text(), n_tokens=2048)
-    unseen = qviz.llama.linear_inputs(model, name, qviz.models.heldout_text(), n_tokens=512)
+    seen = qviz.transformer.linear_inputs(model, name, qviz.models.calibration_text(), n_tokens=2048)
+    unseen = qviz.transformer.linear_inputs(model, name, qviz.models.heldout_text(), n_tokens=512)
     return model[name].dequantize(), seen, unseen
 
 

@@ -12,7 +12,7 @@ import pytest
 from qviz import formats
 from qviz._machine import elsewhere
 from qviz._machine.kernels import Kernel, half_bits, kernel
-from qviz.llama import linear
+from qviz.transformer import linear
 
 RUN = """
 import json, sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qviz import llama, load, models, quantize
+from qviz import load, models, quantize, transformer
 from qviz.calibration import ActivationStats
 from qviz.errors import LlamaError, WidgetError
 from qviz.grids import AffineGrid
@@ -211,7 +211,7 @@ def test_without_arguments_inputs_are_caught_from_the_small_model(monkeypatch):
     shown = GPTQExplorer()
     assert shown.tensor_name == "blk.1.attn_output.weight"
     assert "blk.0.attn_norm.weight" not in shown.controls["tensor"].options
-    x = llama.linear_inputs(load("tiny"), shown.tensor_name, models.calibration_text(), 512)
+    x = transformer.linear_inputs(load("tiny"), shown.tensor_name, models.calibration_text(), 512)
     np.testing.assert_allclose(shown.calibration, x, atol=1e-5)
     np.testing.assert_array_equal(shown.weights, load("tiny")[shown.tensor_name].dequantize())
     assert shown.held_out.n_tokens == 256
@@ -244,7 +244,7 @@ def test_what_cannot_be_shown(make, error, says):
 
 def test_a_part_of_a_model_cannot_be_run():
     with pytest.raises(LlamaError, match="only a part of a model"):
-        llama.linear_inputs(load("smollm2-slices"), "blk.0.attn_q.weight", "text")
+        transformer.linear_inputs(load("smollm2-slices"), "blk.0.attn_q.weight", "text")
     shown = GPTQExplorer(load("smollm2-slices"))
     assert shown.figure.scene.status[0].level == "error"
     assert "only a part of a model" in shown.figure.scene.status[0].text

@@ -10,7 +10,7 @@ from qviz.widgets.scene import unpack
 
 
 def row(recipe, mib, kld, delta):
-    quality = qviz.llama.Perplexity(
+    quality = qviz.transformer.Perplexity(
         1000, 40 + delta, 1.0, 256, 40.0, delta, 0.02, 0.01, 0.001, kld, kld / 50, 0.9, 0.01
     )
     return RecipeRow(recipe, int(mib * 2**20), 8.0, int(mib * 2**20), quality, 100.0, None)
@@ -63,8 +63,8 @@ def test_two_formats_write(tmp_path):
     duel = explorer.figure["duel"]
     assert duel.tokens[0] == duel.tokens[1]
     assert duel.parts == len(duel.tokens[0]) == 6
-    llama = qviz.llama.Llama(qviz.load("tiny"))
-    assert "".join(duel.tokens[0]) == "".join(qviz.llama.generate(llama, duel.prompt, 6))
+    llama = qviz.transformer.Llama(qviz.load("tiny"))
+    assert "".join(duel.tokens[0]) == "".join(qviz.transformer.generate(llama, duel.prompt, 6))
     explorer.controls["right"].value = "Q2_K"
     explorer.wait()
     duel = explorer.figure["duel"]

@@ -1,0 +1,27 @@
+"""A Llama that runs on quantized weights: tokenizer, forward pass, generation, perplexity."""
+
+from qviz.transformer import evaluate
+from qviz.transformer.cache import KVCache
+from qviz.transformer.config import LlamaConfig
+from qviz.transformer.evaluate import Perplexity, compare, perplexity
+from qviz.transformer.generate import Sampler, generate, generate_tokens
+from qviz.transformer.inputs import linear_inputs
+from qviz.transformer.kernels.groups import group_tensor
+from qviz.transformer.model import Llama
+from qviz.transformer.tokenizer import Tokenizer
+
+__all__ = [
+    "KVCache",
+    "Llama",
+    "LlamaConfig",
+    "Perplexity",
+    "Sampler",
+    "Tokenizer",
+    "compare",
+    "evaluate",
+    "generate",
+    "generate_tokens",
+    "group_tensor",
+    "linear_inputs",
+    "perplexity",
+]
