@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import qviz
-from qviz.transformer import Llama, perplexity
+from qviz.transformer import Transformer, perplexity
 
 PROMPT, NEW, ROUNDS = 256, 40, 5
 
@@ -31,9 +31,11 @@ def main() -> None:
             if name != "Q4_1":  # as it is shipped
                 path = Path(folder) / f"{name}.gguf"
                 qviz.quantize_model(source, path, name, allow_requantize=True)
-            ours = Llama(qviz.load(path))
+            ours = Transformer(qviz.load(path))
             ids = ours.tokenizer.encode(text)[:PROMPT]
-            theirs = llama_cpp.Llama(str(path), n_ctx=512, n_threads=2, n_threads_batch=2, verbose=False, n_batch=512)
+            theirs = llama_cpp.Llama(
+                str(path), n_ctx=512, n_threads=2, n_threads_batch=2, verbose=False, n_batch=512
+            )
             rates: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
             for _ in range(ROUNDS + 1):
                 cache = ours.new_cache(PROMPT + NEW)
@@ -54,7 +56,7 @@ def main() -> None:
             print(
                 f"{name:12}  {a[0]:8.0f} {b[0]:8.0f} {a[0] / b[0]:6.2f}   {a[1]:12.1f} {b[1]:8.1f} {a[1] / b[1]:6.2f}"
             )
-    tiny = Llama(qviz.load("tiny"))
+    tiny = Transformer(qviz.load("tiny"))
     for n in (10_000, 45_000):
         begun = time.perf_counter()
         found = perplexity(tiny, qviz.models.heldout_text(), max_tokens=n)

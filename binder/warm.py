@@ -76,7 +76,7 @@ def model() -> None:
                 linear = qviz.transformer.linear.Linear(weight, activations=activations)
                 linear(x[:1])
                 linear(x)
-    tiny = qviz.transformer.Llama(qviz.load("tiny"))
+    tiny = qviz.transformer.Transformer(qviz.load("tiny"))
     for kind in ("F32", "F16", "Q8_0", "Q4_0"):
         cache = tiny.new_cache(16, kind)
         tiny.logits([1, 2, 3], cache)

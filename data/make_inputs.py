@@ -40,7 +40,7 @@ def windows(tokenizer: transformer.Tokenizer, text: str, count: int) -> np.ndarr
 def capture(output: Path) -> Path:
     """Run the model on both texts and write what the chosen layers received."""
     seen: dict[str, np.ndarray] = {}
-    run = transformer.Llama(
+    run = transformer.Transformer(
         load("smollm2"), activations="float", on_linear_input=lambda name, x: seen.update({name: x.copy()})
     )
     tensors = {}

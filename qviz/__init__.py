@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qviz import (
         calibration,
-        capstone,
         checkpoints,
         errors,
         figures,
@@ -19,12 +18,10 @@ if TYPE_CHECKING:
         gguf,
         grids,
         imatrix,
-        lesson,
         measure,
         methods,
         metrics,
         models,
-        museum,
         pipeline,
         recipes,
         sequential,
@@ -33,13 +30,14 @@ if TYPE_CHECKING:
         widgets,
     )
     from qviz.calibration import ActivationStats
+    from qviz.course import lesson, missions, museum
     from qviz.formats import Format, QTensor, quantize
     from qviz.grids.affine import AffineGrid
     from qviz.methods import MethodResult, awq, gptq, rtn
     from qviz.models import Model, fetch, load
     from qviz.pipeline import quantize_model
     from qviz.transformer.evaluate import perplexity
-    from qviz.transformer.model import Llama as Transformer
+    from qviz.transformer.model import Transformer as Transformer
 
 __version__ = "0.1.0"
 

@@ -138,18 +138,18 @@ def recipe_table(
         if progress is not None:
             progress(what, done, total)
 
-    base = transformer.Llama(source)
+    base = transformer.Transformer(source)
     done = 0
     while done < len(missing):
         with tempfile.TemporaryDirectory(prefix="qviz-table-") as folder:
-            runs: dict[str, transformer.Llama] = {}
+            runs: dict[str, transformer.Transformer] = {}
             room = _ROOM
             while done < len(missing) and (room > 0 or not runs):
                 recipe = missing[done]
                 told(f"quantizing {recipe}", done, len(missing))
                 path = Path(folder) / f"{recipe}.gguf"
                 pipeline.quantize_model(source.path, path, recipe)
-                runs[recipe] = transformer.Llama(models.load(path))
+                runs[recipe] = transformer.Transformer(models.load(path))
                 tensors = [runs[recipe].model[name] for name in runs[recipe].model]
                 nbytes = sum(t.nbytes for t in tensors)
                 store.put("size", recipe, {"nbytes": nbytes, "n": sum(t.n_weights for t in tensors)})
@@ -163,9 +163,9 @@ def recipe_table(
 
 def _measure_runs(
     store: _Store,
-    runs: Mapping[str, transformer.Llama],
+    runs: Mapping[str, transformer.Transformer],
     words: str,
-    base: transformer.Llama,
+    base: transformer.Transformer,
     max_tokens: int | None,
     speed: bool,
     told: Progress,
@@ -200,7 +200,7 @@ def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
     )
 
 
-def generation_speed(run: transformer.Llama, n_tokens: int = 48, repeats: int = 3) -> float:
+def generation_speed(run: transformer.Transformer, n_tokens: int = 48, repeats: int = 3) -> float:
     """Tokens per second while generating, the median of a few runs; every matrix is read once a token.
 
     Parameters
@@ -454,7 +454,7 @@ def method_table(
     key = {"model": _digest(source.path), "text": _hash(words), "max_tokens": max_tokens, "methods": _METHOD_SCHEMA}
     store = _Store({**key, "calibration": _hash(models.calibration_text()), "n_tokens": n_tokens}, cache)
     missing = [row for row in dict.fromkeys(settings) if not _known(store, row, speed)]
-    base = transformer.Llama(source, activations="float") if missing else None
+    base = transformer.Transformer(source, activations="float") if missing else None
     for first in range(0, len(missing), _TOGETHER):
         part = missing[first : first + _TOGETHER]
         made: dict[str, tuple[Any, float]] = {}
@@ -465,7 +465,7 @@ def method_table(
                 source, method, *(row[1:] if row[1] else ()), n_tokens=n_tokens, progress=progress, **options
             )
             made[_name(row)] = rounded, time.perf_counter() - begun
-        runs = {name: transformer.Llama(rounded, activations="float") for name, (rounded, _) in made.items()}
+        runs = {name: transformer.Transformer(rounded, activations="float") for name, (rounded, _) in made.items()}
         told = None if progress is None else (lambda done, total: progress("scoring", done, total))
         found = transformer.compare(runs, words, base, max_tokens=max_tokens, progress=told)
         for row in part:
@@ -473,7 +473,7 @@ def method_table(
             rounded, seconds = made[name]
             store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(found[name])})
             if speed:
-                rate = generation_speed(transformer.Llama(rounded.as_stored()))
+                rate = generation_speed(transformer.Transformer(rounded.as_stored()))
                 store.put("speed", name, {"tokens_per_second": rate})
         del made, rounded, runs
         give_back()

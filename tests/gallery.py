@@ -12,7 +12,8 @@ from qviz.figures.roofline import roofline
 from qviz.transformer import Perplexity
 from qviz.measure import RecipeRow
 from qviz.speed import FormatSpeed, Machine
-from qviz import lesson, widgets
+from qviz import widgets
+from qviz.course import lesson
 model = qviz.load("smollm2-slices")
 embedding = model["token_embd.weight"].rows(0, 512).dequantize()
 rng = np.random.default_rng(0)
@@ -34,7 +35,7 @@ def answered():
     return lesson.score()
 """
 
-# name of a class of qviz.widgets or qviz.lesson -> an expression that makes one
+# name of a class of qviz.widgets or qviz.course.lesson -> an expression that makes one
 WIDGETS = {
     "AWQExplorer": "widgets.AWQExplorer(layer, group_size=64)",
     "BalanceExplorer": "widgets.BalanceExplorer(rows, budget=7)",

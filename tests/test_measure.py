@@ -58,7 +58,7 @@ def test_a_table_is_measured_once(kept, text, monkeypatch):
 
 
 def test_speed_is_that_of_generation():
-    run = qviz.transformer.Llama(qviz.load("tiny"))
+    run = qviz.transformer.Transformer(qviz.load("tiny"))
     seen = []
     logits, run.logits = run.logits, lambda *a: seen.append(a) or logits(*a)
     assert 1 < qviz.measure.generation_speed(run, n_tokens=4, repeats=2) < 1e6

@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 
-import qviz.lesson
+import qviz.course.lesson
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -183,7 +183,7 @@ def test_every_prediction_has_an_answer(lesson, notebook):
         if cell.cell_type == "markdown" and (found := re.search(r"> \*\*Predict (\d+)\.\*\*", cell.source)):
             folded = cell.source.count("<details><summary>Answer</summary>\n\n")
             assert folded == cell.source.count("\n\n</details>")
-            asked = after is not None and f'qviz.lesson.predict("{lesson.stem[:2]}.{found[1]}"' in after.source
+            asked = after is not None and f'qviz.course.lesson.predict("{lesson.stem[:2]}.{found[1]}"' in after.source
             assert folded + asked == 1, cell.source
 
 
@@ -191,12 +191,12 @@ def test_every_question_of_a_lesson_is_asked(lesson, notebook):
     """Otherwise nobody could answer all of them, and the score would never be complete."""
     code = "\n".join(cell.source for cell in code_cells(notebook))
     asked = re.findall(r'lesson\.predict\("([\w.]+)"', code)
-    there = [id for id, question in qviz.lesson.questions().items() if question.options]
+    there = [id for id, question in qviz.course.lesson.questions().items() if question.options]
     assert asked == [id for id in there if id.startswith(f"{lesson.stem[:2]}.")]
     locked = re.findall(r'"(\d\d\.\w+)"', "".join(re.findall(r"lesson\.lock\((.*?)\)", code)))
     assert set(locked) <= set(asked), "a lock without its question never opens"
     if asked:
-        assert "qviz.lesson.score()" in code
+        assert "qviz.course.lesson.score()" in code
 
 
 def test_sections_are_numbered(notebook):

@@ -18,7 +18,7 @@ from qviz.calibration import Collector
 from qviz.errors import CalibrationError, CheckpointError, LlamaError, MethodError, PipelineError, QvizError
 from qviz.gguf import U32
 from qviz.models import calibration_text, heldout_text
-from qviz.transformer import Llama
+from qviz.transformer import Transformer
 
 TEXT = "The President of the United States said, and the whale answered"
 
@@ -52,7 +52,7 @@ def grouped(folder):
 
 @pytest.fixture(scope="module")
 def ids(short):
-    return Llama(short).tokenizer.encode(TEXT)
+    return Transformer(short).tokenizer.encode(TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def biased(folder, short):
 
 
 def logits(model, ids):
-    return Llama(model, activations="float").logits(ids)
+    return Transformer(model, activations="float").logits(ids)
 
 
 def is_matrix(name):
@@ -82,7 +82,7 @@ def is_matrix(name):
 def test_every_step_is_calibrated_on_what_is_rounded_before_it(short):
     """Against the plain way to do it: the whole model again for each step, one matrix after the other."""
     rounded = sequential.round_model(short, "gptq", 3, 64, n_tokens=512, act_order=True)
-    run = Llama(short)
+    run = Transformer(short)
     windows = qviz.transformer.evaluate.windows_of(run, calibration_text(), 256, None)[:2]
     grid = qviz.AffineGrid(3, 64)
     so_far = {name: short[name] for name in short}
@@ -92,7 +92,7 @@ def test_every_step_is_calibrated_on_what_is_rounded_before_it(short):
 
     for i, kinds in itertools.product(range(2), (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate",))):
         collect = Collector()
-        Llama(Loose(so_far), activations="float", on_linear_input=collect).window_logits(windows)
+        Transformer(Loose(so_far), activations="float", on_linear_input=collect).window_logits(windows)
         for kind in kinds:
             name = f"blk.{i}.{kind}.weight"
             result = qviz.gptq(short[name].dequantize(), collect.stats[name], grid, act_order=True)
@@ -291,7 +291,9 @@ def test_what_others_read_is_what_was_measured(short, ids, tmp_path, method, opt
     back = qviz.load(path)
     assert sorted(back) == sorted(short)
     assert all(np.array_equal(back[name].dequantize(), rounded[name].dequantize()) for name in back)
-    assert Llama(back).tokenizer.encode(heldout_text()[:3000]) == Llama(short).tokenizer.encode(heldout_text()[:3000])
+    assert Transformer(back).tokenizer.encode(heldout_text()[:3000]) == Transformer(short).tokenizer.encode(
+        heldout_text()[:3000]
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
@@ -361,7 +363,7 @@ def test_llama_cpp_runs_it(short, ids, tmp_path, how):
     theirs = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
     theirs.eval(ids)
     want = np.array(theirs.scores[: len(ids)])
-    assert np.sqrt(np.square(Llama(qviz.load(path)).logits(ids) - want).mean()) < 0.05 * want.std()
+    assert np.sqrt(np.square(Transformer(qviz.load(path)).logits(ids) - want).mean()) < 0.05 * want.std()
 
 
 # -- care
@@ -543,7 +545,7 @@ def test_a_source_that_changes_meanwhile(short, tmp_path, change, into):
 
 def test_a_layer_is_read_into_memory_of_its_own(short):
     """Pages of a map would stay until the whole model is there."""
-    mapped = Llama(short, activations="float").layers[1]
+    mapped = Transformer(short, activations="float").layers[1]
     own = sequential.source.Source(short).layer(mapped)
     for kind in ("attn_q", "ffn_down"):
         assert not np.shares_memory(own[kind].weight.blocks, mapped[kind].weight.blocks)

@@ -18,7 +18,7 @@ from qviz import (
     transformer,
 )
 from qviz.errors import QvizError
-from qviz.transformer import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor, linear_inputs
+from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor, linear_inputs
 from qviz.transformer.linear import Activations, Linear, multiply_one
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,7 @@ X = RNG.standard_normal((20, 64)).astype(np.float32)
 GRID, STATS = AffineGrid(4, 32), ActivationStats.from_inputs(X)
 NARROW = ActivationStats.from_inputs(X[:, :32])
 T, A, MODEL = qviz.quantize(W, "Q4_0"), GRID.quantize(W), made()
-RUN = Llama(MODEL)
+RUN = Transformer(MODEL)
 TEXT = list(range(3, 90))
 NAN = float("nan")
 
@@ -87,7 +87,7 @@ WRONG = [
     (lambda: RUN.logits([1], cache(length=10**6, n_ctx=10**7)), "length is 1000000"),
     (lambda: RUN.logits([1], cache(length=2.0)), "length is 2.0"),
     (lambda: RUN.logits([1], "F16"), "a KVCache is wanted"),
-    (lambda: RUN.logits([1], Llama(made(n_head_kv=4)).new_cache(8)), "another model"),
+    (lambda: RUN.logits([1], Transformer(made(n_head_kv=4)).new_cache(8)), "another model"),
     (lambda: cache().put(0, stream(2, 31), stream(2, 32)), "keys has shape"),
     (lambda: cache().put(0, stream(9, 32), stream(9, 32)), "do not fit a cache of 8"),
     (lambda: cache().put(2, stream(1, 32), stream(1, 32)), "the layer is 2"),
@@ -112,8 +112,8 @@ WRONG = [
     (lambda: RUN.window_logits([[1, 2, 3]], 0, 4), "last is 4; a whole number from 1 to 3"),
     (lambda: RUN.window_logits([[1, 2, 3]], 0, 1.0), "last is 1.0"),
     (lambda: RUN.window_logits([1, 2, 3]), "n_windows, n_tokens"),
-    (lambda: Llama(MODEL, on_linear_input=3), "a callable"),
-    (lambda: Llama(MODEL, activations=["int8"]), "activations must be int8, float"),
+    (lambda: Transformer(MODEL, on_linear_input=3), "a callable"),
+    (lambda: Transformer(MODEL, activations=["int8"]), "activations must be int8, float"),
     # generation and evaluation
     (lambda: Sampler(temperature=NAN), "temperature is nan"),
     (lambda: Sampler(temperature="1"), "temperature is '1'"),

@@ -67,7 +67,7 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
 
-class Llama(nn.Module):
+class Transformer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.token_embd = nn.Embedding(VOCAB, D)
@@ -116,7 +116,7 @@ class Muon(torch.optim.Optimizer):
                     p.mul_(1 - group["lr"] * group["decay"]).add_(u, alpha=-group["lr"] * scale)
 
 
-def export(model: Llama, folder: Path) -> None:
+def export(model: Transformer, folder: Path) -> None:
     """Write `model` with its tokenizer: F16 matrices, F32 norms."""
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     kinds = [
@@ -170,7 +170,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
     stream = torch.from_numpy(np.load(args.folder / "train.npy").astype(np.int64))
-    model = Llama()
+    model = Transformer()
     matrices = [p for p in model.blk.parameters() if p.ndim == 2]
     rest = [p for p in model.parameters() if not any(p is m for m in matrices)]
     optimizers = [Muon(matrices, 0.02), torch.optim.AdamW(rest, 3e-3, betas=(0.9, 0.95), weight_decay=0.0)]

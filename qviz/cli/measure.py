@@ -28,8 +28,8 @@ def perplexity(
     from qviz import models, transformer
 
     text = models.heldout_text() if text_file is None else read_text(text_file)
-    run = transformer.Llama(models.load(model))
-    base = None if baseline is None else transformer.Llama(models.load(baseline))
+    run = transformer.Transformer(models.load(model))
+    base = None if baseline is None else transformer.Transformer(models.load(baseline))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("windows", total=None)
 

@@ -17,7 +17,6 @@ from qviz.figures.awq import (
 )
 from qviz.figures.balance import Balance, balance
 from qviz.figures.block import BitMap, BlockLens, bit_map, block_lens
-from qviz.figures.capstone import Chooser, chooser
 from qviz.figures.codebook import (
     LloydCurve,
     LloydPicture,
@@ -46,7 +45,6 @@ from qviz.figures.gptq import (
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
-from qviz.figures.museum import CodePair, ColumnGap, Quiz, TestRun, code_pair, column_gap, quiz
 from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.photo import (
     LevelSet,
@@ -75,10 +73,7 @@ __all__ = [
     "BitMap",
     "BlockLens",
     "ChannelTracks",
-    "Chooser",
     "ClipCurve",
-    "CodePair",
-    "ColumnGap",
     "CursorImage",
     "ErrorBars",
     "ErrorHistogram",
@@ -94,12 +89,10 @@ __all__ = [
     "NumberLine",
     "PixelImage",
     "PullRow",
-    "Quiz",
     "RangeCurve",
     "RangeHistogram",
     "Roofline",
     "StepRow",
-    "TestRun",
     "TextTable",
     "TokenDuel",
     "TokenRates",
@@ -109,10 +102,7 @@ __all__ = [
     "bit_map",
     "block_lens",
     "channel_tracks",
-    "chooser",
     "clip_curve",
-    "code_pair",
-    "column_gap",
     "entropy",
     "error_bars",
     "error_histogram",
@@ -137,7 +127,6 @@ __all__ = [
     "pixel_image",
     "psnr",
     "pull_row",
-    "quiz",
     "range_curve",
     "range_histogram",
     "result_table",

@@ -85,7 +85,7 @@ class RoundedLayer:
 
 
 class RoundedModel(Mapping[str, QTensor]):
-    """A model with rounded matrices in it: what `qviz.transformer.Llama` takes. Made by `round_model`.
+    """A model with rounded matrices in it: what `qviz.transformer.Transformer` takes. Made by `round_model`.
 
     Attributes
     ----------

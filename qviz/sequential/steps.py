@@ -101,7 +101,7 @@ def layers_of(
     ------
     RoundedLayer
     """
-    run, source = transformer.Llama(model, activations="float"), Source(model)
+    run, source = transformer.Transformer(model, activations="float"), Source(model)
     source.check(header=True)
     stream = None
     if rule.calibrated:
@@ -137,13 +137,13 @@ def _untouched(i: int, parts: dict[str, Any]) -> RoundedLayer:
 
 
 def calibration_windows(
-    run: transformer.Llama, text: str | Sequence[int] | None, n_tokens: int
+    run: transformer.Transformer, text: str | Sequence[int] | None, n_tokens: int
 ) -> npt.NDArray[np.int64]:
     """At least `n_tokens` tokens of a text in windows of the model's context, at most 512 tokens each.
 
     Parameters
     ----------
-    run : qviz.transformer.Llama
+    run : qviz.transformer.Transformer
     text : str or sequence of int, optional
         The course's calibration text unless given.
     n_tokens : int
@@ -182,7 +182,7 @@ class _SeenEnoughError(Exception):
     """The input that was asked for has been seen; the rest of the layer is not needed."""
 
 
-def _inputs(run: transformer.Llama, i: int, kind: str, stream: FloatArray) -> ActivationStats:
+def _inputs(run: transformer.Transformer, i: int, kind: str, stream: FloatArray) -> ActivationStats:
     """Statistics of what a matrix of layer `i` receives."""
     linear = run.layers[i][kind]
     stats = ActivationStats(linear.n_in)
@@ -205,7 +205,7 @@ def _inputs(run: transformer.Llama, i: int, kind: str, stream: FloatArray) -> Ac
 
 
 def _step(
-    run: transformer.Llama, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
+    run: transformer.Transformer, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
 ) -> RoundedLayer:
     """Round matrices that share their input, and put them, and what else changes with them, into the running model."""
     i, here = layer.index, run.layers[layer.index]

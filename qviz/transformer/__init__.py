@@ -7,12 +7,12 @@ from qviz.transformer.evaluate import Perplexity, compare, perplexity
 from qviz.transformer.generate import Sampler, generate, generate_tokens
 from qviz.transformer.inputs import linear_inputs
 from qviz.transformer.kernels.groups import group_tensor
-from qviz.transformer.model import Llama
+from qviz.transformer.model import Transformer
 from qviz.transformer.tokenizer import Tokenizer
 
 __all__ = [
     "KVCache",
-    "Llama",
+    "Transformer",
     "LlamaConfig",
     "Perplexity",
     "Sampler",

@@ -21,7 +21,7 @@ from qviz._machine.team import cores, in_parallel, on_each_thread
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.kernels import ops
-from qviz.transformer.model import Llama
+from qviz.transformer.model import Transformer
 
 _BATCH = 1024  # tokens that a core runs at once
 _ROOM = 192 << 20  # bytes for what all cores have in hand, however many they are
@@ -81,7 +81,9 @@ class Perplexity:
         )
 
 
-def windows_of(llama: Llama, text: str | Sequence[int], n_ctx: int, max_tokens: int | None) -> npt.NDArray[np.int64]:
+def windows_of(
+    llama: Transformer, text: str | Sequence[int], n_ctx: int, max_tokens: int | None
+) -> npt.NDArray[np.int64]:
     """The windows (n, n_ctx) that a text is cut into.
 
     Parameters
@@ -155,10 +157,10 @@ def compare(
         raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
     if progress is not None and not callable(progress):
         raise LlamaError(f"progress is {shown(progress)}; a callable (done, total) is wanted")
-    runs = {name: m if isinstance(m, Llama) else Llama(m) for name, m in models.items()}
+    runs = {name: m if isinstance(m, Transformer) else Transformer(m) for name, m in models.items()}
     if not runs:
         return {}
-    base = None if baseline is None else baseline if isinstance(baseline, Llama) else Llama(baseline)
+    base = None if baseline is None else baseline if isinstance(baseline, Transformer) else Transformer(baseline)
     reference = base if base is not None else next(iter(runs.values()))
     for name, run in runs.items():
         if run.config.n_vocab != reference.config.n_vocab or run.tokenizer.tokens != reference.tokenizer.tokens:
@@ -238,7 +240,7 @@ def perplexity(
     return found[""]
 
 
-def _windows_at_once(llama: Llama, n_ctx: int) -> int:
+def _windows_at_once(llama: Transformer, n_ctx: int) -> int:
     """Windows that are run together: enough for every core, unless their activations and predictions take too much."""
     c = llama.config
     a_token = 4 * (c.n_vocab + 16 * max(c.n_ff, c.n_embd))  # two predictions of half the tokens; buffers of each step
@@ -258,7 +260,7 @@ def _each(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _scored(llama: Llama, windows: Any, first: int) -> tuple[Any, npt.NDArray[np.float64]]:
+def _scored(llama: Transformer, windows: Any, first: int) -> tuple[Any, npt.NDArray[np.float64]]:
     """Log-probabilities of the scored positions (n, n_vocab), and −log p of what came."""
     targets = windows[:, first + 1 :].reshape(-1)
     logits = llama.window_logits(windows, first, windows.shape[1] - 1).reshape(targets.size, -1)
@@ -269,7 +271,7 @@ def _scored(llama: Llama, windows: Any, first: int) -> tuple[Any, npt.NDArray[np
     return logits, nll
 
 
-def _compared(llama: Llama, windows: Any, first: int, expected: Any) -> list[npt.NDArray[Any]]:
+def _compared(llama: Transformer, windows: Any, first: int, expected: Any) -> list[npt.NDArray[Any]]:
     """−log p of what came, and how far that is from what a baseline expected, if there is one."""
     log_probs, nll = _scored(llama, windows, first)
     return [nll] if expected is None else [nll, *_apart(expected, log_probs)]

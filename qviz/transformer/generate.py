@@ -11,7 +11,7 @@ from qviz._arrays import finite_number, real_array, whole_array, whole_number
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.linear import FloatArray
-from qviz.transformer.model import Llama
+from qviz.transformer.model import Transformer
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ class Sampler:
 
 
 def generate_tokens(
-    llama: Llama, prompt: Sequence[int], max_tokens: int = 64, sampler: Sampler | None = None, cache_type: str = "F16"
+    llama: Transformer,
+    prompt: Sequence[int],
+    max_tokens: int = 64,
+    sampler: Sampler | None = None,
+    cache_type: str = "F16",
 ) -> Iterator[int]:
     """Tokens that continue a prompt, one at a time; stops at the end-of-text token.
 
@@ -107,7 +111,7 @@ def generate_tokens(
 
 
 def generate(
-    llama: Llama, prompt: str, max_tokens: int = 64, sampler: Sampler | None = None, cache_type: str = "F16"
+    llama: Transformer, prompt: str, max_tokens: int = 64, sampler: Sampler | None = None, cache_type: str = "F16"
 ) -> Iterator[str]:
     """Continue a text, piece by piece; stop taking pieces to stop the model.
 
@@ -126,8 +130,8 @@ def generate(
     yield from llama.tokenizer.stream(tokens, continues=True)
 
 
-def _check_runs(llama: Llama, sampler: Sampler | None) -> None:
-    if not isinstance(llama, Llama):
+def _check_runs(llama: Transformer, sampler: Sampler | None) -> None:
+    if not isinstance(llama, Transformer):
         raise LlamaError(f"{shown(llama)} does not run; make it a qviz.Transformer first")
     if not isinstance(sampler, Sampler | None):
         raise LlamaError(f"sampler is {shown(sampler)}; a Sampler is wanted")

@@ -12,7 +12,7 @@ from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.evaluate import windows_of
 from qviz.transformer.linear import FloatArray
-from qviz.transformer.model import Llama
+from qviz.transformer.model import Transformer
 
 _WINDOWS = 8  # windows that run together
 
@@ -63,7 +63,7 @@ def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: 
             caught.append(x.copy())
             raise _SeenError
 
-    run = Llama(model, activations="float", on_linear_input=look)
+    run = Transformer(model, activations="float", on_linear_input=look)
     known = [linear.name for layer in run.layers for linear in layer.values() if hasattr(linear, "name")]
     if tensor not in known:
         raise LlamaError(f"no matrix {tensor!r} in the layers of this model; there are {', '.join(known[:7])}, …")

@@ -47,7 +47,7 @@ class _Pass(NamedTuple):
     cache: KVCache | None
 
 
-class Llama:
+class Transformer:
     """A Llama model that runs.
 
     Parameters

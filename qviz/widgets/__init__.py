@@ -3,16 +3,16 @@
 Displaying one as the last expression of a cell shows it. Nothing here prints.
 """
 
+from qviz.course.missions.explorer import CapstoneExplorer
+from qviz.course.museum.explorer import BugMuseum
 from qviz.widgets.awq import AWQExplorer
 from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
-from qviz.widgets.capstone import CapstoneExplorer
 from qviz.widgets.codebook import CodebookExplorer
 from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.gptq import GPTQExplorer
-from qviz.widgets.museum import BugMuseum
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar

@@ -63,7 +63,7 @@ class DuelExplorer(Explorer):
         super().__init__()
         self._model = models.load("tiny") if model is None else model
         self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
-        self._runs: dict[str, transformer.Llama] = {}
+        self._runs: dict[str, transformer.Transformer] = {}
         self._written: tuple[list[str], list[str]] = ([], [])
         self._shown = ("", left, right)
         self._note = ""
@@ -114,11 +114,11 @@ class DuelExplorer(Explorer):
     def _changed(self, change: Any) -> None:
         self.start()
 
-    def _run(self, recipe: str) -> transformer.Llama:
+    def _run(self, recipe: str) -> transformer.Transformer:
         if recipe not in self._runs:
             path = Path(self._folder.name) / f"{recipe}.gguf"
             pipeline.quantize_model(self._model.path, path, recipe)
-            self._runs[recipe] = transformer.Llama(models.load(path))
+            self._runs[recipe] = transformer.Transformer(models.load(path))
         return self._runs[recipe]
 
     def _write(self, halt: threading.Event) -> None:

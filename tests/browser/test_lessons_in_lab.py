@@ -69,7 +69,7 @@ def predict_and_slide(book):
 
 def test_progress_goes_away_and_comes_back(lab, open_notebook, tmp_path):
     lab.progress.unlink(missing_ok=True)
-    cells = ("import qviz", "qviz.lesson.predict('00.1')", "qviz.lesson.progress()")
+    cells = ("import qviz", "qviz.course.lesson.predict('00.1')", "qviz.course.lesson.progress()")
     book = open_notebook(lab.notebook("progress.ipynb", *cells), height=1200)
     book.run_all()
     page = book.page

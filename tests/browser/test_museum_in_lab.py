@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from qviz.museum import EXHIBITS
+from qviz.course.museum import EXHIBITS
 
 TOTAL = len(EXHIBITS)
 CELLS = ("from qviz.widgets import BugMuseum", "room = BugMuseum('stale-inverse'); room")

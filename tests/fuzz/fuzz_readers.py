@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qviz import checkpoints, gguf, imatrix
+from qviz.course.lesson.progress_file import Progress
 from qviz.errors import NotEncodableError
 from qviz.gguf import legacy
 from qviz.gguf.report import lines
 from qviz.gguf.summary import summarize
-from qviz.lesson.progress_file import Progress
 from qviz.transformer import Tokenizer
 
 

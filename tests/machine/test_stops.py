@@ -17,7 +17,7 @@ import qviz
 from qviz._machine import blas, team
 
 team.allowed = lambda: 3  # helpers, however many cores there are
-llama = qviz.transformer.Llama(qviz.load("tiny"))
+llama = qviz.transformer.Transformer(qviz.load("tiny"))
 ids = np.random.default_rng(0).integers(0, llama.config.n_vocab, 70)
 weight = np.random.default_rng(1).standard_normal((64, 128)).astype(np.float32)
 stats = qviz.ActivationStats.from_inputs(np.random.default_rng(2).standard_normal((300, 128)).astype(np.float32))

@@ -18,7 +18,7 @@ import qviz
 from qviz import gguf
 from qviz.architectures import ARCHITECTURES
 from qviz.errors import QvizError
-from qviz.transformer import Llama, generate_tokens, perplexity
+from qviz.transformer import Transformer, generate_tokens, perplexity
 
 COUNT = int(os.environ.get("QVIZ_FUZZ", "40"))
 IDS = [1, 5, 7, 274, 11]
@@ -130,14 +130,14 @@ def damaged(name, seed):
 def tried(model):
     """Everything that a model is asked for; whether it was refused, or its logits otherwise."""
     try:
-        llama = Llama(model, activations="float")
+        llama = Transformer(model, activations="float")
     except QvizError as error:
         if len(str(error)) > 600:
             raise
         return None
     logits, cache = llama.logits(IDS), llama.new_cache(len(IDS))
     one_by_one = np.concatenate([llama.logits([token], cache) for token in IDS])
-    quantized = Llama(model)  # other kernels
+    quantized = Transformer(model)  # other kernels
     assert quantized.logits(IDS[:3]).shape == (3, llama.config.n_vocab)
     stream = llama.layer(llama.config.n_layers - 1, llama.embed([IDS]))
     assert stream.shape == (1, len(IDS), llama.config.n_embd)

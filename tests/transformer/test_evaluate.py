@@ -13,13 +13,13 @@ from click.testing import CliRunner
 import qviz
 from qviz.cli import main
 from qviz.errors import LlamaError
-from qviz.transformer import Llama, compare, perplexity
+from qviz.transformer import Transformer, compare, perplexity
 from qviz.transformer.evaluate import windows_of
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return Llama(qviz.load("tiny"))
+    return Transformer(qviz.load("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def log_probabilities(llama, text, n_ctx=256):
 
 def test_every_figure(tiny, rounded, text):
     # activations stay in float: rounded ones flip with the order of a sum, which differs between one window and many
-    llama = Llama(qviz.load(rounded), activations="float")
+    llama = Transformer(qviz.load(rounded), activations="float")
     found = perplexity(llama, text, tiny)
     base, came = log_probabilities(tiny, text)
     ours, _ = log_probabilities(llama, text)
@@ -111,7 +111,7 @@ def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
     for recipe in GOLDEN["found"]:
         if recipe != "F16":
             paths[recipe] = qviz.quantize_model(tiny.model.path, tmp_path / f"{recipe}.gguf", recipe).path
-    runs = {"F16": tiny} | {recipe: Llama(qviz.load(path)) for recipe, path in paths.items()}
+    runs = {"F16": tiny} | {recipe: Transformer(qviz.load(path)) for recipe, path in paths.items()}
     whole, n_ctx, n = qviz.models.heldout_text(), GOLDEN["n_ctx"], GOLDEN["tokens"]
     pieces = [whole[begin:end] for begin, end in GOLDEN["slices"]]
     found = compare(runs, "\n\n".join(pieces), tiny, n_ctx=n_ctx)
@@ -119,7 +119,7 @@ def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
     ppl_bounds, kld_bounds, some = {}, {"F16": 0.0}, pieces[0][:3000]
     base, _ = log_probabilities(tiny, some)
     for recipe, path in paths.items():
-        twin = Llama(qviz.load(path), activations="float")
+        twin = Transformer(qviz.load(path), activations="float")
         pairs = zip(*(per_token(run, base, some) for run in (runs[recipe], twin)), strict=True)
         ppl_bounds[recipe], kld_bounds[recipe] = (math.sqrt(2) * paired_bound(*pair, n, k=4) for pair in pairs)
     ppl_bounds["F16"] = ppl_bounds["Q8_0"] / 16

@@ -7,14 +7,14 @@ import pytest
 
 from qviz import load, models
 from qviz.errors import LlamaError
-from qviz.transformer import Llama, linear_inputs
+from qviz.transformer import Transformer, linear_inputs
 from qviz.transformer.evaluate import windows_of
 
 
 @pytest.mark.parametrize("tensor", ["blk.1.attn_output.weight", "blk.1.ffn_down.weight"])
 def test_what_a_whole_pass_shows(tensor):
     seen = {}
-    run = Llama(load("tiny"), activations="float", on_linear_input=lambda name, x: seen.update({name: x.copy()}))
+    run = Transformer(load("tiny"), activations="float", on_linear_input=lambda name, x: seen.update({name: x.copy()}))
     text = models.heldout_text()
     run.window_logits(windows_of(run, text, 256, None)[:2])
     inputs = linear_inputs(load("tiny"), tensor, text, n_tokens=500)

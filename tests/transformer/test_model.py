@@ -8,7 +8,7 @@ from llamacpp import INSTALLED
 
 import qviz
 from qviz.errors import LlamaError
-from qviz.transformer import KVCache, Llama, Sampler, generate, generate_tokens, group_tensor
+from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor
 
 TEXT = "The President of the United States shall from time to time give to the Congress"
 
@@ -52,7 +52,7 @@ def reference_logits(model, tokens):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return Llama(qviz.load("tiny"))
+    return Transformer(qviz.load("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def grouped_llama(width=64, heads=4, kv_heads=2, ffn=96, vocab=40):
 
 def test_grouped_queries_and_an_output_matrix_of_its_own():
     model = grouped_llama()
-    llama, ids = Llama(model, activations="float"), [1, 5, 7, 7, 30, 2]
+    llama, ids = Transformer(model, activations="float"), [1, 5, 7, 7, 30, 2]
     want = reference_logits(model, ids)
     assert np.abs(llama.logits(ids) - want).max() < 0.01 * np.abs(want).max()
 
@@ -135,8 +135,8 @@ def test_the_compiled_pass_is_the_one_in_steps(formats, activations):
     model = grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75)
     for k, name in enumerate(name for name in model if "norm" not in name):
         model[name] = qviz.quantize(model[name].dequantize(), formats[k % len(formats)])
-    whole = Llama(model, activations=activations)
-    steps = Llama(
+    whole = Transformer(model, activations=activations)
+    steps = Transformer(
         model, activations=activations, on_linear_input=lambda name, x: None
     )  # which leaves the compiled pass
     ids, caches = [1, 5, 7, 7, 30, 2, 74], (whole.new_cache(8), steps.new_cache(8))
@@ -160,8 +160,8 @@ def test_columns_in_another_order(activations):
             scales = np.full((n_out, n_in // 32), 1 / 64, np.float32)
             codes, zeros = rng.integers(0, 16, (n_out, n_in)), rng.integers(0, 16, scales.shape)
             model[name] = group_tensor(codes, scales, zeros, g_idx, 4)
-    whole = Llama(model, activations=activations)
-    steps = Llama(model, activations=activations, on_linear_input=lambda name, x: None)
+    whole = Transformer(model, activations=activations)
+    steps = Transformer(model, activations=activations, on_linear_input=lambda name, x: None)
     ids, caches = [1, 5, 7, 7, 30, 2, 74], (whole.new_cache(8), steps.new_cache(8))
     want = reference_logits(model, ids)
     for k, token in enumerate(ids):
@@ -172,7 +172,7 @@ def test_columns_in_another_order(activations):
 
 def test_generating_from_several_threads():
     """Each has a cache of its own; one of them has the other cores."""
-    llama = Llama(grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75))
+    llama = Transformer(grouped_llama(width=96, heads=6, kv_heads=2, ffn=160, vocab=75))
 
     def run():
         cache = llama.new_cache(40)
@@ -189,11 +189,11 @@ def test_generating_from_several_threads():
 
 
 def test_a_cache_of_another_model(tiny):
-    other = Llama(grouped_llama())
+    other = Transformer(grouped_llama())
     with pytest.raises(LlamaError, match="another model"):
         tiny.logits([1], other.new_cache(8))
     cache = other.new_cache(16)
-    wider = Llama(grouped_llama(ffn=320, vocab=90))  # the same keys and values, more room to work in
+    wider = Transformer(grouped_llama(ffn=320, vocab=90))  # the same keys and values, more room to work in
     assert other.logits([1], cache).shape == (1, 40)
     assert np.array_equal(wider.logits([2], cache), wider.logits([2], rewound(cache, 1)))
 
@@ -222,7 +222,7 @@ def test_windows_are_independent_and_may_be_scored_in_part(tiny, tokens):
 
 def test_inputs_of_every_matrix_are_shown(tokens):
     seen = {}
-    llama = Llama(qviz.load("tiny"), on_linear_input=lambda name, x: seen.setdefault(name, []).append(x.copy()))
+    llama = Transformer(qviz.load("tiny"), on_linear_input=lambda name, x: seen.setdefault(name, []).append(x.copy()))
     llama.logits(tokens)
     for name, found in seen.items():
         assert found[0].shape == (len(tokens), llama.model[name].shape[1])
@@ -258,7 +258,7 @@ def test_top_p_keeps_the_likeliest():
 
 def test_what_is_refused(tiny):
     with pytest.raises(LlamaError, match=r"not a whole Llama|only a part"):
-        Llama(qviz.load("smollm2-slices"))
+        Transformer(qviz.load("smollm2-slices"))
     with pytest.raises(LlamaError, match="4096"):
         tiny.logits([4096])
     with pytest.raises(LlamaError, match="at least one"):
@@ -290,7 +290,7 @@ def test_metadata_that_cannot_be_run(tiny, key, value, says):
     model = Loose(tiny.model)
     model.metadata = {**dict(tiny.model.metadata), key: value}
     with pytest.raises(LlamaError, match=says):
-        Llama(model)
+        Transformer(model)
 
 
 @pytest.mark.skipif(not INSTALLED, reason="llama-cpp-python is not installed; the float64 reference is checked instead")
@@ -306,7 +306,7 @@ def test_logits_and_tokens_as_llama_cpp(tiny, tmp_path, recipe):
     assert theirs.tokenize(text.encode(), add_bos=True) == ids
     theirs.eval(ids[:200])
     want = np.array(theirs.scores[:200])
-    got = Llama(qviz.load(path)).logits(ids[:200])
+    got = Transformer(qviz.load(path)).logits(ids[:200])
     # float sums in another order move an activation over a rounding boundary now and then, and the next layers with it
     most = 0.02 if recipe == "F16" else 0.05 * want.std()
     assert np.sqrt(((got - want) ** 2).mean()) < most

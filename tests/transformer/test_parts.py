@@ -8,7 +8,7 @@ import qviz
 from qviz import gguf, sequential
 from qviz.architectures import ARCHITECTURES, size
 from qviz.errors import LlamaError
-from qviz.transformer import Llama, evaluate
+from qviz.transformer import Transformer, evaluate
 
 IDS = [1, 5, 7, 7, 30, 2, 274, 11]
 BIASES = tuple(
@@ -38,7 +38,7 @@ def test_tables_hold_together(name):
     assert len(keys) == len(set(keys))
     model = made(name, optional="all")
     assert set(model) == {tensor for tensor, _ in architecture.names(2)}
-    assert Llama(model).logits([1, 2]).shape == (2, 300)
+    assert Transformer(model).logits([1, 2]).shape == (2, 300)
 
 
 # 11 bits of keys, values and activations that pass through float16, over two layers, relative to the largest logit
@@ -74,7 +74,7 @@ def test_what_a_file_says_is_done(optional, metadata):
     model = made(optional=optional, metadata=metadata, **sizes)
     want = reference_logits(model, IDS)
     most = HALF * np.abs(want).max()
-    llama = Llama(model, activations="float")
+    llama = Transformer(model, activations="float")
     assert np.abs(llama.logits(IDS) - want).max() < most
     cache = llama.new_cache(8)
     one_by_one = [llama.logits([token], cache) for token in IDS]
@@ -86,7 +86,7 @@ def test_what_a_file_says_is_done(optional, metadata):
     exact = llama.output(stream[0] / np.sqrt((stream[0] ** 2).mean(-1, keepdims=True) + 1e-5) * llama.output_norm)
     assert np.abs(exact - want).max() < most
     seen = []
-    watched = Llama(model, activations="float", on_linear_input=lambda name, x: seen.append((name, x.shape)))
+    watched = Transformer(model, activations="float", on_linear_input=lambda name, x: seen.append((name, x.shape)))
     assert np.abs(watched.logits(IDS) - want).max() < most
     assert len(seen) == 2 * 7 + 1
 
@@ -97,16 +97,16 @@ def test_biases_beside_rounded_activations(fmt):
     model = made(optional=BIASES, fmt=fmt)
     plain = Made({name: tensor for name, tensor in model.items() if not name.endswith("bias")})
     plain.metadata = model.metadata
-    llama = Llama(model)
+    llama = Transformer(model)
     at_once, cache = llama.logits(IDS), llama.new_cache(8)
     one_by_one = np.concatenate([llama.logits([token], cache) for token in IDS])
     # an activation may fall on the other side of a rounding boundary: a step of 1/127 of its block, over two layers
     assert np.abs(at_once - one_by_one).max() < 0.05 * np.abs(at_once).max()
-    assert np.abs(at_once - Llama(plain).logits(IDS)).max() > 0.2 * np.abs(at_once).max()
+    assert np.abs(at_once - Transformer(plain).logits(IDS)).max() > 0.2 * np.abs(at_once).max()
     biased = llama.layers[0]["attn_q"]
     for n in (1, 3, 40):
         x = np.random.default_rng(n).standard_normal((n, 64)).astype(np.float32)
-        without = Llama(plain).layers[0]["attn_q"](x)
+        without = Transformer(plain).layers[0]["attn_q"](x)
         assert np.array_equal(biased(x), without + model["blk.0.attn_q.bias"].dequantize())
 
 
@@ -134,12 +134,12 @@ def test_rounding_a_model_keeps_its_biases(method):
     text = list(range(3, 299))
     rounded = sequential.round_model(model, method, bits=8, group_size=32, calibration=text, n_tokens=256)
     want = reference_logits(model, IDS)
-    found = Llama(rounded, activations="float").logits(IDS)
+    found = Transformer(rounded, activations="float").logits(IDS)
     # steps of 1/127 of a group's largest weight, over two layers of seven matrices
     assert np.abs(found - want).max() < 0.05 * np.abs(want).max()
     without = Made({name: rounded[name] for name in rounded if not name.endswith("ffn_up.bias")})
     without.metadata = rounded.metadata
-    assert np.abs(Llama(without).logits(IDS) - want).max() > 0.2 * np.abs(want).max()
+    assert np.abs(Transformer(without).logits(IDS) - want).max() > 0.2 * np.abs(want).max()
 
 
 @pytest.mark.parametrize(
@@ -172,23 +172,23 @@ def test_rounding_a_model_keeps_its_biases(method):
 def test_a_tensor_of_another_shape(tensor, shape):
     model = MODEL.but(**{tensor: f32(*shape)})
     with pytest.raises(LlamaError, match=rf"{tensor} has shape \({shape[0]},.*the metadata ask for"):
-        Llama(model)
+        Transformer(model)
 
 
 @pytest.mark.parametrize("rows", [299, 301, 1])
 def test_a_vocabulary_of_another_size(rows):
     with pytest.raises(LlamaError, match=rf"{rows:,} by token_embd.weight"):
-        Llama(MODEL.but(**{"token_embd.weight": f32(rows, 64)}))
+        Transformer(MODEL.but(**{"token_embd.weight": f32(rows, 64)}))
     with pytest.raises(LlamaError, match=rf"{rows:,} by vocab_size"):
-        Llama(MODEL.but({"llama.vocab_size": rows}))
+        Transformer(MODEL.but({"llama.vocab_size": rows}))
     with pytest.raises(LlamaError, match=rf"{rows:,} by tokenizer.ggml.tokens"):
-        Llama(MODEL.but({"tokenizer.ggml.tokens": gguf.Array(["x"] * rows, "str")}))
+        Transformer(MODEL.but({"tokenizer.ggml.tokens": gguf.Array(["x"] * rows, "str")}))
 
 
 @pytest.mark.parametrize("name", sorted({place.name for place in ARCHITECTURES["llama"].tensors if not place.optional}))
 def test_a_missing_tensor(name):
     with pytest.raises(LlamaError, match=r"no tensor .*not a whole Llama"):
-        Llama(MODEL.but(**{name.format(1): None}))
+        Transformer(MODEL.but(**{name.format(1): None}))
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_a_missing_tensor(name):
 )
 def test_a_tensor_that_is_left_over(name):
     with pytest.raises(LlamaError, match=rf"does not use: '{name}'"):
-        Llama(MODEL.but(**{name: f32(64)}))
+        Transformer(MODEL.but(**{name: f32(64)}))
 
 
 def test_what_cannot_be_decoded_or_is_no_tensor():
     foreign = next(f for f in qviz.formats.FORMATS.values() if not f.can_decode and 64 % f.block_size == 0)
     tensor = qviz.QTensor.from_bytes(foreign, bytes(foreign.row_size(64)), (64,))
     with pytest.raises(LlamaError, match=f"{foreign}, which cannot be decoded"):
-        Llama(MODEL.but(**{"output_norm.weight": tensor}))
+        Transformer(MODEL.but(**{"output_norm.weight": tensor}))
     with pytest.raises(LlamaError, match="QTensor is wanted"):
-        Llama(MODEL.but(**{"output_norm.weight": np.ones(64, np.float32)}))
+        Transformer(MODEL.but(**{"output_norm.weight": np.ones(64, np.float32)}))
     for what in (None, {}, 3, "tiny", [1]):
         with pytest.raises(LlamaError, match=r"a model is a mapping of tensors with \.metadata"):
-            Llama(what)
+            Transformer(what)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_cannot_be_decoded_or_is_no_tensor():
 )
 def test_a_setting_that_cannot_be(key, value, says):
     with pytest.raises(LlamaError, match=says):
-        Llama(MODEL.but({key: value}))
+        Transformer(MODEL.but({key: value}))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_setting_that_cannot_be(key, value, says):
     ],
 )
 def test_a_setting_that_changes_nothing(key, value):
-    assert np.array_equal(Llama(MODEL.but({key: value})).logits(IDS), Llama(MODEL).logits(IDS))
+    assert np.array_equal(Transformer(MODEL.but({key: value})).logits(IDS), Transformer(MODEL).logits(IDS))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
@@ -304,7 +304,7 @@ def test_damaged_weights_run_and_are_not_scored(tensor, bad):
     """As in llama.cpp the numbers go through; a perplexity of them would mean nothing."""
     x = MODEL[tensor].dequantize().copy()
     x[5] = bad
-    llama = Llama(MODEL.but(**{tensor: qviz.quantize(x, "F32")}))
+    llama = Transformer(MODEL.but(**{tensor: qviz.quantize(x, "F32")}))
     assert llama.logits(IDS).shape == (8, 300)
     cache = llama.new_cache(8)
     assert all(llama.logits([token], cache).shape == (1, 300) for token in IDS)

@@ -11,7 +11,8 @@ import ipywidgets
 import pytest
 from traitlets import TraitError
 
-from qviz import lesson, widgets
+from qviz import widgets
+from qviz.course import lesson
 from qviz.widgets import balance, capstone, duel
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import unpack

@@ -63,7 +63,7 @@ def test_two_formats_write(tmp_path):
     duel = explorer.figure["duel"]
     assert duel.tokens[0] == duel.tokens[1]
     assert duel.parts == len(duel.tokens[0]) == 6
-    llama = qviz.transformer.Llama(qviz.load("tiny"))
+    llama = qviz.transformer.Transformer(qviz.load("tiny"))
     assert "".join(duel.tokens[0]) == "".join(qviz.transformer.generate(llama, duel.prompt, 6))
     explorer.controls["right"].value = "Q2_K"
     explorer.wait()

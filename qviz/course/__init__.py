@@ -1,0 +1,1 @@
+"""What only the lessons need: predictions and answers, the museum of faults, the capstone's missions."""

@@ -1,0 +1,52 @@
+"""The capstone: choose formats under a budget, be measured, and see what was left on the table.
+
+Sizes are arithmetic and known beforehand. Damage is not: on the small model of the course it is measured, for a model
+of 7 billion weights it is looked up in the published table (`qviz.measure.PUBLISHED_PPL`), and the outcome says which.
+"""
+
+from qviz.course.missions.choices import (
+    CACHES,
+    CALIBRATION,
+    FIELD,
+    MAX_TOKENS,
+    METHODS,
+    MIB,
+    MISSIONS,
+    RECIPES,
+    Choice,
+    Mission,
+    Outcome,
+    sizes,
+)
+from qviz.course.missions.names import Download, read_name
+from qviz.course.missions.trial import CachedTransformer, build, field, importance, play, speed_of
+from qviz.course.missions.verdict import REASONS, Limits, Reason, Verdict, judge, limits
+
+__all__ = [
+    "CACHES",
+    "CALIBRATION",
+    "FIELD",
+    "MAX_TOKENS",
+    "METHODS",
+    "MIB",
+    "MISSIONS",
+    "REASONS",
+    "RECIPES",
+    "CachedTransformer",
+    "Choice",
+    "Download",
+    "Limits",
+    "Mission",
+    "Outcome",
+    "Reason",
+    "Verdict",
+    "build",
+    "field",
+    "importance",
+    "judge",
+    "limits",
+    "play",
+    "read_name",
+    "sizes",
+    "speed_of",
+]

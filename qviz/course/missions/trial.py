@@ -1,0 +1,234 @@
+"""Carry a choice out: round the small model as chosen and measure it, or look the damage up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import formats, measure, models, transformer
+from qviz.course.missions.choices import (
+    CALIBRATION,
+    FIELD,
+    MAX_TOKENS,
+    METHODS,
+    Choice,
+    FloatArray,
+    Mission,
+    Outcome,
+    Progress,
+    formats_of,
+    sizes,
+    small,
+)
+from qviz.errors import RecipeError
+from qviz.models import Model
+
+_TOGETHER = 5  # recipes that share a run of the unquantized model
+
+
+class CachedTransformer(transformer.Transformer):
+    """A Llama whose windows go through a KV cache of some format, so that perplexity notices what the cache loses."""
+
+    cache_kind = "F16"
+
+    def window_logits(self, windows: npt.NDArray[np.int64], first: int = 0, last: int | None = None) -> FloatArray:
+        """As in `Llama`, one window after the other, each through a cache of its own."""
+        length = windows.shape[1]
+        last = length if last is None else last
+        found = []
+        for window in windows:
+            logits = self.logits(window[:last], self.new_cache(length, self.cache_kind))
+            found.append(logits[first:last])
+        return np.stack(found)
+
+
+class _Rounded(Mapping[str, Any]):
+    """A model in other formats, in memory."""
+
+    def __init__(self, metadata: Any, tensors: dict[str, Any]) -> None:
+        self.metadata, self._tensors = metadata, tensors
+
+    def __getitem__(self, name: str) -> Any:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def build(model: Model, choice: Choice, progress: Progress | None = None) -> CachedTransformer:
+    """Round a model as chosen, ready to run; every tensor has the bytes that `qviz.quantize_model` would write.
+
+    Parameters
+    ----------
+    model : Model
+        An unquantized Llama.
+    choice : Choice
+        A recipe, not one of `METHODS`.
+    progress : callable ``(what, done, total)``, optional
+        Whatever it raises ends the work.
+
+    Returns
+    -------
+    CachedTransformer
+    """
+    mission = Mission("", "", "tiny", 0, 0, 1)
+    plan = formats_of(mission, choice)
+    weight = importance(model, progress) if choice.imatrix else {}
+    tensors: dict[str, Any] = {}
+    for done, (name, (_, _, fmt)) in enumerate(plan.items()):
+        if progress is not None:
+            progress(f"rounding {choice.recipe}", done, len(plan))
+        tensor = model[name]
+        if str(tensor.format) != fmt:
+            tensor = formats.quantize(tensor.dequantize(), fmt, imatrix=weight.get(name))
+        tensors[name] = tensor
+    run = CachedTransformer(_Rounded(model.metadata, tensors))
+    run.cache_kind = choice.cache
+    return run
+
+
+_IMPORTANCE: dict[tuple[Any, ...], dict[str, FloatArray]] = {}
+
+
+def importance(model: Model, progress: Progress | None = None, n_tokens: int = CALIBRATION) -> dict[str, FloatArray]:
+    """Mean square of each input of each matrix, on the calibration text; kept for the next choice.
+
+    Parameters
+    ----------
+    model : Model
+    progress : callable, optional
+        Called before each window.
+    n_tokens : int
+        Of the calibration text, rounded up to whole windows.
+
+    Returns
+    -------
+    dict of str to float32 array (n_in,)
+    """
+    seen = model.path.stat()
+    key = model.path, seen.st_mtime_ns, seen.st_size, n_tokens
+    if key in _IMPORTANCE:
+        return _IMPORTANCE[key]
+    sums: dict[str, Any] = {}
+
+    def look(name: str, x: FloatArray) -> None:
+        found = np.einsum("ij,ij->j", x.astype(np.float64), x)
+        sums[name] = sums.get(name, 0) + found
+
+    run = transformer.Transformer(model, activations="float", on_linear_input=look)
+    windows = transformer.evaluate.windows_of(run, models.calibration_text(), min(run.config.n_ctx, 256), None)
+    windows = windows[: -(-n_tokens // windows.shape[1])]
+    for done, window in enumerate(windows):
+        if progress is not None:
+            progress("importance matrix", done, len(windows))
+        run.window_logits(window[None])
+    # the embedding is the output matrix too, but llama.cpp collects nothing for it
+    sums.pop("token_embd.weight", None)
+    _IMPORTANCE[key] = {name: (s / windows.size).astype(np.float32) for name, s in sums.items()}
+    return _IMPORTANCE[key]
+
+
+def speed_of(run: CachedTransformer, n_tokens: int = 24, repeats: int = 3) -> float:
+    """Tokens per second with the cache that was chosen: the median of a few runs."""
+    rates = []
+    for attempt in range(repeats + 1):
+        cache = run.new_cache(n_tokens + 1, run.cache_kind)
+        begun = time.perf_counter()
+        for token in range(n_tokens):
+            run.logits([token % run.config.n_vocab], cache)
+        if attempt:  # the first run loads kernels
+            rates.append(n_tokens / (time.perf_counter() - begun))
+    return float(np.median(rates))
+
+
+def play(
+    mission: Mission, choice: Choice, *, max_tokens: int = MAX_TOKENS, progress: Progress | None = None
+) -> Outcome:
+    """Carry a choice out: measure it on the small model, or look it up.
+
+    Parameters
+    ----------
+    mission : Mission
+    choice : Choice
+    max_tokens : int
+        Tokens to score.
+    progress : callable ``(what, done, total)``, optional
+        Whatever it raises ends the work.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    RecipeError
+        As in `sizes`; or a rounding method with a quantized cache, which nothing here measures.
+    """
+    size = sizes(mission, choice)
+    if not mission.measured:
+        damage = measure.PUBLISHED_PPL.get(choice.recipe, 0.0 if choice.recipe == "F16" else math.nan)
+        return Outcome(choice, size.disk, size.memory, size.bpw, damage, math.nan, size.speed)
+    model = small()
+    if choice.recipe in METHODS:
+        if choice.cache != "F16" or choice.embedding or choice.values or choice.imatrix:
+            raise RecipeError(
+                f"{choice}: {choice.recipe} is measured alone, with a cache in F16; leave the rest as it is"
+            )
+        (row,) = measure.method_table(
+            [METHODS[choice.recipe]], model, max_tokens=max_tokens, n_tokens=CALIBRATION, progress=progress
+        )
+        quality, speed = row.quality, math.nan
+    else:
+        run = build(model, choice, progress)
+        told = None if progress is None else lambda done, total: progress(f"scoring {choice.recipe}", done, total)
+        scored: transformer.Transformer = (
+            run if choice.cache != "F16" else transformer.Transformer(run.model)
+        )  # all windows at once
+        quality = transformer.perplexity(
+            scored, models.heldout_text(), transformer.Transformer(model), max_tokens=max_tokens, progress=told
+        )
+        if progress is not None:
+            progress(f"timing {choice.recipe}", 0, 1)
+        speed = speed_of(run)
+    assert quality.kld is not None
+    assert quality.kld_se is not None
+    return Outcome(choice, size.disk, size.memory, size.bpw, quality.kld, quality.kld_se, speed, quality)
+
+
+def field(mission: Mission, *, max_tokens: int = MAX_TOKENS, progress: Progress | None = None) -> list[Outcome]:
+    """Every plain recipe with a cache in F16: what a choice is compared with.
+
+    Measured once and kept on disk (`qviz.measure.recipe_table`), or looked up.
+
+    Parameters
+    ----------
+    mission : Mission
+    max_tokens, progress
+        As for `play`.
+
+    Returns
+    -------
+    list of Outcome
+    """
+    if not mission.measured:
+        return [play(mission, Choice(name)) for name in FIELD]
+    rows: list[measure.RecipeRow] = []
+    for start in range(0, len(FIELD), _TOGETHER):  # a few at a time: what is done stays done if the rest is stopped
+        some = FIELD[start : start + _TOGETHER]
+        rows += measure.recipe_table(small(), recipes=some, max_tokens=max_tokens, progress=progress)
+    found = []
+    for row in rows:
+        size = sizes(mission, Choice(row.recipe))
+        q = row.quality
+        assert q.kld is not None
+        assert q.kld_se is not None
+        found.append(Outcome(size.choice, size.disk, size.memory, size.bpw, q.kld, q.kld_se, row.tokens_per_second, q))
+    return found

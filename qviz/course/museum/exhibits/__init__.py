@@ -1,0 +1,1 @@
+"""The faults on show, one file each."""

@@ -1,0 +1,205 @@
+"""The answers called right are right: each is computed here with qviz, on the weights and files of its lesson."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import qviz
+from qviz.course import lesson
+from qviz.metrics import sqnr_db
+from qviz.speed import FormatSpeed, Machine
+from qviz.widgets import BlockExplorer, NumberExplorer, PhotoExplorer, SpeedExplorer, TensorExplorer, trace_search
+
+MODEL = qviz.load("smollm2-slices")
+EMBEDDING = MODEL["token_embd.weight"].rows(0, 1536).dequantize()
+
+
+def right(id: str) -> str:
+    return lesson.question(id).right.text
+
+
+def grid(bits: int, group_size: int) -> float:
+    return sqnr_db(EMBEDDING, qviz.AffineGrid(bits=bits, group_size=group_size).fake_quantize(EMBEDDING))
+
+
+def test_00_1_a_bit_is_worth_about_6_db():
+    gained = grid(5, 128) - grid(4, 128)
+    assert right("00.1") == "By about 6 dB"
+    assert min((1, 6, 20), key=lambda db: abs(db - gained)) == 6
+
+
+def test_00_2_one_scale_for_all_costs_more_than_10_db():
+    assert right("00.2") == "More than 10 dB"
+    assert grid(4, 128) - grid(4, 0) > 10
+    saved = qviz.AffineGrid(bits=4, group_size=128).bpw(EMBEDDING.shape) - 4
+    assert 1 / 7 < saved < 1 / 5, "a sixth of a bit, says the first option"
+
+
+def test_00_3_every_block_darkens_by_the_same_step():
+    errors = [np.abs(qviz.quantize(EMBEDDING, name).dequantize() - EMBEDDING) for name in ("Q4_0", "Q5_0")]
+    halved = errors[1].mean() / errors[0].mean()
+    assert right("00.3") == "All of it darkens by the same step"
+    assert halved == pytest.approx(0.5, abs=0.05)
+    parts = [error.reshape(48, -1).mean(axis=1) for error in errors]  # any part of the picture
+    assert np.allclose(parts[1] / parts[0], 0.5, atol=0.1)
+    tensor = TensorExplorer(MODEL, "token_embd.weight", format="Q8_0")
+    assert tensor.figure.scene.summary.count("∞") or "exact" in tensor.figure.scene.summary, "the surprise in `look`"
+
+
+def test_04_2_a_flipped_scale_spares_the_zeros():
+    blocks = EMBEDDING.reshape(-1, 32)
+    place = (np.abs(blocks).max(axis=1) / np.sqrt(np.mean(blocks**2, axis=1))).argmax()
+    packed = qviz.quantize(blocks[place], "Q4_0")
+    codes = packed.unpack().codes.ravel()
+    lens = BlockExplorer(packed)
+    for bit in range(16):
+        lens.flip(bit // 8, bit % 8)
+        view = lens.figure["lens"]
+        if np.isfinite(view.weights).all() and not np.array_equal(view.weights, view.before):
+            assert np.array_equal(view.broken.astype(bool), codes != 0)
+        lens.reset()
+    assert right("04.2") == "Every weight whose code is not 0"
+    assert (codes == 0).sum() == 17, "half of this block survives"
+
+
+@pytest.mark.parametrize(("id", "format"), [("04.bits", "Q4_1"), ("05.bits", "Q4_K")])
+def test_bits_per_weight(id, format):
+    assert lesson.question(id).answer == qviz.formats.get(format).bpw
+
+
+def test_05_bits_the_wrong_ones_are_what_they_are_said_to_be():
+    codes, sixes, halves = 4 * 256, 8 * 2 * 6, 2 * 16
+    parts = {"codes": codes, "+ float16": codes + halves, "+ six bits": codes + sixes, "Q4_1": codes + 8 * 2 * 16}
+    assert [wrong.value for wrong in lesson.question("05.bits").wrong] == [bits / 256 for bits in parts.values()]
+
+
+def test_05_2_one_byte_of_scales_belongs_to_two_sub_blocks():
+    down = MODEL["blk.0.ffn_down.weight"].dequantize()
+    lens, reached = BlockExplorer(qviz.quantize(down, "Q4_K")), []
+    for bit in (0, 7):
+        lens.flip(4, bit)
+        reached.append(set(np.flatnonzero(lens.figure["lens"].broken) // 32))
+        lens.reset()
+    assert right("05.2") == "At most 32 weights either way, but not the same 32"
+    assert reached == [{0}, {4}]
+
+
+def test_05_3_the_search_typically_wins_about_a_fifth():
+    runs = MODEL["token_embd.weight"].dequantize().reshape(-1, 256)
+    less = 1 - np.array([trace_search(part, "Q4_K").ratio for part in runs[:16].reshape(-1, 32)])
+    assert right("05.3") == "About 20 % less"
+    assert min((0.02, 0.2, 0.8), key=lambda share: abs(share - np.median(less))) == 0.2
+    assert less.max() > 0.4, "the best case that one option takes for the typical one"
+
+
+def test_05_4_which_matrices_get_6_bits():
+    plan = qviz.recipes.model_plan("llama-7b", "Q4_K_M")
+    six = [choice.name for choice in plan if choice.format == "Q6_K"]
+    kinds = {name.split(".")[2] for name in six if name.startswith("blk.")}
+    assert right("05.4") == "`attn_v` and `ffn_down` in half of the layers, and `output`"
+    assert kinds == {"attn_v", "ffn_down"}
+    assert [name for name in six if not name.startswith("blk.")] == ["output.weight"]
+    assert {kind: sum(f".{kind}." in name for name in six) for kind in kinds} == {"attn_v": 16, "ffn_down": 16}
+
+
+def test_06_2_the_row_length_comes_first():
+    info = qviz.gguf.read(MODEL.path).tensor_info["blk.0.ffn_down.weight"]
+    assert info.dims == (0x600, 0x240)
+    assert right("06.2") == f"{info.shape[0]} rows, each {info.shape[1]} long"
+
+
+def test_06_5_the_file_is_nearer_to_6_bits():
+    file = qviz.gguf.read(MODEL.path)
+    layers, vocabulary = file.metadata["llama.block_count"], file.metadata["llama.vocab_size"]
+    layer = [info for name, info in file.tensor_info.items() if name.startswith("blk.0.")]
+    embedding = file.tensor_info["token_embd.weight"]
+    weights = layers * sum(t.n_weights for t in layer) + vocabulary * embedding.shape[1]
+    nbytes = layers * sum(t.nbytes for t in layer) + vocabulary * embedding.format.row_size(embedding.shape[1])
+    assert right("06.5") == "Nearer to 6 than to 5"
+    assert 5.5 < 8 * nbytes / weights < 6
+
+
+def test_09_5_more_bandwidth_moves_the_pale_bars_alone():
+    machine = Machine(bandwidth=20e9, float_peak=50e9, integer_peak=100e9, threads=2, nbytes=1)
+    explorer = SpeedExplorer([FormatSpeed("Q4_0", (1000, 1000), 1, 562_500, 1e-4, 1e-4, 1e-4, 3)], machine)
+    before = explorer.figure["rates"]
+    explorer.controls["bandwidth"].value = 1000
+    after = explorer.figure["rates"]
+    assert right("09.5") == "The pale bars grow, the dark ones stay"
+    assert (after.bounds > before.bounds).all()
+    assert (after.reached == before.reached).all()
+
+
+def test_10_3_the_last_step_costs_most(tmp_path):
+    model, text = qviz.load("tiny"), qviz.models.heldout_text()
+    plain = qviz.transformer.Transformer(model)
+    names = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_S", "Q2_K")
+    paths = {name: qviz.quantize_model(model.path, tmp_path / f"{name}.gguf", name).path for name in names}
+    runs = {name: qviz.load(path) for name, path in paths.items()}
+    # two windows settle it: the last step is ten times as large as the others, and 30 times its standard error
+    kld = {name: found.kld for name, found in qviz.transformer.compare(runs, text, plain, max_tokens=254).items()}
+    steps = {(a, b): kld[b] - kld[a] for a, b in zip(names[::2], names[1::2], strict=True)}
+    assert right("10.3") == "From `Q3_K_S` to `Q2_K`"
+    assert max(steps, key=steps.get) == ("Q3_K_S", "Q2_K")
+
+
+# -- lessons 01, 07 and 08
+
+
+def test_01_1_pi_in_four_bits():
+    assert right("01.1") == f"{np.rint(np.pi * 15 / 4):.0f}"
+    wrong = [option.text for option in lesson.question("01.1").options if not option.right]
+    assert wrong == [f"{np.floor(np.pi * 15 / 4):.0f}", f"{np.rint(np.pi * 16 / 4):.0f}"]
+    assert NumberExplorer(bits=4).code == 12
+
+
+def test_01_3_dithering_helps_only_the_eye():
+    assert right("01.3") == "Pixels get worse, the photograph from afar much better, the weights' outputs worse"
+    for bits in (1, 2, 3):
+        plain, dithered = (PhotoExplorer(bits=bits, dither=dither).measured for dither in (False, True))
+        assert dithered["photo, PSNR"] < plain["photo, PSNR"]
+        assert dithered["photo, PSNR from afar"] > plain["photo, PSNR from afar"] + 5
+        assert dithered["outputs, relative error"] > plain["outputs, relative error"]
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """A matrix of the small model, inputs to calibrate on, inputs to test on."""
+    model, name = qviz.load("tiny"), "blk.3.attn_q.weight"
+    seen = qviz.transformer.linear_inputs(model, name, qviz.models.calibration_text(), n_tokens=2048)
+    unseen = qviz.transformer.linear_inputs(model, name, qviz.models.heldout_text(), n_tokens=512)
+    return model[name].dequantize(), seen, unseen
+
+
+def ratios(weight, x, y, method):
+    """Error over that of rounding to nearest: of the weights, on calibration inputs, on others."""
+    grid, stats = qviz.AffineGrid(bits=3, group_size=128), qviz.ActivationStats.from_inputs(x)
+    ours, plain = (f(weight, stats, grid).weight for f in (method, qviz.rtn))
+    of_weights = np.linalg.norm(ours - weight) / np.linalg.norm(plain - weight)
+    return of_weights, *(np.linalg.norm(z @ (ours - weight).T) / np.linalg.norm(z @ (plain - weight).T) for z in (x, y))
+
+
+def test_07_3_weights_farther_outputs_nearer(layer):
+    of_weights, _, of_outputs = ratios(*layer, qviz.gptq)
+    assert right("07.3") == "Weights farther, outputs nearer"
+    assert of_weights > 1 > of_outputs
+
+
+def test_07_5_with_64_tokens_it_fools_itself(layer):
+    weight, x, y = layer
+    _, seen, unseen = ratios(weight, x[:64], y, qviz.gptq)
+    assert weight.shape[1] == 256
+    assert right("07.5") == "Much better on those 64 tokens, but worse on other tokens"
+    assert seen < 0.5
+    assert unseen > 1
+
+
+def test_08_6_few_tokens_settle_one_number_and_not_hundreds():
+    name = "blk.14.attn_q.weight"
+    x, y = qviz.models.captured_inputs()[name]
+    weight = MODEL[name].dequantize()
+    awq, gptq = (ratios(weight, x[:64], y, method) for method in (qviz.awq, qviz.gptq))
+    assert right("08.6") == "GPTQ on those 64, AWQ on held-out ones"
+    assert gptq[1] < awq[1]
+    assert awq[2] < gptq[2]
