@@ -33,9 +33,7 @@ def main() -> None:
                 qviz.quantize_model(source, path, name, allow_requantize=True)
             ours = Transformer(qviz.load(path))
             ids = ours.tokenizer.encode(text)[:PROMPT]
-            theirs = llama_cpp.Llama(
-                str(path), n_ctx=512, n_threads=2, n_threads_batch=2, verbose=False, n_batch=512
-            )
+            theirs = llama_cpp.Llama(str(path), n_ctx=512, n_threads=2, n_threads_batch=2, verbose=False, n_batch=512)
             rates: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
             for _ in range(ROUNDS + 1):
                 cache = ours.new_cache(PROMPT + NEW)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz.errors import QvizError
+from qviz.errors import CalibrationError, QvizError
 
 Shape = tuple[int | str, ...]
 
@@ -179,3 +179,24 @@ def _shown(x: Any) -> str:
         return f"a whole number of {x.bit_length()} bits"
     text = f"an array of shape {x.shape}" if isinstance(x, np.ndarray) and x.size > 4 else repr(x)
     return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def token_rows(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Check inputs x (..., n_in) of a layer, and return them as rows (n_tokens, n_in).
+
+    Raises
+    ------
+    CalibrationError
+        No tokens, or a value that is not finite.
+    """
+    array = real_array(x, "x", CalibrationError)
+    if array.ndim < 2 or array.size == 0:
+        raise CalibrationError(f"x must be (n_tokens, n_in) and not empty, got shape {array.shape}")
+    array = array.reshape(-1, array.shape[-1])
+    if not np.isfinite(array).all():
+        token, channel = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise CalibrationError(
+            f"x[{token}, {channel}] is {array[token, channel]}: inputs must be finite; "
+            "look for an overflow in the layer before, or run the model in float32"
+        )
+    return array

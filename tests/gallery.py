@@ -11,7 +11,7 @@ import qviz
 from qviz.figures.roofline import roofline
 from qviz.transformer import Perplexity
 from qviz.measure import RecipeRow
-from qviz.speed import FormatSpeed, Machine
+from qviz.measure.machine import FormatSpeed, Machine
 from qviz import widgets
 from qviz.course import lesson
 model = qviz.load("smollm2-slices")

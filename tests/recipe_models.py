@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from qviz import gguf
+from qviz.calibration.imatrix import Entry, Imatrix
 from qviz.formats import quantize
-from qviz.imatrix import Entry, Imatrix
 
 
 def weights(name: str, shape: tuple[int, ...], scale: float = 2.0**-9) -> np.ndarray:

@@ -10,12 +10,14 @@ import qviz
 
 PACKAGE = Path(qviz.__file__).resolve().parent
 
-# Room -> the rooms it may import. Rooms that nobody has built yet stand here too: their place is decided.
-GROUND = {"errors", "_files", "_arrays", "_machine"}
+# Room -> the rooms it may import. A room of the course may use every room of the engine, never the other way round.
+GROUND = {"errors", "_version", "_files", "_arrays", "_machine"}
 TYPES = GROUND | {"formats", "grids", "metrics", "architectures"}
-FILES = TYPES | {"gguf", "imatrix", "calibration", "recipes"}
+FILES = TYPES | {"gguf", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "transformer"}
+ENGINE = WORK | {"whole", "measure"}
 ROOMS = {
+    "_version": set(),
     "errors": set(),
     "_files": {"errors"},
     "_arrays": {"errors"},
@@ -25,26 +27,20 @@ ROOMS = {
     "metrics": GROUND,
     "architectures": {"errors"},
     "gguf": TYPES,
-    "imatrix": TYPES | {"gguf"},
-    "calibration": TYPES,
+    "calibration": TYPES | {"gguf"},
     "recipes": TYPES,
     "models": FILES,
     "methods": FILES,
     "checkpoints": FILES,
     "transformer": FILES - {"calibration"},  # it takes a callback instead
     "whole": WORK,
-    "pipeline": WORK | {"whole"},
-    "sequential": WORK | {"pipeline"},
-    "measure": WORK | {"pipeline", "sequential"},
-    "capstone": WORK | {"pipeline", "sequential", "measure"},
-    "museum": WORK,
-    "speed": GROUND | {"formats", "transformer", "recipes"},
+    "measure": WORK | {"whole"},
     # a figure takes arrays and frozen dataclasses
     "figures": GROUND | {"formats.base", "grids", "methods.result"},
-    "widgets": WORK | {"pipeline", "measure", "capstone", "museum", "speed", "figures"},
-    "lesson": WORK | {"pipeline", "figures", "widgets"},
+    "widgets": ENGINE | {"figures"},
+    "course": ENGINE | {"figures", "widgets"},
     "__main__": {"cli"},
-    "cli": WORK | {"pipeline", "sequential", "measure", "lesson"},
+    "cli": ENGINE | {"course"},
 }
 LLVM = ("_machine.native", "_machine.simd")
 NOT_CODE = {"__init__.py", "__pycache__", "_bundled", "py.typed"}
@@ -96,7 +92,7 @@ def test_imports_point_down(path):
         return
     room = name.split(".")[0]
     for target in imports(path):
-        if target.split(".")[0] in (room, "qviz", "__version__"):
+        if target.split(".")[0] in (room, "qviz"):
             continue
         allowed = any(target == door or target.startswith(f"{door}.") for door in ROOMS[room])
         assert allowed, f"qviz.{name} imports qviz.{target}; {room} may only import {sorted(ROOMS[room])}"

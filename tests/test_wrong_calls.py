@@ -5,18 +5,8 @@ import pytest
 from made_models import made
 
 import qviz
-from qviz import (
-    ActivationStats,
-    AffineGrid,
-    calibration,
-    formats,
-    grids,
-    imatrix,
-    methods,
-    metrics,
-    recipes,
-    transformer,
-)
+from qviz import ActivationStats, AffineGrid, formats, grids, methods, metrics, recipes, transformer
+from qviz.calibration import imatrix
 from qviz.errors import QvizError
 from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor, linear_inputs
 from qviz.transformer.linear import Activations, Linear, multiply_one
@@ -187,7 +177,7 @@ WRONG = [
     (lambda: ActivationStats(10**12), "n_in is 1000000000000"),
     (lambda: ActivationStats.from_inputs(X).update(X[:, :32]), "32"),
     (lambda: STATS.merge(NARROW), "32"),
-    (lambda: calibration.choose_range(X, GRID, ["mse"]), "method must be"),
+    (lambda: grids.choose_range(X, GRID, ["mse"]), "method must be"),
     *((lambda m=m: m(W, NARROW, GRID), "32") for m in (methods.gptq, methods.awq, methods.recommended)),
     (lambda: methods.rtn(W, NARROW, GRID, weighted=True), "32"),
     (lambda: methods.rtn(W, STATS, GRID, weighted="yes"), "weighted is 'yes'"),

@@ -7,7 +7,7 @@ import sys
 try:
     import click
 
-    from qviz import __version__
+    from qviz._version import __version__
     from qviz.cli import course, files, measure
     from qviz.cli import quantize as quantizing
     from qviz.cli.ending import Group

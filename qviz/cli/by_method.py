@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from qviz import models, recipes, sequential
+from qviz import models, recipes
 from qviz.cli.by_recipe import warn_of_requantizing
 from qviz.cli.terminal import echo, echo_json, read_text
 from qviz.errors import printable
 from qviz.recipes import report
+from qviz.whole import by_layer
 
 
 def packed(
@@ -27,12 +28,12 @@ def packed(
     if method == "gptq":
         given.setdefault("act_order", True)
     model = models.load(source)
-    plan = sequential.plan_packing(model, method, **given, allow_requantize=allow_requantize)
+    plan = by_layer.plan_packing(model, method, **given, allow_requantize=allow_requantize)
     if dry_run:
         _say_plan(plan, as_json)
         return
     result = _with_bar(
-        lambda progress: sequential.pack_model(
+        lambda progress: by_layer.pack_model(
             model, target, method, **given, **reading, allow_requantize=allow_requantize, progress=progress
         )
     )
@@ -64,7 +65,7 @@ def gguf_by_gptq(
             echo(printable(line))
         return
     result = _with_bar(
-        lambda progress: sequential.gptq_model(
+        lambda progress: by_layer.gptq_model(
             model, target, recipe, rules=rules, **reading, allow_requantize=allow_requantize, progress=progress
         )
     )
@@ -77,7 +78,7 @@ def _reading(given: dict[str, Any]) -> dict[str, Any]:
     return {"calibration": None if text is None else read_text(text), "n_tokens": given.pop("tokens", 8192)}
 
 
-def _described(plan: sequential.PackPlan) -> dict[str, Any]:
+def _described(plan: by_layer.PackPlan) -> dict[str, Any]:
     return {
         "method": plan.method,
         "bits": plan.grid.bits,
@@ -93,7 +94,7 @@ def _described(plan: sequential.PackPlan) -> dict[str, Any]:
     }
 
 
-def _say_plan(plan: sequential.PackPlan, as_json: bool) -> None:
+def _say_plan(plan: by_layer.PackPlan, as_json: bool) -> None:
     if as_json:
         tensors = [{"name": name, "shape": shape} for name, shape in plan.matrices.items()]
         echo_json({**_described(plan), "dry_run": True, "tensors": tensors})
@@ -104,7 +105,7 @@ def _say_plan(plan: sequential.PackPlan, as_json: bool) -> None:
     echo(f"{plan.source_nbytes:,} bytes become {plan.nbytes:,}")
 
 
-def _say_result(model: models.Model, result: sequential.Written, what: dict[str, Any], as_json: bool) -> None:
+def _say_result(model: models.Model, result: by_layer.Written, what: dict[str, Any], as_json: bool) -> None:
     if as_json:
         numbers = {"bytes": result.nbytes, "bpw": result.bpw, "seconds": result.seconds, "notes": list(result.notes)}
         echo_json({**what, "path": str(result.path), "weights": result.n_weights, **numbers})

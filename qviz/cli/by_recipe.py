@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from qviz import gguf, imatrix, pipeline, recipes
+from qviz import gguf, recipes
+from qviz.calibration import imatrix
 from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
 from qviz.errors import printable
 from qviz.recipes import report
+from qviz.whole.by_recipe import Advance, Quantized, quantize_model
 
 
 def by_recipe(
@@ -53,7 +55,7 @@ def warn_of_requantizing(source: str, choices: list[recipes.Choice]) -> None:
         echo(f"{printable(source)} is quantized already: without --allow-requantize this will be refused", err=True)
 
 
-def _run(source: Any, target: str, recipe: str, **options: Any) -> pipeline.Quantized:
+def _run(source: Any, target: str, recipe: str, **options: Any) -> Quantized:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -64,7 +66,7 @@ def _run(source: Any, target: str, recipe: str, **options: Any) -> pipeline.Quan
     with Progress(*columns, text, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
 
-        def update(progress: pipeline.Progress) -> None:
+        def update(progress: Advance) -> None:
             bar.update(task, completed=progress.done, total=progress.total, description=printable(progress.tensor))
 
-        return pipeline.quantize_model(source, target, recipe, progress=update, **options)
+        return quantize_model(source, target, recipe, progress=update, **options)

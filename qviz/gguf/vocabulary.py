@@ -1,8 +1,8 @@
 """A vocabulary, read out of a GGUF file's ``tokenizer.ggml.*`` keys and checked, with llama.cpp's defaults.
 
 The keys come from anywhere: each is of the type and length that it must have, or an error names it, what was wanted
-and what was found. Nothing here cuts text; `qviz.transformer.tokenizer` does, and `qviz.checkpoints` writes the same keys as
-a tokenizer.json.
+and what was found. Nothing here cuts text; `qviz.transformer.tokenizer` does, and `qviz.checkpoints` writes the same
+keys as a tokenizer.json.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ A `Codebook` is a table of levels shared by blocks of weights, each with a scale
 
 from qviz.grids.affine import AffineGrid, AffineTensor
 from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, GroupCodebooks, KMeansStep, kmeans, kmeans_groups
+from qviz.grids.ranges import RangeErrors, choose_range, range_errors, round_inputs
 
 __all__ = [
     "FP4",
@@ -16,6 +17,10 @@ __all__ = [
     "Codebook",
     "GroupCodebooks",
     "KMeansStep",
+    "RangeErrors",
+    "choose_range",
     "kmeans",
     "kmeans_groups",
+    "range_errors",
+    "round_inputs",
 ]

@@ -25,7 +25,7 @@ def smoothquant(weight: npt.ArrayLike, stats: ActivationStats, grid: AffineGrid,
     stats : ActivationStats
         Of the layer's inputs.
     grid : AffineGrid
-        For the weights; the activations are the caller's to round (`qviz.calibration.round_inputs`).
+        For the weights; the activations are the caller's to round (`qviz.grids.round_inputs`).
     alpha : float
         How much goes into the weights: 0 nothing but their own balance, 1 all.
 

@@ -12,11 +12,11 @@ from qviz.transformer.tokenizer import Tokenizer
 
 __all__ = [
     "KVCache",
-    "Transformer",
     "LlamaConfig",
     "Perplexity",
     "Sampler",
     "Tokenizer",
+    "Transformer",
     "compare",
     "evaluate",
     "generate",

@@ -6,8 +6,9 @@ Two ways to the same product, as in ggml:
   scales come in once a block. The matrix is read once, in the form it has in the file: this is what makes fewer bytes
   faster.
 - **many tokens** (a prompt, a perplexity run): a part of the matrix is laid out in the cache once, and shared by all
-  tokens. Codes stay integers where the host has fast products for them (`qviz.transformer.kernels.tiles`), else they are decoded for
-  a float product (BLAS) with the *rounded* activations. The numbers are those of one token up to the order of a sum.
+  tokens. Codes stay integers where the host has fast products for them (`qviz.transformer.kernels.tiles`), else they
+  are decoded for a float product (BLAS) with the *rounded* activations. The numbers are those of one token up to the
+  order of a sum.
 
 ``activations="float"`` leaves activations as they are, for comparison.
 """

@@ -1,7 +1,7 @@
 """One token through all layers, in one compiled call: what generation spends its time with.
 
-The steps are those of `qviz.transformer.model.Transformer` for many tokens. Products and attention are cut into pieces that other
-cores help with (`qviz._machine.team`); the rest is a few microseconds a layer, and stays on one core.
+The steps are those of `qviz.transformer.model.Transformer` for many tokens. Products and attention are cut into pieces
+that other cores help with (`qviz._machine.team`); the rest is a few microseconds a layer, and stays on one core.
 """
 
 from __future__ import annotations

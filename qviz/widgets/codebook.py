@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import metrics
-from qviz.calibration import choose_range, round_inputs
 from qviz.errors import WidgetError
 from qviz.figures.codebook import entropy, huffman_bits, lloyd_curve, lloyd_picture
 from qviz.figures.histogram import histogram
-from qviz.grids import FP4, MXFP4, NF4, AffineGrid, Codebook, kmeans
+from qviz.grids import FP4, MXFP4, NF4, AffineGrid, Codebook, choose_range, kmeans, round_inputs
 from qviz.grids.codebook import KMeansStep, kmeans_groups
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer

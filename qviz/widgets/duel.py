@@ -9,11 +9,12 @@ from typing import Any
 
 import ipywidgets
 
-from qviz import models, pipeline, transformer
+from qviz import models, transformer
 from qviz.errors import WidgetError
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.measure import FORMATS
 from qviz.models import Model
+from qviz.whole import by_recipe
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -117,7 +118,7 @@ class DuelExplorer(Explorer):
     def _run(self, recipe: str) -> transformer.Transformer:
         if recipe not in self._runs:
             path = Path(self._folder.name) / f"{recipe}.gguf"
-            pipeline.quantize_model(self._model.path, path, recipe)
+            by_recipe.quantize_model(self._model.path, path, recipe)
             self._runs[recipe] = transformer.Transformer(models.load(path))
         return self._runs[recipe]
 

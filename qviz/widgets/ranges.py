@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from qviz import metrics
 from qviz._arrays import real_array
-from qviz.calibration import RangeErrors, RangeMethod, choose_range, range_errors, round_inputs
 from qviz.errors import WidgetError
 from qviz.figures.ranges import group_strip, range_curve, range_histogram
 from qviz.grids import AffineGrid
+from qviz.grids.ranges import RangeErrors, RangeMethod, choose_range, range_errors, round_inputs
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table

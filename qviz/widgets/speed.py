@@ -10,8 +10,8 @@ import ipywidgets
 
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures.roofline import TokenRates, token_rates
+from qviz.measure.machine import FormatSpeed, Machine, Traffic, token_traffic
 from qviz.recipes import ARCHITECTURES
-from qviz.speed import FormatSpeed, Machine, Traffic, token_traffic
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -29,9 +29,9 @@ class SpeedExplorer(Explorer):
     Parameters
     ----------
     speeds : sequence of FormatSpeed
-        From `qviz.speed.measure_formats`.
+        From `qviz.measure.machine.measure_formats`.
     machine : Machine
-        From `qviz.speed.measure_machine`: where the bandwidth starts.
+        From `qviz.measure.machine.measure_machine`: where the bandwidth starts.
     model : str
         Where to start.
 
@@ -54,7 +54,7 @@ class SpeedExplorer(Explorer):
         super().__init__()
         self._speeds = {speed.format: speed for speed in speeds if speed.tokens == 1}
         if not self._speeds:
-            raise WidgetError("no measured formats to show; make some with qviz.speed.measure_formats()")
+            raise WidgetError("no measured formats to show; make some with qviz.measure.machine.measure_formats()")
         if model not in ARCHITECTURES:
             raise WidgetError(f"no model {model!r}; there are {', '.join(ARCHITECTURES)}")
         self._machine = machine

@@ -16,11 +16,12 @@ import legacy_files
 import numpy as np
 import pytest
 
-from qviz import _files, checkpoints, gguf, imatrix, pipeline
-from qviz.calibration import ActivationStats
+from qviz import _files, checkpoints, gguf
+from qviz.calibration import ActivationStats, imatrix
 from qviz.errors import GGUFError
 from qviz.gguf import legacy
 from qviz.gguf.writer import TensorStream
+from qviz.whole import by_recipe
 
 KILLS = int(os.environ.get("QVIZ_FUZZ", "3"))
 
@@ -66,18 +67,18 @@ def test_a_source_that_changes_ends_in_one_sentence(model, tmp_path, change, thr
         done.append(step)
 
     with pytest.raises(GGUFError, match=r"shrank while it was open|changed by another program"):
-        pipeline.quantize_model(model, tmp_path / "out.gguf", "Q8_0", progress=progress, threads=threads)
+        by_recipe.quantize_model(model, tmp_path / "out.gguf", "Q8_0", progress=progress, threads=threads)
     assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
 
 
 def test_a_source_that_is_replaced_is_read_to_its_end(model, tmp_path):
     expected = tmp_path / "expected.gguf"
-    pipeline.quantize_model(model, expected, "Q8_0")
+    by_recipe.quantize_model(model, expected, "Q8_0")
 
     def progress(step):
         _files.write_bytes(model, b"another file")
 
-    pipeline.quantize_model(model, tmp_path / "out.gguf", "Q8_0", progress=progress)
+    by_recipe.quantize_model(model, tmp_path / "out.gguf", "Q8_0", progress=progress)
     assert (tmp_path / "out.gguf").read_bytes() == expected.read_bytes()
 
 
@@ -88,7 +89,7 @@ def test_no_map_is_looked_at_while_a_model_is_quantized(model, tmp_path, monkeyp
         raise AssertionError("mapped")
 
     monkeypatch.setattr(_files.OpenFile, "map", refuse)
-    pipeline.quantize_model(model, tmp_path / "out.gguf", "Q8_0")
+    by_recipe.quantize_model(model, tmp_path / "out.gguf", "Q8_0")
 
 
 def flip_header(path):
@@ -152,7 +153,8 @@ WRITER = """
     import sys
     from pathlib import Path
     import numpy as np
-    from qviz import _files, gguf, imatrix
+    from qviz import _files, gguf
+    from qviz.calibration import imatrix
     from qviz.calibration import ActivationStats
     folder = Path(sys.argv[1])
     n = 300_000
@@ -202,7 +204,9 @@ FULL = """
     import resource, sys
     from pathlib import Path
     import numpy as np
-    from qviz import _files, gguf, imatrix, pipeline
+    from qviz import _files, gguf
+    from qviz.calibration import imatrix
+    from qviz.whole import by_recipe
     from qviz.calibration import ActivationStats
     from qviz.errors import QvizError
     folder = Path(sys.argv[1])
@@ -211,7 +215,7 @@ FULL = """
     means = imatrix.Imatrix.from_means({"w": np.ones(70_000)}, tokens=1)
     jobs = {
         "write": lambda: gguf.write(folder / "x.gguf", {}, {"w": x}),
-        "quantize": lambda: pipeline.quantize_model(folder / "source.gguf", folder / "x.gguf", "Q8_0"),
+        "quantize": lambda: by_recipe.quantize_model(folder / "source.gguf", folder / "x.gguf", "Q8_0"),
         "statistics": lambda: stats.save(folder / "x.npz"),
         "imatrix": lambda: imatrix.write(folder / "x.imatrix", means),
         "dat": lambda: imatrix.write(folder / "x.dat", means),

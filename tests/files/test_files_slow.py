@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from qviz import checkpoints, gguf, imatrix
-from qviz.calibration import ActivationStats
+from qviz import checkpoints, gguf
+from qviz.calibration import ActivationStats, imatrix
 from qviz.errors import CalibrationError, CheckpointError, GGUFError, ImatrixError, QvizError
 from qviz.gguf import legacy
 from qviz.gguf.summary import summarize

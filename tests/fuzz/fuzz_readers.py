@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from qviz import checkpoints, gguf, imatrix
+from qviz import checkpoints, gguf
+from qviz.calibration import imatrix
 from qviz.course.lesson.progress_file import Progress
 from qviz.errors import NotEncodableError
 from qviz.gguf import legacy

@@ -15,7 +15,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # Whose branches are followed; what numba compiles must stay as it is.
-READING = ["qviz._files", "qviz.gguf", "qviz.checkpoints", "qviz.imatrix", "qviz.course.lesson.progress_file"]
+READING = [
+    "qviz._files",
+    "qviz.gguf",
+    "qviz.checkpoints",
+    "qviz.calibration.imatrix",
+    "qviz.course.lesson.progress_file",
+]
 READING += ["qviz.transformer.tokenizer", "fuzz_readers"]
 COMPILED = [
     "qviz.gguf.legacy.blocks",

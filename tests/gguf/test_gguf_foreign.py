@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 from raw import STR, Raw
 
-from qviz import cli, formats, gguf, pipeline
+from qviz import cli, formats, gguf
 from qviz.errors import GGUFError, PipelineError, QvizError
 from qviz.gguf.summary import summarize
+from qviz.whole import by_recipe
 
 R = Raw()
 BYTES = np.arange(8, dtype="<f4").tobytes()
@@ -89,7 +90,7 @@ def test_a_foreign_type_hides_nothing(tmp_path, type_id, whose, raw):
     with pytest.raises(GGUFError, match=f"'odd.weight' cannot be copied: .*{whose}"):
         gguf.write(tmp_path / "copy.gguf", file.metadata, file)
     with pytest.raises(PipelineError, match=f"'odd.weight' cannot be copied: .*{whose}"):
-        pipeline.quantize_model(path, tmp_path / "copy.gguf", "Q8_0")
+        by_recipe.quantize_model(path, tmp_path / "copy.gguf", "Q8_0")
     assert [p.name for p in tmp_path.iterdir()] == ["x.gguf"]
     json.dumps(summarize(file).as_dict(), allow_nan=False)
 

@@ -5,9 +5,9 @@ import pytest
 import scipy.linalg
 from bounds import U, dot_bound
 
-from qviz.calibration import ActivationStats, choose_range, round_inputs
+from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, MethodError
-from qviz.grids import AffineGrid
+from qviz.grids import AffineGrid, choose_range, round_inputs
 from qviz.methods import awq, damping, gptq, hadamard, hqq, keep_salient, recommended, rotation, rtn, smoothquant
 
 

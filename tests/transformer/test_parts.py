@@ -5,10 +5,11 @@ import pytest
 from made_models import Made, made, reference_logits
 
 import qviz
-from qviz import gguf, sequential
+from qviz import gguf
 from qviz.architectures import ARCHITECTURES, size
 from qviz.errors import LlamaError
 from qviz.transformer import Transformer, evaluate
+from qviz.whole import by_layer
 
 IDS = [1, 5, 7, 7, 30, 2, 274, 11]
 BIASES = tuple(
@@ -132,7 +133,7 @@ def test_rounding_a_model_keeps_its_biases(method):
     """AWQ divides rows of attn_v and ffn_up, so their biases too; to 8 bits nothing else changes."""
     model = made(optional=BIASES, n_head_kv=4)
     text = list(range(3, 299))
-    rounded = sequential.round_model(model, method, bits=8, group_size=32, calibration=text, n_tokens=256)
+    rounded = by_layer.round_model(model, method, bits=8, group_size=32, calibration=text, n_tokens=256)
     want = reference_logits(model, IDS)
     found = Transformer(rounded, activations="float").logits(IDS)
     # steps of 1/127 of a group's largest weight, over two layers of seven matrices

@@ -3,7 +3,7 @@
 import pytest
 
 from qviz.errors import WidgetError
-from qviz.speed import FormatSpeed, Machine, token_traffic
+from qviz.measure.machine import FormatSpeed, Machine, token_traffic
 from qviz.widgets import SpeedExplorer
 from qviz.widgets.scene import unpack
 

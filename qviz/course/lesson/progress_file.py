@@ -348,7 +348,7 @@ class Store:
             )
         return ProgressError(
             f"the progress in {self.path} was damaged ({why}). It is kept as {kept.name} beside it, and progress "
-            f"starts anew; if you have downloaded your progress before, bring it back with qviz.course.lesson.progress()"
+            f"starts anew; if you have downloaded your progress before, bring it back with qviz.lesson.progress()"
         )
 
     def _save(self) -> None:

@@ -1,8 +1,8 @@
 """The bug museum: faults that shipped in quantization software, run again on real weights.
 
-One file a fault. To add one, copy the file most like it and edit it: the package finds it, and ``tests/course/museum/test_museum.py``
-tests it from then on: that the blind test lets the fault through, that the sharp one does not, and that the fault can
-be seen on real weights.
+One file a fault, in ``exhibits/``. To add one, copy the file most like it and edit it: the package finds it, and
+``tests/course/museum`` tests it from then on: that the blind test lets the fault through, that the sharp one does not,
+and that the fault can be seen on real weights.
 
 >>> for exhibit in EXHIBITS.values():
 ...     print(exhibit.threads[0].name)  # doctest: +ELLIPSIS

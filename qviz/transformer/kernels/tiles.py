@@ -1,7 +1,7 @@
 """A quantized matrix times many tokens in integers: codes are laid out in tiles once, then met by all tokens.
 
-The same products and sums as for a single token (`qviz.transformer.linear`), up to the order in which floats are added. A
-tile is sixteen rows by four tokens: each load of weights serves four tokens, each load of a token sixteen rows.
+The same products and sums as for a single token (`qviz.transformer.linear`), up to the order in which floats are added.
+A tile is sixteen rows by four tokens: each load of weights serves four tokens, each load of a token sixteen rows.
 """
 
 from __future__ import annotations

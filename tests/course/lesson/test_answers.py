@@ -7,8 +7,8 @@ import pytest
 
 import qviz
 from qviz.course import lesson
+from qviz.measure.machine import FormatSpeed, Machine
 from qviz.metrics import sqnr_db
-from qviz.speed import FormatSpeed, Machine
 from qviz.widgets import BlockExplorer, NumberExplorer, PhotoExplorer, SpeedExplorer, TensorExplorer, trace_search
 
 MODEL = qviz.load("smollm2-slices")

@@ -16,7 +16,7 @@ def test_02_2_the_best_width_grows_with_the_bits():
     x = qviz.load("smollm2-slices")["token_embd.weight"].dequantize()
     best = {}
     for bits in (4, 8):
-        errors = qviz.calibration.range_errors(x, qviz.AffineGrid(bits, 0), np.arange(1, 0.02, -0.01))
+        errors = qviz.grids.range_errors(x, qviz.AffineGrid(bits, 0), np.arange(1, 0.02, -0.01))
         best[bits] = errors.shares[errors.total.argmin()]
     assert 0.2 < best[4] < 0.3
     assert 0.6 < best[8] < 0.7
@@ -30,9 +30,9 @@ def test_02_4_more_than_half_of_the_inputs_become_zero():
     texts = qviz.models.calibration_text(), qviz.models.heldout_text()
     before, after = (qviz.transformer.linear_inputs(qviz.load("tiny"), name, text, n_tokens=256) for text in texts)
     grid = qviz.AffineGrid(8, -1)
-    low, high = qviz.calibration.choose_range(before, grid)
+    low, high = qviz.grids.choose_range(before, grid)
     assert (high - low) / 255 > 1
-    assert np.mean(qviz.calibration.round_inputs(after, grid, (low, high)) == 0) > 0.5
+    assert np.mean(qviz.grids.round_inputs(after, grid, (low, high)) == 0) > 0.5
     assert right("02.4") == "More than half"
 
 

@@ -15,11 +15,13 @@ import pytest
 from recipe_models import IMATRIX_MODELS, MODELS, importance, model, weights, write_model
 
 import qviz
-from qviz import gguf, imatrix, pipeline, recipes
+from qviz import gguf, recipes
+from qviz.calibration import imatrix
 from qviz.errors import GGUFError, ImatrixError, ModelNotFoundError, PipelineError, QvizError, RecipeError
 from qviz.formats import quantize
+from qviz.whole import by_recipe
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_against_llama_cpp_itself(folder, name, recipe):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_neither_threads_nor_pieces_change_a_byte(folder, monkeypatch, threads, piece):
     source = write_model(folder / "in.gguf", "eight experts")
-    monkeypatch.setattr(pipeline, "_PIECE", piece)
+    monkeypatch.setattr(by_recipe, "_PIECE", piece)
     qviz.quantize_model(source, folder / "out.gguf", "Q4_K_M", threads=threads)
     assert digest(folder / "out.gguf") == GOLDEN["eight experts"]["Q4_K_M"]
 
@@ -285,7 +287,7 @@ def test_formats_that_cannot_be_written_are_refused_at_once(folder, monkeypatch)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_job_that_is_interrupted_leaves_nothing(folder, monkeypatch, threads, error):
-    monkeypatch.setattr(pipeline, "_PIECE", 256)
+    monkeypatch.setattr(by_recipe, "_PIECE", 256)
     source = small(folder)
     out = folder / "out.gguf"
     out.write_bytes(b"the old file")
@@ -302,12 +304,12 @@ def test_a_job_that_is_interrupted_leaves_nothing(folder, monkeypatch, threads, 
 
 SLOW_JOB = """
     import sys, time
-    from qviz import pipeline
-    pipeline._PIECE = 256
+    from qviz.whole import by_recipe
+    by_recipe._PIECE = 256
     def slowly(progress):
         print("working", flush=True)
         time.sleep(0.05)
-    pipeline.quantize_model(sys.argv[1], sys.argv[2], "Q4_0", progress=slowly)
+    by_recipe.quantize_model(sys.argv[1], sys.argv[2], "Q4_0", progress=slowly)
 """
 
 

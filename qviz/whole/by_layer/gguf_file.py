@@ -7,15 +7,16 @@ import os
 import time
 from collections.abc import Sequence
 
-from qviz import checkpoints, gguf, models, pipeline, recipes
+from qviz import checkpoints, gguf, models, recipes
 from qviz._files import as_path
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
 from qviz.recipes import Choice, Recipe
-from qviz.sequential.packing import Written, names_of, refuse_quantized
-from qviz.sequential.rules import format_rule
-from qviz.sequential.source import Source
-from qviz.sequential.steps import Progress, layers_of
+from qviz.whole import by_recipe
+from qviz.whole.by_layer.packing import Written, names_of, refuse_quantized
+from qviz.whole.by_layer.rules import format_rule
+from qviz.whole.by_layer.source import Source
+from qviz.whole.by_layer.steps import Progress, layers_of
 
 
 def gptq_model(
@@ -72,7 +73,7 @@ def gptq_model(
     outside = [name for name in choices if not name.startswith("blk.")]
     names = outside + [name for i in range(config.n_layer) for name in names_of(i, choices)]
     source = Source(model)
-    metadata = pipeline.output_metadata(model.metadata, found) | {
+    metadata = by_recipe.output_metadata(model.metadata, found) | {
         "quantize.gptq.tokens": gguf.U32(n_tokens),
         "quantize.gptq.software": "qviz",
     }
@@ -80,7 +81,7 @@ def gptq_model(
     notes: list[str] = []
     with gguf.stream(target, metadata, {name: choices[name] for name in names}) as out:
         for name in outside:
-            for blocks in pipeline.converted(source.tensor(name), choices[name]):
+            for blocks in by_recipe.converted(source.tensor(name), choices[name]):
                 out.append(blocks)
         for layer in layers_of(model, rule, calibration, n_tokens, progress):
             for name, values in (layer.norms | layer.biases).items():

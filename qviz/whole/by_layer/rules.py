@@ -17,7 +17,7 @@ from qviz.formats import Format, QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.grids import AffineGrid
 from qviz.methods.gptq_format import accepts
-from qviz.sequential.rounded import FloatArray, RoundedMatrix, half_scales
+from qviz.whole.by_layer.rounded import FloatArray, RoundedMatrix, half_scales
 
 METHODS = ("rtn", "gptq", "awq", "recommended")
 """Methods that a whole model can be rounded by."""
@@ -60,7 +60,7 @@ class Rule:
 
 
 def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rule:
-    """The rule of a method as `qviz.sequential.round_model` names it."""
+    """The rule of a method as `qviz.whole.by_layer.round_model` names it."""
     words = method.split(" ", 1) if isinstance(method, str) else []
     if len(words) == 1 and words[0] in METHODS:
         return integer_rule(method, AffineGrid(bits, group_size, sym), options)

@@ -1,254 +1,20 @@
-"""What the inputs of a weight matrix look like: statistics for GPTQ and AWQ, and range choosers.
-
-GPTQ needs the Hessian of the output error, ``2/n · XᵀX`` (IST-DASLab/gptq, ``gptq.py``); AWQ the mean |x| of each
-channel (mit-han-lab/llm-awq); an importance matrix is the mean x², half of the Hessian's diagonal. All of it sums over
-tokens, so statistics of different shards can be merged.
-
-Examples
---------
->>> stats = ActivationStats.from_inputs([[1.0, 2.0], [3.0, 0.0]])
->>> stats.hessian.tolist(), stats.mean_abs.tolist(), stats.n_tokens
-([[10.0, 2.0], [2.0, 4.0]], [2.0, 1.0], 2)
-"""
+"""Which range of values a grid should span, and what is lost inside and outside of it."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import one_of, real_array, whole_number
-from qviz._files import as_path, open_file, replacing
-from qviz._machine.blas import on_one_thread
+from qviz._arrays import one_of, real_array, token_rows
 from qviz._machine.kernels import f32, i32, kernel
 from qviz.errors import CalibrationError
-from qviz.grids import AffineGrid
-from qviz.grids.affine import steps_from_zero
+from qviz.grids.affine import AffineGrid, steps_from_zero
 
 FloatArray = npt.NDArray[np.float32]
 _LANES = 256  # sums side by side; see `qviz.metrics`
-_CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
-
-
-class ActivationStats:
-    """Sums over the inputs of one weight matrix.
-
-    Parameters
-    ----------
-    n_in : int
-        Input channels.
-    """
-
-    def __init__(self, n_in: int) -> None:
-        n_in = whole_number(n_in, "n_in", CalibrationError, least=1, most=1 << 20)  # of which every two are multiplied
-        self.n_tokens = 0
-        self._products = np.zeros((int(n_in), int(n_in)), np.float64)
-        self._abs = np.zeros(int(n_in), np.float64)
-        self._max = np.zeros(int(n_in), np.float32)
-
-    @classmethod
-    def from_inputs(cls, x: npt.ArrayLike) -> ActivationStats:
-        """Statistics of inputs x (..., n_in); the leading axes are tokens.
-
-        Raises
-        ------
-        CalibrationError
-            No tokens, or a value that is not finite.
-        """
-        array = _inputs(x)
-        return cls(array.shape[1]).update(array)
-
-    @property
-    def n_in(self) -> int:
-        """Input channels."""
-        return len(self._abs)
-
-    @on_one_thread
-    def update(self, x: npt.ArrayLike) -> ActivationStats:
-        """Add tokens x (..., n_in); returns itself.
-
-        Raises
-        ------
-        CalibrationError
-            Another number of channels, or a value that is not finite; the statistics stay as they were.
-        """
-        array = _inputs(x)
-        if array.shape[1] != self.n_in:
-            raise CalibrationError(f"these statistics are of {self.n_in} channels, got x with {array.shape[1]}")
-        # no sum of products is larger than the largest sum of squares (Cauchy and Schwarz)
-        if np.einsum("ti,ti->i", array, array, dtype=np.float64).max() > np.finfo(np.float32).max:
-            raise CalibrationError(
-                f"the products of inputs as large as {np.abs(array).max():g} overflow float32; scale x down"
-            )
-        for start in range(0, len(array), _CHUNK):
-            part = array[start : start + _CHUNK]
-            self._products += part.T @ part
-        size = np.abs(array)
-        self._abs += size.sum(axis=0, dtype=np.float64)
-        self._max = np.maximum(self._max, size.max(axis=0))
-        self.n_tokens += len(array)
-        return self
-
-    def merge(self, other: ActivationStats) -> ActivationStats:
-        """Statistics of both sets of tokens, as a new object.
-
-        Examples
-        --------
-        >>> a, b = ActivationStats.from_inputs([[1.0]]), ActivationStats.from_inputs([[3.0]])
-        >>> a.merge(b).mean_sq.tolist()
-        [5.0]
-        """
-        if not isinstance(other, ActivationStats) or other.n_in != self.n_in:
-            raise CalibrationError(f"only statistics of {self.n_in} channels can be merged here, got {other!r}")
-        both = ActivationStats(self.n_in)
-        both._products = self._products + other._products
-        both._abs = self._abs + other._abs
-        both._max = np.maximum(self._max, other._max)
-        both.n_tokens = self.n_tokens + other.n_tokens
-        return both
-
-    @property
-    def hessian(self) -> FloatArray:
-        """2/n · XᵀX, float32 (n_in, n_in)."""
-        hessian = np.empty(self._products.shape, np.float32)
-        with np.errstate(over="ignore"):  # methods refuse infinity
-            np.multiply(self._products, 2 / self._count(), out=hessian, casting="same_kind")
-        return hessian
-
-    @property
-    def mean_abs(self) -> FloatArray:
-        """Mean |x| of each channel, float32 (n_in,)."""
-        return (self._known(self._abs) / self._count()).astype(np.float32)
-
-    @property
-    def max_abs(self) -> FloatArray:
-        """Largest |x| of each channel, float32 (n_in,)."""
-        self._count()
-        return self._known(self._max).copy()
-
-    @property
-    def mean_sq(self) -> FloatArray:
-        """Mean x² of each channel, float32 (n_in,): what an importance matrix holds."""
-        return (np.diagonal(self._products) / self._count()).astype(np.float32)
-
-    def rotated(self, matrix: FloatArray) -> ActivationStats:
-        """Statistics of ``x @ matrix``, for a matrix (n_in, n_in).
-
-        The sums of products are exact; sums of |x| cannot be had from them, so `mean_abs` and `max_abs` are refused.
-
-        Examples
-        --------
-        >>> turned = ActivationStats.from_inputs([[1.0, 2.0]]).rotated(np.array([[0, 1], [-1, 0]], np.float32))
-        >>> turned.mean_sq.tolist()
-        [4.0, 1.0]
-        """
-        square = real_array(matrix, "matrix", CalibrationError)
-        if square.shape != self._products.shape:
-            raise CalibrationError(f"matrix must be of shape {self._products.shape}, got {square.shape}")
-        turned = ActivationStats(self.n_in)
-        wide = square.astype(np.float64)
-        turned._products, turned.n_tokens = wide.T @ self._products @ wide, self.n_tokens
-        turned._abs[:], turned._max[:] = np.nan, np.nan
-        return turned
-
-    def _known(self, sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if np.isnan(sums).any():
-            raise CalibrationError("|x| of rotated inputs is not known; collect statistics of x @ matrix itself")
-        return sums
-
-    def _count(self) -> int:
-        if not self.n_tokens:
-            raise CalibrationError("no tokens were seen yet; call update(x) first")
-        return self.n_tokens
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write an ``.npz`` file that `load` reads, whole or not at all; returns its path."""
-        where = as_path(path)
-        with replacing(where, CalibrationError) as file:
-            np.savez(file, products=self._products, abs=self._abs, max=self._max, n_tokens=np.int64(self.n_tokens))
-        return where
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ActivationStats:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        CalibrationError
-            No such file, or another kind of file.
-        """
-        where = as_path(path)
-        try:
-            open_file(where, error=CalibrationError, wanted="the .npz file in it").close()  # no pipe, no device
-            if sum(part.file_size for part in zipfile.ZipFile(where).infolist()) > where.stat().st_size:
-                raise ValueError("it unpacks to more than it holds")  # what `save` writes is not packed
-            with np.load(where, allow_pickle=False) as file:
-                products, sums, most = file["products"], file["abs"], file["max"]
-                count = int(file["n_tokens"])
-        except CalibrationError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
-        fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0
-        fits = fits and most.shape == sums.shape
-        if not fits or not all(np.isfinite(array).all() for array in (products, sums, most)):
-            raise CalibrationError(f"{os.fspath(path)}: damaged statistics; collect them again")
-        stats = cls(sums.size)
-        stats._products, stats._abs = products.astype(np.float64), sums.astype(np.float64)
-        stats._max = most.astype(np.float32)
-        stats.n_tokens = count
-        return stats
-
-    def __repr__(self) -> str:
-        return f"<ActivationStats: {self.n_tokens} tokens, {self.n_in} channels>"
-
-
-class Collector:
-    """An ``on_linear_input(name, x)`` callback that keeps statistics for each name.
-
-    Examples
-    --------
-    >>> collect = Collector()
-    >>> collect("q_proj", np.ones((3, 2)))
-    >>> collect.stats
-    {'q_proj': <ActivationStats: 3 tokens, 2 channels>}
-    """
-
-    def __init__(self) -> None:
-        self.stats: dict[str, ActivationStats] = {}
-
-    def __call__(self, name: str, x: npt.ArrayLike) -> None:
-        """Add the inputs x (..., n_in) of the weight matrix `name`."""
-        array = _inputs(x)
-        if name not in self.stats:
-            self.stats[name] = ActivationStats(array.shape[1])
-        self.stats[name].update(array)
-
-    def merge(self, other: Mapping[str, ActivationStats]) -> None:
-        """Add the statistics that another collector, e.g. on another machine, has in its ``stats``."""
-        for name, stats in other.items():
-            self.stats[name] = self.stats[name].merge(stats) if name in self.stats else stats
-
-
-def _inputs(x: npt.ArrayLike) -> FloatArray:
-    array = real_array(x, "x", CalibrationError)
-    if array.ndim < 2 or array.size == 0:
-        raise CalibrationError(f"x must be (n_tokens, n_in) and not empty, got shape {array.shape}")
-    array = array.reshape(-1, array.shape[-1])
-    if not np.isfinite(array).all():
-        token, channel = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise CalibrationError(
-            f"x[{token}, {channel}] is {array[token, channel]}: inputs must be finite; "
-            "look for an overflow in the layer before, or run the model in float32"
-        )
-    return array
-
 
 RangeMethod = Literal["minmax", "percentile", "mse", "kl"]
 
@@ -465,7 +231,7 @@ def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] |
     [[2.6666667461395264, -1.3333333730697632], [2.6666667461395264, -1.3333333730697632]]
     """
     array = real_array(x, "x", CalibrationError)
-    flat = _inputs(array)
+    flat = token_rows(array)
     if not isinstance(grid, AffineGrid):
         raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
     if ends is None:

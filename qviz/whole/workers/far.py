@@ -15,9 +15,10 @@ import hashlib
 import pickle
 from pathlib import Path
 
-from qviz.whole.pieces import Piece, convert
+from qviz._version import __version__
+from qviz.whole.workers.pieces import Piece, convert
 
-ROOMS = ("_arrays.py", "_machine", "errors.py", "formats", "whole")
+ROOMS = ("_arrays.py", "_machine", "_version.py", "errors.py", "formats", "whole/workers", "whole/__init__.py")
 """Files and folders of the package that decide what `convert` makes of a piece."""
 
 _MODULE = f"__import__('importlib').import_module({__name__!r})"
@@ -30,9 +31,7 @@ WORK = f"{_MODULE}.work(piece, wanted)"
 @functools.cache
 def identity() -> tuple[str, str]:
     """Version of qviz, and a SHA-256 of what decides bytes: read once, so that it is of the code that is loaded."""
-    from qviz import __version__
-
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for room in ROOMS:
         path = package / room

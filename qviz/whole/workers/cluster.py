@@ -1,7 +1,7 @@
 """The workers of a Dask cluster, as a pool for the pieces of a model: the same bytes, whoever dies, freezes or joins.
 
-A worker gets pieces once it has shown that it runs this code (see `qviz.whole.far`), and as long as it is heard of.
-Pieces of one that falls silent go to the others, too; whichever answer comes first counts, for all are equal.
+A worker gets pieces once it has shown that it runs this code (see `qviz.whole.workers.far`), and as long as it is heard
+of. Pieces of one that falls silent go to the others, too; whichever answer comes first counts, for all are equal.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from qviz.errors import PipelineError, QvizError
-from qviz.whole import far
-from qviz.whole.pieces import Blocks, Piece
-from qviz.whole.pools import Pool, Result
+from qviz.whole.workers import far
+from qviz.whole.workers.pieces import Blocks, Piece
+from qviz.whole.workers.pools import Pool, Result
 
 # Seconds: to connect to a scheduler; between two looks at its workers; until a worker counts as silent (they are heard
 # of twice a second, in large clusters every few seconds); without any worker that can work

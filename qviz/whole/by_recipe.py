@@ -32,17 +32,17 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf, recipes
-from qviz import imatrix as imatrices
 from qviz._arrays import real_array
 from qviz._files import as_path
+from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError
 from qviz.formats import QTensor
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.recipes import Choice, Recipe
-from qviz.whole import cluster as clusters
-from qviz.whole import pools
-from qviz.whole.pieces import Blocks, FloatArray, Piece, convert
-from qviz.whole.pools import Pool, Result
+from qviz.whole.workers import cluster as clusters
+from qviz.whole.workers import pools
+from qviz.whole.workers.pieces import Blocks, FloatArray, Piece, convert
+from qviz.whole.workers.pools import Pool, Result
 
 # Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
 _PIECE = 1 << 19
@@ -56,7 +56,7 @@ _LONGEST_TEXT = 127  # llama.cpp keeps an overridden string in 128 bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Advance:
     """How far a job has come.
 
     Parameters
@@ -115,7 +115,7 @@ def quantize_model(
     rules: str = "modern",
     threads: int | None = None,
     dask: Any = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Advance], None] | None = None,
     *,
     allow_requantize: bool = False,
 ) -> Quantized:
@@ -143,7 +143,7 @@ def quantize_model(
         Address of a Dask scheduler, whose workers then do the work. They need the same qviz, which is compared by
         its sources, but not the file. What a frozen or dead worker had goes to another.
     progress : callable, optional
-        Called with a `Progress` after every piece, in the thread that called this. An exception from it stops the job.
+        Called with a `Advance` after every piece, in the thread that called this. An exception from it stops the job.
     allow_requantize : bool
         Accept tensors that are quantized already. Their errors add up.
 
@@ -309,7 +309,7 @@ class _Job:
         file: gguf.GGUFFile,
         choices: list[Choice],
         columns: Mapping[str, FloatArray | None],
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[Advance], None] | None,
     ) -> None:
         self._file, self._choices, self._columns, self._progress = file, choices, columns, progress
         self._total = sum(choice.source_nbytes for choice in choices)
@@ -363,7 +363,7 @@ class _Job:
         self._written += blocks.nbytes
         self._buffers.append(rows.buffer)
         if self._progress is not None:
-            self._progress(Progress(rows.choice.name, self._done, self._total, self._written))
+            self._progress(Advance(rows.choice.name, self._done, self._total, self._written))
 
 
 def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:

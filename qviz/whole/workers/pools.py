@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from qviz._machine.cores import allowed
 from qviz.errors import PipelineError
-from qviz.whole.pieces import Blocks, Piece, convert
+from qviz.whole.workers.pieces import Blocks, Piece, convert
 
 
 class Result(Protocol):

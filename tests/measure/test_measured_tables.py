@@ -49,7 +49,7 @@ def test_a_table_is_measured_once(kept, text, monkeypatch):
     def never(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(qviz.pipeline, "quantize_model", never)
+    monkeypatch.setattr(qviz.whole.by_recipe, "quantize_model", never)
     assert recipe_table(text=text, recipes=SOME) == rows
     with pytest.raises(AssertionError, match="again"):  # another text is another question
         recipe_table(text=text + " ", recipes=SOME)

@@ -24,7 +24,7 @@ K_ROWS = {
 }
 LEGACY_ROWS = {"Q4_0": 3.50, "Q4_1": 3.90, "Q5_0": 4.30, "Q5_1": 4.70, "Q8_0": 6.70}
 GIB = 2**30
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "recipes.json").read_text(encoding="utf-8"))
 
 
 def model(n_layers=32, heads=32, kv_heads=32, architecture="llama", experts=0, width=512, tied=False, ffn_down=512):

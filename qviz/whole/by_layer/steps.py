@@ -13,10 +13,10 @@ from qviz import models, transformer
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
 from qviz.formats import QTensor, quantize
-from qviz.sequential.rounded import FloatArray, RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.sequential.rules import Rule, rule_of
-from qviz.sequential.source import Source
 from qviz.transformer.linear import Linear
+from qviz.whole.by_layer.rounded import FloatArray, RoundedLayer, RoundedMatrix, RoundedModel
+from qviz.whole.by_layer.rules import Rule, rule_of
+from qviz.whole.by_layer.source import Source
 
 Progress = Callable[[str, int, int], object]
 

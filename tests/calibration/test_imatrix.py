@@ -8,10 +8,11 @@ from gguf import GGUFReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qviz import gguf, imatrix
+from qviz import gguf
+from qviz.calibration import imatrix
+from qviz.calibration.imatrix import Entry, Imatrix
 from qviz.errors import ImatrixError, ModelNotFoundError, QvizError
 from qviz.gguf import MissingKeyError
-from qviz.imatrix import Entry, Imatrix
 
 
 def legacy(*entries, tail=b""):

@@ -18,10 +18,11 @@ import pytest
 from recipe_models import model, write_model
 
 import qviz
-from qviz import gguf, pipeline, whole
+from qviz import gguf
 from qviz.errors import PipelineError
+from qviz.whole import by_recipe, workers
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "recipes.json").read_text(encoding="utf-8"))["sha256"]
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def cluster():
 
 
 def test_a_cluster_makes_the_same_bytes_though_a_worker_is_killed(tmp_path, monkeypatch, cluster):
-    monkeypatch.setattr(pipeline, "_PIECE", 8192)
+    monkeypatch.setattr(by_recipe, "_PIECE", 8192)
     source = write_model(tmp_path / "in.gguf", "eight experts")
     killed = []
 
@@ -55,8 +56,8 @@ def test_a_cluster_makes_the_same_bytes_though_a_worker_is_killed(tmp_path, monk
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="signals")
 def test_the_work_of_a_frozen_worker_goes_to_others(tmp_path, monkeypatch, cluster, caplog):
-    monkeypatch.setattr(pipeline, "_PIECE", 8192)
-    monkeypatch.setattr(whole.cluster, "_SILENCE", 3.0)
+    monkeypatch.setattr(by_recipe, "_PIECE", 8192)
+    monkeypatch.setattr(workers.cluster, "_SILENCE", 3.0)
     source = write_model(tmp_path / "in.gguf", "eight experts")
     frozen = []
 
@@ -86,7 +87,7 @@ def test_workers_with_other_sources_or_none_are_refused(tmp_path, source):
     """Two more workers: one has a comment more in a format, the other no qviz at all."""
     package = Path(qviz.__file__).parent
     (tmp_path / "other/qviz").mkdir(parents=True)
-    for room in whole.far.ROOMS:
+    for room in workers.far.ROOMS:
         if (package / room).is_dir():
             shutil.copytree(
                 package / room, tmp_path / "other/qviz" / room, ignore=shutil.ignore_patterns("__pycache__")
@@ -136,7 +137,7 @@ def test_errors_come_back_from_a_cluster(tmp_path, cluster):
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch, source):
-    monkeypatch.setattr(whole.cluster, "_CONNECT", 1.0)
+    monkeypatch.setattr(workers.cluster, "_CONNECT", 1.0)
     with pytest.raises(PipelineError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
         qviz.quantize_model(source, tmp_path / "out.gguf", "Q4_0", dask="tcp://127.0.0.1:9")
 

@@ -18,11 +18,11 @@ rounded already can take up the scale of the one after it, exactly.
 
 from __future__ import annotations
 
-from qviz.sequential.gguf_file import gptq_model
-from qviz.sequential.packing import CHECKPOINTS, PackPlan, Written, pack_model, plan_packing
-from qviz.sequential.rounded import RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.sequential.rules import METHODS
-from qviz.sequential.steps import calibration_windows, round_model
+from qviz.whole.by_layer.gguf_file import gptq_model
+from qviz.whole.by_layer.packing import CHECKPOINTS, PackPlan, Written, pack_model, plan_packing
+from qviz.whole.by_layer.rounded import RoundedLayer, RoundedMatrix, RoundedModel
+from qviz.whole.by_layer.rules import METHODS
+from qviz.whole.by_layer.steps import calibration_windows, round_model
 
 __all__ = [
     "CHECKPOINTS",

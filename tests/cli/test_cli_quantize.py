@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 from recipe_models import importance, model
 
-from qviz import cli, gguf, imatrix
+from qviz import cli, gguf
+from qviz.calibration import imatrix
 
 
 @pytest.fixture
@@ -80,9 +81,10 @@ def test_refusals_are_one_line(run, source, tmp_path, monkeypatch, arguments, me
 def test_a_polite_kill_cleans_up(source, tmp_path, polite):
     code = """
         import sys, time
-        from qviz import cli, pipeline
-        from qviz.whole import pools
-        pipeline._PIECE = 256
+        from qviz import cli
+        from qviz.whole import by_recipe
+        from qviz.whole.workers import pools
+        by_recipe._PIECE = 256
         convert = pools.convert
         def slowly(piece):
             sys.stdout.write("working\\n")

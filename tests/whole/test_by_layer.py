@@ -13,12 +13,13 @@ import tokenizers
 from safetensors.numpy import load_file
 
 import qviz
-from qviz import checkpoints, gguf, sequential
+from qviz import checkpoints, gguf
 from qviz.calibration import Collector
 from qviz.errors import CalibrationError, CheckpointError, LlamaError, MethodError, PipelineError, QvizError
 from qviz.gguf import U32
 from qviz.models import calibration_text, heldout_text
 from qviz.transformer import Transformer
+from qviz.whole import by_layer
 
 TEXT = "The President of the United States said, and the whale answered"
 
@@ -81,7 +82,7 @@ def is_matrix(name):
 
 def test_every_step_is_calibrated_on_what_is_rounded_before_it(short):
     """Against the plain way to do it: the whole model again for each step, one matrix after the other."""
-    rounded = sequential.round_model(short, "gptq", 3, 64, n_tokens=512, act_order=True)
+    rounded = by_layer.round_model(short, "gptq", 3, 64, n_tokens=512, act_order=True)
     run = Transformer(short)
     windows = qviz.transformer.evaluate.windows_of(run, calibration_text(), 256, None)[:2]
     grid = qviz.AffineGrid(3, 64)
@@ -109,7 +110,7 @@ def test_every_step_is_calibrated_on_what_is_rounded_before_it(short):
 
 
 def test_a_format_is_what_quantize_makes(short):
-    rounded = sequential.round_model(short, "Q4_K")
+    rounded = by_layer.round_model(short, "Q4_K")
     for name in filter(is_matrix, short):
         assert rounded[name].tobytes() == qviz.quantize(short[name].dequantize(), "Q4_K").tobytes()
     assert rounded.bpw == 4.5
@@ -119,7 +120,7 @@ def test_a_format_is_what_quantize_makes(short):
 def test_gptq_in_a_format_is_better_where_it_counts(short, ids):
     base = logits(short, ids)
     off = {
-        method: np.square(logits(sequential.round_model(short, method, n_tokens=4096), ids) - base).mean()
+        method: np.square(logits(by_layer.round_model(short, method, n_tokens=4096), ids) - base).mean()
         for method in ("Q2_K", "gptq Q2_K")
     }
     assert off["gptq Q2_K"] < 0.8 * off["Q2_K"]
@@ -158,7 +159,7 @@ def spiky(short):
 def test_awq_protects_salient_channels_and_folds_its_scales_away(short, spiky, ids):
     base = logits(short, ids)
     assert np.abs(logits(spiky, ids) - base).max() < 0.01 * base.std()
-    rounded = {method: sequential.round_model(spiky, method, 4, 64, n_tokens=512) for method in ("rtn", "awq")}
+    rounded = {method: by_layer.round_model(spiky, method, 4, 64, n_tokens=512) for method in ("rtn", "awq")}
     for i, norm in itertools.product(range(2), ("attn_norm", "ffn_norm")):
         name = f"blk.{i}.{norm}.weight"
         assert np.array_equal(rounded["rtn"][name].dequantize(), spiky[name].dequantize())
@@ -180,7 +181,7 @@ def test_awq_protects_salient_channels_and_folds_its_scales_away(short, spiky, i
     ],
 )
 def test_codes_run_as_they_are_stored(short, ids, method, bits, group, options):
-    rounded = sequential.round_model(short, method, bits, group, n_tokens=512, **options)
+    rounded = by_layer.round_model(short, method, bits, group, n_tokens=512, **options)
     stored = rounded.as_stored()
     for name in stored:
         assert np.array_equal(stored[name].dequantize(), rounded[name].dequantize()), name
@@ -198,8 +199,8 @@ def test_rows_divided_keep_their_codes():
     w = rng.standard_normal((4, 32)).astype(np.float32)
     t = qviz.AffineGrid(4, 16).quantize(w)
     g_idx = (np.arange(32) // 16).astype(np.int32)
-    matrix = sequential.RoundedMatrix(
-        t.codes, sequential.rounded.half_scales(t.scale), t.zero_point, g_idx, t.bpw, t.scale, 4
+    matrix = by_layer.RoundedMatrix(
+        t.codes, by_layer.rounded.half_scales(t.scale), t.zero_point, g_idx, t.bpw, t.scale, 4
     )
     by = np.float32([1, 2, 3, 0.1])
     divided = matrix.with_rows_divided(by)
@@ -209,7 +210,7 @@ def test_rows_divided_keep_their_codes():
 
 
 def test_heads_that_share_values_leave_attention_output_unscaled(grouped):
-    rounded = sequential.round_model(grouped, "awq", 4, 64, n_tokens=512)
+    rounded = by_layer.round_model(grouped, "awq", 4, 64, n_tokens=512)
     assert [note.split(":")[0] for note in rounded.notes] == [f"blk.{i}.attn_output.weight" for i in range(2)]
     for i in range(2):
         name = f"blk.{i}.attn_output.weight"
@@ -220,9 +221,9 @@ def test_heads_that_share_values_leave_attention_output_unscaled(grouped):
 
 
 def test_scales_beyond_float16_are_refused_and_tiny_ones_raised():
-    assert sequential.rounded.half_scales(np.float32([[1e-30]]))[0, 0] == 2**-24
+    assert by_layer.rounded.half_scales(np.float32([[1e-30]]))[0, 0] == 2**-24
     with pytest.raises(MethodError, match="float16"):
-        sequential.rounded.half_scales(np.float32([[1e6]]))
+        by_layer.rounded.half_scales(np.float32([[1e6]]))
 
 
 # -- what is stored
@@ -260,8 +261,8 @@ PACKED = [
 @pytest.mark.parametrize(("method", "options", "how", "kind"), PACKED)
 def test_what_others_read_is_what_was_measured(short, ids, tmp_path, method, options, how, kind):
     sym = how.get("sym", False)
-    rounded = sequential.round_model(short, method, 4, 64, sym=sym, n_tokens=512, **options)
-    written = sequential.pack_model(short, tmp_path / "out", method, 4, 64, n_tokens=512, **how, **options)
+    rounded = by_layer.round_model(short, method, 4, 64, sym=sym, n_tokens=512, **options)
+    written = by_layer.pack_model(short, tmp_path / "out", method, 4, 64, n_tokens=512, **how, **options)
     assert written.path == tmp_path / "out"
     assert written.bpw == rounded.bpw
     config = json.loads((written.path / "config.json").read_text("utf-8"))
@@ -298,8 +299,8 @@ def test_what_others_read_is_what_was_measured(short, ids, tmp_path, method, opt
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
 def test_other_widths(short, tmp_path, bits):
-    rounded = sequential.round_model(short, "rtn", bits, 64)
-    sequential.pack_model(short, tmp_path / "out", "rtn", bits, 64)
+    rounded = by_layer.round_model(short, "rtn", bits, 64)
+    by_layer.pack_model(short, tmp_path / "out", "rtn", bits, 64)
     back = qviz.load(checkpoints.convert(tmp_path / "out", tmp_path / "back.gguf"))
     assert all(np.array_equal(back[name].dequantize(), rounded[name].dequantize()) for name in back)
 
@@ -327,7 +328,7 @@ def test_tokenizers_go_along(tmp_path, name):
 
 def test_a_gguf_file_by_gptq(short, ids, tmp_path):
     plain = qviz.quantize_model(short.path, tmp_path / "plain.gguf", "Q3_K_M")
-    ours = sequential.gptq_model(short, tmp_path / "gptq.gguf", "Q3_K_M", n_tokens=4096)
+    ours = by_layer.gptq_model(short, tmp_path / "gptq.gguf", "Q3_K_M", n_tokens=4096)
     a, b = qviz.load(plain.path), qviz.load(ours.path)
     assert {n: (t.format.name, t.shape) for n, t in a.items()} == {n: (t.format.name, t.shape) for n, t in b.items()}
     assert ours.nbytes == plain.nbytes
@@ -341,7 +342,7 @@ def test_a_gguf_file_by_gptq(short, ids, tmp_path):
 
 
 def test_formats_without_free_codes_are_rounded_by_importance(short, tmp_path):
-    written = sequential.gptq_model(short, tmp_path / "t.gguf", "TQ1_0", n_tokens=512)
+    written = by_layer.gptq_model(short, tmp_path / "t.gguf", "TQ1_0", n_tokens=512)
     assert len(written.notes) == 14
     assert all("by importance" in note for note in written.notes)
     assert qviz.load(written.path)["blk.0.ffn_up.weight"].format == "TQ1_0"
@@ -355,10 +356,10 @@ def test_llama_cpp_runs_it(short, ids, tmp_path, how):
     import llama_cpp
 
     if how == "gptq":
-        path = sequential.gptq_model(short, tmp_path / "m.gguf", "Q4_K_M", n_tokens=512).path
+        path = by_layer.gptq_model(short, tmp_path / "m.gguf", "Q4_K_M", n_tokens=512).path
     else:
         path = checkpoints.convert(
-            sequential.pack_model(short, tmp_path / "f", "awq", 4, 64, n_tokens=512).path, tmp_path / "m.gguf"
+            by_layer.pack_model(short, tmp_path / "f", "awq", 4, 64, n_tokens=512).path, tmp_path / "m.gguf"
         )
     theirs = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
     theirs.eval(ids)
@@ -375,8 +376,8 @@ def test_nothing_is_left_of_a_job_that_was_stopped(short, tmp_path):
             raise KeyboardInterrupt
 
     for write in (
-        lambda: sequential.pack_model(short, tmp_path / "f", "rtn", 4, 64, progress=stop),
-        lambda: sequential.gptq_model(short, tmp_path / "m.gguf", "Q4_0", n_tokens=256, progress=stop),
+        lambda: by_layer.pack_model(short, tmp_path / "f", "rtn", 4, 64, progress=stop),
+        lambda: by_layer.gptq_model(short, tmp_path / "m.gguf", "Q4_0", n_tokens=256, progress=stop),
     ):
         with pytest.raises(KeyboardInterrupt):
             write()
@@ -387,11 +388,11 @@ def test_a_folder_with_something_in_it_is_left_alone(short, tmp_path):
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "mine").write_text("keep")
     with pytest.raises(CheckpointError, match="not empty"):
-        sequential.pack_model(short, tmp_path / "f", "rtn", 4, 64)
+        by_layer.pack_model(short, tmp_path / "f", "rtn", 4, 64)
     (tmp_path / "f" / "mine").unlink()
-    assert sequential.pack_model(short, tmp_path / "f", "rtn", 4, 64).path.is_dir()
+    assert by_layer.pack_model(short, tmp_path / "f", "rtn", 4, 64).path.is_dir()
     with pytest.raises(CheckpointError, match="create it first"):
-        sequential.pack_model(short, tmp_path / "no" / "f", "rtn", 4, 64)
+        by_layer.pack_model(short, tmp_path / "no" / "f", "rtn", 4, 64)
 
 
 def test_memory_does_not_grow_with_the_layers(tmp_path):
@@ -399,7 +400,7 @@ def test_memory_does_not_grow_with_the_layers(tmp_path):
         model = qviz.load(shortened(tmp_path / f"{layers}.gguf", layers))
         tracemalloc.start()
         try:
-            sequential.pack_model(model, tmp_path / f"out{layers}", "rtn", 4, 64)
+            by_layer.pack_model(model, tmp_path / f"out{layers}", "rtn", 4, 64)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -410,7 +411,7 @@ def test_memory_does_not_grow_with_the_layers(tmp_path):
 
 def test_progress_counts_steps(short):
     told = []
-    sequential.round_model(short, "rtn", progress=lambda *p: told.append(p))
+    by_layer.round_model(short, "rtn", progress=lambda *p: told.append(p))
     assert [(done, total) for _, done, total in told] == [(i, 8) for i in range(9)]
     assert told[1][0] == "rtn 4 bit, layer 0: attn_output"
 
@@ -440,7 +441,7 @@ def test_progress_counts_steps(short):
 )
 def test_what_cannot_be_done_is_said_at_once(short, tmp_path, how, error, text):
     with pytest.raises(error, match=text):
-        sequential.pack_model(short, tmp_path / "f", **{"method": "rtn", "group_size": 64, **how})
+        by_layer.pack_model(short, tmp_path / "f", **{"method": "rtn", "group_size": 64, **how})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -449,34 +450,34 @@ def test_damage_is_refused_by_name(short):
     w[3, 4] = np.nan
     bad = Changed(short, {"blk.1.attn_v.weight": qviz.QTensor.from_bytes("F32", w.tobytes(), w.shape)})
     with pytest.raises(QvizError, match=r"blk\.1\.attn_v\.weight: weight \[.*\] is nan"):
-        sequential.round_model(bad, "Q4_0")
+        by_layer.round_model(bad, "Q4_0")
     with pytest.raises(MethodError, match=r"blk\.1\.attn_v\.weight: weight \[.*\] is nan"):
-        sequential.round_model(bad, "rtn")
+        by_layer.round_model(bad, "rtn")
     gain = short["blk.1.attn_norm.weight"].dequantize().copy()
     gain[0] = np.inf
     bad = Changed(short, {"blk.1.attn_norm.weight": qviz.QTensor.from_bytes("F32", gain.tobytes(), gain.shape)})
     with pytest.raises(CalibrationError, match=r"inputs of blk\.1\.attn_q\.weight: .* must be finite"):
-        sequential.round_model(bad, "gptq", n_tokens=256)
+        by_layer.round_model(bad, "gptq", n_tokens=256)
 
 
 def test_models_that_are_no_plain_llama(short, tmp_path):
     extra = {name: short[name] for name in short} | {"blk.0.attn_q.bias": np.zeros(256, np.float32)}
     path = gguf.write(tmp_path / "bias.gguf", short.metadata, extra)
     with pytest.raises(CheckpointError, match=r"blk\.0\.attn_k\.bias' is missing.*biases of all matrices only"):
-        sequential.pack_model(path, tmp_path / "f", "rtn", 4, 64)
+        by_layer.pack_model(path, tmp_path / "f", "rtn", 4, 64)
     without = short.metadata.without("tokenizer.ggml.tokens")
     path = gguf.write(tmp_path / "words.gguf", without, {name: short[name] for name in short})
     with pytest.raises(LlamaError, match=r"tokenizer\.ggml\.tokens"):
-        sequential.round_model(qviz.load(path), "gptq", n_tokens=256)
+        by_layer.round_model(qviz.load(path), "gptq", n_tokens=256)
     with pytest.raises(QvizError, match="no tokenizer"):
-        sequential.pack_model(path, tmp_path / "f", "rtn", 4, 64)
+        by_layer.pack_model(path, tmp_path / "f", "rtn", 4, 64)
     quantized = qviz.quantize_model(short.path, tmp_path / "q.gguf", "Q8_0").path
     with pytest.raises(PipelineError, match=r"quantized already.*allow_requantize"):
-        sequential.pack_model(quantized, tmp_path / "f", "rtn", 4, 64)
+        by_layer.pack_model(quantized, tmp_path / "f", "rtn", 4, 64)
     with pytest.raises(PipelineError, match="quantized already"):
-        sequential.gptq_model(quantized, tmp_path / "g.gguf", "Q4_0")
+        by_layer.gptq_model(quantized, tmp_path / "g.gguf", "Q4_0")
     with pytest.raises(PipelineError, match="is the model"):
-        sequential.gptq_model(short, short.path, "Q4_0")
+        by_layer.gptq_model(short, short.path, "Q4_0")
 
 
 # -- biases
@@ -485,7 +486,7 @@ def test_models_that_are_no_plain_llama(short, tmp_path):
 @pytest.mark.parametrize("method", ["rtn", "awq", "gptq", "Q8_0"])
 def test_biases_stay_with_their_matrices(short, biased, ids, method):
     """AWQ divides rows of attn_v and ffn_up, so their biases, too. Eight bits change less than a lost bias would."""
-    rounded = sequential.round_model(biased, method, 8, 64, n_tokens=256)
+    rounded = by_layer.round_model(biased, method, 8, 64, n_tokens=256)
     exact = logits(biased, ids)
     without = np.abs(logits(short, ids) - exact).max()
     assert np.abs(logits(rounded, ids) - exact).max() < 0.05 * without
@@ -494,15 +495,15 @@ def test_biases_stay_with_their_matrices(short, biased, ids, method):
 
 
 def test_packed_biases_come_back(biased, ids, tmp_path):
-    written = sequential.pack_model(biased, tmp_path / "out", "awq", 4, 64, n_tokens=256)
+    written = by_layer.pack_model(biased, tmp_path / "out", "awq", 4, 64, n_tokens=256)
     config = json.loads((written.path / "config.json").read_text())
     assert config["attention_bias"]
     assert config["mlp_bias"]
     back = qviz.load(checkpoints.convert(written.path, tmp_path / "back.gguf"))
-    rounded = sequential.round_model(biased, "awq", 4, 64, n_tokens=256)
+    rounded = by_layer.round_model(biased, "awq", 4, 64, n_tokens=256)
     for name in rounded:
         assert np.array_equal(back[name].dequantize(), rounded[name].dequantize()), name
-    by_recipe = sequential.gptq_model(biased, tmp_path / "q.gguf", "Q4_0", n_tokens=256)
+    by_recipe = by_layer.gptq_model(biased, tmp_path / "q.gguf", "Q4_0", n_tokens=256)
     file = qviz.load(by_recipe.path)
     assert all(np.array_equal(file[name].dequantize(), biased[name].dequantize()) for name in biased if "bias" in name)
 
@@ -511,7 +512,7 @@ def test_positions_that_config_json_is_not_told(short, tmp_path):
     for key, value in (("llama.rope.scale_linear", 4.0), ("llama.attention.scale", 0.5)):
         gguf.write(tmp_path / "x.gguf", short.metadata | {key: gguf.F32(value)}, short)
         with pytest.raises(PipelineError, match="which is not written into config"):
-            sequential.pack_model(tmp_path / "x.gguf", tmp_path / "out", "rtn")
+            by_layer.pack_model(tmp_path / "x.gguf", tmp_path / "out", "rtn")
 
 
 @pytest.mark.parametrize("change", ["other weights", "cut"])
@@ -533,9 +534,9 @@ def test_a_source_that_changes_meanwhile(short, tmp_path, change, into):
 
     def run():
         if into == "folder":
-            sequential.pack_model(path, tmp_path / "out", "rtn", 4, 64, progress=progress)
+            by_layer.pack_model(path, tmp_path / "out", "rtn", 4, 64, progress=progress)
         else:
-            sequential.gptq_model(path, tmp_path / "out", "Q4_0", n_tokens=256, progress=progress)
+            by_layer.gptq_model(path, tmp_path / "out", "Q4_0", n_tokens=256, progress=progress)
 
     with pytest.raises(QvizError, match=r"source\.gguf: the file (shrank|was changed by another program)"):
         run()
@@ -546,7 +547,7 @@ def test_a_source_that_changes_meanwhile(short, tmp_path, change, into):
 def test_a_layer_is_read_into_memory_of_its_own(short):
     """Pages of a map would stay until the whole model is there."""
     mapped = Transformer(short, activations="float").layers[1]
-    own = sequential.source.Source(short).layer(mapped)
+    own = by_layer.source.Source(short).layer(mapped)
     for kind in ("attn_q", "ffn_down"):
         assert not np.shares_memory(own[kind].weight.blocks, mapped[kind].weight.blocks)
         assert np.array_equal(own[kind].weight.dequantize(), mapped[kind].weight.dequantize())

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-import qviz
-from qviz import models, pipeline, sequential, transformer
+from qviz import models, transformer
 from qviz._files import read_bytes, write_bytes
 from qviz._machine.buffers import give_back
+from qviz._version import __version__
 from qviz.errors import QvizError
 from qviz.models import Model
+from qviz.whole import by_layer, by_recipe
 
 PUBLISHED_PPL: Mapping[str, float] = {
     "Q8_0": 0.0004,
@@ -148,7 +149,7 @@ def recipe_table(
                 recipe = missing[done]
                 told(f"quantizing {recipe}", done, len(missing))
                 path = Path(folder) / f"{recipe}.gguf"
-                pipeline.quantize_model(source.path, path, recipe)
+                by_recipe.quantize_model(source.path, path, recipe)
                 runs[recipe] = transformer.Transformer(models.load(path))
                 tensors = [runs[recipe].model[name] for name in runs[recipe].model]
                 nbytes = sum(t.nbytes for t in tensors)
@@ -305,7 +306,7 @@ class _Store:
 
     def __init__(self, key: Mapping[str, Any], use: bool) -> None:
         self.use = use
-        self.key = {**key, "schema": _SCHEMA, "version": qviz.__version__, "host": _host()}
+        self.key = {**key, "schema": _SCHEMA, "version": __version__, "host": _host()}
         self.found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _path(self, kind: str, name: str) -> Path:
@@ -429,9 +430,9 @@ def method_table(
     Parameters
     ----------
     settings : sequence of (method, bits, group_size)
-        Methods of `qviz.sequential.round_model`; ``"gptq"`` stands for GPTQ with ``act_order``, ``"gptq in order"`` for
-        GPTQ without, ``"awq+clip"`` for AWQ with its clip search. Formats (``"Q4_K"``, ``"gptq Q4_K"``) have their own
-        bits and groups: give 0, 0. See `METHODS` for the whole table.
+        Methods of `qviz.whole.by_layer.round_model`; ``"gptq"`` stands for GPTQ with ``act_order``, ``"gptq in
+        order"`` for GPTQ without, ``"awq+clip"`` for AWQ with its clip search. Formats (``"Q4_K"``, ``"gptq
+        Q4_K"``) have their own bits and groups: give 0, 0. See `METHODS` for the whole table.
     n_tokens : int
         Calibration tokens.
     speed : bool
@@ -447,7 +448,7 @@ def method_table(
     Raises
     ------
     QvizError
-        As from `qviz.sequential.round_model`, or a text that is too short.
+        As from `qviz.whole.by_layer.round_model`, or a text that is too short.
     """
     source = models.load("tiny") if model is None else model
     words = models.heldout_text() if text is None else text
@@ -461,7 +462,7 @@ def method_table(
         for row in part:
             method, options = _VARIANTS.get(row[0], (row[0], {}))
             begun = time.perf_counter()
-            rounded = sequential.round_model(
+            rounded = by_layer.round_model(
                 source, method, *(row[1:] if row[1] else ()), n_tokens=n_tokens, progress=progress, **options
             )
             made[_name(row)] = rounded, time.perf_counter() - begun

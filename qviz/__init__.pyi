@@ -1,0 +1,36 @@
+from . import architectures as architectures
+from . import calibration as calibration
+from . import checkpoints as checkpoints
+from . import course as course
+from . import errors as errors
+from . import figures as figures
+from . import formats as formats
+from . import gguf as gguf
+from . import grids as grids
+from . import measure as measure
+from . import methods as methods
+from . import metrics as metrics
+from . import models as models
+from . import recipes as recipes
+from . import transformer as transformer
+from . import whole as whole
+from . import widgets as widgets
+from .calibration import ActivationStats as ActivationStats
+from .calibration import imatrix as imatrix
+from .course import lesson as lesson
+from .formats import Format as Format
+from .formats import QTensor as QTensor
+from .formats import quantize as quantize
+from .grids import AffineGrid as AffineGrid
+from .methods import MethodResult as MethodResult
+from .methods import awq as awq
+from .methods import gptq as gptq
+from .methods import rtn as rtn
+from .models import Model as Model
+from .models import fetch as fetch
+from .models import load as load
+from .transformer import Transformer as Transformer
+from .transformer import perplexity as perplexity
+from .whole import quantize_model as quantize_model
+
+__version__: str

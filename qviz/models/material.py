@@ -1,0 +1,91 @@
+"""Texts, a photograph and captured inputs, in ``data/``."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import gguf
+from qviz.errors import ModelNotFoundError
+from qviz.models.known import data_dir
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def heldout_text() -> str:
+    """English that the small model was not trained on, in ``data/``: for perplexity."""
+    return _text("tiny-heldout.txt")
+
+
+def calibration_text() -> str:
+    """English that the small model was trained on, in ``data/``: for importance matrices and calibration.
+
+    Never evaluate on what you calibrated on: `heldout_text` is for that.
+    """
+    return _text("tiny-calibration.txt")
+
+
+def photo() -> npt.NDArray[np.uint8]:
+    """A photograph, in ``data/``: a man behind a camera, CC0 by Lav Varshney.
+
+    Returns
+    -------
+    uint8 array (256, 256)
+        Greys, 0 is black and 255 white.
+
+    Examples
+    --------
+    >>> photo().shape, photo().nbytes
+    ((256, 256), 65536)
+    """
+    path = data_dir() / "photo.npy"
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    pixels: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    return pixels
+
+
+def captured_inputs() -> dict[str, tuple[FloatArray, FloatArray]]:
+    """What three layers of SmolLM2-135M-Instruct received on real text, in ``data/``: for calibration without a model.
+
+    Real inputs have what the small model's have not: a few channels that are many times as large as the others. They
+    go with the matrices in ``smollm2-slices``. Where three matrices share their inputs, they share the arrays.
+
+    Returns
+    -------
+    dict of str to (calibration, held-out)
+        Name of the matrix -> float32 arrays (1152, n_in) and (448, n_in), tokens of `calibration_text` and of
+        `heldout_text`. They were stored as Q8_0, which moved them by half a percent.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The file is missing.
+
+    Examples
+    --------
+    >>> inputs = captured_inputs()
+    >>> calibration, heldout = inputs["blk.14.attn_q.weight"]
+    >>> calibration.shape, heldout.shape
+    ((1152, 576), (448, 576))
+    >>> size = abs(calibration).mean(axis=0)
+    >>> bool(size.max() > 30 * np.median(size))  # one channel against the usual one
+    True
+    """
+    path = data_dir() / "smollm2-inputs.gguf"
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    found: dict[str, tuple[FloatArray, FloatArray]] = {}
+    with gguf.read(path) as file:
+        for layer in dict.fromkeys(name.rpartition(".")[0] for name in file):
+            # channels are rows there, tokens are rows here
+            both = [np.ascontiguousarray(file[f"{layer}.{part}"].dequantize().T) for part in ("calibration", "heldout")]
+            found |= dict.fromkeys(file.metadata[f"qviz.inputs.{layer}"], (both[0], both[1]))
+    return found
+
+
+def _text(name: str) -> str:
+    path = data_dir() / name
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    return path.read_text(encoding="utf-8")
