@@ -43,7 +43,7 @@ ROOMS = {
     "cli": ENGINE | {"course"},
 }
 LLVM = ("_machine.native", "_machine.simd")
-NOT_CODE = {"__init__.py", "__pycache__", "_bundled", "py.typed"}
+NOT_CODE = {"__init__.py", "__init__.pyi", "__pycache__", "_bundled", "py.typed"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -133,7 +133,7 @@ def test_numba_is_never_imported_at_the_top_of_a_module():
             if isinstance(node, ast.Import | ast.ImportFrom):
                 modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
                 assert not any(m.split(".")[0] in ("numba", "llvmlite") for m in modules), path
-                if name_of(path).split(".")[0] not in ("figures", "widgets", "lesson"):
+                if name_of(path).split(".")[0] not in ("figures", "widgets", "course"):
                     assert not any(m.split(".")[0] in ("plotly", "ipywidgets", "anywidget") for m in modules), path
 
 

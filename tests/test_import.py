@@ -41,7 +41,7 @@ def test_every_public_name_is_there():
     for name in qviz.__all__:
         assert getattr(qviz, name) is not None
     assert set(qviz.__all__) <= set(dir(qviz))
-    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
+    with pytest.raises(AttributeError, match="qviz attribute quantise"):
         _ = qviz.quantise
 
 

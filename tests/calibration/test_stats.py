@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from bounds import dot_bound
 
-from qviz.calibration import (
-    ActivationStats,
-    Collector,
-    choose_range,
-    range_errors,
-    round_inputs,
-)
+from qviz.calibration import ActivationStats, Collector
 from qviz.errors import CalibrationError
-from qviz.grids import AffineGrid
+from qviz.grids import AffineGrid, choose_range, range_errors, round_inputs
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32) * np.float32([1, 2, 3, 0, 50, 0.1])
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qviz.llama import Tokenizer
 
 from qviz.gguf.cuts import CUTS
+from qviz.transformer import Tokenizer
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "tokens.json").read_text("utf-8"))
 TEXTS = GOLDEN["texts"]

@@ -12,8 +12,8 @@ import pytest
 from traitlets import TraitError
 
 from qviz import widgets
-from qviz.course import lesson
-from qviz.widgets import balance, capstone, duel
+from qviz.course import lesson, missions
+from qviz.widgets import balance, duel
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import unpack
 
@@ -168,7 +168,7 @@ def test_a_button_tells_what_went_wrong(made, monkeypatch):
     [
         ("BalanceExplorer", balance, "method_table", "measure"),
         ("DuelExplorer", duel.llama, "generate_tokens", "start"),
-        ("CapstoneExplorer", capstone.capstone, "play", "measure"),
+        ("CapstoneExplorer", missions, "play", "measure"),
     ],
 )
 def test_work_in_the_background_tells_what_went_wrong(made, name, module, function, start, monkeypatch):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qviz import AffineGrid, load, metrics, quantize
-from qviz.calibration import choose_range, round_inputs
 from qviz.errors import WidgetError
+from qviz.grids import choose_range, round_inputs
 from qviz.widgets.ranges import InputRangeExplorer, RangeExplorer
 from qviz.widgets.scene import pack, unpack
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from qviz.course.missions.figure import chooser
 from qviz.errors import WidgetError
-from qviz.figures import chooser
 from qviz.measure import pareto
 
 
