@@ -1,4 +1,4 @@
-"""Make perplexity.json: what llama.cpp itself finds on the shipped model, for the tests of `qviz.llama.perplexity`.
+"""Make perplexity.json: what llama.cpp itself finds on the shipped model, for the tests of `qviz.perplexity`.
 
 Run ``python make_perplexity.py`` where llama-cpp-python is installed, whenever ``data/tiny.gguf`` or the held-out text
 changes. Each window is evaluated by llama.cpp alone; only the sums are ours, in float64.

@@ -167,7 +167,7 @@ def test_a_button_tells_what_went_wrong(made, monkeypatch):
     ("name", "module", "function", "start"),
     [
         ("BalanceExplorer", balance, "method_table", "measure"),
-        ("DuelExplorer", duel.llama, "generate_tokens", "start"),
+        ("DuelExplorer", duel.transformer, "generate_tokens", "start"),
         ("CapstoneExplorer", missions, "play", "measure"),
     ],
 )
