@@ -433,7 +433,7 @@ def _histogram(x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: 
 
 
 @kernel
-def _compare(x, y):  # type: ignore[no-untyped-def]
+def _compare(x, y):
     sums, largest = np.zeros((4, _LANES)), np.zeros(_LANES)
     for start in range(0, x.size, _LANES):
         _add(x[start : start + _LANES], y[start : start + _LANES], sums, largest)
@@ -441,7 +441,7 @@ def _compare(x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add(x, y, sums, largest):  # type: ignore[no-untyped-def]
+def _add(x, y, sums, largest):
     for k in range(x.size):
         a, b = np.float64(x[k]), np.float64(y[k])
         e = a - b
@@ -453,7 +453,7 @@ def _add(x, y, sums, largest):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count(x, minus, edges, counts):  # type: ignore[no-untyped-def]
+def _count(x, minus, edges, counts):
     values, places = np.zeros(_LANES), np.zeros(_LANES, np.int32)
     for start in range(0, x.size, _LANES):
         part, subtract = x[start : start + _LANES], minus[start : start + _LANES]
@@ -468,7 +468,7 @@ def _count(x, minus, edges, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _place(values, edges, places):  # type: ignore[no-untyped-def]
+def _place(values, edges, places):
     """Write each value's place (0 below the edges, 1 … bins, bins + 1 above); how many are too close to call."""
     bins = np.float64(edges.size - 1)
     low, per_unit = edges[0], bins / (edges[edges.size - 1] - edges[0])
@@ -481,7 +481,7 @@ def _place(values, edges, places):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _place_exactly(values, edges, places):  # type: ignore[no-untyped-def]
+def _place_exactly(values, edges, places):
     """Let the edges decide, since a rounded product may land on the wrong side of one; NaN goes last."""
     bins = edges.size - 1
     for k in range(values.size):
@@ -502,7 +502,7 @@ def _place_exactly(values, edges, places):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count_codes(codes, lowest, highest, counts):  # type: ignore[no-untyped-def]
+def _count_codes(codes, lowest, highest, counts):
     for i in range(codes.size):
         code = np.int64(codes[i])
         if code < lowest or code > highest:

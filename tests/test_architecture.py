@@ -177,3 +177,43 @@ def test_files_of_tests_have_names_of_their_own():
     """pytest imports them by name; a second one of the same name is not collected when all run together."""
     names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
     assert len(names) == len(set(names))
+
+
+COMPILED = {"kernel", "loose_kernel", "intrinsic"}
+
+
+def untyped(tree):
+    """Functions of a module that neither numba compiles nor annotations describe, by their lines."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        marks = {n.id for d in node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Name)}
+        if marks & COMPILED:
+            continue
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        bare = [a.arg for a in arguments if a is not None and a.annotation is None and a.arg not in ("self", "cls")]
+        if bare or (node.returns is None and not (node.name == "__init__" and arguments)):
+            yield f"{node.name} (line {node.lineno})"
+
+
+def inside_kernels(tree):
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and {n.id for d in node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Name)} & COMPILED
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.FunctionDef) and inner is not node
+    }
+
+
+# put on show as they stand, for people to read
+SHOWN = PACKAGE / "course" / "museum" / "exhibits"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if SHOWN not in path.parents], ids=name_of)
+def test_everything_but_kernels_is_annotated(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    within = {f"{node.name} (line {node.lineno})" for node in inside_kernels(tree)}
+    assert set(untyped(tree)) <= within, f"{path}: annotate these, or compile them"
+    assert "no-untyped-def" not in path.read_text(encoding="utf-8")

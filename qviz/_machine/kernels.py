@@ -187,25 +187,25 @@ native: Any = _OnFirstUse("qviz._machine.native")
 
 
 @kernel
-def float_bits(x):  # type: ignore[no-untyped-def]
+def float_bits(x):
     """The 32 bits of a float32."""
     return f32(x).view(np.uint32)
 
 
 @kernel
-def bits_float(bits):  # type: ignore[no-untyped-def]
+def bits_float(bits):
     """The float32 with these 32 bits."""
     return u32(bits).view(np.float32)
 
 
 @kernel
-def order_key(bits):  # type: ignore[no-untyped-def]
+def order_key(bits):
     """Bits of a float32, as an int32 -> an int32 that compares as the float does. Its own inverse."""
     return i32(bits ^ i32(i32(bits >> i32(31)) & i32(0x7FFFFFFF)))
 
 
 @kernel
-def half_bits(x):  # type: ignore[no-untyped-def]
+def half_bits(x):
     """float32 -> the 16 bits of the nearest float16 (ties to even; overflow to infinity; NaN to 0x7e00).
 
     The arithmetic of IEEE 754; NaN as ``GGML_FP32_TO_FP16`` in ggml-impl.h makes it.
@@ -224,7 +224,7 @@ def half_bits(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def half_float(bits):  # type: ignore[no-untyped-def]
+def half_float(bits):
     """The 16 bits of a float16 -> float32, exactly; a signalling NaN becomes quiet, as on the FPU."""
     h = u32(bits)
     em = u32(u32(h & u32(0x7FFF)) << u32(13))

@@ -22,7 +22,7 @@ _WORD = ir.IntType(64)
 
 
 @intrinsic
-def load_word(typingctx, words, at):  # type: ignore[no-untyped-def]
+def load_word(typingctx, words, at):
     """``words[at]`` of an int64 array; what its writer wrote before it is then seen, too (acquire)."""
 
     def body(v: _Vectors) -> Any:
@@ -32,7 +32,7 @@ def load_word(typingctx, words, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_word(typingctx, words, at, value):  # type: ignore[no-untyped-def]
+def store_word(typingctx, words, at, value):
     """``words[at] = value``; whoever loads it sees all that was written before (release)."""
 
     def body(v: _Vectors) -> None:
@@ -42,7 +42,7 @@ def store_word(typingctx, words, at, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def add_word(typingctx, words, at, value):  # type: ignore[no-untyped-def]
+def add_word(typingctx, words, at, value):
     """``words[at] += value`` as one step; the value before it."""
 
     def body(v: _Vectors) -> Any:
@@ -52,7 +52,7 @@ def add_word(typingctx, words, at, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def replace_word(typingctx, words, at, old, new):  # type: ignore[no-untyped-def]
+def replace_word(typingctx, words, at, old, new):
     """``words[at] = new`` if it is `old`, as one step; whether it was."""
 
     def body(v: _Vectors) -> Any:
@@ -64,7 +64,7 @@ def replace_word(typingctx, words, at, old, new):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def pause(typingctx):  # type: ignore[no-untyped-def]
+def pause(typingctx):
     """Tell the core that this thread waits in a loop."""
 
     def body(v: _Vectors) -> None:
@@ -79,7 +79,7 @@ def pause(typingctx):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def multiply(typingctx, address, blocks, rows, columns, itemsize, given, out):  # type: ignore[no-untyped-def]
+def multiply(typingctx, address, blocks, rows, columns, itemsize, given, out):
     """Call the kernel at `address` as ``kernel(blocks, *given, out)``.
 
     Parameters

@@ -49,7 +49,7 @@ def new_board() -> Board:
 
 
 @kernel
-def post(board, pieces):  # type: ignore[no-untyped-def]
+def post(board, pieces):
     """Offer a job of so many pieces, which the words from `JOB` on describe."""
     board[PIECES] = pieces
     native.store_word(board, _DONE, 0)
@@ -58,7 +58,7 @@ def post(board, pieces):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def take(board):  # type: ignore[no-untyped-def]
+def take(board):
     """The number of a piece that is now the caller's, or −1 if there is none."""
     while True:
         ticket = native.load_word(board, _TICKET)
@@ -71,20 +71,20 @@ def take(board):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def finish(board):  # type: ignore[no-untyped-def]
+def finish(board):
     """A piece is done."""
     native.add_word(board, _DONE, 1)
 
 
 @kernel
-def wait(board):  # type: ignore[no-untyped-def]
+def wait(board):
     """Until every piece is done: those that helpers took, since the caller has done all others."""
     while native.load_word(board, _DONE) < board[PIECES]:
         native.pause()
 
 
 @kernel
-def patient(board, idle):  # type: ignore[no-untyped-def]
+def patient(board, idle):
     """Whether a helper that found nothing `idle` times in a row should look again; pauses for it."""
     native.pause()
     return idle < _PATIENCE and native.load_word(board, _LEAVE) == 0

@@ -117,7 +117,7 @@ def _bins(low: float, high: float, bins: int) -> npt.NDArray[np.int32]:
 
 
 @kernel
-def _count(x, low, high, counts):  # type: ignore[no-untyped-def]
+def _count(x, low, high, counts):
     factor, last, outside = counts.size / (high - low), counts.size - 1, 0
     for value in x:
         if low <= value <= high:
@@ -128,7 +128,7 @@ def _count(x, low, high, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count_errors(before, after, limit, counts):  # type: ignore[no-untyped-def]
+def _count_errors(before, after, limit, counts):
     factor, last, outside = counts.size / (2 * limit), counts.size - 1, 0
     for j in range(before.size):
         error = f32(after[j] - before[j])

@@ -202,7 +202,7 @@ def _image(
 
 
 @kernel
-def _extremes(x, down, across, out):  # type: ignore[no-untyped-def]
+def _extremes(x, down, across, out):
     best = np.empty(x.shape[1], np.uint32)
     for i in range(out.shape[0]):
         best[:] = 0
@@ -214,7 +214,7 @@ def _extremes(x, down, across, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _largest_errors(before, after, down, across, out):  # type: ignore[no-untyped-def]
+def _largest_errors(before, after, down, across, out):
     best = np.empty(before.shape[1], np.uint32)
     for i in range(out.shape[0]):
         best[:] = 0
@@ -225,7 +225,7 @@ def _largest_errors(before, after, down, across, out):  # type: ignore[no-untype
 
 
 @kernel
-def _along(best, across, out):  # type: ignore[no-untyped-def]
+def _along(best, across, out):
     for j in range(out.size):
         top = u32(0)
         for c in range(j * across, min((j + 1) * across, best.size)):

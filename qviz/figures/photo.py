@@ -148,7 +148,7 @@ def round_to_levels(values: FloatArray, levels: FloatArray, dither: bool = False
 
 
 @kernel
-def _diffuse(work, levels, middles, out):  # type: ignore[no-untyped-def]
+def _diffuse(work, levels, middles, out):
     """Floyd–Steinberg, row by row from left to right; `work` is used up."""
     rows, columns = work.shape
     for i in range(rows):

@@ -16,7 +16,7 @@ TILE = 64
 
 
 @kernel
-def ranges(rows, low, high):  # type: ignore[no-untyped-def]
+def ranges(rows, low, high):
     """Minimum and maximum of each block, as ggml's loop finds them.
 
     Returns the index of the first block that holds NaN or infinity, or -1. ggml keeps the first of equal values, which
@@ -36,7 +36,7 @@ def ranges(rows, low, high):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def extremes(rows, extreme):  # type: ignore[no-untyped-def]
+def extremes(rows, extreme):
     """The FIRST weight of each block whose |x| is the largest, with its sign; returns as `ranges` does."""
     for b in range(rows.shape[0]):
         low_key, high_key = simd.smallest_key(rows[b]), simd.largest_key(rows[b])
@@ -50,7 +50,7 @@ def extremes(rows, extreme):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def reciprocal(d):  # type: ignore[no-untyped-def]
+def reciprocal(d):
     """1 / d as the encoders need it: 0 for 0, and NaN where 1 / d overflows, since there C's casts give code 0."""
     inverse = f32(1) / d
     inverse = f32(np.nan) if np.abs(inverse) == f32(np.inf) else inverse
@@ -58,7 +58,7 @@ def reciprocal(d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _first_of(row, magnitude):  # type: ignore[no-untyped-def]
+def _first_of(row, magnitude):
     for j in range(row.size):
         if np.abs(row[j]) == magnitude:
             return row[j]
@@ -66,13 +66,13 @@ def _first_of(row, magnitude):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def read_word(qh):  # type: ignore[no-untyped-def]
+def read_word(qh):
     """Four bytes, little-endian, as one number."""
     return u32(u32(qh[0]) | u32(u32(qh[1]) << u32(8)) | u32(u32(qh[2]) << u32(16)) | u32(u32(qh[3]) << u32(24)))
 
 
 @kernel
-def write_word(qh, word):  # type: ignore[no-untyped-def]
+def write_word(qh, word):
     """The reverse of `read_word`."""
     for k in range(4):
         qh[k] = u8(u32(word >> u32(8 * k)))
@@ -84,7 +84,7 @@ def write_word(qh, word):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def load_blocks(rows, start, n, xs):  # type: ignore[no-untyped-def]
+def load_blocks(rows, start, n, xs):
     """Blocks `start` … `start + n` of `rows` (..., 32) side by side in `xs` (32 · 16,), zeros beside them.
 
     Returns the position, from `start` on, of the first block that holds NaN or infinity, or -1.
@@ -111,7 +111,7 @@ def load_blocks(rows, start, n, xs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def load_columns(imatrix, start, n, importances):  # type: ignore[no-untyped-def]
+def load_columns(imatrix, start, n, importances):
     """The importance of each weight that `load_blocks` loads, laid out the same."""
     width, lanes = importances.size // simd.LANES, simd.LANES
     column = start * width % imatrix.size
@@ -126,7 +126,7 @@ def load_columns(imatrix, start, n, importances):  # type: ignore[no-untyped-def
 
 
 @kernel
-def store_codes(found, offset, codes):  # type: ignore[no-untyped-def]
+def store_codes(found, offset, codes):
     """Codes side by side in `found`, plus `offset` -> bytes `codes` (16, 32), a block a row; `found` is overwritten."""
     lanes = simd.LANES
     for j in range(codes.shape[1] // lanes):
@@ -137,7 +137,7 @@ def store_codes(found, offset, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def encode_weighted(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+def encode_weighted(x, imatrix, blocks):
     """Template of Q4_0 … Q5_1 with an importance matrix: fill `blocks` from rows `x` (rows, n), 32 weights a block."""
     lanes = simd.LANES
     rows = x.reshape(blocks.size, 32)
@@ -165,7 +165,7 @@ def encode_weighted(x, imatrix, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _mean_square(row):  # type: ignore[no-untyped-def]
+def _mean_square(row):
     total = f32(0)
     for j in range(row.size):
         total += row[j] * row[j]

@@ -484,7 +484,7 @@ def _code_arrays(n: int, width: int) -> tuple[npt.NDArray[np.int8], FloatArray, 
 
 
 @kernel
-def _decode(codes, scales, mins, out):  # type: ignore[no-untyped-def]
+def _decode(codes, scales, mins, out):
     """The one decode formula, in float32: a product, then a difference, never fused."""
     n, width = codes.shape
     for b in range(n):
@@ -494,18 +494,18 @@ def _decode(codes, scales, mins, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _keep_codes(codes):  # type: ignore[no-untyped-def]
+def _keep_codes(codes):
     """What evenly spaced formats do in the place of `_look_up_codes`."""
 
 
 @kernel
-def _look_up_codes(codes):  # type: ignore[no-untyped-def]
+def _look_up_codes(codes):
     """Template: each code 0 … 15 -> the level in the format's table."""
     simd.look_up(codes.reshape(codes.size), _table)
 
 
 @kernel
-def _unpack_and_decode(blocks, out):  # type: ignore[no-untyped-def]
+def _unpack_and_decode(blocks, out):
     """Template: a tile of blocks at a time, so that codes stay in the first-level cache."""
     width = out.shape[1]
     per_block = out.shape[0] // max(blocks.size, 1)
@@ -521,7 +521,7 @@ def _unpack_and_decode(blocks, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _dequantize_and_stream(blocks, out):  # type: ignore[no-untyped-def]
+def _dequantize_and_stream(blocks, out):
     """Template: a tile of float blocks at a time through the first-level cache."""
     tile = np.empty(_TILE // 4, np.float32)
     for start in range(0, blocks.size, tile.size):

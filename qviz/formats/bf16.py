@@ -22,7 +22,7 @@ from qviz.formats.base import Format
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     for b in range(blocks.size):
         bits = float_bits(x[b])
         rounded = u32(u32(bits + u32(0x7FFF) + u32(u32(bits >> u32(16)) & u32(1))) >> u32(16))
@@ -32,7 +32,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
+def _dequantize(blocks, out):
     for b in range(blocks.size):
         out[b] = bits_float(u32(u32(blocks[b].x) << u32(16)))
 

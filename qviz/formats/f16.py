@@ -23,14 +23,14 @@ from qviz.formats.base import Format
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     for b in range(blocks.size):
         blocks[b].x = half_bits(x[b])
     return -1
 
 
 @kernel
-def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
+def _dequantize(blocks, out):
     for b in range(blocks.size):
         out[b] = half_float(blocks[b].x)
 

@@ -20,14 +20,14 @@ from qviz.formats.base import Format
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     for b in range(blocks.size):
         blocks[b].x = x[b]
     return -1
 
 
 @kernel
-def _dequantize(blocks, out):  # type: ignore[no-untyped-def]
+def _dequantize(blocks, out):
     for b in range(blocks.size):
         out[b] = blocks[b].x
 

@@ -36,7 +36,7 @@ from qviz.formats.iq1_s import place_shifted
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         block = blocks[b]
         half = u16(0)

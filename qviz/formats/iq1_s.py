@@ -39,7 +39,7 @@ from qviz.formats.iq.codebooks import IQ1_GRID
 
 
 @kernel
-def place_shifted(index, down, codes, to):  # type: ignore[no-untyped-def]
+def place_shifted(index, down, codes, to):
     """Eight times the levels of entry `index`, less 1 if `down`, else plus 1, to ``codes[to:]``."""
     entry, shift = IQ1_GRID[index], i8(-1) if down else i8(1)
     for j in range(entry.size):
@@ -47,7 +47,7 @@ def place_shifted(index, down, codes, to):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         d = half_float(blocks[b].d)
         for s in range(8):

@@ -34,7 +34,7 @@ from qviz.formats.iq.codebooks import IQ2_S_GRID, place
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         block = blocks[b]
         d = half_float(block.d)

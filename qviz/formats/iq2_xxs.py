@@ -35,7 +35,7 @@ from qviz.formats.iq.codebooks import EIGHTH, IQ2_XXS_GRID, place
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         d, qs = half_float(blocks[b].d), blocks[b].qs
         for s in range(8):

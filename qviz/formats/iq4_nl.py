@@ -42,7 +42,7 @@ TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 11
 
 
 @kernel
-def _nearest(a, table):  # type: ignore[no-untyped-def]
+def _nearest(a, table):
     """The entry of `table` at the level nearest to `a`; the upper one of a tie, and for NaN the last."""
     found = simd.spread(f32(table[0]))
     found = simd.select(a < f32(-115.5), found, simd.spread(f32(table[1])))
@@ -66,7 +66,7 @@ _NUMBERS = tuple(range(16))
 
 
 @kernel
-def nearest_codes(xs, inverses, found):  # type: ignore[no-untyped-def]
+def nearest_codes(xs, inverses, found):
     """Number of the level nearest to each ``x * inverse`` of sixteen blocks, as float32 `found`."""
     inverse = simd.load(inverses, 0)
     for i in range(0, xs.size, simd.LANES):
@@ -74,7 +74,7 @@ def nearest_codes(xs, inverses, found):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fit(xs, ws, inverse):  # type: ignore[no-untyped-def]
+def _fit(xs, ws, inverse):
     """``Σ w·q·x`` and ``Σ w·q²`` of sixteen blocks, q the level nearest to ``x * inverse``."""
     sum_qx, sum_qq = simd.spread(f32(0)), simd.spread(f32(0))
     for i in range(0, xs.size, simd.LANES):
@@ -86,7 +86,7 @@ def _fit(xs, ws, inverse):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def search_scales(xs, ws, scales):  # type: ignore[no-untyped-def]
+def search_scales(xs, ws, scales):
     """The best scales of sixteen blocks `xs` under the importances `ws`; 0 where all weights are tiny."""
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
     extreme, empty = signed_extreme(xs)
@@ -104,7 +104,7 @@ def search_scales(xs, ws, scales):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def weigh(xs, imatrix, start, n, means, importances, ws, sums):  # type: ignore[no-untyped-def]
+def weigh(xs, imatrix, start, n, means, importances, ws, sums):
     """How much each weight of blocks `start` … `start + n` counts, into `ws`: x², or imatrix · √(mean + x²)."""
     if imatrix.size:
         load_columns(imatrix, start, n, importances)
@@ -116,14 +116,14 @@ def weigh(xs, imatrix, start, n, means, importances, ws, sums):  # type: ignore[
 
 
 @kernel
-def reciprocals(scales, inverses):  # type: ignore[no-untyped-def]
+def reciprocals(scales, inverses):
     """1 / scale of sixteen blocks, and 0 for 0."""
     scale = simd.load(scales, 0)
     simd.store(inverses, 0, simd.select(scale == f32(0), simd.spread(f32(0)), f32(1) / scale))
 
 
 @kernel
-def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+def _encode(x, imatrix, blocks):
     lanes = simd.LANES
     rows = x.reshape(blocks.size, 32)
     xs, ws, importances, found = room(32 * lanes), room(32 * lanes), room(32 * lanes), room(32 * lanes)
@@ -151,12 +151,12 @@ def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     return _encode(x, NOTHING, blocks)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

@@ -42,7 +42,7 @@ _SUB_BLOCKS = 8
 
 
 @kernel
-def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+def _encode(x, imatrix, blocks):
     lanes = simd.LANES
     rows = x.reshape(blocks.size * _SUB_BLOCKS, 32)
     xs, ws, importances, found = room(32 * lanes), room(32 * lanes), room(32 * lanes), room(32 * lanes)
@@ -71,7 +71,7 @@ def _encode(x, imatrix, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _twice_mean_square(rows, first):  # type: ignore[no-untyped-def]
+def _twice_mean_square(rows, first):
     """Of the super-block that starts with sub-block `first`."""
     total = f32(0)
     for k in range(first, first + _SUB_BLOCKS):
@@ -81,13 +81,13 @@ def _twice_mean_square(rows, first):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nearest_int(x):  # type: ignore[no-untyped-def]
+def _nearest_int(x):
     """`simd.nearest` of one float32."""
     return i32(i32(float_bits(x + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
 
 
 @kernel
-def _share(scales, block):  # type: ignore[no-untyped-def]
+def _share(scales, block):
     """Store the scales of a super-block as multiples of one, and round `scales` to those, before d is a float16."""
     largest, extreme = f32(0), f32(0)
     for s in range(_SUB_BLOCKS):
@@ -111,12 +111,12 @@ def _share(scales, block):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     return _encode(x, NOTHING, blocks)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         block = blocks[b]
         d = half_float(block.d)

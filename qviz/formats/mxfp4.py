@@ -42,7 +42,7 @@ _LEVELS = np.array(TABLE, np.float32)
 
 
 @kernel
-def nearest_codes(row, largest, scale, codes):  # type: ignore[no-untyped-def]
+def nearest_codes(row, largest, scale, codes):
     """Number of the level nearest to each ``row / scale``, into uint8 `codes`; of a tie, the one nearer to zero.
 
     `largest` is the largest magnitude of the row.
@@ -66,7 +66,7 @@ def nearest_codes(row, largest, scale, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _first_nearest(row, scale, codes):  # type: ignore[no-untyped-def]
+def _first_nearest(row, scale, codes):
     """The plain search, where its rounding decides: levels that overflow or coincide, weights far beyond them all."""
     for j in range(row.size):
         best, code = np.abs(_LEVELS[0] * scale - row[j]), u8(0)
@@ -78,7 +78,7 @@ def _first_nearest(row, scale, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _exponent(magnitude):  # type: ignore[no-untyped-def]
+def _exponent(magnitude):
     """``floor(log2f(magnitude))`` as C computes it: just below a power of two, log2f rounds up to it."""
     bits = float_bits(magnitude)
     mantissa = u32(bits & u32(0x007FFFFF))
@@ -88,13 +88,13 @@ def _exponent(magnitude):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def half_power(e):  # type: ignore[no-untyped-def]
+def half_power(e):
     """2^(e − 128) as a float32."""
     return bits_float(u32(u32(e - u8(1)) << u32(23)) if e > u8(1) else u32(u32(0x00200000) << u32(e)))
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     codes = np.empty(x.shape[1], np.uint8)
     for b in range(blocks.size):
         low_key, high_key = simd.smallest_key(x[b]), simd.largest_key(x[b])
@@ -110,7 +110,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_power(blocks[b].e)
         mins[b] = f32(0)

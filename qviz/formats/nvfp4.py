@@ -38,7 +38,7 @@ _SUB_BLOCKS = 4
 
 
 @kernel
-def _to_ue4m3(x):  # type: ignore[no-untyped-def]
+def _to_ue4m3(x):
     """A positive float32 as UE4M3, halves up; from 248 on always 448 (0x7e), as ggml has it."""
     if not x > f32(0):
         return u8(0)
@@ -52,7 +52,7 @@ def _to_ue4m3(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _half_ue4m3(byte):  # type: ignore[no-untyped-def]
+def _half_ue4m3(byte):
     """Half of a UE4M3, as a float32; 0x7f is not a number there, and counts as 0."""
     if byte == u8(0x7F):
         return f32(0)
@@ -63,7 +63,7 @@ def _half_ue4m3(byte):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     width = x.shape[1] // _SUB_BLOCKS
     codes = np.empty(width, np.uint8)
     for b in range(blocks.size):
@@ -84,7 +84,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     half = codes.shape[1] // 2
     for b in range(blocks.size):
         for s in range(_SUB_BLOCKS):

@@ -31,7 +31,7 @@ _TOGETHER = 16
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     width = x.shape[1]
     total = np.empty(_TOGETHER, np.float32)
     for start in range(0, blocks.size, _TOGETHER):
@@ -56,7 +56,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

@@ -41,14 +41,14 @@ from qviz.formats.kquant.weights import weigh_by_magnitude
 
 
 @kernel
-def _put_scales(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, scale_steps, min_steps, lane):
     for j in range(16):
         at = j * TILE + lane
         block.scales[j] = u8(i32(scale_steps[at]) | (i32(min_steps[at]) << 4))
 
 
 @kernel
-def _take_scales(block, scales, mins, at):  # type: ignore[no-untyped-def]
+def _take_scales(block, scales, mins, at):
     d, dmin = half_float(block.d), half_float(block.dmin)
     for j in range(16):
         scales[at + j] = d * f32(block.scales[j] & u8(15))
@@ -56,13 +56,13 @@ def _take_scales(block, scales, mins, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+def _put_codes(codes, block):
     block.qs[:] = u8(0)
     put_pairs(codes, block.qs)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         _take_scales(blocks[b], scales, mins, 16 * b)
         take_pairs(blocks[b].qs, codes, 256 * b)

@@ -41,7 +41,7 @@ from qviz.formats.kquant.tiles import TILE
 
 
 @kernel
-def _put_scales(block, steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, steps, lane):
     block.scales[:] = u8(0)
     for j in range(16):
         step = i32(steps[j * TILE + lane])
@@ -50,7 +50,7 @@ def _put_scales(block, steps, lane):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _take_scales(block, scales, at):  # type: ignore[no-untyped-def]
+def _take_scales(block, scales, at):
     d = half_float(block.d)
     for j in range(16):
         low = (block.scales[j % 8] >> u8(4 * (j // 8))) & u8(15)
@@ -59,7 +59,7 @@ def _take_scales(block, scales, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+def _put_codes(codes, block):
     block.qs[:], block.hmask[:] = u8(0), u8(0)
     put_pairs(codes, block.qs)
     for k in range(8):
@@ -67,7 +67,7 @@ def _put_codes(codes, block):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     mins[:] = f32(0)
     for b in range(blocks.size):
         _take_scales(blocks[b], scales, 16 * b)

@@ -41,13 +41,13 @@ from qviz.formats.kquant.weights import weigh_by_size
 
 
 @kernel
-def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+def _put_codes(codes, block):
     block.qs[:] = u8(0)
     put_nibbles(codes, block.qs)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         take_sixes(blocks[b], scales, mins, 8 * b)
         take_nibbles(blocks[b].qs, codes, 256 * b)

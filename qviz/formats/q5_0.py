@@ -36,7 +36,7 @@ from qviz.formats.kquant.tiles import NOTHING
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
     codes = np.empty(x.shape[1], np.uint8)
     for start in range(0, blocks.size, TILE):
@@ -60,20 +60,20 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _search(xs, ws, found, scales, mins):  # type: ignore[no-untyped-def]
+def _search(xs, ws, found, scales, mins):
     search_centred(xs, ws, f32(16), found, scales, 0, NOTHING)
     mins[:] = f32(0)
 
 
 @kernel
-def _write(block, scale, low, codes):  # type: ignore[no-untyped-def]
+def _write(block, scale, low, codes):
     block.d = half_bits(scale)
     write_word(block.qh, simd.fifth_bits(codes))
     simd.join_nibbles(codes, block.qs)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

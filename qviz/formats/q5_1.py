@@ -35,7 +35,7 @@ from qviz.formats.kquant.tiles import NOTHING
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     low, high, inverse = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     half_d, half_m = np.empty(TILE, np.uint16), np.empty(TILE, np.uint16)
     codes = np.empty(x.shape[1], np.uint8)
@@ -60,19 +60,19 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _search(xs, ws, found, scales, mins):  # type: ignore[no-untyped-def]
+def _search(xs, ws, found, scales, mins):
     search_with_min(xs, ws, f32(31), f32(-0.9), f32(0.05), 36, False, found, scales, mins, 0, NOTHING)
 
 
 @kernel
-def _write(block, scale, low, codes):  # type: ignore[no-untyped-def]
+def _write(block, scale, low, codes):
     block.d, block.m = half_bits(scale), half_bits(-low)
     write_word(block.qh, simd.fifth_bits(codes))
     simd.join_nibbles(codes, block.qs)
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = -half_float(blocks[b].m)

@@ -35,7 +35,7 @@ from qviz.formats.kquant.weights import weigh_by_size
 
 
 @kernel
-def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+def _put_codes(codes, block):
     block.qs[:], block.qh[:] = u8(0), u8(0)
     put_nibbles(codes, block.qs)
     for k in range(8):
@@ -43,7 +43,7 @@ def _put_codes(codes, block):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         take_sixes(blocks[b], scales, mins, 8 * b)
         for k in range(8):

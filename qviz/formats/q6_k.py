@@ -41,20 +41,20 @@ from qviz.formats.kquant.tiles import TILE
 
 
 @kernel
-def _put_scales(block, steps, lane):  # type: ignore[no-untyped-def]
+def _put_scales(block, steps, lane):
     for j in range(16):
         block.scales[j] = i8(steps[j * TILE + lane])
 
 
 @kernel
-def _take_scales(block, scales, at):  # type: ignore[no-untyped-def]
+def _take_scales(block, scales, at):
     d = half_float(block.d)
     for j in range(16):
         scales[at + j] = d * f32(block.scales[j])
 
 
 @kernel
-def _put_codes(codes, block):  # type: ignore[no-untyped-def]
+def _put_codes(codes, block):
     block.ql[:], block.qh[:] = u8(0), u8(0)
     for k in range(8):
         half, quarter = k // 4, k % 4
@@ -63,7 +63,7 @@ def _put_codes(codes, block):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     mins[:] = f32(0)
     for b in range(blocks.size):
         _take_scales(blocks[b], scales, 16 * b)

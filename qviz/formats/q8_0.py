@@ -26,7 +26,7 @@ from qviz.formats.base import Format
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
     for start in range(0, blocks.size, TILE):
         rows, part = x[start : start + TILE], blocks[start : start + TILE]
@@ -47,7 +47,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

@@ -27,7 +27,7 @@ from qviz.formats.base import Format
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = blocks[b].d
         mins[b] = f32(0)

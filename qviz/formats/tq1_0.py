@@ -38,7 +38,7 @@ _FRACTION = -(-np.arange(243) * 256 // 243).astype(np.uint8)
 
 
 @kernel
-def _join(digits, n, qs):  # type: ignore[no-untyped-def]
+def _join(digits, n, qs):
     """Digits m, m + len(qs), … (`n` of them, the rest 0) -> byte m of `qs`."""
     for m in range(qs.size):
         number = u16(0)
@@ -48,7 +48,7 @@ def _join(digits, n, qs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     digits = np.empty(x.shape[1], np.uint8)
     for b in range(blocks.size):
         largest = ternary_digits(x[b], digits)
@@ -62,7 +62,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

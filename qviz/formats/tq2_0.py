@@ -34,7 +34,7 @@ from qviz.formats.base import Format
 
 
 @kernel
-def ternary_digits(row, digits):  # type: ignore[no-untyped-def]
+def ternary_digits(row, digits):
     """Round a block to −1, 0 and 1 times its largest magnitude: uint8 `digits` 0, 1 and 2.
 
     Returns that magnitude, or NaN if the block holds NaN or infinity.
@@ -54,7 +54,7 @@ def ternary_digits(row, digits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _quantize(x, blocks):  # type: ignore[no-untyped-def]
+def _quantize(x, blocks):
     digits = np.empty(x.shape[1], np.uint8)
     for b in range(blocks.size):
         largest = ternary_digits(x[b], digits)
@@ -70,7 +70,7 @@ def _quantize(x, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b] = half_float(blocks[b].d)
         mins[b] = f32(0)

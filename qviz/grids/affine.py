@@ -466,7 +466,7 @@ def _output(out: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
 
 
 @kernel
-def group_params(group, qmin, qmax, sym):  # type: ignore[no-untyped-def]
+def group_params(group, qmin, qmax, sym):
     """Scale and zero point of one group (a 1-D float32 array), and whether all its weights can be used.
 
     Floats of one sign order as their bits do. So the largest weight (or 0) is a maximum of signed integers,
@@ -490,20 +490,20 @@ def group_params(group, qmin, qmax, sym):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def nearest(x):  # type: ignore[no-untyped-def]
+def nearest(x):
     """The integer nearest to a float32 of magnitude ≤ 2²², ties to even, as a float32; never −0."""
     return f32(f32(x + _ROUNDER) - _ROUNDER)
 
 
 @kernel
-def steps_from_zero(x, scale, lowest, highest):  # type: ignore[no-untyped-def]
+def steps_from_zero(x, scale, lowest, highest):
     """``code − zero_point`` of one weight, as a float32; `lowest`, `highest`: qmin, qmax less zero_point."""
     # clamped first: the same integer, and rounding then never meets a large number
     return nearest(min(max(f32(x / scale), lowest), highest))
 
 
 @kernel
-def _params(rows, size, qmin, qmax, sym, scales, zeros):  # type: ignore[no-untyped-def]
+def _params(rows, size, qmin, qmax, sym, scales, zeros):
     for r in range(rows.shape[0]):
         for g in range(scales.shape[1]):
             group = rows[r, g * size : (g + 1) * size]
@@ -514,7 +514,7 @@ def _params(rows, size, qmin, qmax, sym, scales, zeros):  # type: ignore[no-unty
 
 
 @kernel
-def _fake_quantize(rows, size, qmin, qmax, sym, out):  # type: ignore[no-untyped-def]
+def _fake_quantize(rows, size, qmin, qmax, sym, out):
     for r in range(rows.shape[0]):
         for start in range(0, rows.shape[1], size):
             group = rows[r, start : start + size]
@@ -526,7 +526,7 @@ def _fake_quantize(rows, size, qmin, qmax, sym, out):  # type: ignore[no-untyped
 
 
 @kernel
-def _fake_quantize_given(rows, size, qmin, qmax, scales, zeros, out):  # type: ignore[no-untyped-def]
+def _fake_quantize_given(rows, size, qmin, qmax, scales, zeros, out):
     for r in range(rows.shape[0]):
         for g in range(scales.shape[1]):
             lowest, highest = f32(i32(qmin - zeros[r, g])), f32(i32(qmax - zeros[r, g]))
@@ -535,13 +535,13 @@ def _fake_quantize_given(rows, size, qmin, qmax, scales, zeros, out):  # type: i
 
 
 @kernel
-def _snap(group, scale, lowest, highest, out):  # type: ignore[no-untyped-def]
+def _snap(group, scale, lowest, highest, out):
     for j in range(group.size):
         out[j] = scale * steps_from_zero(group[j], scale, lowest, highest)
 
 
 @kernel
-def _quantize(rows, size, qmin, qmax, scales, zeros, codes):  # type: ignore[no-untyped-def]
+def _quantize(rows, size, qmin, qmax, scales, zeros, codes):
     for r in range(rows.shape[0]):
         for g in range(scales.shape[1]):
             zero, scale = zeros[r, g], scales[r, g]
@@ -552,7 +552,7 @@ def _quantize(rows, size, qmin, qmax, scales, zeros, codes):  # type: ignore[no-
 
 
 @kernel
-def _dequantize(codes, size, scales, zeros, out):  # type: ignore[no-untyped-def]
+def _dequantize(codes, size, scales, zeros, out):
     for r in range(out.shape[0]):
         for g in range(scales.shape[1]):
             zero, scale = zeros[r, g], scales[r, g]
@@ -562,7 +562,7 @@ def _dequantize(codes, size, scales, zeros, out):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _first_bad(x):  # type: ignore[no-untyped-def]
+def _first_bad(x):
     """Where the first weight stands that no grid can hold, or −1."""
     for j in range(x.size):
         if u32(float_bits(x[j]) & _MAGNITUDE) >= _LARGEST:

@@ -291,7 +291,7 @@ def kmeans_groups(
 
 
 @kernel
-def _fit_groups(w, size, iterations, levels, codes):  # type: ignore[no-untyped-def]
+def _fit_groups(w, size, iterations, levels, codes):
     for r in range(w.shape[0]):
         for g in range(levels.shape[1]):
             group = w[r, g * size : (g + 1) * size]
@@ -308,7 +308,7 @@ def _fit_groups(w, size, iterations, levels, codes):  # type: ignore[no-untyped-
 
 
 @kernel
-def _lloyd(values, count, iterations):  # type: ignore[no-untyped-def]
+def _lloyd(values, count, iterations):
     """The levels of sorted `values`, float64; from quantiles, as `kmeans` starts."""
     n = values.size
     levels = np.empty(max(count, 2))

@@ -163,7 +163,7 @@ def range_errors(
 
 
 @kernel
-def _range_errors(rows, size, qmin, qmax, scales, zeros, shares, sums, best):  # type: ignore[no-untyped-def]
+def _range_errors(rows, size, qmin, qmax, scales, zeros, shares, sums, best):
     width = min(_LANES, size)
     lanes = np.zeros((2, width))
     for r in range(rows.shape[0]):
@@ -185,7 +185,7 @@ def _range_errors(rows, size, qmin, qmax, scales, zeros, shares, sums, best):  #
 
 
 @kernel
-def _split_errors(part, scale, lowest, highest, clipping, rounding):  # type: ignore[no-untyped-def]
+def _split_errors(part, scale, lowest, highest, clipping, rounding):
     # half a step beyond the last level is where rounding asks for a code that is not there; the largest weight of a
     # symmetric group lies exactly there, give or take a float32's last bit
     first, last = f32(lowest - f32(0.499999)), f32(highest + f32(0.499999))

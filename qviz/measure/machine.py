@@ -86,7 +86,7 @@ class Machine:
 
 
 @kernel
-def _read(words, sums, at):  # type: ignore[no-untyped-def]
+def _read(words, sums, at):
     """Add up uint64 words: there is no cheaper way to have read them."""
     total = np.uint64(0)
     for i in range(words.size):
@@ -95,7 +95,7 @@ def _read(words, sums, at):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def _float_dots(rows, x, out, times):  # type: ignore[no-untyped-def]
+def _float_dots(rows, x, out, times):
     """Dot products of float32 rows, again and again."""
     for k in range(times):
         row = rows[k % rows.shape[0]]
@@ -106,7 +106,7 @@ def _float_dots(rows, x, out, times):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _byte_dots(rows, codes, out, times):  # type: ignore[no-untyped-def]
+def _byte_dots(rows, codes, out, times):
     """Int8 times int8, 32 at a time, into eight int32."""
     one = half_bits(f32(1))
     for k in range(times):
@@ -118,7 +118,7 @@ def _byte_dots(rows, codes, out, times):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nibble_dots(rows, codes, out, times):  # type: ignore[no-untyped-def]
+def _nibble_dots(rows, codes, out, times):
     """Codes 0 … 15, two a byte, times int8."""
     one = half_bits(f32(1))
     for k in range(times):

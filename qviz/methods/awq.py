@@ -192,7 +192,7 @@ def _best_clip(
 
 
 @kernel
-def _clip_errors(group, part, qmin, qmax, sym, out):  # type: ignore[no-untyped-def]
+def _clip_errors(group, part, qmin, qmax, sym, out):
     for r in range(group.shape[0]):
         row = group[r]
         most = f32(0)

@@ -249,7 +249,7 @@ def search_params(
 
 
 @kernel
-def _search(rows, size, qmin, qmax, sym, importance, power, scales, zeros):  # type: ignore[no-untyped-def]
+def _search(rows, size, qmin, qmax, sym, importance, power, scales, zeros):
     """The best of 80 shrunken ranges for each group, by Σ importance·|error|^power."""
     for r in range(rows.shape[0]):
         for g in range(scales.shape[1]):
@@ -281,7 +281,7 @@ def _search(rows, size, qmin, qmax, sym, importance, power, scales, zeros):  # t
 
 
 @kernel
-def _columns(w, U, group, scales, zeros, qmin, qmax, errors, codes, rounded):  # type: ignore[no-untyped-def]
+def _columns(w, U, group, scales, zeros, qmin, qmax, errors, codes, rounded):
     """Round the columns of one batch; `w` (n_out, columns) ends as each weight was when its turn came."""
     n = w.shape[1]
     for r in range(w.shape[0]):

@@ -149,7 +149,7 @@ def _with_codes(blocks: npt.NDArray[Any], codes: npt.NDArray[np.int8], places: A
 
 
 @kernel
-def _columns(w, U, scales, mins, table, lowest, highest, errors, codes):  # type: ignore[no-untyped-def]
+def _columns(w, U, scales, mins, table, lowest, highest, errors, codes):
     """Round the columns of one block of each row; `w` ends as each weight was when its turn came."""
     n = w.shape[1]
     width = n // scales.shape[1]

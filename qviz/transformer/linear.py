@@ -41,7 +41,7 @@ _WORTH_WAKING = 1 << 21  # weights below which waking another core costs as much
 
 
 @kernel
-def _integer_rows(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-def]
+def _integer_rows(blocks, codes, scales, sums, out):
     """Template: one fused product for every format that decodes as ``scale · code − min`` (or ``table[code]``)."""
     rows = blocks.shape[0]
     n = codes.size
@@ -67,7 +67,7 @@ def _integer_rows(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-
 
 
 @loose_kernel
-def _float_rows(blocks, x, out):  # type: ignore[no-untyped-def]
+def _float_rows(blocks, x, out):
     """Template: each row is decoded into the cache, then multiplied."""
     for r in range(blocks.shape[0]):
         row = np.empty((x.size // _SUB, _SUB), np.float32)
@@ -80,7 +80,7 @@ def _float_rows(blocks, x, out):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def _float_format_rows(blocks, x, out):  # type: ignore[no-untyped-def]
+def _float_format_rows(blocks, x, out):
     """Template: the same for F32, F16, BF16, whose weights stand alone."""
     row = np.empty(x.size, np.float32)
     for r in range(blocks.shape[0]):

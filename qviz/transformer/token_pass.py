@@ -55,7 +55,7 @@ class _Room(NamedTuple):
 
 
 @kernel
-def _multiply(share, shares, first, count, start, matrices, room):  # type: ignore[no-untyped-def]
+def _multiply(share, shares, first, count, start, matrices, room):
     """One of `shares` parts of each of a few matrices."""
     floats, rounded, codes, scales, sums, _, _, biases = room
     for i in range(first, first + count):
@@ -79,7 +79,7 @@ def _multiply(share, shares, first, count, start, matrices, room):  # type: igno
 
 
 @kernel
-def _attend(group, position, sizes, room, keys, values):  # type: ignore[no-untyped-def]
+def _attend(group, position, sizes, room, keys, values):
     """The query heads that share one key head."""
     s, floats, scores = sizes[0], room[0], room[5]
     share = s.n_head // s.n_head_kv
@@ -96,7 +96,7 @@ def _attend(group, position, sizes, room, keys, values):  # type: ignore[no-unty
 
 
 @kernel
-def _pieces(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
+def _pieces(board, matrices, sizes, room, cache):
     """Do pieces of the job on the board as long as there are any; how many."""
     done = 0
     while True:
@@ -113,7 +113,7 @@ def _pieces(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _help(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
+def _help(board, matrices, sizes, room, cache):
     """What another core does while tokens are made."""
     idle = 0
     while patient(board, idle):
@@ -121,7 +121,7 @@ def _help(board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _round(first, count, start, matrices, room):  # type: ignore[no-untyped-def]
+def _round(first, count, start, matrices, room):
     """The activations that begin at `start`, as each of a few matrices needs them."""
     floats, rounded, codes, scales, sums, _, orders, _ = room
     n, seen = matrices[first].n_in, 0
@@ -143,7 +143,7 @@ def _round(first, count, start, matrices, room):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _products(first, count, start, board, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
+def _products(first, count, start, board, matrices, sizes, room, cache):
     """Matrices `first` to ``first + count`` times the same activations, which begin at `start` in ``room.floats``."""
     weights, at_once = 0, count
     for i in range(first, first + count):
@@ -159,7 +159,7 @@ def _products(first, count, start, board, matrices, sizes, room, cache):  # type
 
 
 @kernel
-def _token(board, x, position, eps, cos, sin, gains, matrices, sizes, room, cache):  # type: ignore[no-untyped-def]
+def _token(board, x, position, eps, cos, sin, gains, matrices, sizes, room, cache):
     """The residual stream `x` (1, n_embd) of a token at `position` (1,), changed -> logits, in ``room.floats``."""
     s, floats, here = sizes[0], room[0], position[0]
     h = floats[s.h : s.h + s.n_embd].reshape((1, s.n_embd))

@@ -30,8 +30,8 @@ def end_at(folder: Path, step: int) -> None:
     """Write over a folder, and be killed at the `step`-th thing that the system is asked for."""
     count = 0
 
-    def counted(real):  # type: ignore[no-untyped-def]
-        def call(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def counted(real):
+        def call(*args, **kwargs):
             nonlocal count
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -130,7 +130,7 @@ def test_two_packers_of_one_folder(tmp_path: Path) -> None:
         pytest.fail("it began")
 
 
-def packing(target, entries):  # type: ignore[no-untyped-def]
+def packing(target, entries):
     return packed.packing(target, entries, group_size=32, format="gptq_v2")
 
 

@@ -24,7 +24,7 @@ from qviz._machine.simd.vectors import (
 
 
 @intrinsic
-def take_bits(typingctx, qs, at, shift, mask, offset, codes, to):  # type: ignore[no-untyped-def]
+def take_bits(typingctx, qs, at, shift, mask, offset, codes, to):
     """``codes[to:to+32] = (qs[at:at+32] >> shift & mask) - offset`` on bytes."""
 
     def body(v: _Vectors) -> None:
@@ -35,14 +35,14 @@ def take_bits(typingctx, qs, at, shift, mask, offset, codes, to):  # type: ignor
 
 
 @kernel
-def take_bits_twin(qs, at, shift, mask, offset, codes, to):  # type: ignore[no-untyped-def]
+def take_bits_twin(qs, at, shift, mask, offset, codes, to):
     """Plain loop of `take_bits`."""
     for j in range(32):
         codes[to + j] = i8(u8(qs[at + j] >> shift) & mask) - offset
 
 
 @intrinsic
-def add_bits(typingctx, qs, at, shift, mask, up, offset, codes, to):  # type: ignore[no-untyped-def]
+def add_bits(typingctx, qs, at, shift, mask, up, offset, codes, to):
     """``codes[to:to+32] += ((qs[at:at+32] >> shift & mask) << up) - offset`` on bytes: what `take_bits` left out."""
 
     def body(v: _Vectors) -> None:
@@ -55,14 +55,14 @@ def add_bits(typingctx, qs, at, shift, mask, up, offset, codes, to):  # type: ig
 
 
 @kernel
-def add_bits_twin(qs, at, shift, mask, up, offset, codes, to):  # type: ignore[no-untyped-def]
+def add_bits_twin(qs, at, shift, mask, up, offset, codes, to):
     """Plain loop of `add_bits`."""
     for j in range(32):
         codes[to + j] += i8(u8(u8(qs[at + j] >> shift) & mask) << up) - offset
 
 
 @intrinsic
-def put_bits(typingctx, codes, at, shift, mask, up, qs, to):  # type: ignore[no-untyped-def]
+def put_bits(typingctx, codes, at, shift, mask, up, qs, to):
     """``qs[to:to+32] |= (codes[at:at+32] >> shift & mask) << up`` on bytes: the way back."""
 
     def body(v: _Vectors) -> None:
@@ -75,14 +75,14 @@ def put_bits(typingctx, codes, at, shift, mask, up, qs, to):  # type: ignore[no-
 
 
 @kernel
-def put_bits_twin(codes, at, shift, mask, up, qs, to):  # type: ignore[no-untyped-def]
+def put_bits_twin(codes, at, shift, mask, up, qs, to):
     """Plain loop of `put_bits`."""
     for j in range(32):
         qs[to + j] |= u8(u8(u8(codes[at + j] >> shift) & mask) << up)
 
 
 @intrinsic
-def six_bit_pairs(typingctx, packed, d, dmin, scales, mins, at):  # type: ignore[no-untyped-def]
+def six_bit_pairs(typingctx, packed, d, dmin, scales, mins, at):
     """12 bytes of eight 6-bit scales and minimums -> ``scales[at:at+8]``, times `d`, and ``mins``, times `dmin`."""
 
     def body(v: _Vectors) -> None:
@@ -104,7 +104,7 @@ def six_bit_pairs(typingctx, packed, d, dmin, scales, mins, at):  # type: ignore
 
 
 @kernel
-def six_bit_pairs_twin(packed, d, dmin, scales, mins, at):  # type: ignore[no-untyped-def]
+def six_bit_pairs_twin(packed, d, dmin, scales, mins, at):
     """Plain loop of `six_bit_pairs`."""
     for j in range(4):
         scales[at + j] = d * f32(packed[j] & u8(63))
@@ -120,7 +120,7 @@ def _digits(v: _Vectors, moved: Any) -> Any:
 
 
 @intrinsic
-def take_trits(typingctx, qs, at, power, codes, to):  # type: ignore[no-untyped-def]
+def take_trits(typingctx, qs, at, power, codes, to):
     """Ternary digits −1, 0, 1 of 16 bytes, at `codes[to]`: the integer part of ``3 · (qs · power mod 256) / 256``."""
 
     def body(v: _Vectors) -> None:
@@ -130,14 +130,14 @@ def take_trits(typingctx, qs, at, power, codes, to):  # type: ignore[no-untyped-
 
 
 @kernel
-def take_trits_twin(qs, at, power, codes, to):  # type: ignore[no-untyped-def]
+def take_trits_twin(qs, at, power, codes, to):
     """Plain loop of `take_trits`."""
     for j in range(16):
         codes[to + j] = i8(u16(u16(u8(qs[at + j] * power)) * u16(3)) >> u16(8)) - i8(1)
 
 
 @intrinsic
-def take_last_trits(typingctx, qh, codes, to):  # type: ignore[no-untyped-def]
+def take_last_trits(typingctx, qh, codes, to):
     """First, then second, third and fourth digits of four bytes: sixteen at `codes[to]`, as `take_trits`."""
 
     def body(v: _Vectors) -> None:
@@ -151,7 +151,7 @@ def take_last_trits(typingctx, qh, codes, to):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def take_last_trits_twin(qh, codes, to):  # type: ignore[no-untyped-def]
+def take_last_trits_twin(qh, codes, to):
     """Plain loop of `take_last_trits`."""
     power = u8(1)
     for k in range(4):
@@ -161,7 +161,7 @@ def take_last_trits_twin(qh, codes, to):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def spread_signs(typingctx, word, codes, to):  # type: ignore[no-untyped-def]
+def spread_signs(typingctx, word, codes, to):
     """Bit l of the 32-bit `word` -> `codes[to + l]`: 1 if it is set, else −1."""
 
     def body(v: _Vectors) -> None:
@@ -172,7 +172,7 @@ def spread_signs(typingctx, word, codes, to):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def spread_signs_twin(word, codes, to):  # type: ignore[no-untyped-def]
+def spread_signs_twin(word, codes, to):
     """Plain loop of `spread_signs`."""
     for j in range(32):
         codes[to + j] = i8(i8(u32(word >> u32(j)) & u32(1)) * i8(2)) - i8(1)

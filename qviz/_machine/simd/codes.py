@@ -13,7 +13,7 @@ from qviz._machine.simd.vectors import _B16, _B32, _BIT, _FLOAT, _I32, _all, _fu
 
 
 @intrinsic
-def truncated_codes(typingctx, row, low, inverse, half, top, codes):  # type: ignore[no-untyped-def]
+def truncated_codes(typingctx, row, low, inverse, half, top, codes):
     """32 float32 -> uint8 `codes`: ``(x - low) * inverse + half``, cut to 0 … top, the fraction dropped; NaN -> 0."""
 
     def body(v: _Vectors) -> None:
@@ -31,7 +31,7 @@ def truncated_codes(typingctx, row, low, inverse, half, top, codes):  # type: ig
 
 
 @kernel
-def truncated_codes_twin(row, low, inverse, half, top, codes):  # type: ignore[no-untyped-def]
+def truncated_codes_twin(row, low, inverse, half, top, codes):
     """Plain loop of `truncated_codes`."""
     for j in range(32):
         step = (row[j] - low) * inverse + half
@@ -44,7 +44,7 @@ _ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 @intrinsic
-def rounded_codes(typingctx, row, inverse, codes):  # type: ignore[no-untyped-def]
+def rounded_codes(typingctx, row, inverse, codes):
     """32 float32 -> int8 `codes`: ``x * inverse``, at most 127 in size, rounded half away from zero; NaN -> 0."""
 
     def body(v: _Vectors) -> None:
@@ -61,7 +61,7 @@ def rounded_codes(typingctx, row, inverse, codes):  # type: ignore[no-untyped-de
 
 
 @kernel
-def rounded_codes_twin(row, inverse, codes):  # type: ignore[no-untyped-def]
+def rounded_codes_twin(row, inverse, codes):
     """Plain loop of `rounded_codes`."""
     for j in range(32):
         value = row[j] * inverse
@@ -73,7 +73,7 @@ def rounded_codes_twin(row, inverse, codes):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def split_nibbles(typingctx, qs, codes, offset):  # type: ignore[no-untyped-def]
+def split_nibbles(typingctx, qs, codes, offset):
     """16 bytes `qs` -> 32 int8 `codes`, `offset` taken off each."""
 
     def body(v: _Vectors) -> None:
@@ -85,7 +85,7 @@ def split_nibbles(typingctx, qs, codes, offset):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def split_nibbles_twin(qs, codes, offset):  # type: ignore[no-untyped-def]
+def split_nibbles_twin(qs, codes, offset):
     """Plain loop of `split_nibbles`."""
     for j in range(16):
         codes[j] = i8(qs[j] & u8(15)) - offset
@@ -93,7 +93,7 @@ def split_nibbles_twin(qs, codes, offset):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def join_nibbles(typingctx, codes, qs):  # type: ignore[no-untyped-def]
+def join_nibbles(typingctx, codes, qs):
     """The low four bits of 32 uint8 `codes` -> 16 bytes `qs`."""
 
     def body(v: _Vectors) -> None:
@@ -104,7 +104,7 @@ def join_nibbles(typingctx, codes, qs):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def join_nibbles_twin(codes, qs):  # type: ignore[no-untyped-def]
+def join_nibbles_twin(codes, qs):
     """Plain loop of `join_nibbles`."""
     for j in range(16):
         qs[j] = u8((codes[j] & u8(15)) | u8(codes[j + 16] << u8(4)))
@@ -114,7 +114,7 @@ def join_nibbles_twin(codes, qs):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def split_fives(typingctx, word, qs, codes, offset):  # type: ignore[no-untyped-def]
+def split_fives(typingctx, word, qs, codes, offset):
     """16 bytes `qs` and the `word` of fifth bits -> 32 int8 `codes`, `offset` taken off each."""
 
     def body(v: _Vectors) -> None:
@@ -128,7 +128,7 @@ def split_fives(typingctx, word, qs, codes, offset):  # type: ignore[no-untyped-
 
 
 @kernel
-def split_fives_twin(word, qs, codes, offset):  # type: ignore[no-untyped-def]
+def split_fives_twin(word, qs, codes, offset):
     """Plain loop of `split_fives`."""
     for j in range(16):
         codes[j] = i8((qs[j] & u8(15)) | u8(u8(u32(word >> u32(j)) & u32(1)) << u8(4))) - offset
@@ -136,7 +136,7 @@ def split_fives_twin(word, qs, codes, offset):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fifth_bits(typingctx, codes):  # type: ignore[no-untyped-def]
+def fifth_bits(typingctx, codes):
     """The fifth bits of 32 uint8 `codes` (0 … 31): bit l of the result belongs to code l."""
 
     def body(v: _Vectors) -> Any:
@@ -146,7 +146,7 @@ def fifth_bits(typingctx, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fifth_bits_twin(codes):  # type: ignore[no-untyped-def]
+def fifth_bits_twin(codes):
     """Plain loop of `fifth_bits`."""
     word = u32(0)
     for j in range(32):
@@ -155,7 +155,7 @@ def fifth_bits_twin(codes):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy32(typingctx, qs, codes):  # type: ignore[no-untyped-def]
+def copy32(typingctx, qs, codes):
     """32 bytes from `qs` to `codes`."""
 
     def body(v: _Vectors) -> None:

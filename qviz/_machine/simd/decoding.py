@@ -11,7 +11,7 @@ from qviz._machine.simd.vectors import _B16, _FLOAT, _I32, _all, _function, _vec
 
 
 @intrinsic
-def _stream16(typingctx, out, codes, at, scale, low):  # type: ignore[no-untyped-def]
+def _stream16(typingctx, out, codes, at, scale, low):
     """``out[at:at+16] = codes[at:at+16] * scale - low``, stored past the cache; `out` 64-byte aligned."""
 
     def body(v: _Vectors) -> None:
@@ -25,7 +25,7 @@ def _stream16(typingctx, out, codes, at, scale, low):  # type: ignore[no-untyped
 
 
 @intrinsic
-def _stream_copy16(typingctx, out, at_out, values, at):  # type: ignore[no-untyped-def]
+def _stream_copy16(typingctx, out, at_out, values, at):
     """``out[at_out:at_out+16] = values[at:at+16]`` for float32, stored past the cache; `out` 64-byte aligned."""
 
     def body(v: _Vectors) -> None:
@@ -37,7 +37,7 @@ def _stream_copy16(typingctx, out, at_out, values, at):  # type: ignore[no-untyp
 
 
 @kernel
-def copy_streaming(values, n, out, start):  # type: ignore[no-untyped-def]
+def copy_streaming(values, n, out, start):
     """``out[start:start+n] = values[:n]`` past the cache; `start` a multiple of 16, `out` 64-byte aligned."""
     whole = n // 16 * 16
     for j in range(0, whole, 16):
@@ -47,7 +47,7 @@ def copy_streaming(values, n, out, start):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def decode_streaming(codes, scales, mins, out):  # type: ignore[no-untyped-def]
+def decode_streaming(codes, scales, mins, out):
     """`qviz.formats.base.decode` for outputs larger than the cache: 64-byte aligned, width a multiple of 16.
 
     A plain store first reads the line that it is about to overwrite; a non-temporal one does not, which made
@@ -64,7 +64,7 @@ def decode_streaming(codes, scales, mins, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _look_up16(typingctx, codes, at, table):  # type: ignore[no-untyped-def]
+def _look_up16(typingctx, codes, at, table):
     """``codes[at:at+16] = table[codes[at:at+16]]``: element by element in LLVM, one byte shuffle on x86."""
 
     def body(v: _Vectors) -> None:
@@ -81,14 +81,14 @@ def _look_up16(typingctx, codes, at, table):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def look_up(codes, table):  # type: ignore[no-untyped-def]
+def look_up(codes, table):
     """int8 `codes` 0 … 15, a multiple of 16 of them -> the levels in the int8 `table` (16,), in place."""
     for j in range(codes.size // 16):
         _look_up16(codes, np.uint64(16 * j), table)
 
 
 @kernel
-def look_up_twin(codes, table):  # type: ignore[no-untyped-def]
+def look_up_twin(codes, table):
     """Plain loop of `look_up`."""
     for j in range(codes.size):
         codes[j] = table[codes[j] & i8(15)]

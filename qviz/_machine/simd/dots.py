@@ -26,7 +26,7 @@ from qviz._machine.simd.vectors import (
 
 
 @intrinsic
-def dot_bytes(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_bytes(typingctx, qs, codes, at):
     """Words: 32 int8 `qs` times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
@@ -36,7 +36,7 @@ def dot_bytes(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dot_bytes_twin(qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_bytes_twin(qs, codes, at):
     """Plain loop of `dot_bytes`, summed."""
     total = i32(0)
     for j in range(32):
@@ -45,7 +45,7 @@ def dot_bytes_twin(qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_nibbles(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_nibbles(typingctx, qs, codes, at):
     """Words: 32 codes 0 … 15 of 16 bytes, as `split_nibbles` gives them, times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
@@ -55,7 +55,7 @@ def dot_nibbles(typingctx, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dot_nibbles_twin(qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_nibbles_twin(qs, codes, at):
     """Plain loop of `dot_nibbles`, summed."""
     total = i32(0)
     for j in range(16):
@@ -64,7 +64,7 @@ def dot_nibbles_twin(qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_fives(typingctx, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_fives(typingctx, qh, qs, codes, at):
     """Words: 32 codes 0 … 31, as `split_fives` gives them, times ``codes[at:at+32]``; `qh` is 4 bytes."""
 
     def body(v: _Vectors) -> Any:
@@ -77,7 +77,7 @@ def dot_fives(typingctx, qh, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dot_fives_twin(qh, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_fives_twin(qh, qs, codes, at):
     """Plain loop of `dot_fives`, summed."""
     total = i32(0)
     for j in range(32):
@@ -88,7 +88,7 @@ def dot_fives_twin(qh, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def two_sums(typingctx, sums, at):  # type: ignore[no-untyped-def]
+def two_sums(typingctx, sums, at):
     """Words: ``sums[at]``, ``sums[at+1]`` and zeros."""
 
     def body(v: _Vectors) -> Any:
@@ -100,7 +100,7 @@ def two_sums(typingctx, sums, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def sixteen(typingctx, codes, at):  # type: ignore[no-untyped-def]
+def sixteen(typingctx, codes, at):
     """Sum of int8 ``codes[at:at+16]``, an int32."""
 
     def body(v: _Vectors) -> Any:
@@ -112,7 +112,7 @@ def sixteen(typingctx, codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sixteen_twin(codes, at):  # type: ignore[no-untyped-def]
+def sixteen_twin(codes, at):
     """Plain loop of `sixteen`."""
     total = i32(0)
     for j in range(16):
@@ -121,13 +121,13 @@ def sixteen_twin(codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def two_sums_twin(sums, at):  # type: ignore[no-untyped-def]
+def two_sums_twin(sums, at):
     """Plain form of `two_sums`, summed."""
     return sums[at] + sums[at + 1]
 
 
 @intrinsic
-def less(typingctx, x, y, shift):  # type: ignore[no-untyped-def]
+def less(typingctx, x, y, shift):
     """Words: ``x - (y << shift)``, the offset that all codes share taken off."""
 
     def body(v: _Vectors) -> Any:
@@ -160,7 +160,7 @@ def _dot_planes(codes_of: Callable[[_Vectors, Any], Any]) -> Any:
     """The intrinsic ``(qs, at_q, codes, at)``: words of 32 codes from byte `at_q` on, times ``codes[at:at+32]``."""
 
     @intrinsic
-    def dot_planes(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+    def dot_planes(typingctx, qs, at_q, codes, at):
         def body(v: _Vectors) -> Any:
             return _products(v, codes_of(v, v.args[1]), v.load(2, _B32, v.args[3]))
 
@@ -173,7 +173,7 @@ dot_two_bits, dot_three_bits, dot_four_bits = map(_dot_planes, (_two_bits, _thre
 
 
 @intrinsic
-def dot_eight_bits(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-def]
+def dot_eight_bits(typingctx, qs, at_q, codes, at):
     """Words: 32 bytes from `at_q` on, taken as int8, times ``codes[at:at+32]``."""
 
     def body(v: _Vectors) -> Any:
@@ -183,7 +183,7 @@ def dot_eight_bits(typingctx, qs, at_q, codes, at):  # type: ignore[no-untyped-d
 
 
 @kernel
-def code_in_planes(qs, at, l, bits):  # type: ignore[no-untyped-def]
+def code_in_planes(qs, at, l, bits):
     """Code `l` of the 32 from byte `at` on: what the four above multiply, one by one; 8 bits as int8."""
     if bits == 8:
         return i32(i8(qs[at + l]))
@@ -196,7 +196,7 @@ def code_in_planes(qs, at, l, bits):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def less_times(typingctx, x, y, factor):  # type: ignore[no-untyped-def]
+def less_times(typingctx, x, y, factor):
     """Words: ``x - y * factor``; `factor` an int32."""
 
     def body(v: _Vectors) -> Any:
@@ -206,6 +206,6 @@ def less_times(typingctx, x, y, factor):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def less_twin(x, y, shift):  # type: ignore[no-untyped-def]
+def less_twin(x, y, shift):
     """Plain form of `less`, of totals."""
     return x - (y << shift)

@@ -48,13 +48,13 @@ def _six_bits(v: _Vectors, first_of_mins: int) -> Any:
 
 
 @intrinsic
-def six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
+def six_bit_steps(typingctx, packed):
     """Steps of the eight scales, each for two halves of 32 weights, from the 12 bytes that `six_bit_pairs` reads."""
     return _function(lambda p: steps(p), lambda v: _six_bits(v, 0))(packed)
 
 
 @kernel
-def six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
+def six_bit_steps_twin(packed, out):
     """Plain loop of `six_bit_steps`, into `out`."""
     for j in range(16):
         k = j % 4
@@ -63,13 +63,13 @@ def six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def six_bit_mins(typingctx, packed):  # type: ignore[no-untyped-def]
+def six_bit_mins(typingctx, packed):
     """Steps of the eight minimums, as `six_bit_steps`."""
     return _function(lambda p: steps(p), lambda v: _six_bits(v, 4))(packed)
 
 
 @kernel
-def six_bit_mins_twin(packed, out):  # type: ignore[no-untyped-def]
+def six_bit_mins_twin(packed, out):
     """Plain loop of `six_bit_mins`, into `out`."""
     for j in range(16):
         k = j % 4
@@ -78,7 +78,7 @@ def six_bit_mins_twin(packed, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def byte_steps(typingctx, scales):  # type: ignore[no-untyped-def]
+def byte_steps(typingctx, scales):
     """Steps from sixteen int8 `scales`: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
@@ -88,14 +88,14 @@ def byte_steps(typingctx, scales):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def byte_steps_twin(scales, out):  # type: ignore[no-untyped-def]
+def byte_steps_twin(scales, out):
     """Plain loop of `byte_steps`, into `out`."""
     for j in range(8):
         out[j], out[j + 8] = scales[2 * j], scales[2 * j + 1]
 
 
 @intrinsic
-def nibble_steps(typingctx, scales, shift):  # type: ignore[no-untyped-def]
+def nibble_steps(typingctx, scales, shift):
     """Steps from four bits, `shift` up, of sixteen bytes: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
@@ -106,7 +106,7 @@ def nibble_steps(typingctx, scales, shift):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def nibble_steps_twin(scales, shift, out):  # type: ignore[no-untyped-def]
+def nibble_steps_twin(scales, shift, out):
     """Plain loop of `nibble_steps`, into `out`."""
     for j in range(8):
         out[j] = u8(scales[2 * j] >> shift) & u8(15)
@@ -114,7 +114,7 @@ def nibble_steps_twin(scales, shift, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def centred_six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
+def centred_six_bit_steps(typingctx, packed):
     """Steps −32 … 31 from the 12 bytes of Q3_K: one a sub-block."""
 
     def body(v: _Vectors) -> Any:
@@ -128,7 +128,7 @@ def centred_six_bit_steps(typingctx, packed):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def centred_six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
+def centred_six_bit_steps_twin(packed, out):
     """Plain loop of `centred_six_bit_steps`, into `out`."""
     for j in range(16):
         low = u8(packed[j % 8] >> u8(4 * (j // 8))) & u8(15)
@@ -137,12 +137,12 @@ def centred_six_bit_steps_twin(packed, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_steps(typingctx, array):  # type: ignore[no-untyped-def]
+def load_steps(typingctx, array):
     """Steps from sixteen int16."""
     return _function(lambda a: steps(a), lambda v: v.load(0, _S16))(array)
 
 
 @intrinsic
-def store_steps(typingctx, value, array):  # type: ignore[no-untyped-def]
+def store_steps(typingctx, value, array):
     """Steps into sixteen int16."""
     return _function(lambda x, a: types.void(steps, a), lambda v: v.store(v.args[0], 1))(value, array)

@@ -28,7 +28,7 @@ class _Packed(types.Type):
 
 class _PackedModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, kind.vector)  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, kind.vector)
 
 
 extending.register_model(_Packed)(_PackedModel)

@@ -28,19 +28,19 @@ def _extreme_key(name: str) -> Callable[[_Vectors], Any]:
 
 
 @intrinsic
-def smallest_key(typingctx, row):  # type: ignore[no-untyped-def]
+def smallest_key(typingctx, row):
     """The least of `order_key` over 32 float32."""
     return _function(types.int32, _extreme_key("smin"))(row)
 
 
 @intrinsic
-def largest_key(typingctx, row):  # type: ignore[no-untyped-def]
+def largest_key(typingctx, row):
     """The greatest of `order_key` over 32 float32."""
     return _function(types.int32, _extreme_key("smax"))(row)
 
 
 @intrinsic
-def largest_bits(typingctx, row, at):  # type: ignore[no-untyped-def]
+def largest_bits(typingctx, row, at):
     """The bits (an int32) of the largest magnitude in float32 ``row[at:at+32]``; without a sign, bits order alike."""
 
     def body(v: _Vectors) -> Any:
@@ -53,7 +53,7 @@ def largest_bits(typingctx, row, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def largest_bits_twin(row, at):  # type: ignore[no-untyped-def]
+def largest_bits_twin(row, at):
     """Plain loop of `largest_bits`."""
     top = i32(0)
     for j in range(32):
@@ -62,7 +62,7 @@ def largest_bits_twin(row, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def smallest_key_twin(row):  # type: ignore[no-untyped-def]
+def smallest_key_twin(row):
     """Plain loop of `smallest_key`."""
     low = i32(0x7FFFFFFF)
     for j in range(32):
@@ -71,7 +71,7 @@ def smallest_key_twin(row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def largest_key_twin(row):  # type: ignore[no-untyped-def]
+def largest_key_twin(row):
     """Plain loop of `largest_key`."""
     high = i32(-0x80000000)
     for j in range(32):

@@ -42,7 +42,7 @@ def _halves(v: _Vectors, x: Any) -> Any:
 
 
 @intrinsic
-def through_halves(typingctx, x, at, out):  # type: ignore[no-untyped-def]
+def through_halves(typingctx, x, at, out):
     """Eight float32 from `x[at]` on, each rounded to the nearest float16 -> float32 ``out[at:at+8]``."""
 
     def body(v: _Vectors) -> None:
@@ -52,14 +52,14 @@ def through_halves(typingctx, x, at, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def through_halves_twin(x, at, out):  # type: ignore[no-untyped-def]
+def through_halves_twin(x, at, out):
     """Plain loop of `through_halves`."""
     for j in range(at, at + 8):
         out[j] = half_float(half_bits(x[j]))
 
 
 @intrinsic
-def widen_halves(typingctx, halves, at, out):  # type: ignore[no-untyped-def]
+def widen_halves(typingctx, halves, at, out):
     """Eight float16 (as uint16) from `halves[at]` on -> float32 `out[0 … 7]` of a slice."""
 
     def body(v: _Vectors) -> None:
@@ -69,20 +69,20 @@ def widen_halves(typingctx, halves, at, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def widen_halves_twin(halves, at, out):  # type: ignore[no-untyped-def]
+def widen_halves_twin(halves, at, out):
     """Plain loop of `widen_halves`."""
     for j in range(8):
         out[j] = half_float(halves[at + j])
 
 
 @intrinsic
-def no_floats(typingctx):  # type: ignore[no-untyped-def]
+def no_floats(typingctx):
     """Eight zeros."""
     return _function(lambda: floats(), lambda v: ir.Constant(_F8, [0.0] * 8))()
 
 
 @intrinsic
-def add_scaled(typingctx, total, products, d, x):  # type: ignore[no-untyped-def]
+def add_scaled(typingctx, total, products, d, x):
     """``total + d * x * products`` in eight float32; `d` is the bits of a float16, `x` a float32.
 
     The last product and the sum are rounded once where the host can do that.
@@ -97,13 +97,13 @@ def add_scaled(typingctx, total, products, d, x):  # type: ignore[no-untyped-def
 
 
 @kernel
-def add_scaled_twin(total, products, d, x):  # type: ignore[no-untyped-def]
+def add_scaled_twin(total, products, d, x):
     """Plain form of `add_scaled`, of totals."""
     return total + half_float(d) * x * f32(products)
 
 
 @intrinsic
-def add_two_scaled(typingctx, total, products, d, x, others, m, y):  # type: ignore[no-untyped-def]
+def add_two_scaled(typingctx, total, products, d, x, others, m, y):
     """``total + d * x * products + m * y * others`` as by `add_scaled`; one conversion serves `d` and `m`."""
 
     def body(v: _Vectors) -> Any:
@@ -123,13 +123,13 @@ def add_two_scaled(typingctx, total, products, d, x, others, m, y):  # type: ign
 
 
 @kernel
-def add_two_scaled_twin(total, products, d, x, others, m, y):  # type: ignore[no-untyped-def]
+def add_two_scaled_twin(total, products, d, x, others, m, y):
     """Plain form of `add_two_scaled`, of totals."""
     return total + half_float(d) * x * f32(products) + half_float(m) * y * f32(others)
 
 
 @intrinsic
-def total(typingctx, values):  # type: ignore[no-untyped-def]
+def total(typingctx, values):
     """Sum of eight float32, halves first; or of eight int32."""
 
     def body(v: _Vectors) -> Any:

@@ -53,7 +53,7 @@ lanes, lane_mask = _Value("lanes"), _Value("lane_mask")
 
 class _ValueModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _LANES if kind == lanes else _MASK)  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, _LANES if kind == lanes else _MASK)
 
 
 extending.register_model(_Value)(_ValueModel)
@@ -97,13 +97,13 @@ _operator(operator.ne, lane_mask, lambda b, x, y: b.fcmp_unordered("!=", x, y))
 
 
 @intrinsic
-def load(typingctx, array, at):  # type: ignore[no-untyped-def]
+def load(typingctx, array, at):
     """Lanes from ``array[at:at+16]``."""
     return _function(lambda a, i: lanes(a, types.intp), lambda v: v.load(0, _LANES, v.args[1]))(array, at)
 
 
 @intrinsic
-def store(typingctx, array, at, value):  # type: ignore[no-untyped-def]
+def store(typingctx, array, at, value):
     """``array[at:at+16] = value``."""
     return _function(lambda a, i, x: types.void(a, types.intp, lanes), lambda v: v.store(v.args[2], 0, v.args[1]))(
         array, at, value
@@ -111,19 +111,19 @@ def store(typingctx, array, at, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def spread(typingctx, number):  # type: ignore[no-untyped-def]
+def spread(typingctx, number):
     """Lanes that all hold `number`."""
     return _function(lambda x: lanes(types.float32), lambda v: v.splat(v.args[0], _LANES))(number)
 
 
 @intrinsic
-def select(typingctx, where, yes, no):  # type: ignore[no-untyped-def]
+def select(typingctx, where, yes, no):
     """`yes` in the lanes where the mask is set, `no` in the others."""
     return _function(lanes, lambda v: v.b.select(*v.args))(where, yes, no)
 
 
 @intrinsic
-def some(typingctx, where):  # type: ignore[no-untyped-def]
+def some(typingctx, where):
     """True if any lane of the mask is set."""
 
     def body(v: _Vectors) -> Any:
@@ -142,19 +142,19 @@ def _llvm_call(name: str) -> Callable[[_Vectors], Any]:
 
 
 @intrinsic
-def magnitude(typingctx, x):  # type: ignore[no-untyped-def]
+def magnitude(typingctx, x):
     """|x|."""
     return _function(lanes, _llvm_call("fabs"))(x)
 
 
 @intrinsic
-def root(typingctx, x):  # type: ignore[no-untyped-def]
+def root(typingctx, x):
     """The square root, rounded once."""
     return _function(lanes, _llvm_call("sqrt"))(x)
 
 
 @intrinsic
-def nearest(typingctx, x):  # type: ignore[no-untyped-def]
+def nearest(typingctx, x):
     """Round to the nearest whole number, ties to even, as ggml's ``nearest_int`` does.
 
     Adding 1.5 · 2^23 leaves the whole number in the low 23 bits of the sum. Beyond ±(2^22 - 1) those bits wrap
@@ -172,7 +172,7 @@ def nearest(typingctx, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def low_byte(typingctx, x):  # type: ignore[no-untyped-def]
+def low_byte(typingctx, x):
     """Whole numbers modulo 256, as C's conversion to ``uint8_t``."""
 
     def body(v: _Vectors) -> Any:
@@ -183,7 +183,7 @@ def low_byte(typingctx, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store_bytes(typingctx, array, at, value):  # type: ignore[no-untyped-def]
+def store_bytes(typingctx, array, at, value):
     """``array[at:at+16] = value`` for a uint8 or int8 array and whole numbers that fit."""
 
     def body(v: _Vectors) -> None:
@@ -193,7 +193,7 @@ def store_bytes(typingctx, array, at, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def transpose(typingctx, source, at, stride, out, to):  # type: ignore[no-untyped-def]
+def transpose(typingctx, source, at, stride, out, to):
     """``out[to+16*c+r] = source[at+stride*r+c]`` for a 16 × 16 square of float32."""
 
     def body(v: _Vectors) -> None:

@@ -33,7 +33,7 @@ def _nibbles_of_quarters(v: _Vectors, argument: int) -> list[Any]:
 
 
 @intrinsic
-def dot_nibbles_k(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_nibbles_k(typingctx, factors, qs, codes, at):
     """Words: 256 codes 0 … 15 of Q4_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
@@ -44,7 +44,7 @@ def dot_nibbles_k(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped
 
 
 @kernel
-def dot_nibbles_k_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_nibbles_k_twin(factors, qs, codes, at):
     """Plain loop of `dot_nibbles_k`, summed."""
     total = i32(0)
     for j in range(256):
@@ -55,7 +55,7 @@ def dot_nibbles_k_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_fives_k(typingctx, factors, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_fives_k(typingctx, factors, qh, qs, codes, at):
     """Words: 256 codes 0 … 31 of Q5_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
@@ -67,7 +67,7 @@ def dot_fives_k(typingctx, factors, qh, qs, codes, at):  # type: ignore[no-untyp
 
 
 @kernel
-def dot_fives_k_twin(factors, qh, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_fives_k_twin(factors, qh, qs, codes, at):
     """Plain loop of `dot_fives_k`, summed."""
     total = i32(0)
     for j in range(256):
@@ -79,7 +79,7 @@ def dot_fives_k_twin(factors, qh, qs, codes, at):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def dot_twos(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_twos(typingctx, factors, qs, codes, at):
     """Words: 256 codes 0 … 3 of Q2_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
@@ -89,7 +89,7 @@ def dot_twos(typingctx, factors, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dot_twos_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_twos_twin(factors, qs, codes, at):
     """Plain loop of `dot_twos`, summed."""
     total = i32(0)
     for j in range(256):
@@ -100,7 +100,7 @@ def dot_twos_twin(factors, qs, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_threes(typingctx, factors, hmask, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_threes(typingctx, factors, hmask, qs, codes, at):
     """Words: 256 codes 0 … 7 of Q3_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
@@ -112,7 +112,7 @@ def dot_threes(typingctx, factors, hmask, qs, codes, at):  # type: ignore[no-unt
 
 
 @kernel
-def dot_threes_twin(factors, hmask, qs, codes, at):  # type: ignore[no-untyped-def]
+def dot_threes_twin(factors, hmask, qs, codes, at):
     """Plain loop of `dot_threes`, summed."""
     total = i32(0)
     for j in range(256):
@@ -124,7 +124,7 @@ def dot_threes_twin(factors, hmask, qs, codes, at):  # type: ignore[no-untyped-d
 
 
 @intrinsic
-def dot_sixes(typingctx, factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
+def dot_sixes(typingctx, factors, ql, qh, codes, at):
     """Words: 256 codes 0 … 63 of Q6_K, times their `factors`, times ``codes[at:at+256]``."""
 
     def body(v: _Vectors) -> Any:
@@ -141,7 +141,7 @@ def dot_sixes(typingctx, factors, ql, qh, codes, at):  # type: ignore[no-untyped
 
 
 @kernel
-def dot_sixes_twin(factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
+def dot_sixes_twin(factors, ql, qh, codes, at):
     """Plain loop of `dot_sixes`, summed."""
     total = i32(0)
     for j in range(256):
@@ -153,7 +153,7 @@ def dot_sixes_twin(factors, ql, qh, codes, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_steps(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
+def dot_steps(typingctx, factors, sums, at):
     """Words: `factors` times ``sums[at:at+16]``: what an offset of all codes adds up to."""
 
     def body(v: _Vectors) -> Any:
@@ -164,7 +164,7 @@ def dot_steps(typingctx, factors, sums, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dot_steps_twin(factors, sums, at):  # type: ignore[no-untyped-def]
+def dot_steps_twin(factors, sums, at):
     """Plain loop of `dot_steps`, summed."""
     total = i32(0)
     for j in range(16):

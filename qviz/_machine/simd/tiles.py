@@ -42,7 +42,7 @@ tile = _Packed("tile", ir.ArrayType(_F8, 8))  # sums of sixteen rows for four to
 
 
 @intrinsic
-def no_tile(typingctx):  # type: ignore[no-untyped-def]
+def no_tile(typingctx):
     """A tile of zeros."""
     return _function(lambda: tile(), lambda v: ir.Constant(tile.vector, [ir.Constant(_F8, [0.0] * 8)] * 8))()
 
@@ -51,7 +51,7 @@ def _tile_adder(width: int, at_once: int) -> Any:
     """The `add_tile` for sub-blocks of `width` weights, when 16 bits hold the sum of `at_once` pairs of products."""
 
     @intrinsic
-    def add_tile(typingctx, total, weights, at, scales, mins, at_s, codes, at_c, steps, at_x, sums, at_m):  # type: ignore[no-untyped-def]
+    def add_tile(typingctx, total, weights, at, scales, mins, at_s, codes, at_c, steps, at_x, sums, at_m):
         """``total + scales * steps * products - mins * sums``, one sub-block of sixteen rows with four tokens.
 
         Parameters
@@ -112,7 +112,7 @@ def _rounded(v: _Vectors, x: Any, inverse: Any) -> Any:
 
 
 @intrinsic
-def round_sixteen(typingctx, x, at, inverse, codes):  # type: ignore[no-untyped-def]
+def round_sixteen(typingctx, x, at, inverse, codes):
     """``codes[at:at+16]`` = the whole numbers (int8) next to ``x[at:at+16] * inverse``, at most 127; NaN -> 0."""
 
     def body(v: _Vectors) -> None:
@@ -122,7 +122,7 @@ def round_sixteen(typingctx, x, at, inverse, codes):  # type: ignore[no-untyped-
 
 
 @kernel
-def round_sixteen_twin(x, at, inverse, codes):  # type: ignore[no-untyped-def]
+def round_sixteen_twin(x, at, inverse, codes):
     """Plain loop of `round_sixteen`."""
     for j in range(at, at + 16):
         value = x[j] * inverse
@@ -130,7 +130,7 @@ def round_sixteen_twin(x, at, inverse, codes):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def pack_sixteen(typingctx, x, at, stride, tops, at_t, codes, to, sums, to_s):  # type: ignore[no-untyped-def]
+def pack_sixteen(typingctx, x, at, stride, tops, at_t, codes, to, sums, to_s):
     """Sixteen activations of each of four tokens -> codes as tiles take them, and the sum of each token's codes.
 
     Parameters
@@ -174,7 +174,7 @@ def pack_sixteen(typingctx, x, at, stride, tops, at_t, codes, to, sums, to_s):  
 
 
 @kernel
-def pack_sixteen_twin(x, tops, codes, sums):  # type: ignore[no-untyped-def]
+def pack_sixteen_twin(x, tops, codes, sums):
     """Plain form of `pack_sixteen`: x (4, 16), tops (4,), codes (4, 4, 4), sums (4,)."""
     for t in range(4):
         total = i32(0)
@@ -192,7 +192,7 @@ TILE_ADDERS = {(width, at_once): _tile_adder(width, at_once) for width in (16, 3
 
 
 @kernel
-def add_tile_twin(total, weights, scales, mins, codes, steps, sums):  # type: ignore[no-untyped-def]
+def add_tile_twin(total, weights, scales, mins, codes, steps, sums):
     """Plain form of `add_tile`: total (4, 16), weights (k, 16, 4), scales, mins (16,), codes (k, 4, 4), others (4,)."""
     for t in range(4):
         for r in range(16):
@@ -205,7 +205,7 @@ def add_tile_twin(total, weights, scales, mins, codes, steps, sums):  # type: ig
 
 
 @intrinsic
-def store_tile(typingctx, value, out, at, stride):  # type: ignore[no-untyped-def]
+def store_tile(typingctx, value, out, at, stride):
     """A tile -> ``out[at + stride * t : ][:16]`` of each token t."""
 
     def body(v: _Vectors) -> None:

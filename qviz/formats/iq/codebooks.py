@@ -52,7 +52,7 @@ EIGHTH = (np.arange(128) + 128 * (_BITS[:128].sum(axis=1) % 2)).astype(np.uint8)
 
 
 @kernel
-def place(grid, index, signs, codes, to):  # type: ignore[no-untyped-def]
+def place(grid, index, signs, codes, to):
     """Entry `index` of a codebook, times the signs from bit 0 of `signs` on, to ``codes[to:]``."""
     entry, sign = grid[index], SIGNS[signs]
     for j in range(entry.size):

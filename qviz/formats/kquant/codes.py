@@ -8,14 +8,14 @@ from qviz.formats.kquant.tiles import TILE
 
 
 @kernel
-def round_codes(x, width, scale, low, bottom, top, codes):  # type: ignore[no-untyped-def]
+def round_codes(x, width, scale, low, bottom, top, codes):
     """Codes of one sub-block under its final `scale` and minimum `low`, counted from `bottom`."""
     for j in range(0, width, simd.LANES):
         simd.store_bytes(codes, j, nearest_level((simd.load(x, j) + low) / scale, bottom, top) - bottom)
 
 
 @kernel
-def found_codes(found, width, sub, bottom, codes):  # type: ignore[no-untyped-def]
+def found_codes(found, width, sub, bottom, codes):
     """Codes that the search found for sub-block `sub`: they stay where the final scale is zero."""
     group, lane = sub // simd.LANES, sub % simd.LANES
     for j in range(width):
@@ -23,35 +23,35 @@ def found_codes(found, width, sub, bottom, codes):  # type: ignore[no-untyped-de
 
 
 @kernel
-def put_pairs(codes, field):  # type: ignore[no-untyped-def]
+def put_pairs(codes, field):
     """The low two bits of 256 codes -> 64 bytes: byte l of each half holds its codes l, l + 32, l + 64 and l + 96."""
     for k in range(8):
         simd.put_bits(codes, 32 * k, u8(0), u8(3), u8(2 * (k % 4)), field, 32 * (k // 4))
 
 
 @kernel
-def take_pairs(field, codes, at):  # type: ignore[no-untyped-def]
+def take_pairs(field, codes, at):
     """The reverse of `put_pairs`, to ``codes[at:at+256]``."""
     for k in range(8):
         simd.take_bits(field, 32 * (k // 4), u8(2 * (k % 4)), u8(3), i8(0), codes, at + 32 * k)
 
 
 @kernel
-def put_nibbles(codes, field):  # type: ignore[no-untyped-def]
+def put_nibbles(codes, field):
     """The low four bits of 256 codes -> 128 bytes: byte l of each quarter holds its codes l and l + 32."""
     for k in range(8):
         simd.put_bits(codes, 32 * k, u8(0), u8(15), u8(4 * (k % 2)), field, 32 * (k // 2))
 
 
 @kernel
-def take_nibbles(field, codes, at):  # type: ignore[no-untyped-def]
+def take_nibbles(field, codes, at):
     """The reverse of `put_nibbles`, to ``codes[at:at+256]``."""
     for k in range(8):
         simd.take_bits(field, 32 * (k // 2), u8(4 * (k % 2)), u8(15), i8(0), codes, at + 32 * k)
 
 
 @kernel
-def put_sixes(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-def]
+def put_sixes(block, scale_steps, min_steps, lane):
     """Eight 6-bit scales and eight 6-bit minimums of super-block `lane` -> 12 bytes.
 
     Bytes 0 … 3 are scales 0 … 3 and bytes 4 … 7 minimums 0 … 3, each with two bits to spare. Bytes 8 … 11 hold the low
@@ -67,11 +67,11 @@ def put_sixes(block, scale_steps, min_steps, lane):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _steps(steps, j, lane):  # type: ignore[no-untyped-def]
+def _steps(steps, j, lane):
     return i32(steps[j * TILE + lane])
 
 
 @kernel
-def take_sixes(block, scales, mins, at):  # type: ignore[no-untyped-def]
+def take_sixes(block, scales, mins, at):
     """Eight scales and minimums of a block of Q4_K or Q5_K, as its weights decode, from position `at`."""
     simd.six_bit_pairs(block.scales, half_float(block.d), half_float(block.dmin), scales, mins, at)

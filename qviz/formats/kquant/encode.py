@@ -29,7 +29,7 @@ _TURNS = 4
 
 
 @kernel
-def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+def encode_with_min(x, imatrix, blocks):
     """Template of Q2_K, Q4_K and Q5_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
     group = _WIDTH * simd.LANES
@@ -85,7 +85,7 @@ def encode_with_min(x, imatrix, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def encode_centred(x, imatrix, blocks):  # type: ignore[no-untyped-def]
+def encode_centred(x, imatrix, blocks):
     """Template of Q3_K and Q6_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
     group = _WIDTH * simd.LANES

@@ -15,9 +15,7 @@ TINY = f32(1e-15)
 
 
 @kernel
-def search_with_min(  # type: ignore[no-untyped-def]
-    x, w, top, first, step, steps, absolute, codes, scales, mins, at, trace
-):
+def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins, at, trace):
     """Scale and minimum for codes 0 … `top` of sixteen sub-blocks: ``x ≈ scale · code − min``.
 
     Candidate k stretches the levels by ``inverse = (first + step·k + top) / (high − low)``, rounds the weights to
@@ -102,7 +100,7 @@ def search_with_min(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
+def search_centred(x, w, top, codes, scales, at, trace):
     """Scale for codes −top … top − 1 of sixteen sub-blocks, without a minimum: ``x ≈ scale · code``.
 
     Candidates stretch the levels around the one that puts the weight of largest magnitude on −top. Each is fitted by
@@ -148,7 +146,7 @@ def search_centred(x, w, top, codes, scales, at, trace):  # type: ignore[no-unty
 
 
 @kernel
-def refine_centred(x, n, top, codes, scales, at, trace):  # type: ignore[no-untyped-def]
+def refine_centred(x, n, top, codes, scales, at, trace):
     """As `search_centred` with w = x², but by moving one code at a time while that raises the gain: Q3_K's search.
 
     The first codes put the weight of largest magnitude on −top. Then, up to five times, each weight in turn gets the
@@ -224,7 +222,7 @@ def refine_centred(x, n, top, codes, scales, at, trace):  # type: ignore[no-unty
 
 
 @kernel
-def signed_extreme(x):  # type: ignore[no-untyped-def]
+def signed_extreme(x):
     """The first weight of the largest magnitude, with its sign; and the mask of lanes that count as all zero."""
     extreme, size = simd.spread(f32(0)), simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
@@ -235,7 +233,7 @@ def signed_extreme(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fit(x, w, inverse, top, codes):  # type: ignore[no-untyped-def]
+def _fit(x, w, inverse, top, codes):
     """Round to codes under one stretch; the two sums that their best scale is made of."""
     sum_lx, sum_ll = simd.spread(f32(0)), simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
@@ -248,7 +246,7 @@ def _fit(x, w, inverse, top, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def nearest_level(value, bottom, top):  # type: ignore[no-untyped-def]
+def nearest_level(value, bottom, top):
     """The whole number nearest to `value`, cut to `bottom` … `top`."""
     level = simd.nearest(value)
     level = simd.select(level < bottom, simd.spread(bottom), level)
@@ -256,7 +254,7 @@ def nearest_level(value, bottom, top):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _error(x, w, codes, scale, low, absolute):  # type: ignore[no-untyped-def]
+def _error(x, w, codes, scale, low, absolute):
     total = simd.spread(f32(0))
     for i in range(x.size // simd.LANES):
         off = scale * simd.load(codes, simd.LANES * i) + low - simd.load(x, simd.LANES * i)
@@ -266,7 +264,7 @@ def _error(x, w, codes, scale, low, absolute):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _record(trace, k, scale, low, error, codes):  # type: ignore[no-untyped-def]
+def _record(trace, k, scale, low, error, codes):
     at = k * (3 * simd.LANES + codes.size)
     simd.store(trace, at, scale)
     simd.store(trace, at + simd.LANES, simd.spread(f32(0)) - low)

@@ -9,7 +9,7 @@ from qviz.formats.kquant.search import TINY, nearest_level
 
 
 @kernel
-def share(values, top, limit, steps, factors):  # type: ignore[no-untyped-def]
+def share(values, top, limit, steps, factors):
     """The scales (or minimums) of sixteen super-blocks as multiples of one factor each: 0 … `top`.
 
     Parameters
@@ -36,7 +36,7 @@ def share(values, top, limit, steps, factors):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore[no-untyped-def]
+def share_weighted(values, weights, top, limit, steps, factors):
     """As `share`, with a search: the factor whose multiples lie nearest under the sub-blocks' `weights`.
 
     Nine candidates first, by their squared error; then up to five rounds that move one step at a time, as
@@ -100,7 +100,7 @@ def share_weighted(values, weights, top, limit, steps, factors):  # type: ignore
 
 
 @kernel
-def share_signed(values, top, offset, least, steps, factors):  # type: ignore[no-untyped-def]
+def share_signed(values, top, offset, least, steps, factors):
     """As `share` for scales of either sign: −top … top − 1, stored plus `offset`; the largest magnitude gets −top.
 
     A super-block whose scales are all below `least` in size gets 0 as its factor and as each of its stored steps.

@@ -17,13 +17,13 @@ NOTHING = np.empty(0, np.float32)
 
 
 @kernel
-def room(n):  # type: ignore[no-untyped-def]
+def room(n):
     """An uninitialised float32 array (n,)."""
     return np.empty(n, np.float32)
 
 
 @kernel
-def load_tile(x, start, n, rows):  # type: ignore[no-untyped-def]
+def load_tile(x, start, n, rows):
     """Copy `n` super-blocks into `rows` (16 · 256,), zeros after them. Returns the first not finite, or -1."""
     for b in range(n):
         strange = simd.spread(f32(0))
@@ -39,7 +39,7 @@ def load_tile(x, start, n, rows):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def load_importance(imatrix, start, n, out):  # type: ignore[no-untyped-def]
+def load_importance(imatrix, start, n, out):
     """The part of `imatrix` (one value a column) that belongs to each of super-blocks `start` … `start + n`."""
     for b in range(n):
         column = (start + b) * SUPER % imatrix.size
@@ -50,7 +50,7 @@ def load_importance(imatrix, start, n, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mean_squares(rows, factor, out):  # type: ignore[no-untyped-def]
+def mean_squares(rows, factor, out):
     """`factor` times the mean x² of each super-block of a tile, once for each sub-block: `out` (16 n,)."""
     square, means = room(simd.LANES * simd.LANES), room(TILE)
     total = simd.spread(f32(0))
@@ -64,7 +64,7 @@ def mean_squares(rows, factor, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def side_by_side(rows, group, out):  # type: ignore[no-untyped-def]
+def side_by_side(rows, group, out):
     """Sixteen sub-blocks of ``out.size / 16`` weights, one in each lane."""
     width = out.size // simd.LANES
     for j in range(0, width, simd.LANES):
@@ -72,7 +72,7 @@ def side_by_side(rows, group, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def by_super_block(values, out):  # type: ignore[no-untyped-def]
+def by_super_block(values, out):
     """Results in the order of sub-blocks -> ``out[16 * j + lane]`` for sub-block j of super-block `lane`."""
     n = values.size // TILE
     for j in range(n):

@@ -6,7 +6,7 @@ from qviz._machine.kernels import f32, kernel, simd
 
 
 @kernel
-def weigh_by_importance(x, importance, means, at, w, sums):  # type: ignore[no-untyped-def]
+def weigh_by_importance(x, importance, means, at, w, sums):
     """Errors count by the importance of their column, times the root of x² plus the super-block's mean square."""
     mean, total = simd.load(means, at), simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
@@ -18,7 +18,7 @@ def weigh_by_importance(x, importance, means, at, w, sums):  # type: ignore[no-u
 
 
 @kernel
-def weigh_by_size(x, w):  # type: ignore[no-untyped-def]
+def weigh_by_size(x, w):
     """Errors of larger weights count more: |x|, plus the root mean square of the sub-block."""
     total = simd.spread(f32(0))
     for i in range(0, x.size, simd.LANES):
@@ -29,14 +29,14 @@ def weigh_by_size(x, w):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def weigh_by_magnitude(x, w):  # type: ignore[no-untyped-def]
+def weigh_by_magnitude(x, w):
     """Errors count by |x|."""
     for i in range(0, x.size, simd.LANES):
         simd.store(w, i, simd.magnitude(simd.load(x, i)))
 
 
 @kernel
-def weigh_by_square(x, w):  # type: ignore[no-untyped-def]
+def weigh_by_square(x, w):
     """Errors count by x²."""
     for i in range(0, x.size, simd.LANES):
         simd.store(w, i, simd.load(x, i) * simd.load(x, i))

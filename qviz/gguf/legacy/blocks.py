@@ -47,7 +47,7 @@ class LegacyFormat(Format):
 
 
 @kernel
-def _neighbours(qs, codes, offset):  # type: ignore[no-untyped-def]
+def _neighbours(qs, codes, offset):
     """Byte l -> codes 2l and 2l + 1."""
     for l in range(qs.size):
         codes[2 * l] = i8(qs[l] & u8(15)) - offset
@@ -55,7 +55,7 @@ def _neighbours(qs, codes, offset):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _both_halves(qs, codes, offset):  # type: ignore[no-untyped-def]
+def _both_halves(qs, codes, offset):
     """Byte l -> codes l and l + 16, the order of today."""
     for l in range(qs.size):
         codes[l] = i8(qs[l] & u8(15)) - offset
@@ -63,41 +63,41 @@ def _both_halves(qs, codes, offset):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_fifth_bits(word, codes):  # type: ignore[no-untyped-def]
+def _add_fifth_bits(word, codes):
     for l in range(codes.size):
         codes[l] += i8(u32(u32(word >> u32(l)) & u32(1)) << u32(4))
 
 
 @kernel
-def _q4_0_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_0_v1(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = blocks[b].d, f32(0)
         _neighbours(blocks[b].qs, codes[b], i8(8))
 
 
 @kernel
-def _q4_1_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_1_v1(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = blocks[b].d, -blocks[b].m
         _neighbours(blocks[b].qs, codes[b], i8(0))
 
 
 @kernel
-def _q4_2(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_2(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = half_float(blocks[b].d), f32(0)
         _neighbours(blocks[b].qs, codes[b], i8(8))
 
 
 @kernel
-def _q4_3(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_3(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = half_float(blocks[b].d), -half_float(blocks[b].m)
         _neighbours(blocks[b].qs, codes[b], i8(0))
 
 
 @kernel
-def _q5_0_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q5_0_v1(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = half_float(blocks[b].d), f32(0)
         _neighbours(blocks[b].qs, codes[b], i8(16))
@@ -105,7 +105,7 @@ def _q5_0_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _q5_1_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q5_1_v1(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = half_float(blocks[b].d), -half_float(blocks[b].m)
         _neighbours(blocks[b].qs, codes[b], i8(0))
@@ -113,21 +113,21 @@ def _q5_1_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _q8_0_v1(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q8_0_v1(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = blocks[b].d, f32(0)
         codes[b] = blocks[b].qs
 
 
 @kernel
-def _q4_0_v2(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_0_v2(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = blocks[b].d, f32(0)
         _both_halves(blocks[b].qs, codes[b], i8(8))
 
 
 @kernel
-def _q4_1_v2(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _q4_1_v2(blocks, codes, scales, mins):
     for b in range(blocks.size):
         scales[b], mins[b] = blocks[b].d, -blocks[b].m
         _both_halves(blocks[b].qs, codes[b], i8(0))

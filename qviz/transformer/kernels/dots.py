@@ -12,57 +12,57 @@ from qviz._machine.kernels import Kernel, i32, kernel, simd, specialise, u8
 
 
 @kernel
-def _q4_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q4_0(block, k, codes, scales, sums, total):
     products = simd.less(simd.dot_nibbles(block.qs, codes, 32 * k), simd.two_sums(sums, 2 * k), i32(3))
     return simd.add_scaled(total, products, block.d, scales[k])
 
 
 @kernel
-def _q4_1(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q4_1(block, k, codes, scales, sums, total):
     products = simd.dot_nibbles(block.qs, codes, 32 * k)
     return simd.add_two_scaled(total, products, block.d, scales[k], simd.two_sums(sums, 2 * k), block.m, scales[k])
 
 
 @kernel
-def _q5_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q5_0(block, k, codes, scales, sums, total):
     products = simd.less(simd.dot_fives(block.qh, block.qs, codes, 32 * k), simd.two_sums(sums, 2 * k), i32(4))
     return simd.add_scaled(total, products, block.d, scales[k])
 
 
 @kernel
-def _q5_1(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q5_1(block, k, codes, scales, sums, total):
     products = simd.dot_fives(block.qh, block.qs, codes, 32 * k)
     return simd.add_two_scaled(total, products, block.d, scales[k], simd.two_sums(sums, 2 * k), block.m, scales[k])
 
 
 @kernel
-def _q8_0(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q8_0(block, k, codes, scales, sums, total):
     return simd.add_scaled(total, simd.dot_bytes(block.qs, codes, 32 * k), block.d, scales[k])
 
 
 @kernel
-def _q4_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q4_k(block, k, codes, scales, sums, total):
     steps, mins = simd.six_bit_steps(block.scales), simd.six_bit_mins(block.scales)
     products, lows = simd.dot_nibbles_k(steps, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
     return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel
-def _q5_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q5_k(block, k, codes, scales, sums, total):
     steps, mins = simd.six_bit_steps(block.scales), simd.six_bit_mins(block.scales)
     products, lows = simd.dot_fives_k(steps, block.qh, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
     return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel
-def _q2_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q2_k(block, k, codes, scales, sums, total):
     steps, mins = simd.nibble_steps(block.scales, u8(0)), simd.nibble_steps(block.scales, u8(4))
     products, lows = simd.dot_twos(steps, block.qs, codes, 256 * k), simd.dot_steps(mins, sums, 16 * k)
     return simd.add_two_scaled(total, products, block.d, scales[k], lows, block.dmin, -scales[k])
 
 
 @kernel
-def _q3_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q3_k(block, k, codes, scales, sums, total):
     steps = simd.centred_six_bit_steps(block.scales)
     products = simd.dot_threes(steps, block.hmask, block.qs, codes, 256 * k)
     products = simd.less(products, simd.dot_steps(steps, sums, 16 * k), i32(2))
@@ -70,7 +70,7 @@ def _q3_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _q6_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _q6_k(block, k, codes, scales, sums, total):
     steps = simd.byte_steps(block.scales)
     products = simd.dot_sixes(steps, block.ql, block.qh, codes, 256 * k)
     products = simd.less(products, simd.dot_steps(steps, sums, 16 * k), i32(5))
@@ -81,7 +81,7 @@ def _q6_k(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _group(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def]
+def _group(block, k, codes, scales, sums, total):
     """Template: sub-blocks of 32 have activations with scales of their own."""
     per_group = block.qs.size // (4 * _BITS)
     zero = i32(block.zero) - i32(128) if _BITS == 8 else i32(block.zero)
@@ -101,7 +101,7 @@ def _group(block, k, codes, scales, sums, total):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _dot(blocks, codes, scales, sums, out):  # type: ignore[no-untyped-def]
+def _dot(blocks, codes, scales, sums, out):
     """Template: each row of `blocks` times the activations. Four rows at a time share what is loaded of those.
 
     Parameters

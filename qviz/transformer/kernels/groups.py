@@ -23,7 +23,7 @@ from qviz.formats.base import Format, QTensor
 
 
 @kernel
-def _unpack(blocks, codes, scales, mins):  # type: ignore[no-untyped-def]
+def _unpack(blocks, codes, scales, mins):
     """Template; see `qviz.formats.base.Format`."""
     moved = 128 if _BITS == 8 else 0
     for b in range(blocks.size):

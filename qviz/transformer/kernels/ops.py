@@ -13,7 +13,7 @@ _LOG2E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.
 
 
 @loose_kernel
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e^x for x ≤ 0 to about 1e-7, in a form that LLVM can put into vectors (Cephes' expf polynomial)."""
     x = max(x, f32(-87))
     n = np.floor(x * _LOG2E + f32(0.5))
@@ -30,7 +30,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def rms_norm(x, gain, eps, out):  # type: ignore[no-untyped-def]
+def rms_norm(x, gain, eps, out):
     """``x / sqrt(mean x² + eps) · gain`` for each row (ggml.c: ggml_rms_norm)."""
     rows, n = x.shape
     for t in range(rows):
@@ -43,7 +43,7 @@ def rms_norm(x, gain, eps, out):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def rotate(x, positions, cos, sin, head_size):  # type: ignore[no-untyped-def]
+def rotate(x, positions, cos, sin, head_size):
     """RoPE in place: each pair (2i, 2i + 1) of each head turns by its position's angle (ggml's NORM mode)."""
     rows, n = x.shape
     pairs = cos.shape[1]
@@ -57,7 +57,7 @@ def rotate(x, positions, cos, sin, head_size):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def causal_softmax(scores, first):  # type: ignore[no-untyped-def]
+def causal_softmax(scores, first):
     """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
     n, rows, keys = scores.shape
     for b in range(n):
@@ -79,7 +79,7 @@ def causal_softmax(scores, first):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def swiglu(gate, up):  # type: ignore[no-untyped-def]
+def swiglu(gate, up):
     """``gate / (1 + e^-gate) · up``, written over `gate`."""
     rows, n = gate.shape
     for t in range(rows):
@@ -91,7 +91,7 @@ def swiglu(gate, up):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def log_softmax(logits):  # type: ignore[no-untyped-def]
+def log_softmax(logits):
     """Logits (rows, n) -> natural logarithms of probabilities, in place."""
     rows, n = logits.shape
     for t in range(rows):
@@ -108,7 +108,7 @@ def log_softmax(logits):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
+def divergence(base, log_probs, kld, same_top):
     """Kullback–Leibler divergence Σ p_base (log p_base − log p) of each row, and whether both prefer the same token."""
     rows, n = base.shape
     for t in range(rows):
@@ -124,7 +124,7 @@ def divergence(base, log_probs, kld, same_top):  # type: ignore[no-untyped-def]
 
 
 @loose_kernel
-def attend(q, keys, values, at, scale, scores, out):  # type: ignore[no-untyped-def]
+def attend(q, keys, values, at, scale, scores, out):
     """One new token against the cache: query heads that share a key head, each key and value read once for all.
 
     Parameters
@@ -169,7 +169,7 @@ def attend(q, keys, values, at, scale, scores, out):  # type: ignore[no-untyped-
 
 
 @kernel
-def _widen(row, at, out):  # type: ignore[no-untyped-def]
+def _widen(row, at, out):
     """Float16 bits from `at` on -> float32."""
     whole = out.size // 8 * 8
     for i in range(0, whole, 8):

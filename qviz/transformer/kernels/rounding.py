@@ -17,7 +17,7 @@ from qviz._machine.kernels import (
 
 
 @kernel
-def largest(x, at, width):  # type: ignore[no-untyped-def]
+def largest(x, at, width):
     """The largest magnitude of ``x[at:at+width]``, 32 or 256 of them."""
     top = i32(0)
     for j in range(at, at + width, 32):
@@ -26,7 +26,7 @@ def largest(x, at, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def to_scales(tops, halved):  # type: ignore[no-untyped-def]
+def to_scales(tops, halved):
     """What becomes code 127 -> the scale of such codes, in place; `halved` if it is kept as float16."""
     if halved:
         for b in range(tops.size):
@@ -37,7 +37,7 @@ def to_scales(tops, halved):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def quantize_activations(x, codes, scales, sums):  # type: ignore[no-untyped-def]
+def quantize_activations(x, codes, scales, sums):
     """Activations (n,) -> int8 codes, a scale for every 32 or 256 of them, and the sum of every 16 codes.
 
     ggml-cpu/arch/x86/quants.c: quantize_row_q8_0 (scales rounded to float16); ggml-quants.c: quantize_row_q8_K_ref,
@@ -55,7 +55,7 @@ def quantize_activations(x, codes, scales, sums):  # type: ignore[no-untyped-def
 
 
 @kernel
-def round_to_codes(x, width, out):  # type: ignore[no-untyped-def]
+def round_to_codes(x, width, out):
     """Activations (rows, n) after a round trip through the codes of `quantize_activations`."""
     rows, n = x.shape
     scale = np.empty(1, np.float32)
@@ -70,7 +70,7 @@ def round_to_codes(x, width, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def round_to_half(x, out):  # type: ignore[no-untyped-def]
+def round_to_half(x, out):
     """Float32 (rows, n) after a round trip through float16; `out` may be `x`."""
     rows, n = x.shape
     whole = rows * n // 8 * 8

@@ -18,7 +18,7 @@ ROWS, TOKENS = 16, 4
 
 
 @kernel
-def _pack(blocks, weights, scales, mins):  # type: ignore[no-untyped-def]
+def _pack(blocks, weights, scales, mins):
     """Template: rows of blocks -> tiles.
 
     Parameters
@@ -47,7 +47,7 @@ def _pack(blocks, weights, scales, mins):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_tokens(x, width, codes, steps, sums16, sums32):  # type: ignore[no-untyped-def]
+def pack_tokens(x, width, codes, steps, sums16, sums32):
     """Activations (n, n_in) -> groups of four tokens, rounded as by `quantize_activations`.
 
     Parameters
@@ -86,7 +86,7 @@ def pack_tokens(x, width, codes, steps, sums16, sums32):  # type: ignore[no-unty
 
 
 @kernel
-def _multiply(weights, scales, mins, codes, steps, sums, out, first, last):  # type: ignore[no-untyped-def]
+def _multiply(weights, scales, mins, codes, steps, sums, out, first, last):
     """Template: tiles of weights times groups of tokens -> columns `first` to `last` of out (n_tokens, n_out)."""
     tiles, n_sub, groups = weights.shape[0], scales.shape[1], codes.shape[0]
     n_tokens, n_out = out.shape

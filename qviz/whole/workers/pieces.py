@@ -92,7 +92,7 @@ def _refuse(piece: Piece, block: int, problem: str, weights: FloatArray | None =
 
 
 @kernel
-def _find(bits, mask):  # type: ignore[no-untyped-def]
+def _find(bits, mask):
     """Index of the first number with all bits of `mask` set, or -1."""
     for start in range(0, bits.size, 4096):
         part = bits[start : start + 4096]
