@@ -122,21 +122,21 @@ def line_bound(x: Any, w: Any, codes: Any) -> tuple[float, float]:
     return tuple(float(ratio_bound(*part, *det) + U * abs(part[0] / det[0])) for part in (scale, low))  # type: ignore[return-value]
 
 
-def response_bound(result: Any, hessian: Any, k: float = 5, runs: int = 8) -> Any:
-    """Of what is computed from H by a Cholesky factorization in float32, entry by entry.
+def response_bound(result: Any, hessian: Any, k: float = 5, runs: int = 8, u: float = U) -> Any:
+    """Of what is computed from H by a Cholesky factorization with roundings of `u`, entry by entry.
 
-    The factor is the exact one of a matrix whose entries are off by at most (n + 1) · U · dᵢ · dⱼ, d being the roots of
+    The factor is the exact one of a matrix whose entries are off by at most (n + 1) · u · dᵢ · dⱼ, d being the roots of
     the diagonal (Higham, theorem 10.3). How far the result moves with them is measured: k root mean squares over random
     changes of that size, and n roundings of the result itself.
     """
     h, rng = np.asarray(hessian, np.float64), np.random.default_rng(0)
     size = np.sqrt(np.diagonal(h))
-    most = (len(h) + 1) * U * np.outer(size, size)
+    most = (len(h) + 1) * u * np.outer(size, size)
     exact, moved = np.asarray(result(h), np.float64), []
     for _ in range(runs):
         change = np.triu(rng.uniform(-1, 1, h.shape) * most)
         moved.append(np.asarray(result(h + change + np.triu(change, 1).T), np.float64) - exact)
-    return k * np.sqrt(np.mean(np.square(moved), axis=0)) + len(h) * U * np.abs(exact)
+    return k * np.sqrt(np.mean(np.square(moved), axis=0)) + len(h) * u * np.abs(exact)
 
 
 def rounding_change(weights: Any, scales: Any, roundings: int) -> Any:
