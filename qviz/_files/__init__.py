@@ -2,6 +2,7 @@
 
 =================  =====================================================================================
 `opening`          regular files only, read by position; what has changed since it was opened is noticed
+`copying`          bytes from one file into another, by the system where it can
 `cursor`           walks over a header and says at which byte something is wrong
 `jsontext`         JSON from anywhere, its memory bounded before it is parsed
 `atomic`           a new file or folder takes the place of an older one in one step
@@ -12,7 +13,15 @@
 
 from __future__ import annotations
 
-from qviz._files.atomic import read_folder, recover_folder, replacing, replacing_folder, write_bytes
+from qviz._files.atomic import (
+    read_folder,
+    recover_folder,
+    replacing,
+    replacing_files,
+    replacing_folder,
+    write_bytes,
+)
+from qviz._files.copying import copy_bytes
 from qviz._files.cursor import Cursor
 from qviz._files.jsontext import MAX_JSON_BYTES, MAX_JSON_VALUES, NotJSONError, parse_json, read_json
 from qviz._files.opening import OpenFile, as_path, open_file, read_bytes, read_text
@@ -26,6 +35,7 @@ __all__ = [
     "NotJSONError",
     "OpenFile",
     "as_path",
+    "copy_bytes",
     "explained",
     "failure",
     "open_file",
@@ -37,6 +47,7 @@ __all__ = [
     "read_text",
     "recover_folder",
     "replacing",
+    "replacing_files",
     "replacing_folder",
     "sweep",
     "write_bytes",

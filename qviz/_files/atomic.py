@@ -171,6 +171,80 @@ def replacing_folder(
     remove(scratch)  # what stood there before, if the two names were swapped
 
 
+class Together:
+    """Files that are written into a scratch folder and get their names at once. Made by `replacing_files`."""
+
+    def __init__(self, folder: Path, scratch: Path, error: type[QvizError]) -> None:
+        self._folder, self._scratch, self._error = folder, scratch, error
+
+    @contextlib.contextmanager
+    def new(self, name: str) -> Iterator[BinaryIO]:
+        """A file that will be `name` in the folder, open for writing.
+
+        Raises
+        ------
+        QvizError
+            Something of that name is there already, and no file.
+        """
+        shown = self._folder / name
+        with explained(shown, error=self._error):
+            mode = _mode(shown)
+            if mode is not None and not stat.S_ISREG(mode):
+                raise failure(self._error, "cannot be written: this is not a regular file; name a file", shown)
+            raw = _Explained(self._scratch / name, shown, self._error)
+        with contextlib.closing(raw):
+            file = io.BufferedRandom(raw)
+            yield cast(BinaryIO, file)
+            file.flush()
+
+
+@contextlib.contextmanager
+def replacing_files(
+    folder: str | os.PathLike[str], error: type[QvizError] = GGUFError, *, durable: bool = True
+) -> Iterator[Together]:
+    """Several new files of one folder: all of them appear when the block ends well, and none when it does not.
+
+    They are renamed one after the other, the last name first: of numbered files the first comes last, and whoever finds
+    that one finds the others.
+
+    Parameters
+    ----------
+    folder : path-like
+    error : type
+        Kind of the error.
+    durable : bool
+        Flush to the disk, so that the files outlive a power cut.
+
+    Yields
+    ------
+    Together
+
+    Raises
+    ------
+    QvizError
+        Of the kind asked for: the files cannot be written.
+    """
+    where = Path(folder)
+    with explained(where, error=error):
+        if not where.is_dir():
+            raise failure(error, "cannot be written: this folder does not exist; create it first", where)
+        sweep(where)
+        scratch = scratch_path(where / "files")
+        scratch.mkdir()
+    try:
+        with held(scratch):
+            yield Together(where, scratch, error)
+            with explained(where, error=error):
+                if durable:
+                    _flush_tree(scratch)
+                for path in sorted(scratch.iterdir(), reverse=True):
+                    path.replace(where / path.name)
+                if durable:
+                    _flush_folder(where)
+    finally:
+        remove(scratch)
+
+
 def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode

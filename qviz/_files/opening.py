@@ -82,6 +82,10 @@ class OpenFile:
         """True once `close` was called."""
         return not self._closer.alive
 
+    def fileno(self) -> int:
+        """The descriptor, for calls of the system that take one."""
+        return self._descriptor
+
     def close(self) -> None:
         """Close the descriptor. What was mapped stays mapped."""
         self._closer()

@@ -23,9 +23,11 @@ from __future__ import annotations
 
 from qviz.gguf import legacy
 from qviz.gguf._lookup import MissingKeyError
+from qviz.gguf.editing import edit
 from qviz.gguf.header import Region, TensorInfo
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.reader import GGUFFile, Part, read
+from qviz.gguf.splitting import merge, split
 from qviz.gguf.values import F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Array, ValueType
 from qviz.gguf.writer import TensorStream, stream, write
 
@@ -49,8 +51,11 @@ __all__ = [
     "TensorInfo",
     "TensorStream",
     "ValueType",
+    "edit",
     "legacy",
+    "merge",
     "read",
+    "split",
     "stream",
     "write",
 ]

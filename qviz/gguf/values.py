@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, SupportsFloat, SupportsInt
 
@@ -245,6 +245,11 @@ class Layout:
 def describe(type_: ValueType, item_type: ValueType | None) -> str:
     """``"u32"``, ``"arr[str]"``."""
     return str(type_) if item_type is None else f"{type_}[{item_type}]"
+
+
+def numbers() -> Mapping[ValueType, type[Any]]:
+    """The classes of typed numbers, by type."""
+    return {type_: cls for type_, cls in _TYPED.items() if type_ is not ValueType.BOOL}
 
 
 def type_of(value: Any) -> tuple[ValueType, ValueType | None]:

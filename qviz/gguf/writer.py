@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -54,7 +54,9 @@ _ARRAY_FORMATS = {
 }
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """One tensor of a file to be: what its header says of it, and how many bytes follow."""
+
     name: str
     raw_name: bytes
     format: Format
@@ -150,10 +152,10 @@ def stream(
     layout = _layout(version, endian)
     meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
     entries = [_entry(name, described) for name, described in _described(tensors)]
-    header = _header(meta, entries, layout, step)
+    header = header_bytes(meta, entries, layout, step)
     with replacing(target) as file:
         file.write(header)
-        _pad(file, len(header), step)
+        pad(file, len(header), step)
         out = TensorStream(file, target, entries, layout, step)
         yield out
         out._check_complete()
@@ -170,7 +172,7 @@ class TensorStream:
         What each tensor will be: `name`, `format`, `shape`, `nbytes`.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, entries: list[_Entry], layout: Layout, alignment: int) -> None:
+    def __init__(self, file: BinaryIO, path: Path, entries: list[Entry], layout: Layout, alignment: int) -> None:
         self.path, self.entries = path, entries
         self._file, self._layout, self._alignment = file, layout, alignment
         self._index = self._written = 0
@@ -204,7 +206,7 @@ class TensorStream:
         _write_tensor(self._file, blocks.reshape(-1), self._layout)
         self._written += blocks.nbytes
         if self._written == entry.nbytes:
-            _pad(self._file, entry.nbytes, self._alignment)
+            pad(self._file, entry.nbytes, self._alignment)
             self._index, self._written = self._index + 1, 0
             self._skip_empty()
 
@@ -247,7 +249,7 @@ def _described(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, infos[name]) for name in tensors)
 
 
-def _entry(name: Any, tensor: Any) -> _Entry:
+def _entry(name: Any, tensor: Any) -> Entry:
     """Check that the format can hold a tensor, and how many bytes it takes."""
     if not isinstance(name, str):
         raise GGUFError("a tensor's name must be a string", found=name)
@@ -282,7 +284,7 @@ def _entry(name: Any, tensor: Any) -> _Entry:
         raise GGUFError(f"tensor {name!r}: {error}") from None
     for length in shape[:-1]:
         nbytes *= length
-    return _Entry(name, raw, fmt, tuple(shape), dims, nbytes)
+    return Entry(name, raw, fmt, tuple(shape), dims, nbytes)
 
 
 def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
@@ -296,7 +298,8 @@ def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
     return get_format(found)
 
 
-def _header(metadata: Metadata, entries: list[_Entry], layout: Layout, alignment: int) -> bytes:
+def header_bytes(metadata: Metadata, entries: Sequence[Entry], layout: Layout, alignment: int) -> bytes:
+    """Everything before the padding that the tensors follow."""
     parts = [
         MAGIC,
         layout.u32.pack(layout.version),
@@ -318,7 +321,7 @@ def _header(metadata: Metadata, entries: list[_Entry], layout: Layout, alignment
     return b"".join(parts)
 
 
-def _blocks(tensor: Any, entry: _Entry) -> npt.NDArray[Any]:
+def _blocks(tensor: Any, entry: Entry) -> npt.NDArray[Any]:
     """The tensor's blocks in one dimension; copied only if they do not lie in order already."""
     if isinstance(tensor, np.ndarray):
         little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
@@ -341,5 +344,6 @@ def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: Layout) -> N
         file.write(blocks[start : start + step].byteswap().view(np.uint8).data)
 
 
-def _pad(file: BinaryIO, written: int, alignment: int) -> None:
+def pad(file: BinaryIO, written: int, alignment: int) -> None:
+    """Zeros up to the next multiple of `alignment`."""
     file.write(bytes(padded(written, alignment) - written))
