@@ -28,7 +28,7 @@ PIPE_WIDTH = 200  # columns where there is no terminal to ask
 def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool) -> None:
     """Show the metadata and tensors of a GGUF or older GGML FILE, or of a model by name (smollm2, tiny).
 
-    Only the header is read, so this takes no longer for a large file.
+    Only the header is read, so this takes no longer for a large file; of a GGUF file at https://… only that is fetched.
     """
     if full and not metadata:
         raise click.UsageError("--full is for metadata, and --no-metadata leaves them out; give one of the two")
@@ -49,8 +49,10 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
 def _open(name: str) -> GGUFFile | LegacyFile:
     """A file, or a model by name, as `qviz.load` understands names."""
     from qviz import gguf
-    from qviz.gguf import legacy
+    from qviz.gguf import legacy, remote
 
+    if remote.is_url(name):
+        return remote.read_header(name)
     if not known(name) and legacy.is_legacy(name):
         return legacy.read(name)
     return gguf.read(file_of(name))

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from qviz._files import as_path, open_file
+from qviz._files import OpenFile, as_path, open_file
 from qviz.errors import GGUFError, NotEncodableError
 from qviz.formats import QTensor
 from qviz.gguf._lookup import MissingKeyError, suggestion
@@ -184,11 +184,11 @@ class Part:
         None before a tensor was asked for, and once closed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: OpenFile | None = None) -> None:
         self.path = path
         self.buffer: mmap.mmap | None = None
         self.closed = False
-        self.file = open_file(path, wanted="the .gguf file in it")
+        self.file = file or open_file(path, wanted="the .gguf file in it")
         self.size = self.file.size
         try:
             if not self.size:
