@@ -31,7 +31,7 @@ def test_what_is_drawn(roof):
     lines = {trace.name: trace for trace in figure.data if trace.name}
     slope = lines["memory, 10 GB/s"]
     assert slope.x[1] == 8
-    assert np.array(slope.y).tolist() == pytest.approx([10 * x for x in slope.x], rel=1e-3)
+    assert np.array(slope.y).tolist() == pytest.approx([10 * x for x in slope.x])
     for kind, peak in (("integers", 80), ("float32", 20)):
         assert lines[kind].x[0] == peak / 10
         assert list(lines[kind].y) == [peak, peak]
