@@ -11,13 +11,14 @@ import qviz
 PACKAGE = Path(qviz.__file__).resolve().parent
 
 # Room -> the rooms it may import. A room of the course may use every room of the engine, never the other way round.
-GROUND = {"errors", "_version", "_files", "_arrays", "_machine"}
+GROUND = {"errors", "_version", "_types", "_files", "_arrays", "_machine"}
 TYPES = GROUND | {"formats", "grids", "metrics", "architectures"}
 FILES = TYPES | {"gguf", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "transformer"}
 ENGINE = WORK | {"whole", "measure"}
 ROOMS = {
     "_version": set(),
+    "_types": set(),
     "errors": set(),
     "_files": {"errors"},
     "_arrays": {"errors"},

@@ -36,11 +36,10 @@ import numpy.typing as npt
 from qviz import gguf
 from qviz._arrays import real_array, whole_array, whole_number
 from qviz._files import Cursor, as_path, open_file, read_bytes, write_bytes
+from qviz._types import FloatArray
 from qviz.errors import ImatrixError
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.header import MAX_ENTRIES
-
-FloatArray = npt.NDArray[np.float32]
 
 _SUMS, _COUNTS, _INPUTS = ".in_sum2", ".counts", ".in_sum"
 _DATASETS, _CHUNKS, _CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"

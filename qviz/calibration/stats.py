@@ -25,9 +25,9 @@ import numpy.typing as npt
 from qviz._arrays import real_array, token_rows, whole_number
 from qviz._files import as_path, open_file, replacing
 from qviz._machine.blas import on_one_thread
+from qviz._types import FloatArray
 from qviz.errors import CalibrationError
 
-FloatArray = npt.NDArray[np.float32]
 _LANES = 256  # sums side by side; see `qviz.metrics`
 _CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
 

@@ -9,7 +9,7 @@ wants them. One tensor at a time is in memory, and of that only what has to chan
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, read_folder, read_json
+from qviz._types import Progress, no_progress
 from qviz.checkpoints.account import accounted
 from qviz.checkpoints.llama import LlamaConfig, Place, interleaved
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
@@ -31,7 +32,6 @@ from qviz.gguf.values import F32, I32, U32
 from qviz.gguf.writer import stream
 
 Type = Literal["auto", "f32", "f16", "bf16"]
-Progress = Callable[[str, int, int | None], None]
 
 # llama.cpp's number of a file whose matrices have this format
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
@@ -75,8 +75,8 @@ def convert(
     pre : str, optional
         llama.cpp's name of the rule that cuts text into words (``tokenizer.ggml.pre``), for a byte-level tokenizer
         whose rule is not recognized.
-    progress : callable, optional
-        ``(stage, done, total)``, in bytes.
+    progress : callable ``(what, done, total)``, optional
+        Called after each tensor, in bytes.
 
     Returns
     -------
@@ -197,7 +197,7 @@ class _Tensors:
         folder: Path,
         progress: Progress | None,
     ) -> None:
-        self._checkpoint, self._folder, self._progress = checkpoint, folder, progress
+        self._checkpoint, self._folder, self._report = checkpoint, folder, progress or no_progress
         packed = isinstance(checkpoint, _Unpacked)
         self._places = {place.target: place for place in accounted(checkpoint, config, folder, packed=packed)}
         self._factors = config.rope_factors()
@@ -229,9 +229,8 @@ class _Tensors:
         for tensor in self._read(place):
             yield self._converted(tensor, fmt, place.source)
         self._done += info.nbytes
-        if self._progress is not None:
-            total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())
-            self._progress(f"convert to {self.format}", self._done, total)
+        total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())
+        self._report(f"convert to {self.format}", self._done, total)
 
     def _read(self, place: Place) -> Iterator[QTensor]:
         """The rows of a tensor, in pieces; at once where they change places, or are made together."""

@@ -138,7 +138,7 @@ def _with_bar(work: Callable[[Any], Any]) -> Any:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
 
-        def update(what: str, done: int, total: int) -> None:
+        def update(what: str, done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total, description=printable(what))
 
         return work(update)

@@ -11,7 +11,7 @@ from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
 from qviz.errors import printable
 from qviz.recipes import report
-from qviz.whole.by_recipe import Advance, Quantized, quantize_model
+from qviz.whole.by_recipe import Quantized, quantize_model
 
 
 def by_recipe(
@@ -66,7 +66,7 @@ def _run(source: Any, target: str, recipe: str, **options: Any) -> Quantized:
     with Progress(*columns, text, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
 
-        def update(progress: Advance) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=printable(progress.tensor))
+        def update(what: str, done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total, description=printable(what))
 
         return quantize_model(source, target, recipe, progress=update, **options)

@@ -33,7 +33,7 @@ def perplexity(
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("windows", total=None)
 
-        def update(done: int, total: int) -> None:
+        def update(what: str, done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)
 
         found = transformer.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)

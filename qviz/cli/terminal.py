@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from qviz._types import Progress
 from qviz.errors import ModelNotFoundError, QvizError
 
 
@@ -55,17 +55,17 @@ def read_text(path: str) -> str:
         raise QvizError(f"{path}: the text cannot be read: there is no such file; check the path") from None
 
 
-def bars_of(bars: Any) -> Callable[[str, int, int | None], None]:
-    """A callback ``(stage, done, total)`` that keeps one bar for each stage."""
+def bars_of(bars: Any) -> Progress:
+    """A `Progress` that keeps one bar for each kind of work."""
     from rich.markup import escape
 
     from qviz.errors import printable
 
     tasks: dict[str, Any] = {}
 
-    def update(stage: str, done: int, total: int | None) -> None:
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(escape(printable(stage)), total=total)
-        bars.update(tasks[stage], completed=done, total=total)
+    def update(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(escape(printable(what)), total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
     return update

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import FloatArray, IntArray
 from qviz.errors import WidgetError
 from qviz.figures.tables import TextTable, table
 from qviz.methods.result import MethodResult
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray
 from qviz.errors import WidgetError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +35,9 @@ class Balance:
     """
 
     names: tuple[str, ...]
-    sizes: FloatArray
-    damage: FloatArray
-    errors: FloatArray
+    sizes: DoubleArray
+    damage: DoubleArray
+    errors: DoubleArray
     front: npt.NDArray[np.int32]
     fits: npt.NDArray[np.uint8]
     budget: float

@@ -14,11 +14,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import ByteArray, FloatArray
 from qviz.errors import WidgetError
 from qviz.formats.base import Format, QTensor
-
-FloatArray = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
 # Blocks of random bytes that each bit is flipped in. One would not do: a bit of the scale moves no weight
 # whose code is 0. The chance that a pair of 4-bit code and scale is missed in all of them is 16^-24.
@@ -112,10 +110,10 @@ class BlockLens:
     column: int
     address: int | None
     fields: tuple[Field, ...]
-    raw: Bytes
-    original: Bytes
+    raw: ByteArray
+    original: ByteArray
     elements: npt.NDArray[np.float64]
-    feeds: Bytes
+    feeds: ByteArray
     place: npt.NDArray[np.int32]
     weights: FloatArray
     before: FloatArray
@@ -243,12 +241,12 @@ def bit_map(fmt: Format) -> BitMap:
 
 
 @cache
-def _one_bit(fmt: Format) -> Bytes:
+def _one_bit(fmt: Format) -> ByteArray:
     """Blocks (n_bits, type_size) of which each has one bit set, the lowest of the first byte first."""
     return np.packbits(np.eye(8 * fmt.type_size, dtype=bool), axis=1, bitorder="little")
 
 
-def _flips_move(fmt: Format, block: Bytes) -> npt.NDArray[np.bool_]:
+def _flips_move(fmt: Format, block: ByteArray) -> npt.NDArray[np.bool_]:
     """Which weights of one block each flip moves, (n_bits, block_size)."""
     return _differs(_tensor(fmt, block ^ _one_bit(fmt)).dequantize(), _tensor(fmt, block[None]).dequantize())
 
@@ -294,7 +292,7 @@ def fields(fmt: Format) -> tuple[Field, ...]:
     return tuple(found)
 
 
-def _elements(fmt: Format, raw: Bytes, weights: FloatArray) -> npt.NDArray[np.float64]:
+def _elements(fmt: Format, raw: ByteArray, weights: FloatArray) -> npt.NDArray[np.float64]:
     if fmt.is_float:  # BF16 is stored as an integer field: its value is the weight's
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             return weights.astype(np.float64)
@@ -305,7 +303,7 @@ def _elements(fmt: Format, raw: Bytes, weights: FloatArray) -> npt.NDArray[np.fl
     return np.concatenate(values)
 
 
-def _tensor(fmt: Format, raw: Bytes) -> QTensor:
+def _tensor(fmt: Format, raw: ByteArray) -> QTensor:
     return QTensor(fmt, np.ascontiguousarray(raw).view(fmt.dtype), (len(raw), fmt.block_size))
 
 

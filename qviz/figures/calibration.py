@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray
 from qviz.errors import WidgetError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +30,10 @@ class Calibration:
         Mean confidence, and the share of all answers that were right.
     """
 
-    confidence: FloatArray
-    share: FloatArray
-    low: FloatArray
-    high: FloatArray
+    confidence: DoubleArray
+    share: DoubleArray
+    low: DoubleArray
+    high: DoubleArray
     counts: npt.NDArray[np.int32]
     brier: float
     sure: float
@@ -99,7 +98,7 @@ def calibration(confidence: npt.ArrayLike, right: npt.ArrayLike) -> Calibration:
     )
 
 
-def _wilson(share: FloatArray, n: npt.NDArray[np.int64], z: float = 1.0) -> tuple[FloatArray, FloatArray]:
+def _wilson(share: DoubleArray, n: npt.NDArray[np.int64], z: float = 1.0) -> tuple[DoubleArray, DoubleArray]:
     scale = 1 + z * z / n
     middle = (share + z * z / (2 * n)) / scale
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale

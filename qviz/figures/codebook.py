@@ -10,12 +10,10 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.histogram import Histogram
 from qviz.grids.codebook import KMeansStep
-
-FloatArray = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +59,10 @@ class LloydCurve:
         SQNR of the others.
     """
 
-    decibels: Doubles
+    decibels: DoubleArray
     current: int
     names: tuple[str, ...]
-    others: Doubles
+    others: DoubleArray
 
 
 def lloyd_picture(
@@ -280,9 +278,9 @@ def normal_levels(bits: int = 4, offset: float = 0.9677083) -> FloatArray:
     return normal
 
 
-def _shares(counts: npt.ArrayLike) -> Doubles:
+def _shares(counts: npt.ArrayLike) -> DoubleArray:
     array = np.asarray(counts, np.float64).reshape(-1)
     if not array.size or not np.isfinite(array).all() or array.min() < 0 or not array.any():
         raise WidgetError(f"counts must be numbers, none negative and one at least positive; got {counts!r}")
-    shares: Doubles = array / array.sum()
+    shares: DoubleArray = array / array.sum()
     return shares

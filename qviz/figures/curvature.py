@@ -10,10 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.matrix import MatrixImage, Window, error_image
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def seen_by(hessian: npt.ArrayLike, scale: npt.ArrayLike, order: npt.ArrayLike | None = None) -> dict[str, FloatArray]:

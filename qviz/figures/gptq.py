@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray, FloatArray, IntArray
 from qviz.errors import WidgetError
 from qviz.figures.matrix import MatrixImage, weights_image
 from qviz.grids import AffineGrid
@@ -16,9 +17,6 @@ from qviz.grids import AffineGrid
 if TYPE_CHECKING:
     from qviz.methods.result import MethodResult
 
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int32]
 
 WIDTH = 40
 """Columns that `step_row` shows at once."""

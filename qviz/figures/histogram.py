@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import f32, kernel
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
-
-FloatArray = npt.NDArray[np.float32]
 
 BINS = 241
 """Enough for a curve: a bin is 4 to 5 screen pixels wide. Odd, so that 0 lies inside a bin of a symmetric axis."""

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import bits_float, f32, float_bits, kernel, u32
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures import _theme
-
-FloatArray = npt.NDArray[np.float32]
 
 SIZE = 256
 """Most pixels of an image's side: more do not fit on a screen beside one another, and would only arrive

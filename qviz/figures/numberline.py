@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.histogram import Histogram
 from qviz.grids import AffineGrid
-
-FloatArray = npt.NDArray[np.float32]
 
 SAMPLE = 48
 """Most weights drawn as dots: more would hide one another."""

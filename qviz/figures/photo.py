@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import kernel
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures import _theme
 from qviz.figures.histogram import BINS, Histogram, histogram
 from qviz.grids.codebook import kmeans
-
-FloatArray = npt.NDArray[np.float32]
 
 LEVELS = ("uniform", "palette")
 """Evenly spaced from the smallest value to the largest; or fitted to the values by k-means."""

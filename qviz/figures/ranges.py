@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.histogram import Histogram, histogram
-
-FloatArray = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +60,18 @@ class RangeCurve:
     at, errors : float64 arrays (n,)
     """
 
-    shares: Doubles
-    clipping: Doubles
-    rounding: Doubles
-    before: Doubles
+    shares: DoubleArray
+    clipping: DoubleArray
+    rounding: DoubleArray
+    before: DoubleArray
     current: float
     best: int
     names: tuple[str, ...]
-    at: Doubles
-    errors: Doubles
+    at: DoubleArray
+    errors: DoubleArray
 
     @property
-    def total(self) -> Doubles:
+    def total(self) -> DoubleArray:
         """Both errors together, float64 (k,)."""
         return self.clipping + self.rounding
 
@@ -159,13 +157,13 @@ def range_histogram(
 
 
 def range_curve(
-    shares: Doubles,
-    clipping: Doubles,
-    rounding: Doubles,
+    shares: DoubleArray,
+    clipping: DoubleArray,
+    rounding: DoubleArray,
     signal: float,
     current: float,
     chosen: Mapping[str, tuple[float, float]],
-    before: tuple[Doubles, float] | None = None,
+    before: tuple[DoubleArray, float] | None = None,
 ) -> RangeCurve:
     """Put the errors of all widths in order, as shares of the signal.
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray
 from qviz.errors import WidgetError
 from qviz.figures import _theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FloatArray = npt.NDArray[np.float64]
 
 _MIME = "application/vnd.plotly.v1+json"
 
@@ -44,14 +44,14 @@ class Roofline:
 
     bandwidth: float
     kinds: tuple[str, ...]
-    peaks: FloatArray
+    peaks: DoubleArray
     names: tuple[str, ...]
-    intensities: FloatArray
-    operations: FloatArray
-    bounds: FloatArray
+    intensities: DoubleArray
+    operations: DoubleArray
+    bounds: DoubleArray
 
     @property
-    def shares(self) -> FloatArray:
+    def shares(self) -> DoubleArray:
         """How much of the roof each point reaches."""
         return self.operations / self.bounds
 
@@ -164,7 +164,7 @@ def _logarithmic(title: str, span: tuple[float, float], theme: Mapping[str, str]
     }
 
 
-def _plain(values: FloatArray) -> list[float]:
+def _plain(values: DoubleArray) -> list[float]:
     """Four digits: more cannot be seen, and are stored with the notebook."""
     return [float(f"{value:.4g}") for value in values]
 
@@ -233,9 +233,9 @@ class TokenRates:
     """
 
     names: tuple[str, ...]
-    nbytes: FloatArray
-    bounds: FloatArray
-    reached: FloatArray
+    nbytes: DoubleArray
+    bounds: DoubleArray
+    reached: DoubleArray
     current: int
 
 

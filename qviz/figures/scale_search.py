@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from qviz._types import FloatArray, IntArray
 from qviz.errors import WidgetError
 from qviz.figures.histogram import Histogram
 from qviz.figures.numberline import NumberLine
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)

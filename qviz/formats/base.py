@@ -26,9 +26,8 @@ import numpy.typing as npt
 from qviz._arrays import dimensions, real_array, whole_number
 from qviz._machine.buffers import empty
 from qviz._machine.kernels import f32, kernel, simd, specialise
+from qviz._types import FloatArray
 from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
-
-FloatArray = npt.NDArray[np.float32]
 
 # Weights decoded at a time: 4 kB of codes.
 _TILE = 1 << 12

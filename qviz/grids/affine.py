@@ -56,9 +56,8 @@ import numpy.typing as npt
 
 from qviz._arrays import dimensions, real_array, whole_array
 from qviz._machine.kernels import bits_float, f32, float_bits, i32, kernel, u32
+from qviz._types import FloatArray
 from qviz.errors import GridError
-
-FloatArray = npt.NDArray[np.float32]
 
 PER_TENSOR = 0
 PER_ROW = -1

@@ -29,9 +29,8 @@ import numpy.typing as npt
 
 from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_number
 from qviz._machine.kernels import kernel
+from qviz._types import FloatArray
 from qviz.errors import GridError
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

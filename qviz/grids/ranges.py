@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from qviz._arrays import one_of, real_array, token_rows
 from qviz._machine.kernels import f32, i32, kernel
+from qviz._types import FloatArray
 from qviz.errors import CalibrationError
 from qviz.grids.affine import AffineGrid, steps_from_zero
 
-FloatArray = npt.NDArray[np.float32]
 _LANES = 256  # sums side by side; see `qviz.metrics`
 
 RangeMethod = Literal["minmax", "percentile", "mse", "kl"]

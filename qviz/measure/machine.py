@@ -24,13 +24,12 @@ import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, i32, kernel, loose_kernel, simd
 from qviz._machine.team import cores, in_parallel
+from qviz._types import Progress, no_progress
 from qviz.errors import FormatError, NotEncodableError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
 from qviz.recipes import get_architecture
 from qviz.transformer.linear import Activations, Linear, multiply_one
-
-Progress = Callable[[str, int, int], object]
 
 _OPERATIONS = 2  # with each weight: a multiplication and an addition
 _BEYOND_CACHE = 128 << 20  # bytes of weights that are read in turn, so that no cache holds the next ones
@@ -166,10 +165,11 @@ def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Pro
         "4 bits × int8": (_on_all(threads, _nibble_dots, packed, codes, times), _OPERATIONS * 1024.0 * times * threads),
     }
     rates = []
+    report = progress or no_progress
     for done, (name, (run, amount)) in enumerate(work.items()):
-        _tell(progress, name, done, len(work))
+        report(name, done, len(work))
         rates.append(amount / min(_times(run, seconds)))
-    _tell(progress, "machine", len(work), len(work))
+    report("machine", len(work), len(work))
     return Machine(rates[0], rates[1], max(rates[2:]), threads, words.nbytes)
 
 
@@ -202,11 +202,6 @@ def _agree(times: list[float], spent: float) -> bool:
     """Whether the three fastest are within a tenth of each other, or ten times the time that was given is spent."""
     fastest = heapq.nsmallest(3, times)
     return spent >= 10 or fastest[-1] <= 1.1 * fastest[0]
-
-
-def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
-    if progress is not None:
-        progress(what, done, total)
 
 
 # -- the formats
@@ -336,15 +331,16 @@ def measure_formats(
     weights = rng.standard_normal((few, columns), np.float32) / np.float32(np.sqrt(columns))
     x = rng.standard_normal((tokens, columns), np.float32)
     found = []
+    report = progress or no_progress
     for done, fmt in enumerate(chosen):
-        _tell(progress, fmt.name, done, len(chosen))
+        report(fmt.name, done, len(chosen))
         copies = _copies(quantize(weights, fmt), rows)
         times = _times(_turns(copies, x), seconds)
         nbytes = copies[0].weight.blocks.nbytes
         span = statistics.median(times), min(times), max(times)
         found.append(FormatSpeed(fmt.name, (rows, columns), tokens, nbytes, *span, len(times)))
         del copies  # or they would stay while the next format's are made
-    _tell(progress, "formats", len(chosen), len(chosen))
+    report("formats", len(chosen), len(chosen))
     return tuple(found)
 
 

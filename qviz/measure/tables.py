@@ -14,7 +14,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy as np
 from qviz import models, transformer
 from qviz._files import read_bytes, write_bytes
 from qviz._machine.buffers import give_back
+from qviz._types import Progress, no_progress
 from qviz._version import __version__
 from qviz.errors import QvizError
 from qviz.models import Model
@@ -54,7 +55,6 @@ Source: ggml-org/llama.cpp#1684 and #2094, repeated in the help text of ``llama-
 FORMATS = ("F32", "F16", *PUBLISHED_PPL)
 """The sixteen rows of the table, largest file first, as it is usually printed."""
 
-Progress = Callable[[str, int, int], object]
 
 _ROOM = 60 << 20  # bytes of models that are scored against one run of the baseline; one model may be larger
 _SCHEMA = 1  # raised when what is measured, or how, changes
@@ -135,10 +135,7 @@ def recipe_table(
     kinds = ("size", "quality", "speed") if speed else ("size", "quality")
     missing = [r for r in dict.fromkeys(recipes) if any(store.get(kind, r) is None for kind in kinds)]
 
-    def told(what: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(what, done, total)
-
+    report = progress or no_progress
     base = transformer.Transformer(source)
     done = 0
     while done < len(missing):
@@ -147,7 +144,7 @@ def recipe_table(
             room = _ROOM
             while done < len(missing) and (room > 0 or not runs):
                 recipe = missing[done]
-                told(f"quantizing {recipe}", done, len(missing))
+                report(f"quantizing {recipe}", done, len(missing))
                 path = Path(folder) / f"{recipe}.gguf"
                 by_recipe.quantize_model(source.path, path, recipe)
                 runs[recipe] = transformer.Transformer(models.load(path))
@@ -155,7 +152,7 @@ def recipe_table(
                 nbytes = sum(t.nbytes for t in tensors)
                 store.put("size", recipe, {"nbytes": nbytes, "n": sum(t.n_weights for t in tensors)})
                 room, done = room - nbytes, done + 1
-            _measure_runs(store, runs, words, base, max_tokens, speed, told)
+            _measure_runs(store, runs, words, base, max_tokens, speed, report)
             del runs, tensors  # the files that they map, before the folder goes
         give_back()
     kv = base.new_cache(base.config.n_ctx).nbytes
@@ -169,18 +166,16 @@ def _measure_runs(
     base: transformer.Transformer,
     max_tokens: int | None,
     speed: bool,
-    told: Progress,
+    report: Progress,
 ) -> None:
     """Score and time models that are there at the same time."""
     unknown = {r: run for r, run in runs.items() if store.get("quality", r) is None}
-    found = transformer.compare(
-        unknown, words, base, max_tokens=max_tokens, progress=lambda done, total: told("scoring", done, total)
-    )
-    for recipe, quality in found.items():
+    scores = transformer.compare(unknown, words, base, max_tokens=max_tokens, progress=report)
+    for recipe, quality in scores.items():
         store.put("quality", recipe, quality.as_dict())
     if speed:
         for k, (recipe, run) in enumerate(runs.items()):
-            told(f"timing {recipe}", k, len(runs))
+            report(f"timing {recipe}", k, len(runs))
             if store.get("speed", recipe) is None:
                 store.put("speed", recipe, {"tokens_per_second": generation_speed(run)})
 
@@ -201,13 +196,17 @@ def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
     )
 
 
-def generation_speed(run: transformer.Transformer, n_tokens: int = 48, repeats: int = 3) -> float:
+def generation_speed(
+    run: transformer.Transformer, n_tokens: int = 48, repeats: int = 3, *, cache: str = "F16"
+) -> float:
     """Tokens per second while generating, the median of a few runs; every matrix is read once a token.
 
     Parameters
     ----------
     run : Llama
     n_tokens, repeats : int
+    cache : {"F16", "Q8_0", ...}
+        How keys and values are kept; see `qviz.Transformer.new_cache`.
 
     Returns
     -------
@@ -216,10 +215,10 @@ def generation_speed(run: transformer.Transformer, n_tokens: int = 48, repeats: 
     n = min(n_tokens, run.config.n_ctx - 1)
     rates = []
     for attempt in range(repeats + 1):
-        cache = run.new_cache(n + 1)
+        room = run.new_cache(n + 1, cache)
         begun = time.perf_counter()
         for token in range(n):
-            run.logits([token % run.config.n_vocab], cache)
+            run.logits([token % run.config.n_vocab], room)
         if attempt:  # the first run loads kernels
             rates.append(n / (time.perf_counter() - begun))
     return float(np.median(rates))
@@ -467,12 +466,11 @@ def method_table(
             )
             made[_name(row)] = rounded, time.perf_counter() - begun
         runs = {name: transformer.Transformer(rounded, activations="float") for name, (rounded, _) in made.items()}
-        told = None if progress is None else (lambda done, total: progress("scoring", done, total))
-        found = transformer.compare(runs, words, base, max_tokens=max_tokens, progress=told)
+        scores = transformer.compare(runs, words, base, max_tokens=max_tokens, progress=progress)
         for row in part:
             name = _name(row)
             rounded, seconds = made[name]
-            store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(found[name])})
+            store.put("method", name, {"bpw": rounded.bpw, "seconds": seconds, "quality": asdict(scores[name])})
             if speed:
                 rate = generation_speed(transformer.Transformer(rounded.as_stored()))
                 store.put("speed", name, {"tokens_per_second": rate})

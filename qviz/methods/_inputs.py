@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def checked(weight: npt.ArrayLike, stats: Any, grid: Any, *, needs_stats: bool = True) -> FloatArray:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from qviz._arrays import finite_number, flag, one_of, real_array, whole_number
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -28,7 +29,6 @@ from qviz.grids.affine import group_params, steps_from_zero
 from qviz.methods._inputs import checked, groups_of
 from qviz.methods.result import MethodResult
 
-FloatArray = npt.NDArray[np.float32]
 _TURNS = 3  # of the clip search
 _CLIPS = (1 - np.arange(10) / 20).astype(np.float32)  # parts of the largest weight
 _NUMBERS = (int, float, np.integer, np.floating)

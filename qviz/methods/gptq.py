@@ -25,6 +25,7 @@ import numpy.typing as npt
 from qviz._arrays import flag
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -32,7 +33,6 @@ from qviz.grids.affine import group_params, steps_from_zero
 from qviz.methods._inputs import checked, groups_of
 from qviz.methods.result import MethodResult
 
-FloatArray = npt.NDArray[np.float32]
 _DAMP_STEPS = 10  # each ten times the one before
 
 

@@ -27,8 +27,6 @@ from qviz.methods._inputs import checked_weight
 from qviz.methods.gptq import checked_damping, factor, without_dead
 from qviz.methods.recommended import damping
 
-FloatArray = npt.NDArray[np.float32]
-
 
 @on_one_thread
 def gptq_format(

@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 from qviz._arrays import real_array
 from qviz._machine.blas import on_one_thread
+from qviz._types import DoubleArray
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
-
-DoubleArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

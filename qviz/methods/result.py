@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from qviz._types import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from qviz._arrays import whole_number
 from qviz._machine.blas import on_one_thread
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked
 from qviz.methods.recommended import recommended
 from qviz.methods.result import MethodResult
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def hadamard(n: int) -> FloatArray:

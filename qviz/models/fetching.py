@@ -15,14 +15,13 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from qviz._types import Progress, no_progress
 from qviz.errors import FetchError, ModelNotFoundError
 from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, cache_dir, data_dir, size_of
 from qviz.models.model import load, not_fetched, unknown
-
-Progress = Callable[[str, int, int | None], None]
 
 _CHUNK = 1 << 20
 _POLL = 0.1  # seconds between two looks at a download
@@ -40,7 +39,7 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
     name : str
         ``"smollm2"``. A model that is shipped with qviz is simply found.
     progress : callable, optional
-        Called as ``progress(stage, done, total)`` with a short name for what is going on, and bytes.
+        Called as ``progress(what, done, total)`` with a short name for what is going on, and bytes.
     verify : bool
         Compute the checksum even if the file is already here (its size is always compared).
 
@@ -61,7 +60,7 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
     if name in SHIPPED:
         return load(name).path
     model, folder = KNOWN[name], cache_dir()
-    report = progress or (lambda stage, done, total: None)
+    report = progress or no_progress
     target = folder / model.filename
     with _errors_explained(name, folder):
         if _present(target, model, verify):

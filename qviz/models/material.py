@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf
+from qviz._types import FloatArray
 from qviz.errors import ModelNotFoundError
 from qviz.models.known import data_dir
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def heldout_text() -> str:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from qviz._arrays import real_array, whole_number
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.gguf.settings import shown
 from qviz.transformer.config import LlamaConfig
-from qviz.transformer.linear import FloatArray
 
 _CACHE_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from qviz._arrays import whole_array, whole_number
 from qviz._machine.buffers import give_back
 from qviz._machine.team import cores, in_parallel, on_each_thread
+from qviz._types import Progress, no_progress
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.kernels import ops
@@ -25,8 +26,6 @@ from qviz.transformer.model import Transformer
 
 _BATCH = 1024  # tokens that a core runs at once
 _ROOM = 192 << 20  # bytes for what all cores have in hand, however many they are
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def compare(
         The model's context, at most 512, unless given.
     max_tokens : int, optional
         Score only about so many tokens, in windows that are evenly spread over the text.
-    progress : callable ``(done, total)``, optional
+    progress : callable ``(what, done, total)``, optional
         Called after each step of work; whatever it raises ends the run.
 
     Returns
@@ -156,7 +155,7 @@ def compare(
     if not isinstance(models, Mapping):
         raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
     if progress is not None and not callable(progress):
-        raise LlamaError(f"progress is {shown(progress)}; a callable (done, total) is wanted")
+        raise LlamaError(f"progress is {shown(progress)}; a callable (what, done, total) is wanted")
     runs = {name: m if isinstance(m, Transformer) else Transformer(m) for name, m in models.items()}
     if not runs:
         return {}
@@ -173,11 +172,12 @@ def compare(
     base_nll: list[npt.NDArray[np.float64]] = []
     kept: dict[str, list[list[npt.NDArray[Any]]]] = {name: [] for name in runs}
 
+    report = progress or no_progress
+
     def told(n: int) -> None:
         nonlocal done
         done += n
-        if progress is not None:
-            progress(done, total)
+        report("scoring", done, total)
 
     try:
         for begin in range(0, len(windows), at_once):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from qviz._arrays import finite_number, real_array, whole_array, whole_number
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
-from qviz.transformer.linear import FloatArray
 from qviz.transformer.model import Transformer
 
 

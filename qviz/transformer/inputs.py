@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from qviz._arrays import whole_number
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.evaluate import windows_of
-from qviz.transformer.linear import FloatArray
 from qviz.transformer.model import Transformer
 
 _WINDOWS = 8  # windows that run together

@@ -27,13 +27,12 @@ from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.kernels import f32, i32, kernel, loose_kernel, specialise
 from qviz._machine.team import in_parallel
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.formats.base import Format, QTensor
 from qviz.transformer.kernels.groups import GroupFormat
 from qviz.transformer.kernels.rounding import quantize_activations, round_to_codes, round_to_half
 from qviz.transformer.kernels.tiles import ROWS, TOKENS, Tiled, pack_tokens, tiled
-
-FloatArray = npt.NDArray[np.float32]
 
 _TILE = 1 << 20  # weights decoded at a time: 4 MB, within a second- or third-level cache
 _FEW = 4  # up to so many tokens go one by one through the integer product

@@ -17,13 +17,14 @@ from qviz._arrays import flag, real_array, whole_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.team import in_parallel
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor
 from qviz.gguf.settings import shown
 from qviz.transformer.cache import KVCache
 from qviz.transformer.config import LlamaConfig
 from qviz.transformer.kernels import ops
-from qviz.transformer.linear import Activations, FloatArray, Linear, multiply_one
+from qviz.transformer.linear import Activations, Linear, multiply_one
 from qviz.transformer.parts import take_apart
 from qviz.transformer.token_pass import TokenPass
 from qviz.transformer.tokenizer import Tokenizer

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from qviz._arrays import check_shape
 from qviz._machine.kernels import half_bits, kernel, native
 from qviz._machine.team import JOB, PIECES, attended, finish, patient, post, take, wait
+from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.transformer.config import LlamaConfig
 from qviz.transformer.kernels import ops
 from qviz.transformer.kernels.rounding import quantize_activations, round_to_half
-from qviz.transformer.linear import FloatArray, Linear
+from qviz.transformer.linear import Linear
 
 if TYPE_CHECKING:
     from qviz.transformer.cache import KVCache

@@ -23,7 +23,7 @@ import functools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ import numpy.typing as npt
 from qviz import gguf, recipes
 from qviz._arrays import real_array
 from qviz._files import as_path
+from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError
 from qviz.formats import QTensor
@@ -41,7 +42,7 @@ from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.recipes import Choice, Recipe
 from qviz.whole.workers import cluster as clusters
 from qviz.whole.workers import pools
-from qviz.whole.workers.pieces import Blocks, FloatArray, Piece, convert
+from qviz.whole.workers.pieces import Blocks, Piece, convert
 from qviz.whole.workers.pools import Pool, Result
 
 # Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
@@ -53,26 +54,6 @@ QUANTIZATION_VERSION = 2
 _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 _VERSION_KEY, _TYPE_KEY = "general.quantization_version", "general.file_type"
 _LONGEST_TEXT = 127  # llama.cpp keeps an overridden string in 128 bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """How far a job has come.
-
-    Parameters
-    ----------
-    tensor : str
-        The tensor that was just worked on.
-    done, total : int
-        Bytes of the source, finished and all of them.
-    written : int
-        Bytes of the output's tensors so far.
-    """
-
-    tensor: str
-    done: int
-    total: int
-    written: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +96,7 @@ def quantize_model(
     rules: str = "modern",
     threads: int | None = None,
     dask: Any = None,
-    progress: Callable[[Advance], None] | None = None,
+    progress: Progress | None = None,
     *,
     allow_requantize: bool = False,
 ) -> Quantized:
@@ -142,8 +123,9 @@ def quantize_model(
     dask : str or distributed.Client, optional
         Address of a Dask scheduler, whose workers then do the work. They need the same qviz, which is compared by
         its sources, but not the file. What a frozen or dead worker had goes to another.
-    progress : callable, optional
-        Called with a `Advance` after every piece, in the thread that called this. An exception from it stops the job.
+    progress : callable ``(tensor, done, total)``, optional
+        Called after every piece, in bytes of the source and in the thread that called this. What it raises ends
+        the job.
     allow_requantize : bool
         Accept tensors that are quantized already. Their errors add up.
 
@@ -309,11 +291,12 @@ class _Job:
         file: gguf.GGUFFile,
         choices: list[Choice],
         columns: Mapping[str, FloatArray | None],
-        progress: Callable[[Advance], None] | None,
+        progress: Progress | None,
     ) -> None:
-        self._file, self._choices, self._columns, self._progress = file, choices, columns, progress
+        self._file, self._choices, self._columns = file, choices, columns
+        self._report = progress or no_progress
         self._total = sum(choice.source_nbytes for choice in choices)
-        self._done = self._written = 0
+        self._done = 0
         self._buffers: list[bytearray] = []  # of pieces that are written, for those to come
 
     def run(self, pool: Pool, out: gguf.TensorStream) -> None:
@@ -360,10 +343,8 @@ class _Job:
         blocks = result.result()
         out.append(blocks)
         self._done += rows.nbytes
-        self._written += blocks.nbytes
         self._buffers.append(rows.buffer)
-        if self._progress is not None:
-            self._progress(Advance(rows.choice.name, self._done, self._total, self._written))
+        self._report(rows.choice.name, self._done, self._total)
 
 
 def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:

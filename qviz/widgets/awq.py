@@ -7,18 +7,15 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
-import numpy.typing as npt
 
 from qviz._machine.blas import on_one_thread
+from qviz._types import DoubleArray, FloatArray
 from qviz.figures.awq import alpha_curve, channel_tracks, clip_curve, error_bars
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, channel_scale, keep_salient, rtn
 from qviz.widgets import _text
 from qviz.widgets.layers import LayerExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 ALPHAS = np.arange(20) / 20
 _SEEDS = 8  # random choices to average over

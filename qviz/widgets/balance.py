@@ -136,7 +136,7 @@ class BalanceExplorer(Explorer):
         found: list[MethodRow] = []
         told_at = 0.0
 
-        def told(what: str, done: int, total: int) -> None:
+        def told(what: str, done: int, total: int | None) -> None:
             nonlocal told_at
             if halt.is_set():
                 raise _StoppedError

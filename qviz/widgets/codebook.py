@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import metrics
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.codebook import entropy, huffman_bits, lloyd_curve, lloyd_picture
 from qviz.figures.histogram import histogram
@@ -18,8 +19,6 @@ from qviz.grids.codebook import KMeansStep, kmeans_groups
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-
-FloatArray = npt.NDArray[np.float32]
 
 MOST_WEIGHTS = 1 << 18
 """Weights that are fitted; of a larger tensor the explorer takes the first rows, and says so."""

@@ -19,8 +19,6 @@ from qviz.widgets import _text
 from qviz.widgets.layers import LayerExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
-FloatArray = npt.NDArray[np.float32]
-
 _SIGHT = {
     "rtn": ("RTN: none of it", "Every error counts alike, whatever its input."),
     "imatrix": ("imatrix: the diagonal", "Mean x² weighs the errors while a group's range is chosen."),

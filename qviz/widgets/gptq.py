@@ -9,7 +9,6 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
-import numpy.typing as npt
 
 from qviz import models, transformer
 from qviz.calibration import ActivationStats
@@ -31,8 +30,6 @@ from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 from qviz.widgets.view import View
-
-FloatArray = npt.NDArray[np.float32]
 
 BITS = (2, 3, 4, 8)
 GROUPS = {"whole row": -1, "128": 128, "64": 64, "32": 32}

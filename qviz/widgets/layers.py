@@ -8,9 +8,9 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
-import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import QvizError, WidgetError
 from qviz.models import calibration_text, captured_inputs, heldout_text, load
@@ -18,8 +18,6 @@ from qviz.transformer import linear_inputs
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Status
-
-FloatArray = npt.NDArray[np.float32]
 
 MOST_ROWS = 576
 """Output rows that an explorer works on; rows are rounded independently of one another, so the first ones will do."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from qviz import models, transformer
 from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.photo import (
     FAR,
@@ -25,8 +26,6 @@ from qviz.metrics import sqnr_db
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Table
-
-FloatArray = npt.NDArray[np.float32]
 
 _KINDS = {"evenly spaced": "uniform", "palette": "palette"}
 _TOKENS = 512

@@ -21,19 +21,22 @@ class ProgressBar(ipywidgets.HBox):  # type: ignore[misc]
     def __init__(self) -> None:
         self._bar = ipywidgets.IntProgress(0, 0, 1, layout={"width": "240px"})
         self._label = ipywidgets.Label("nothing to do yet")
-        self._said = ("", 0, 0)
+        self._said: tuple[str, int, int | None] = ("", 0, 0)
         self._at = 0.0
         super().__init__([self._bar, self._label])
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Report: `what` is being done, `done` of `total` pieces are finished."""
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Report: `done` of `total` pieces of `what` are finished; None: nobody knows how many there are."""
         new = what != self._said[0]
         self._said = (what, done, total)
         if new or done == total or time.monotonic() - self._at > 0.1:  # the browser need not hear of every piece
             self._at = time.monotonic()
-            self._bar.max, self._bar.value = max(total, 1), done
-            self._label.value = f"{what}: {done} of {total}"
+            self._bar.max, self._bar.value = max(total or done, 1), done
+            self._label.value = _line(what, done, total)
 
     def __repr__(self) -> str:
-        what, done, total = self._said
-        return f"ProgressBar({what}: {done} of {total})" if what else "ProgressBar()"
+        return f"ProgressBar({_line(*self._said)})" if self._said[0] else "ProgressBar()"
+
+
+def _line(what: str, done: int, total: int | None) -> str:
+    return f"{what}: {done}" if total is None else f"{what}: {done} of {total}"

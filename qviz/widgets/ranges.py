@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from qviz import metrics
 from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.ranges import group_strip, range_curve, range_histogram
 from qviz.grids import AffineGrid
@@ -19,7 +20,6 @@ from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
-FloatArray = npt.NDArray[np.float32]
 Ends = tuple[float, float]
 
 _SHARED = {"the tensor": 0, "each row": -1, "128 weights": 128, "64 weights": 64, "32 weights": 32}

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import simd
+from qviz._types import FloatArray
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures import histogram
-from qviz.figures.scale_search import FloatArray, ScaleSearch, scale_search, search_curve, search_line
+from qviz.figures.scale_search import ScaleSearch, scale_search, search_curve, search_line
 from qviz.formats import Format, get, quantize
 from qviz.formats.kquant.search import refine_centred, search_centred, search_with_min
 from qviz.formats.kquant.tiles import SUPER

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.formats import QTensor
-
-FloatArray = npt.NDArray[np.float32]
 
 MOST_WEIGHTS = 1 << 22
 """Weights that an explorer works on; of a larger tensor it takes the first rows, and says so."""

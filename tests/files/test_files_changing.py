@@ -61,7 +61,7 @@ def rewrite_header(path):
 def test_a_source_that_changes_ends_in_one_sentence(model, tmp_path, change, threads):
     done = []
 
-    def progress(step):
+    def progress(*step):
         if not done:
             change(model)
         done.append(step)
@@ -75,7 +75,7 @@ def test_a_source_that_is_replaced_is_read_to_its_end(model, tmp_path):
     expected = tmp_path / "expected.gguf"
     by_recipe.quantize_model(model, expected, "Q8_0")
 
-    def progress(step):
+    def progress(*step):
         _files.write_bytes(model, b"another file")
 
     by_recipe.quantize_model(model, tmp_path / "out.gguf", "Q8_0", progress=progress)

@@ -153,11 +153,12 @@ def test_several_models_share_one_run_of_the_baseline(tiny, rounded, text):
     told = []
     found = compare({"a": tiny, "b": qviz.load(rounded)}, text, tiny, progress=lambda *p: told.append(p))
     assert found["b"] == perplexity(qviz.load(rounded), text, tiny)
-    assert told[-1][0] == told[-1][1] == 3 * (found["a"].n_tokens // 127)
+    assert {what for what, _, _ in told} == {"scoring"}
+    assert told[-1][1] == told[-1][2] == 3 * (found["a"].n_tokens // 127)
 
 
 def test_an_interrupted_run_ends(tiny, text):
-    def stop(done, total):
+    def stop(what, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -166,14 +166,14 @@ def test_a_split_model_becomes_one_file(folder):
 def test_the_result_tells_what_happened(folder):
     source = small(folder)
     seen = []
-    result = qviz.quantize_model(source, folder / "out.gguf", "Q4_K_M", progress=seen.append)
+    result = qviz.quantize_model(source, folder / "out.gguf", "Q4_K_M", progress=lambda *step: seen.append(step))
     assert result.path == folder / "out.gguf"
     assert result.recipe.name == "Q4_K_M"
     out = gguf.read(result.path)
     assert {c.name: c.format for c in result.choices} == {name: info.format for name, info in out.tensor_info.items()}
     assert result.nbytes == sum(info.nbytes for info in out.tensor_info.values())
-    assert (seen[-1].done, seen[-1].written) == (seen[-1].total, result.nbytes) == (result.source_nbytes, result.nbytes)
-    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert seen[-1] == (result.choices[-1].name, result.source_nbytes, result.source_nbytes)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     assert result.bpw == pytest.approx(8 * result.nbytes / sum(c.n_weights for c in result.choices))
 
 
@@ -292,8 +292,8 @@ def test_a_job_that_is_interrupted_leaves_nothing(folder, monkeypatch, threads, 
     out = folder / "out.gguf"
     out.write_bytes(b"the old file")
 
-    def stop(progress):
-        if progress.done > progress.total // 2:
+    def stop(tensor, done, total):
+        if done > total // 2:
             raise error
 
     with pytest.raises(error):
@@ -306,7 +306,7 @@ SLOW_JOB = """
     import sys, time
     from qviz.whole import by_recipe
     by_recipe._PIECE = 256
-    def slowly(progress):
+    def slowly(*step):
         print("working", flush=True)
         time.sleep(0.05)
     by_recipe.quantize_model(sys.argv[1], sys.argv[2], "Q4_0", progress=slowly)
@@ -350,7 +350,7 @@ PEAK = """
     src, dst = sys.argv[1:3]
     qviz.quantize_model(sys.argv[3], dst, "Q4_0")  # compiles, imports
     before = peak = rss()
-    def watch(progress):
+    def watch(*step):
         global peak
         peak = max(peak, rss())
     qviz.quantize_model(src, dst, "Q4_0", threads=2, progress=watch)

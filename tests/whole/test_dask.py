@@ -43,8 +43,8 @@ def test_a_cluster_makes_the_same_bytes_though_a_worker_is_killed(tmp_path, monk
     source = write_model(tmp_path / "in.gguf", "eight experts")
     killed = []
 
-    def kill_one(progress):
-        if not killed and progress.done > progress.total // 3:
+    def kill_one(tensor, done, total):
+        if not killed and done > total // 3:
             killed.append(next(iter(cluster.workers.values())).pid)
             os.kill(killed[0], signal.SIGKILL)
 
@@ -61,8 +61,8 @@ def test_the_work_of_a_frozen_worker_goes_to_others(tmp_path, monkeypatch, clust
     source = write_model(tmp_path / "in.gguf", "eight experts")
     frozen = []
 
-    def freeze_one(progress):
-        if not frozen and progress.done > progress.total // 3:
+    def freeze_one(tensor, done, total):
+        if not frozen and done > total // 3:
             frozen.append(next(iter(cluster.workers.values())).pid)
             os.kill(frozen[0], signal.SIGSTOP)
 

@@ -20,10 +20,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import ByteArray, IntArray
 from qviz.errors import CheckpointError
 
-IntArray = npt.NDArray[np.int32]
-ByteArray = npt.NDArray[np.uint8]
 BITS = (2, 3, 4, 8)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz.checkpoints.packed.bits import IntArray, pack_bits, zeros_to_v1
+from qviz._types import IntArray
+from qviz.checkpoints.packed.bits import pack_bits, zeros_to_v1
 from qviz.checkpoints.packed.dialects import layouts
 from qviz.checkpoints.packed.dialects.awq import ORDER
 from qviz.errors import CheckpointError

@@ -19,7 +19,7 @@ from qviz.course.missions.choices import (
     sizes,
 )
 from qviz.course.missions.names import Download, read_name
-from qviz.course.missions.trial import CachedTransformer, build, field, importance, play, speed_of
+from qviz.course.missions.trial import CachedTransformer, build, field, importance, play
 from qviz.course.missions.verdict import REASONS, Limits, Reason, Verdict, judge, limits
 
 __all__ = [
@@ -48,5 +48,4 @@ __all__ = [
     "play",
     "read_name",
     "sizes",
-    "speed_of",
 ]

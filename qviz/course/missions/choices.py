@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from qviz import formats, measure, models, recipes, transformer
 from qviz.errors import RecipeError
 from qviz.grids.affine import AffineGrid
 from qviz.models import Model
-
-FloatArray = npt.NDArray[np.float32]
-Progress = Callable[[str, int, int], object]
 
 MIB = 1 << 20
 CACHES = ("F16", "Q8_0", "Q4_0")

@@ -225,7 +225,7 @@ class CapstoneExplorer(Explorer):
     def _work(
         self, halt: threading.Event, mission: Mission, choice: Choice, predicted: float, sure: float, reason: int
     ) -> None:
-        def told(what: str, done: int, total: int) -> None:
+        def told(what: str, done: int, total: int | None) -> None:
             if halt.is_set():
                 raise _StoppedError
             self._bar(what, done, total)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import DoubleArray
 from qviz.errors import WidgetError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +43,15 @@ class Chooser:
     """
 
     names: tuple[str, ...]
-    sizes: FloatArray
-    damage: FloatArray
+    sizes: DoubleArray
+    damage: DoubleArray
     kept: npt.NDArray[np.uint8]
     front: npt.NDArray[np.int32]
     budget: float
     size: float
     predicted: tuple[float, float]
     tries: tuple[str, ...]
-    tried: FloatArray
+    tried: DoubleArray
     best: int
     low: float
     high: float

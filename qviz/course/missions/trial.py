@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import formats, measure, models, transformer
+from qviz._types import FloatArray, Progress, no_progress
 from qviz.course.missions.choices import (
     CALIBRATION,
     FIELD,
     MAX_TOKENS,
     METHODS,
     Choice,
-    FloatArray,
     Mission,
     Outcome,
-    Progress,
     formats_of,
     sizes,
     small,
@@ -83,9 +81,9 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
     plan = formats_of(mission, choice)
     weight = importance(model, progress) if choice.imatrix else {}
     tensors: dict[str, Any] = {}
+    report = progress or no_progress
     for done, (name, (_, _, fmt)) in enumerate(plan.items()):
-        if progress is not None:
-            progress(f"rounding {choice.recipe}", done, len(plan))
+        report(f"rounding {choice.recipe}", done, len(plan))
         tensor = model[name]
         if str(tensor.format) != fmt:
             tensor = formats.quantize(tensor.dequantize(), fmt, imatrix=weight.get(name))
@@ -126,27 +124,14 @@ def importance(model: Model, progress: Progress | None = None, n_tokens: int = C
     run = transformer.Transformer(model, activations="float", on_linear_input=look)
     windows = transformer.evaluate.windows_of(run, models.calibration_text(), min(run.config.n_ctx, 256), None)
     windows = windows[: -(-n_tokens // windows.shape[1])]
+    report = progress or no_progress
     for done, window in enumerate(windows):
-        if progress is not None:
-            progress("importance matrix", done, len(windows))
+        report("importance matrix", done, len(windows))
         run.window_logits(window[None])
     # the embedding is the output matrix too, but llama.cpp collects nothing for it
     sums.pop("token_embd.weight", None)
     _IMPORTANCE[key] = {name: (s / windows.size).astype(np.float32) for name, s in sums.items()}
     return _IMPORTANCE[key]
-
-
-def speed_of(run: CachedTransformer, n_tokens: int = 24, repeats: int = 3) -> float:
-    """Tokens per second with the cache that was chosen: the median of a few runs."""
-    rates = []
-    for attempt in range(repeats + 1):
-        cache = run.new_cache(n_tokens + 1, run.cache_kind)
-        begun = time.perf_counter()
-        for token in range(n_tokens):
-            run.logits([token % run.config.n_vocab], cache)
-        if attempt:  # the first run loads kernels
-            rates.append(n_tokens / (time.perf_counter() - begun))
-    return float(np.median(rates))
 
 
 def play(
@@ -187,17 +172,20 @@ def play(
         )
         quality, speed = row.quality, math.nan
     else:
-        run = build(model, choice, progress)
-        told = None if progress is None else lambda done, total: progress(f"scoring {choice.recipe}", done, total)
+        report = progress or no_progress
+        run = build(model, choice, report)
         scored: transformer.Transformer = (
             run if choice.cache != "F16" else transformer.Transformer(run.model)
         )  # all windows at once
         quality = transformer.perplexity(
-            scored, models.heldout_text(), transformer.Transformer(model), max_tokens=max_tokens, progress=told
+            scored,
+            models.heldout_text(),
+            transformer.Transformer(model),
+            max_tokens=max_tokens,
+            progress=report,
         )
-        if progress is not None:
-            progress(f"timing {choice.recipe}", 0, 1)
-        speed = speed_of(run)
+        report(f"timing {choice.recipe}", 0, 1)
+        speed = measure.generation_speed(run, 24, cache=run.cache_kind)
     assert quality.kld is not None
     assert quality.kld_se is not None
     return Outcome(choice, size.disk, size.memory, size.bpw, quality.kld, quality.kld_se, speed, quality)

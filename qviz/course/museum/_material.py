@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import models
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 
-FloatArray = npt.NDArray[np.float32]
 Grid = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], int]
 
 BATCH = 128

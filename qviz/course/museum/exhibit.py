@@ -18,12 +18,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from qviz._machine.blas import on_one_thread
+from qviz._types import FloatArray
 from qviz.errors import MuseumError
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

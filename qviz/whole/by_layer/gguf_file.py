@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from qviz import checkpoints, gguf, models, recipes
 from qviz._files import as_path
+from qviz._types import Progress
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
 from qviz.recipes import Choice, Recipe
@@ -16,7 +17,7 @@ from qviz.whole import by_recipe
 from qviz.whole.by_layer.packing import Written, names_of, refuse_quantized
 from qviz.whole.by_layer.rules import format_rule
 from qviz.whole.by_layer.source import Source
-from qviz.whole.by_layer.steps import Progress, layers_of
+from qviz.whole.by_layer.steps import layers_of
 
 
 def gptq_model(

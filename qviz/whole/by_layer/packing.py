@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from qviz import checkpoints, models, transformer
 from qviz._files import as_path
+from qviz._types import Progress
 from qviz.errors import MethodError, PipelineError
 from qviz.formats import Format, QTensor
 from qviz.grids import AffineGrid
 from qviz.whole.by_layer.rounded import RoundedMatrix
 from qviz.whole.by_layer.rules import METHODS, integer_rule
 from qviz.whole.by_layer.source import Source
-from qviz.whole.by_layer.steps import STEPS, Progress, layers_of
+from qviz.whole.by_layer.steps import STEPS, layers_of
 
 CHECKPOINTS = {"gptq": "gptq", "gptq_v2": "gptq_v2", "awq": "gemm"}
 """Packed layouts by the name that their users give them; see `qviz.checkpoints.pack`."""

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import transformer
+from qviz._types import FloatArray
 from qviz.errors import MethodError
 from qviz.formats import QTensor, quantize
-
-FloatArray = npt.NDArray[np.float32]
 
 _LEAST_SCALE = np.float32(2**-24)  # of float16
 

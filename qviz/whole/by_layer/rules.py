@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import methods
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError, QvizError
 from qviz.formats import Format, QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.grids import AffineGrid
 from qviz.methods.gptq_format import accepts
-from qviz.whole.by_layer.rounded import FloatArray, RoundedMatrix, half_scales
+from qviz.whole.by_layer.rounded import RoundedMatrix, half_scales
 
 METHODS = ("rtn", "gptq", "awq", "recommended")
 """Methods that a whole model can be rounded by."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz import models, transformer
+from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
 from qviz.formats import QTensor, quantize
 from qviz.transformer.linear import Linear
-from qviz.whole.by_layer.rounded import FloatArray, RoundedLayer, RoundedMatrix, RoundedModel
+from qviz.whole.by_layer.rounded import RoundedLayer, RoundedMatrix, RoundedModel
 from qviz.whole.by_layer.rules import Rule, rule_of
 from qviz.whole.by_layer.source import Source
-
-Progress = Callable[[str, int, int], object]
 
 STEPS = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
 """Matrices that share their input, in the order in which a layer uses them."""
@@ -107,13 +106,12 @@ def layers_of(
     if rule.calibrated:
         windows = calibration_windows(run, calibration, n_tokens)
         stream = run.embed(windows)
-    total = run.config.n_layers * len(STEPS)
+    report, total = progress or no_progress, run.config.n_layers * len(STEPS)
     for i in range(run.config.n_layers):
         before, run.layers[i] = run.layers[i], source.layer(run.layers[i])
         layer = _untouched(i, before)
         for k, kinds in enumerate(STEPS):
-            if progress is not None:
-                progress(f"{rule.name}, layer {i}: {', '.join(kinds)}", i * len(STEPS) + k, total)
+            report(f"{rule.name}, layer {i}: {', '.join(kinds)}", i * len(STEPS) + k, total)
             layer = _step(run, layer, kinds, rule, stream)
         if stream is not None and i + 1 < run.config.n_layers:
             for part in _parts(stream):
@@ -121,8 +119,7 @@ def layers_of(
         run.layers[i] = before  # lets go of the rounded weights, and of those that were read
         source.check(header=i + 1 == run.config.n_layers)
         yield layer
-    if progress is not None:
-        progress(rule.name, total, total)
+    report(rule.name, total, total)
 
 
 def _untouched(i: int, parts: dict[str, Any]) -> RoundedLayer:

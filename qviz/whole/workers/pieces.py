@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import kernel
+from qviz._types import FloatArray
 from qviz.errors import NonFiniteError, PipelineError
 from qviz.formats import Format, QTensor, quantize
 
-FloatArray = npt.NDArray[np.float32]
 Blocks = npt.NDArray[Any]
 
 # Exponent bits, all of them set in NaN and infinity
