@@ -56,7 +56,7 @@ lint: $(VENV)/.installed-dev
 # the painters of the pictures; ESLint and Prettier come from npm, once
 NPM ?= $(shell command -v npm)
 JS_TOOLS := tests/javascript/node_modules
-JS_FILES := qviz/widgets/static qviz/course/lesson/static tests/javascript
+JS_FILES := qviz/widgets/static qviz/course tests/javascript
 lint-js: $(JS_TOOLS)/.installed
 	$(JS_TOOLS)/.bin/eslint --config tests/javascript/eslint.config.js $(JS_FILES)
 	$(JS_TOOLS)/.bin/prettier --check --log-level warn --config tests/javascript/package.json \

@@ -1,8 +1,9 @@
 """The browser's side of the pictures, as the one module and the one style sheet that anywidget takes.
 
 `static/layer/*.js` is what painters share, `static/painters/*.js` holds one picture a file, `static/view.js` puts them
-on the page. They are ES modules that a browser, node and a linter read as they stand. Joined, each is a function that
-returns what it exports, called after those that it imports: no bundler, nothing to build and nothing to download.
+on the page; a room of the course keeps the painters of its own pictures beside them. They are ES modules that a
+browser, node and a linter read as they stand. Joined, each is a function that returns what it exports, called after
+those that it imports: no bundler, nothing to build and nothing to download.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-STATIC = Path(__file__).resolve().parent / "static"
+PACKAGE = Path(__file__).resolve().parent.parent
+STATIC = PACKAGE / "widgets" / "static"
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "([^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
@@ -30,7 +32,8 @@ def painters() -> dict[str, Path]:
     >>> painters()["BlockLens"].name
     'block_lens.js'
     """
-    files = sorted((STATIC / "painters").glob("*.js"))
+    files = [*(STATIC / "painters").glob("*.js"), *PACKAGE.glob("course/*/painters/*.js")]
+    files.sort(key=lambda path: path.name)
     return {name: path for path in files for name in _PAINTER.findall(path.read_text(encoding="utf-8"))}
 
 
@@ -54,7 +57,8 @@ def module() -> str:
 
 def styles() -> str:
     """Join all style sheets; `view.css` comes first, so that a picture's own sheet can change what it says."""
-    sheets = sorted(STATIC.glob("*.css"), key=lambda path: (path.name != "view.css", path.name))
+    sheets = [*STATIC.glob("*.css"), *PACKAGE.glob("course/*/painters/*.css")]
+    sheets.sort(key=lambda path: (path.name != "view.css", path.name))
     return "\n".join(path.read_text(encoding="utf-8") for path in sheets)
 
 
@@ -68,7 +72,7 @@ def _visit(path: Path, order: list[Path]) -> None:
 
 
 def _handle(path: Path) -> str:
-    return f'modules["{path.relative_to(STATIC).as_posix()}"]'
+    return f'modules["{path.relative_to(PACKAGE).as_posix()}"]'
 
 
 def _body(path: Path) -> str:

@@ -26,10 +26,13 @@ NOT_DRAWN = {
 
 
 def figures():
-    """The frozen dataclasses of the room, whoever makes them."""
-    modules = [importlib.import_module(f"qviz.figures.{m.name}") for m in pkgutil.iter_modules(qviz.figures.__path__)]
-    classes = {thing for module in modules for thing in vars(module).values() if dataclasses.is_dataclass(thing)}
-    return {c.__name__ for c in classes if isinstance(c, type) and c.__module__.startswith("qviz.figures")}
+    """The frozen dataclasses of the rooms of figures, whoever makes them."""
+    rooms = [f"qviz.figures.{m.name}" for m in pkgutil.iter_modules(qviz.figures.__path__)]
+    rooms += [f"qviz.course.{path.parent.name}.figure" for path in modules.PACKAGE.glob("course/*/figure.py")]
+    classes = [thing for room in rooms for thing in vars(importlib.import_module(room)).values()]
+    return {
+        c.__name__ for c in classes if isinstance(c, type) and dataclasses.is_dataclass(c) and c.__module__ in rooms
+    }
 
 
 def test_every_figure_has_a_painter_and_every_painter_a_figure():
@@ -44,10 +47,10 @@ def test_a_painter_has_a_file_of_its_own_name():
 
 def test_a_file_runs_behind_what_it_imports():
     text = modules.module()
-    for path in modules.STATIC.rglob("*.js"):
-        name = f'modules["{path.relative_to(modules.STATIC).as_posix()}"] = '
+    for path in [*modules.STATIC.rglob("*.js"), *modules.painters().values()]:
+        name = f'modules["{path.relative_to(modules.PACKAGE).as_posix()}"] = '
         for other in re.findall(r'from "([^"]+)"', path.read_text(encoding="utf-8")):
-            needed = (path.parent / other).resolve().relative_to(modules.STATIC).as_posix()
+            needed = (path.parent / other).resolve().relative_to(modules.PACKAGE).as_posix()
             made = text.index(f'modules["{needed}"] = ')
             assert path.name == "view.js" or made < text.index(name), f"{path.name} runs before {needed}"
     assert text == View._esm

@@ -1,9 +1,9 @@
 // Memory across, damage upwards. Damage is hidden until a choice was carried out: then only sizes stand at the foot, as
 // ticks, with a bar where the damage of the choice is expected.
-import { dashed, line } from "../layer/canvas.js";
-import { beside, places } from "../layer/labels.js";
-import { picture } from "../layer/picture.js";
-import { format, frontier, sizeAndDamage } from "../layer/plane.js";
+import { dashed, line } from "../../../widgets/static/layer/canvas.js";
+import { beside, places } from "../../../widgets/static/layer/labels.js";
+import { picture } from "../../../widgets/static/layer/picture.js";
+import { format, frontier, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
 
 const [left, right, top, base] = [66, 20, 16, 300];
 

@@ -1,8 +1,8 @@
 // How far two matrices are apart in each column; lines between blocks.
-import { rules } from "../layer/axes.js";
-import { line, sharp } from "../layer/canvas.js";
-import { picture } from "../layer/picture.js";
-import { number, ticks } from "../layer/text.js";
+import { rules } from "../../../widgets/static/layer/axes.js";
+import { line, sharp } from "../../../widgets/static/layer/canvas.js";
+import { picture } from "../../../widgets/static/layer/picture.js";
+import { number, ticks } from "../../../widgets/static/layer/text.js";
 
 const [left, right, top, base] = [46, 10, 10, 130];
 

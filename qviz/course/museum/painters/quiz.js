@@ -1,4 +1,4 @@
-import { h, say } from "../layer/dom.js";
+import { h, say } from "../../../widgets/static/layer/dom.js";
 
 // A question with choices; a chosen one keeps its verdict.
 export function Quiz(host, view) {

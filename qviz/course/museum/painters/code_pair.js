@@ -1,4 +1,4 @@
-import { h } from "../layer/dom.js";
+import { h } from "../../../widgets/static/layer/dom.js";
 
 // Two versions of a function, equal lines beside one another.
 export function CodePair(host) {

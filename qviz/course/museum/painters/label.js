@@ -1,4 +1,4 @@
-import { h } from "../layer/dom.js";
+import { h } from "../../../widgets/static/layer/dom.js";
 
 // Paragraphs with headings, and links.
 export function Label(host) {

@@ -1,4 +1,4 @@
-import { h } from "../layer/dom.js";
+import { h } from "../../../widgets/static/layer/dom.js";
 
 // A test, and what it says about both versions.
 export function TestRun(host) {
