@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,30 @@ _WINDOWS = 8  # windows that run together
 
 class _SeenError(Exception):
     """The inputs have been seen; the rest of the forward pass is not needed."""
+
+
+def run_to(run: Transformer, tensor: str, take: Callable[[FloatArray], object], forward: Callable[[], object]) -> bool:
+    """Call `forward`, hand `take` what one matrix receives, and end the pass there.
+
+    Returns
+    -------
+    bool
+        Whether the pass got to that matrix.
+    """
+
+    def look(name: str, x: FloatArray) -> None:
+        if name == tensor:
+            take(x)
+            raise _SeenError
+
+    run.on_linear_input = look
+    try:
+        forward()
+    except _SeenError:
+        return True
+    finally:
+        run.on_linear_input = None
+    return False
 
 
 def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: int = 4096) -> FloatArray:
@@ -58,12 +83,7 @@ def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: 
         raise LlamaError(f"tensor is {shown(tensor)}; the name of a matrix is wanted, such as 'blk.0.attn_q.weight'")
     caught: list[FloatArray] = []
 
-    def look(seen: str, x: FloatArray) -> None:
-        if seen == tensor:
-            caught.append(x.copy())
-            raise _SeenError
-
-    run = Transformer(model, activations="float", on_linear_input=look)
+    run = Transformer(model, activations="float")
     known = [linear.name for layer in run.layers for linear in layer.values() if hasattr(linear, "name")]
     if tensor not in known:
         raise LlamaError(f"no matrix {tensor!r} in the layers of this model; there are {', '.join(known[:7])}, …")
@@ -76,9 +96,7 @@ def linear_inputs(model: Any, tensor: str, text: str | Sequence[int], n_tokens: 
         raise LlamaError(f"the text has {windows.size} tokens in whole windows, {n_tokens} were asked for")
     windows = windows[: -(-n_tokens // windows.shape[1])]
     for start in range(0, len(windows), _WINDOWS):
-        try:
-            run.window_logits(windows[start : start + _WINDOWS])
-        except _SeenError:
-            continue
-        raise LlamaError(f"{tensor} was not used in the forward pass")  # pragma: no cover
+        some = windows[start : start + _WINDOWS]
+        if not run_to(run, tensor, lambda x: caught.append(x.copy()), functools.partial(run.window_logits, some)):
+            raise LlamaError(f"{tensor} was not used in the forward pass")  # pragma: no cover
     return np.concatenate(caught)[:n_tokens]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
 from qviz.formats import QTensor, quantize
+from qviz.transformer.inputs import run_to
 from qviz.transformer.linear import Linear
 from qviz.whole.by_layer.rounded import RoundedLayer, RoundedMatrix, RoundedModel
 from qviz.whole.by_layer.rules import Rule, rule_of
@@ -175,29 +176,16 @@ def _parts(stream: FloatArray) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(stream), step))
 
 
-class _SeenEnoughError(Exception):
-    """The input that was asked for has been seen; the rest of the layer is not needed."""
-
-
 def _inputs(run: transformer.Transformer, i: int, kind: str, stream: FloatArray) -> ActivationStats:
     """Statistics of what a matrix of layer `i` receives."""
     linear = run.layers[i][kind]
     stats = ActivationStats(linear.n_in)
 
-    def look(name: str, x: FloatArray) -> None:
-        if name == linear.name:
-            stats.update(x)
-            raise _SeenEnoughError
-
-    run.on_linear_input = look
     try:
         for part in _parts(stream):
-            with contextlib.suppress(_SeenEnoughError):
-                run.layer(i, stream[part])
+            run_to(run, linear.name, stats.update, functools.partial(run.layer, i, stream[part]))
     except CalibrationError as error:
         raise CalibrationError(f"inputs of {linear.name}: {error}") from None
-    finally:
-        run.on_linear_input = None
     return stats
 
 
@@ -212,29 +200,29 @@ def _step(
     shared = run.config.n_head != run.config.n_head_kv
     foldable = not (kinds[0] == "attn_output" and shared)
     try:
-        found = rule.round(names, weights, stats, foldable)
+        rounded = rule.round(names, weights, stats, foldable)
     except (MethodError, CalibrationError, NonFiniteError) as error:
         raise type(error)(f"{', '.join(names)}: {error}") from None
     matrices, norms, biases = dict(layer.matrices), dict(layer.norms), dict(layer.biases)
-    matrices |= dict(zip(names, found.matrices, strict=True))
+    matrices |= dict(zip(names, rounded.matrices, strict=True))
     changed = list(kinds)
-    if found.scale is not None and foldable:
+    if rounded.scale is not None and foldable:
         before = _BEFORE[kinds[0]]
         name = f"blk.{i}.{before}.weight"
         if name in norms:
-            norms[name] = here[before] = norms[name] / found.scale
+            norms[name] = here[before] = norms[name] / rounded.scale
         else:
             earlier = matrices[name]
             assert isinstance(earlier, RoundedMatrix)
-            matrices[name] = earlier.with_rows_divided(found.scale)
+            matrices[name] = earlier.with_rows_divided(rounded.scale)
             bias = f"blk.{i}.{before}.bias"
             if bias in biases:
-                biases[bias] = biases[bias] / found.scale
+                biases[bias] = biases[bias] / rounded.scale
             changed.append(before)
     for kind in changed:
         name = f"blk.{i}.{kind}.weight"
         matrix = matrices[name]
         tensor = matrix if isinstance(matrix, QTensor) else quantize(matrix.dequantize(), "F32")
         here[kind] = Linear(tensor, name, "float", bias=biases.get(f"blk.{i}.{kind}.bias"))
-    notes = tuple(f"{', '.join(names)}: {note}" for note in found.notes)
+    notes = tuple(f"{', '.join(names)}: {note}" for note in rounded.notes)
     return RoundedLayer(i, matrices, norms, biases, layer.notes + notes)
