@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import inspect
+import textwrap
 
 import gallery
 import ipywidgets
@@ -14,7 +16,8 @@ from traitlets import TraitError
 from qviz import widgets
 from qviz.course import lesson, missions
 from qviz.widgets import balance, duel
-from qviz.widgets.base import Explorer
+from qviz.widgets.base import Explorer, SourceExplorer
+from qviz.widgets.layers import LayerExplorer
 from qviz.widgets.scene import unpack
 
 
@@ -68,6 +71,56 @@ def test_every_picture_has_words_and_numbers(made, name):
         assert {len(row) for row in table.rows} == {len(table.columns)}
         assert all(isinstance(cell, str) for row in table.rows for cell in row)
     assert unpack(explorer.figure.frame)["summary"] == scene.summary
+
+
+def explorers():
+    """Every class of explorers, whoever wrote it."""
+    found, new = {lesson.Score}, {Explorer}
+    while new:
+        found |= new
+        new = {kind for base in new for kind in base.__subclasses__()} - found
+    return sorted((kind for kind in found if kind.__module__.startswith("qviz.")), key=lambda kind: kind.__name__)
+
+
+def names_of(kind):
+    """What a class calls its own: methods, properties, and whatever its methods set on `self`."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    places = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    set_on_self = {node.attr for node in places if isinstance(node.value, ast.Name) and node.value.id == "self"}
+    (own,) = tree.body
+    defined = {node.name for node in own.body if isinstance(node, ast.FunctionDef)}
+    for node in own.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined |= {target.id for target in targets}
+    return {name for name in defined | set_on_self if not (name.startswith("__") and name.endswith("__"))}
+
+
+def taken(base):
+    """Names of a base that no subclass may use for anything of its own; two underscores make it impossible anyway."""
+    private = {name for name in names_of(base) if name.startswith("__")}
+    return names_of(base) - private - {"HOOKS", "controls", "figure", *base.HOOKS}
+
+
+@pytest.mark.parametrize("kind", explorers(), ids=lambda kind: kind.__name__)
+def test_no_explorer_takes_a_name_of_its_bases(kind):
+    for base in (Explorer, SourceExplorer, LayerExplorer):
+        if kind is not base and issubclass(kind, base):
+            shared = {"_problem"} if kind in (SourceExplorer, LayerExplorer) else set()
+            assert not names_of(kind) & taken(base) - shared
+    assert not names_of(kind) & set(dir(ipywidgets.VBox)) - {"children", "_repr_mimebundle_"}
+
+
+def test_a_taken_name_would_be_noticed():
+    assert {"_hold", "_problem", "lock", "_repr_mimebundle_", "was_displayed"} <= taken(Explorer)
+    assert "_sources" in taken(SourceExplorer)
+    assert "_stats" in taken(LayerExplorer)
+    assert "_current" in names_of(balance.BalanceExplorer)
+
+
+@pytest.mark.parametrize("kind", explorers(), ids=lambda kind: kind.__name__)
+def test_every_explorer_is_constructed_by_its_bases(kind):
+    assert "super(Explorer" not in inspect.getsource(kind)
 
 
 def errors(explorer):

@@ -11,7 +11,6 @@ from qviz.errors import ProgressError
 from qviz.figures.calibration import Calibration, calibration
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 ENOUGH = 10
 """Answers below which a score says little; the text then says so."""
@@ -42,11 +41,7 @@ class Score(Explorer):
     _layout = "score"
 
     def __init__(self) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self.controls = {}
-        self._problem, self._quiet = None, True
+        super().__init__()
         self._arrange()
         _store.store().listen(self.update)
 

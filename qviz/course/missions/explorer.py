@@ -15,7 +15,6 @@ from qviz.widgets import _text
 from qviz.widgets.base import Explorer, in_words
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _AS_IS = "by the recipe"
 _FORMATS = ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
@@ -75,10 +74,7 @@ class CapstoneExplorer(Explorer):
     def __init__(
         self, mission: str = "a watch", choice: Choice | None = None, *, max_tokens: int = missions.MAX_TOKENS
     ) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         start = choice or Choice()
         names = (*missions.RECIPES, *missions.METHODS)
         if mission not in MISSIONS:
@@ -94,7 +90,7 @@ class CapstoneExplorer(Explorer):
         self._bar = ProgressBar()
         parts = [(_AS_IS, ""), *((name, name) for name in _FORMATS)]
         wide = {"width": "min(100%, 560px)"}
-        self.controls = {
+        self.controls |= {
             "mission": ipywidgets.Dropdown(
                 options=[(f"{m.name}: {m.story}", m.name) for m in MISSIONS.values()],
                 value=mission,

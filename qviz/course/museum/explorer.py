@@ -16,7 +16,6 @@ from qviz.figures import Window, error_image, weights_image
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
-from qviz.widgets.view import View
 
 _NONE = -1  # no diagnosis yet
 _ZOOMS = (128, 64, 32)
@@ -68,14 +67,11 @@ class BugMuseum(Explorer):
     _layout = "museum"
 
     def __init__(self, exhibit: str | None = None) -> None:
-        super(Explorer, self).__init__()  # there is no tensor to open
-        self.add_class("qviz-explorer")
-        self.figure = View()
-        self._problem, self._quiet = None, True
+        super().__init__()
         first = museum.get(exhibit) if exhibit is not None else next(iter(museum.EXHIBITS.values()))
         self.tried: dict[str, list[int]] = {}
         self._revealed: set[str] = set()
-        self.controls = {
+        self.controls |= {
             "exhibit": ipywidgets.Dropdown(
                 options=[(f"{i} · {e.symptom}", name) for i, (name, e) in enumerate(museum.EXHIBITS.items(), 1)],
                 value=first.name,
