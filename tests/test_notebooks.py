@@ -6,19 +6,24 @@ That their outputs are right is for ``pytest --nbval notebooks/``, which runs ev
 from __future__ import annotations
 
 import ast
-import importlib.util
+import base64
+import io
 import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+from nbstills import build
+from PIL import Image
 
 import qviz.course.lesson
+import qviz.widgets
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -26,25 +31,15 @@ SLICED = {"00_start_here", "04_ggml_blocks", "05_k_quants", "06_gguf_file"}
 
 MEASURED = {"09_speed"}  # lessons about how long things take
 
-MAX_BYTES = 55_000
+MAX_BYTES, MAX_BYTES_OF_TEXT, MAX_BYTES_OF_A_STILL = 700_000, 62_000, 80_000
+STILLS_DUE = {"09_speed", "10_whole_model"}  # their stills are drawn with the next measurement
 MAX_LINES, MAX_MEDIAN_LINES = 15, 4
 ALLOWED_IMPORTS = {"qviz", "qviz.widgets", "numpy", "pathlib", "tempfile"}
 
 THREAD = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/(issues|pull|discussions)/(\d+)")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+TEXT = "text/plain"
 DECIMAL = re.compile(r"(?<![\w.−-])\d+\.\d+(?![\w.])")
-
-
-def _build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebooks_build", FOLDER / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _build()
 
 
 @pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
@@ -67,7 +62,18 @@ def prose(notebook: Any) -> list[str]:
 
 def texts(cell: Any) -> list[str]:
     """What a code cell shows, as text."""
-    return [output.text if output.output_type == "stream" else output.data["text/plain"] for output in cell.outputs]
+    return [output.text if output.output_type == "stream" else output.data[TEXT] for output in cell.outputs]
+
+
+def stills(notebook: Any) -> list[tuple[Any, str, str]]:
+    """Every still: its output, kind of file, and content in base64."""
+    return [
+        (output, mime, output.data[mime])
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        for mime in ("image/png", "image/jpeg")
+        if mime in output.get("data", ())
+    ]
 
 
 def test_the_lessons_are_there():
@@ -87,15 +93,55 @@ def test_file_is_canonical(lesson, notebook):
     assert lesson.read_text(encoding="utf-8") == build.canonical(notebook, lesson.name)
 
 
-def test_file_is_small(lesson):
+def test_file_is_small(lesson, notebook):
+    pictures = sum(len(data) for *_, data in stills(notebook))
     assert lesson.stat().st_size <= MAX_BYTES
+    assert lesson.stat().st_size - pictures <= MAX_BYTES_OF_TEXT
 
 
 def test_nothing_is_stored_that_a_reader_cannot_use(lesson, notebook):
     assert "widgets" not in notebook.metadata
     raw = lesson.read_text(encoding="utf-8")
-    for unwanted in ("application/vnd.jupyter.widget", "image/png", "ipykernel_", "Traceback"):
+    for unwanted in ("application/vnd.jupyter.widget", "ipykernel_", "Traceback"):
         assert unwanted not in raw
+
+
+def test_every_picture_is_there_before_anything_runs(lesson, notebook):
+    """An explorer, card or chart is stored as a still; its text alone would say nothing to a reader."""
+    widgets = [*qviz.widgets.__all__, *qviz.course.lesson.__all__, "Roofline"]
+    shown = re.compile(rf"Prediction \d\d\.\d+: |(?:{'|'.join(widgets)})\(")
+    outputs = [o for cell in code_cells(notebook) for o in cell.outputs if shown.match(o.get("data", {}).get(TEXT, ""))]
+    assert outputs
+    if lesson.stem in STILLS_DUE:
+        return
+    with_still = [output for output, *_ in stills(notebook)]
+    for output in outputs:
+        assert output in with_still, output.data[TEXT]
+
+
+def test_stills_are_pictures(notebook):
+    for output, mime, data in stills(notebook):
+        raw = base64.b64decode(data)
+        assert len(raw) <= MAX_BYTES_OF_A_STILL
+        picture = Image.open(io.BytesIO(raw)).convert("L")
+        assert Image.MIME[Image.open(io.BytesIO(raw)).format] == mime
+        assert picture.width >= 700
+        dark = sum(picture.histogram()[:140]) / (picture.width * picture.height)
+        assert dark > 0.002, "nothing is drawn"
+        assert output.metadata[mime]["alt"].strip()
+        assert output.data[TEXT].strip()
+
+
+def test_a_page_without_kernel_is_illustrated(lesson, notebook):
+    """What `jupyter nbconvert --to html` makes of the stored file, which is what GitHub and nbviewer show, too."""
+    page = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
+    assert len(page.select(".jp-OutputArea-output img")) == len(stills(notebook))
+    for output in page.select(".jp-OutputArea-output"):
+        text = output.get_text(strip=True)
+        assert text or output.select("img"), "an empty output"
+        if lesson.stem in STILLS_DUE:
+            continue
+        assert not re.search(r"Loading widget|model not found|Box\(children|^\w+Explorer\(", text)
 
 
 def test_no_output_is_an_error_or_a_warning(notebook):
@@ -183,7 +229,7 @@ def test_every_prediction_has_an_answer(lesson, notebook):
         if cell.cell_type == "markdown" and (found := re.search(r"> \*\*Predict (\d+)\.\*\*", cell.source)):
             folded = cell.source.count("<details><summary>Answer</summary>\n\n")
             assert folded == cell.source.count("\n\n</details>")
-            asked = after is not None and f'qviz.course.lesson.predict("{lesson.stem[:2]}.{found[1]}"' in after.source
+            asked = after is not None and f'qviz.lesson.predict("{lesson.stem[:2]}.{found[1]}"' in after.source
             assert folded + asked == 1, cell.source
 
 
@@ -196,7 +242,7 @@ def test_every_question_of_a_lesson_is_asked(lesson, notebook):
     locked = re.findall(r'"(\d\d\.\w+)"', "".join(re.findall(r"lesson\.lock\((.*?)\)", code)))
     assert set(locked) <= set(asked), "a lock without its question never opens"
     if asked:
-        assert "qviz.course.lesson.score()" in code
+        assert "qviz.lesson.score()" in code
 
 
 def test_sections_are_numbered(notebook):
