@@ -29,7 +29,7 @@ if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: None)
 
 # How a test compares floats
-_FLOATS = re.compile(r"approx|allclose|isclose|_bound\(|[<>]=? *[0-9.]*e-\d|kld|\.ppl")
+_FLOATS = re.compile(r"approx|allclose|isclose|_bound\(|within\(|[<>]=? *[0-9.]*e-\d|kld|\.ppl")
 HERE = Path(__file__).parent
 
 

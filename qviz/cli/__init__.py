@@ -8,7 +8,7 @@ try:
     import click
 
     from qviz._version import __version__
-    from qviz.cli import containers, course, files, measure
+    from qviz.cli import classroom, containers, course, files, measure
     from qviz.cli import quantize as quantizing
     from qviz.cli.ending import Group
 except KeyboardInterrupt:  # Ctrl-C while this is still being read
@@ -23,6 +23,7 @@ def main() -> None:
 
 
 for _command in (
+    classroom.class_,
     containers.edit,
     containers.merge,
     containers.split,

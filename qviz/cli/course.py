@@ -66,7 +66,7 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
     with (
         _scratch_folder() as scratch,
         _environment(
-            JUPYTER_PATH=_before("JUPYTER_PATH", PACKAGE / "lesson" / "static"),
+            JUPYTER_PATH=_before("JUPYTER_PATH", PACKAGE / "course" / "lesson" / "static"),
             QVIZ_UNLOCKED="" if locked else "1",
             QVIZ_PROGRESS=str(scratch / "progress.json"),  # what a class answers is not the teacher's progress
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bounds
+import eliminations
 import numpy as np
 import pytest
 
@@ -37,32 +39,42 @@ def run_of(grid=GRID, batch=8, static=False, stats=STATS, **options):
 
 
 def naive_states(run):
-    """Matrices in memory after every column, by the loop of the paper's algorithm in float64."""
+    """Matrices in memory after every column, by the loop of the paper's algorithm in float64, and their bounds.
+
+    Each entry is a weight less products of an error and an entry of U; what is taken off is what GPTQ found.
+    """
     matrix, U = run.weight.astype(np.float64), run.factor.astype(np.float64)
     late, states = np.zeros_like(matrix), []
+    size = np.abs(matrix)
     for i in range(run.n):
         last = run.batch_of(i)[1]
-        e = (matrix[:, i] - run.rounded[:, i]) / U[i, i]
+        e = run.errors[:, i].astype(np.float64)
+        bound = (run.n + 4) * bounds.U * size
+        bounds.assert_within(run.adjusted[:, i], matrix[:, i], bound[:, i])
+        found = (run.adjusted[:, i].astype(np.float64) - run.rounded[:, i]) / U[i, i]
+        bounds.assert_within(e, found, bounds.size_bound(found, 2) + bounds.size_bound(run.rounded[:, i] / U[i, i], 1))
         matrix[:, i] = run.rounded[:, i]
         matrix[:, i + 1 : last] -= np.outer(e, U[i, i + 1 : last])
         late[:, last:] -= np.outer(e, U[i, last:])
+        size[:, i + 1 :] += np.abs(np.outer(e, U[i, i + 1 :]))
         if i + 1 == last:
             matrix[:, last:] += late[:, last:]
             late[:] = 0
-        states.append(matrix.copy())
+        states.append((matrix.copy(), (run.n + 4) * bounds.U * size))
     return states
 
 
 @pytest.mark.parametrize("options", [{}, {"act_order": True}, {"act_order": True, "static": True}])
 @pytest.mark.parametrize("batch", [1, 7, 48, 128])
 def test_memory_after_every_column(options, batch):
-    run = run_of(batch=batch, **options)
-    for i, state in enumerate(naive_states(run)):
-        np.testing.assert_allclose(run.now(i), state, atol=2e-4)
-        np.testing.assert_allclose(run.now(i, 2), state[2], atol=2e-4)
-        np.testing.assert_allclose(run.before(i)[:, i], run.adjusted[:, i], atol=2e-4)
+    run, before = run_of(batch=batch, **options), None
+    for i, (state, bound) in enumerate(naive_states(run)):
+        bounds.assert_within(run.now(i), state, bound)
+        bounds.assert_within(run.now(i, 2), state[2], bound[2])
+        bounds.assert_within(run.before(i)[:, i], run.adjusted[:, i], 2 * bound[:, i])
         if i:
-            np.testing.assert_allclose(run.before(i), run.now(i - 1), atol=1e-5)
+            bounds.assert_within(run.before(i), run.now(i - 1), 2 * before)
+        before = bound
     np.testing.assert_array_equal(run.now(N - 1), run.rounded)
 
 
@@ -82,7 +94,7 @@ def test_processing_order():
     result = gptq(W, STATS, AffineGrid(3, 16), act_order=True, column_batch=8)
     np.testing.assert_array_equal(run.rounded[:, np.argsort(run.order)], result.weight)
     steps = run.rounded / run.scales
-    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+    bounds.assert_within(steps, np.rint(steps), bounds.size_bound(steps, 2))
 
 
 @pytest.mark.parametrize("act_order", [False, True])
@@ -91,16 +103,25 @@ def test_running_losses_by_the_formula(act_order):
     H = run.hessian.astype(np.float64)
     for i in (0, 13, N - 1):
         off = np.zeros(W.shape)
-        off[:, : i + 1] = (run.nearest - run.weight)[:, : i + 1]
-        assert run.nearest_loss[i] == pytest.approx(np.einsum("ri,ij,rj->", off, H, off) / 2, rel=1e-5)
+        off[:, : i + 1] = (run.nearest.astype(np.float64) - run.weight)[:, : i + 1]
+        size = (np.abs(run.nearest) + np.abs(run.weight))[:, : i + 1]
+        change = np.pad(bounds.size_bound(size, 1), ((0, 0), (0, N - i - 1)))
+        expected = np.einsum("ri,ij,rj->", off, H, off) / 2
+        moved = np.abs(off) @ np.abs(H) * 2 * change + change @ np.abs(H) * change
+        summed = (len(W) + 2 * N) * bounds.DOUBLE * (np.abs(off) @ np.abs(H) * np.abs(off)).sum()
+        bounds.assert_within(run.nearest_loss[i], expected, moved.sum() / 2 + summed)
         # the columns to come stand where they make up for most: so this is the least that H allows
         done = (run.rounded - run.weight)[:, : i + 1].astype(np.float64)
         best = np.linalg.solve(H[i + 1 :, i + 1 :], -H[i + 1 :, : i + 1] @ done.T).T
         off = np.concatenate([done, best], axis=1)
-        assert run.loss[i] == pytest.approx(np.einsum("ri,ij,rj->", off, H, off) / 2, rel=2e-3)
+        bound = bounds.response_bound(
+            lambda h, end=i + 1: eliminations.losses(h, run.weight, run.rounded)[:end].sum() / 2, run.hessian
+        )
+        bounds.assert_within(run.loss[i], np.einsum("ri,ij,rj->", off, H, off) / 2, bound)
     race = loss_race(run, 13)
     assert race.nearest[-1] == 1
-    assert race.ours[-1] == pytest.approx(run.loss[-1] / run.nearest_loss[-1], rel=1e-6)
+    share = run.loss[-1] / run.nearest_loss[-1]
+    bounds.assert_within(race.ours[-1], share, bounds.size_bound(share, 1))
     assert race.ours[-1] < 0.6
 
 
@@ -111,13 +132,15 @@ def test_one_row_around_the_cursor():
     assert shown.inputs.tolist() == list(range(16, 28))
     np.testing.assert_array_equal(shown.original, W[3, 16:28])
     np.testing.assert_array_equal(shown.now[:5], run.rounded[3, 16:21])
-    assert shown.before[4] == pytest.approx(run.adjusted[3, 20], abs=1e-5)
+    bound = bounds.sum_bound(np.r_[W[3, 20], run.errors[3, :20] * run.factor[:20, 20]], roundings=4)
+    bounds.assert_within(shown.before[4], run.adjusted[3, 20], 2 * bound)
     assert (shown.now[5:8] != shown.before[5:8]).all()
     assert (shown.now[8:] == shown.before[8:]).all()
     assert shown.waits == 24
     assert shown.levels == 8
     on_levels = (shown.now[:5] - shown.bottoms[:5]) / shown.steps[:5]
-    np.testing.assert_allclose(on_levels, np.rint(on_levels), atol=1e-4)
+    ends = np.abs(shown.now[:5]) + np.abs(shown.bottoms[:5])
+    bounds.assert_within(on_levels, np.rint(on_levels), bounds.size_bound(ends / shown.steps[:5], 4))
     assert 0 <= np.rint(on_levels).min() <= np.rint(on_levels).max() <= 7
     assert shown.low < min(W[3].min(), run.adjusted[3].min())
     assert step_row(run, 3, 0).first == 0
@@ -139,10 +162,15 @@ def test_pull_of_a_column_both_ways():
     explicit = obs_factor(run.hessian)
     for i in (0, 10, N - 2):
         pull = pull_row(run, i, explicit)
-        rest = np.linalg.inv(run.hessian[i:, i:].astype(np.float64))
-        np.testing.assert_allclose(pull.pull[i + 1 :], rest[0, 1:] / rest[0, 0], rtol=1e-2, atol=1e-4)
+
+        def by_inverse(hessian, i=i):
+            rest = np.linalg.inv(np.asarray(hessian, np.float64)[i:, i:])
+            return rest[0, 1:] / rest[0, 0]
+
+        bound = bounds.response_bound(by_inverse, run.hessian)
+        bounds.assert_within(pull.pull[i + 1 :], by_inverse(run.hessian), bound)
         assert not pull.pull[: i + 1].any()
-        assert pull.difference < 1e-3
+        assert pull.difference <= bound.max() / np.abs(pull.pull).max()
         assert pull.waits == run.waits(i)
     wrong = explicit.copy()
     wrong[10, 30] += 0.5 * wrong[10, 10]
@@ -155,7 +183,7 @@ def test_images():
     run = run_of()
     before, after = moved_image(run, 9, 2), moved_image(run, 10, 2)
     assert (before.column, before.row, before.waits, before.across) == (9, 2, 16, "weight")
-    assert before.image.limit == pytest.approx(np.median(run.scales))
+    assert before.image.limit == np.median(run.scales)
     moved = run.now(10) - run.weight
     expected = np.rint(127 * np.clip(moved / np.float64(after.image.limit), -1, 1)) + 127
     np.testing.assert_array_equal(after.image.pixels, expected)
@@ -176,7 +204,7 @@ def test_dead_columns_are_zero_from_the_start():
     run = run_of(stats=ActivationStats.from_inputs(x))
     assert not run.weight[:, 5].any()
     assert not run.nearest[:, 5].any()
-    assert run.nearest_loss[5] == pytest.approx(run.nearest_loss[4])
+    assert run.nearest_loss[5] == run.nearest_loss[4]
 
 
 @pytest.mark.parametrize(

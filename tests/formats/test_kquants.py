@@ -1,5 +1,6 @@
 """K-quants: the importance matrix, the recorded search, and lanes against NumPy."""
 
+import bounds
 import ggml
 import numpy as np
 import pytest
@@ -77,6 +78,7 @@ def test_importance_lowers_the_error_where_it_matters(name):
 
 def fit(x, w, codes):
     """Weighted least squares by linear algebra, in float64: scale and minimum, which is not below 0."""
+    x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
     design = np.stack([codes, -np.ones(codes.size)], axis=1) * np.sqrt(w)[:, None]
     (scale, low), *_ = np.linalg.lstsq(design, x * np.sqrt(w), rcond=None)
     if low < 0:
@@ -99,8 +101,12 @@ def test_every_candidate_is_the_best_fit_to_its_codes(name, weighted, offset):
         zip(trace.scales, trace.mins, trace.errors, trace.codes.astype(float), strict=True)
     ):
         if k > 0:
-            assert np.allclose([scale, low], fit(trace.x, trace.weights, codes), rtol=1e-3, atol=1e-4)
-        assert np.isclose(error, np.sum(trace.weights * np.abs(scale * codes - low - trace.x) ** power), rtol=1e-3)
+            bound = bounds.line_bound(trace.x, trace.weights, codes)
+            bounds.assert_within([scale, low], fit(trace.x, trace.weights, codes), bound)
+        parts = [np.float64(scale) * codes, np.float64(low), trace.x.astype(np.float64)]
+        off, size = parts[0] - parts[1] - parts[2], sum(np.abs(part) for part in parts)
+        bound = bounds.errors_bound(off, size, trace.weights, power=power, roundings=3)
+        bounds.assert_within(error, np.sum(trace.weights * np.abs(off) ** power), bound)
     assert trace.best == np.nanargmin(trace.errors)
     assert trace.errors[trace.best] < trace.errors[0]
 
@@ -113,13 +119,20 @@ def test_centred_candidates_are_the_best_fits_too(name, weighted):
         trace = kquant.search_trace(
             normal(256, seed=6), name, sub_block, normal(256, seed=7) ** 2 if weighted else None
         )
-        w, x = trace.weights, trace.x
+        w, x = trace.weights.astype(np.float64), trace.x.astype(np.float64)
         for scale, error, codes in zip(trace.scales, trace.errors, trace.codes.astype(float), strict=True):
-            assert np.isclose(scale, np.sum(w * x * codes) / np.sum(w * codes * codes), rtol=1e-5)
-            assert np.isclose(error, np.sum(w * (scale * codes - x) ** 2), rtol=1e-4)
+            top, below = w * x * codes, w * codes * codes
+            bound = bounds.ratio_bound(
+                top.sum(), bounds.sum_bound(top, roundings=3), below.sum(), bounds.sum_bound(below, roundings=3)
+            )
+            bounds.assert_within(scale, top.sum() / below.sum(), bound)
+            off = scale * codes - x
+            bounds.assert_within(
+                error, np.sum(w * off**2), bounds.errors_bound(off, np.abs(scale * codes) + np.abs(x), w)
+            )
         assert not trace.mins.any()
         # gains are compared in float32, so errors can only be told apart by the digits that a gain has
-        assert trace.errors[trace.best] <= trace.errors.min() + 2e-6 * np.sum(w * x * x)
+        assert trace.errors[trace.best] <= trace.errors.min() + 2 * bounds.sum_bound(w * x * x, roundings=8)
         improved += trace.errors[trace.best] < 0.99 * trace.errors[0]
     assert improved >= 2
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bounds import dot_bound, form_bound
+from bounds import assert_within, dot_bound, errors_bound, form_bound, output_bound, ratio_bound, size_bound
 
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
@@ -58,7 +58,8 @@ def test_the_scale_is_an_equivalence():
     stored = r.scales[:, r.g_idx] * (r.codes - r.zero_points[:, r.g_idx]).astype(np.float32)
     off = (x / r.equivalence_scale) @ stored.T - x @ r.weight.T
     assert (np.abs(off) <= 2 * dot_bound(x, r.weight, roundings=4)).all()
-    assert np.sqrt(r.equivalence_scale.max() * r.equivalence_scale.min()) == pytest.approx(1, rel=1e-5)
+    ends = r.equivalence_scale.max().astype(np.float64), r.equivalence_scale.min()
+    assert_within(np.sqrt(ends[0] * ends[1]), 1, size_bound(1, 4))  # a product, a root and two quotients
 
 
 @pytest.mark.parametrize("size", [-1, 16, 24])
@@ -77,9 +78,12 @@ def test_clipping(size, sym):
             limit = np.abs(v).max() * np.float32(1 - step / 20)
             rounded = AffineGrid(2, -1, sym).fake_quantize(np.clip(v, -limit, limit))
             off[part] = (rounded - v)[0] / s[part]
-            losses.append(np.square(x @ off).sum())
-        assert losses[round((1 - keep[row, -1]) * 20)] == pytest.approx(min(losses), rel=1e-3)
-        assert np.square(x @ (clipped.weight - w)[row]).sum() == pytest.approx(min(losses), rel=1e-3)
+            losses.append((np.square(x @ off).sum(), output_bound(off[None], x)))
+        chosen, least = losses[round((1 - keep[row, -1]) * 20)], min(losses)
+        assert_within(chosen[0], least[0], chosen[1] + least[1])
+        off = (clipped.weight.astype(np.float64) - w)[row]
+        change = size_bound(np.abs(clipped.weight) + np.abs(w), 4)[row]
+        assert_within(np.square(x @ off).sum(), least[0], output_bound(off[None], x, change[None]) + least[1])
 
 
 def test_an_importance_matrix_shrinks_ranges():
@@ -95,9 +99,11 @@ def test_an_importance_matrix_shrinks_ranges():
         for step in range(80):
             keep = 1 - step / 100
             params = AffineGrid(3, -1).params(np.float32([[keep * ends[0], keep * ends[1]]]))
-            losses.append((importance[part] * (AffineGrid(3, -1).fake_quantize(v, params=params) - v)[0] ** 2).sum())
-        found = (importance[part] * (weighted.weight - w)[row, part] ** 2).sum()
-        assert found == pytest.approx(min(losses), rel=1e-3)
+            after = AffineGrid(3, -1).fake_quantize(v, params=params)[0].astype(np.float64)
+            bound = errors_bound(after - v[0], np.abs(after) + np.abs(v[0]), importance[part], roundings=6)
+            losses.append(((importance[part] * (after - v[0]) ** 2).sum(), bound))
+        found = (importance[part] * (weighted.weight.astype(np.float64) - w)[row, part] ** 2).sum()
+        assert_within(found, *min(losses))
     assert weighted.bpw == rtn(w, None, grid).bpw
     assert error(w, weighted.weight, held_out) < error(w, rtn(w, None, grid).weight, held_out)
     # only ratios count
@@ -133,7 +139,10 @@ def test_the_trace_tells_what_each_clip_would_cost(size):
         for k, keep in enumerate(tried):
             limit = np.abs(v).max() * keep
             off = (AffineGrid(3, -1).fake_quantize(np.clip(v, -limit, limit)) - v)[0] / s[part]
-            assert loss[k, row, g] == pytest.approx(np.square(x[:, part] @ off).sum() / whole, rel=2e-3)
+            wide = x[:, part].astype(np.float64)
+            lost = np.square(wide @ off).sum(), output_bound(off[None], wide, size_bound(v[0] / s[part], 4)[None])
+            bound = ratio_bound(*lost, whole, output_bound(w, x))
+            assert_within(loss[k, row, g], lost[0] / whole, bound)
     if size < 0:  # no other group to make up for
         assert (tried[loss[:, :, 0].argmin(axis=0)] == result.trace["clip_keep"][:, 0]).all()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bounds
+import eliminations
 import numpy as np
 import pytest
 
@@ -17,14 +19,20 @@ def hessian(n=24, tokens=200, seed=3):
     return 2 / tokens * x.T @ x
 
 
+def double(result, matrix):
+    """The bound of what is computed in float64 by two ways of solving the same equations."""
+    return 2 * bounds.response_bound(result, matrix, u=bounds.DOUBLE)
+
+
 def test_eliminating_leaves_the_inverse_of_what_remains():
     H = hessian()
     rows = obs_factor(H)
+    bound = double(eliminations.factor, H)
     for i in range(len(H)):
         rest = np.linalg.inv(H[i:, i:])
-        np.testing.assert_allclose(rows[i, i:], rest[0] / np.sqrt(rest[0, 0]), rtol=1e-6, atol=1e-9)
+        bounds.assert_within(rows[i, i:], rest[0] / np.sqrt(rest[0, 0]), bound[i, i:])
     assert not np.tril(rows, -1).any()
-    np.testing.assert_allclose(rows, np.linalg.cholesky(np.linalg.inv(H)).T, rtol=1e-6, atol=1e-9)
+    bounds.assert_within(rows, eliminations.factor(H), bound)
 
 
 def test_free_weights_are_where_the_error_is_least():
@@ -34,9 +42,11 @@ def test_free_weights_are_where_the_error_is_least():
     row = obs_row(w, H, np.full(24, 0.3), np.zeros(24), AffineGrid(4, sym=True))
     for i in (1, 10, 23):
         free = np.linalg.solve(H[i:, i:], -H[i:, :i] @ (row.rounded - w)[:i])  # the least-squares answer
-        assert row.adjusted[i] == pytest.approx(w[i] + free[0], rel=1e-8)
+        bound = double(lambda h: eliminations.adjusted(h, w[None], row.rounded[None])[0], H)
+        bounds.assert_within(row.adjusted[i], w[i] + free[0], bound[i])
     off = row.rounded - w
-    assert np.square(row.errors).sum() == pytest.approx(off @ H @ off, rel=1e-8)
+    bound = double(lambda h: eliminations.losses(h, w[None], row.rounded[None]).sum(), H)
+    bounds.assert_within(np.square(row.errors).sum(), off @ H @ off, bound)
 
 
 @pytest.mark.parametrize("options", [{}, {"act_order": True}, {"act_order": True, "static_groups": True}])
@@ -47,12 +57,15 @@ def test_gptq_does_the_same_to_every_row(options, batch):
     w, grid = rng.standard_normal((6, 32)).astype(np.float32), AffineGrid(3, 8)
     result = gptq(w, ActivationStats.from_inputs(x), grid, column_batch=batch, trace=True, **options)
     t, group = result.trace, result.g_idx[result.trace["order"]]
-    np.testing.assert_allclose(t["factor"], obs_factor(t["hessian"]), rtol=1e-3, atol=1e-4)
+    H, rounded = t["hessian"], result.weight[:, t["order"]]
+    bounds.assert_within(t["factor"], obs_factor(H), bounds.response_bound(eliminations.factor, H))
+    adjusted = bounds.response_bound(lambda h: eliminations.adjusted(h, w[:, t["order"]], rounded), H)
+    errors = bounds.response_bound(lambda h: eliminations.errors(h, w[:, t["order"]], rounded), H)
     for r in range(6):
         row = obs_row(w[r, t["order"]], t["hessian"], result.scales[r, group], result.zero_points[r, group], grid)
         assert row.codes.tolist() == result.codes[r, t["order"]].tolist()
-        np.testing.assert_allclose(row.adjusted, t["adjusted"][r], atol=1e-3)
-        np.testing.assert_allclose(row.errors, t["errors"][r], rtol=1e-2, atol=1e-3)
+        bounds.assert_within(t["adjusted"][r], row.adjusted, adjusted[r])
+        bounds.assert_within(t["errors"][r], row.errors, errors[r])
 
 
 @pytest.mark.parametrize(

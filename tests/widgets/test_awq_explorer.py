@@ -1,5 +1,6 @@
 """The AWQ lab and the curvature explorer, driven without a browser; their numbers against the formulas in float64."""
 
+import bounds
 import numpy as np
 import pytest
 
@@ -40,12 +41,37 @@ def rounded(w, x, alpha, grid):
     return grid.fake_quantize(w * s) / s
 
 
+def output_share(tokens, w, v, change=0.0):
+    """`output_error`, and the bound of what is computed from float32 sums of products."""
+    whole, off = output_size(tokens, w), np.asarray(v, np.float64) - w
+    error = output_size(tokens, off)
+    bound = bounds.ratio_bound(error, bounds.output_bound(off, tokens, change), whole, bounds.output_bound(w, tokens))
+    return error / whole, bound
+
+
+def output_size(tokens, w):
+    return float(np.square(np.asarray(tokens, np.float64) @ np.asarray(w, np.float64).T).sum())
+
+
+# a power, the root of a product and a quotient make s; then come s · w, the step, a code and its product
+ROUNDINGS = 12
+
+
+def moved(w, x, alpha, grid):
+    """How far `rounded` may be off."""
+    s = scales(x, alpha).astype(np.float32)
+    steps = grid.params(w * s)[0]
+    return bounds.rounding_change(w * s, np.repeat(steps, w.shape[1] // steps.shape[1], 1), ROUNDINGS) / s
+
+
 def test_the_curve_is_the_output_error_over_alpha(explorer, parts):
     w, x, unseen = parts
     curve, grid = explorer.figure["alpha"], AffineGrid(3, 64)
     for tokens, shown in ((x, curve.calibration), (unseen, curve.heldout)):
-        expected = np.array([output_error(tokens, w, rounded(w, x, k / 20, grid)) for k in range(20)])
-        np.testing.assert_allclose(shown, expected / expected[0], rtol=5e-3)
+        each = [output_share(tokens, w, rounded(w, x, k / 20, grid), moved(w, x, k / 20, grid)) for k in range(20)]
+        (expected, bound) = np.array(each).T
+        unit = expected[0], bound[0]
+        bounds.assert_within(shown, expected / expected[0], bounds.ratio_bound(expected, bound, *unit))
     assert curve.best == curve.current == np.argmin(curve.calibration) > 0
     assert explorer.controls["alpha"].value == awq(w, ActivationStats.from_inputs(x), grid, trace=True).trace["best"]
 
@@ -55,20 +81,25 @@ def test_what_the_rows_over_the_channels_say(explorer, parts):
     explorer.controls["order"].value = "as they stand"
     explorer.controls["alpha"].value = 0.5
     tracks, grid = explorer.figure["channels"], AffineGrid(3, 64)
-    np.testing.assert_allclose(tracks.size, np.abs(x).mean(axis=0), rtol=1e-5)
+    size = np.abs(x).mean(axis=0, dtype=np.float64)
+    bounds.assert_within(tracks.size, size, bounds.size_bound(size, 1))
     assert tracks.salient.tolist() == [5]
     assert tracks.edges.tolist() == [64]
     s = scales(x, 0.5)
     s /= np.median(s)
     steps = [grid.params((w * factor).astype(np.float32))[0] for factor in (1, s)]
     growth = np.median(steps[1] / steps[0], axis=0)
-    np.testing.assert_allclose(tracks.step, growth[np.arange(128) // 64] / s, rtol=1e-3)
+    expected = growth[np.arange(128) // 64] / s
+    bounds.assert_within(tracks.step, expected, bounds.size_bound(expected, 2 * ROUNDINGS))
     assert tracks.step[5] < 0.5
-    whole = np.square(unseen.astype(float) @ w.T).sum()
+    whole = output_size(unseen, w), bounds.output_bound(w, unseen)
     for shown, alpha in ((tracks.before, 0), (tracks.after, 0.5)):
-        off = rounded(w, x, alpha, grid) - w
-        each = [np.square(np.outer(unseen[:, j], off[:, j])).sum() / whole for j in (0, 5, 70, 127)]
-        np.testing.assert_allclose(shown[[0, 5, 70, 127]], each, rtol=1e-3)
+        off, change = rounded(w, x, alpha, grid) - w.astype(np.float64), moved(w, x, alpha, grid)
+        for j in (0, 5, 70, 127):
+            part = np.s_[:, j : j + 1]
+            alone = output_size(unseen[part], off[part])
+            bound = bounds.output_bound(off[part], unseen[part], change[part])
+            bounds.assert_within(shown[j], alone / whole[0], bounds.ratio_bound(alone, bound, *whole))
     assert tracks.after[5] < 0.3 * tracks.before[5]
 
 
@@ -77,7 +108,7 @@ def test_alpha_zero_is_plain_rounding(explorer, parts):
     explorer.controls["alpha"].value = 0.0
     assert np.array_equal(explorer.result.weight, rtn(w, None, AffineGrid(3, 64)).weight)
     tracks = explorer.figure["channels"]
-    np.testing.assert_allclose(tracks.step, 1, rtol=1e-6)
+    bounds.assert_within(tracks.step, 1, bounds.size_bound(1, 3))  # two quotients and a product
     np.testing.assert_array_equal(tracks.before, tracks.after)
     said = {r.label: r.value for r in explorer.figure.scene.readouts}
     assert said["What remains of it"] == "100 %"
@@ -93,12 +124,12 @@ def test_clipping_follows_the_search(explorer, parts):
     explorer.controls["row"].value = 7
     curve = explorer.figure["clip"]
     assert curve.counts.sum() == expected.trace["clip_keep"].size
-    assert curve.tried[curve.chosen] == pytest.approx(expected.trace["clip_keep"][7, 5 // 64])
+    assert curve.tried[curve.chosen] == expected.trace["clip_keep"][7, 5 // 64]
     bars = explorer.figure["methods"]
-    base = output_error(unseen, w, rtn(w, None, AffineGrid(3, 64)).weight)
-    assert bars.heldout[bars.names.index("AWQ with clipping")] == pytest.approx(
-        output_error(unseen, w, expected.weight) / base, rel=5e-3
-    )
+    base = output_share(unseen, w, rtn(w, None, AffineGrid(3, 64)).weight)
+    share = output_share(unseen, w, expected.weight)
+    shown = bars.heldout[bars.names.index("AWQ with clipping")]
+    bounds.assert_within(shown, share[0] / base[0], bounds.ratio_bound(*share, *base))
 
 
 def test_the_experiment_before_the_method(explorer):
@@ -146,14 +177,15 @@ def test_all_methods_spend_the_same_bits_and_see_what_they_should(parts):
     w, x, unseen = parts
     explorer = CurvatureExplorer({"loud": parts}, group_size=64)
     assert len({result.bpw for result in explorer.results.values()}) == 1
-    base = output_error(unseen, w, explorer.results["round to nearest"].weight)
+    base = output_share(unseen, w, explorer.results["round to nearest"].weight)
     bars = explorer.figure["methods"]
     for name, shown in zip(bars.names, bars.heldout, strict=True):
-        assert shown == pytest.approx(output_error(unseen, w, explorer.results[name].weight) / base, rel=5e-3)
+        share = output_share(unseen, w, explorer.results[name].weight)
+        bounds.assert_within(shown, share[0] / base[0], bounds.ratio_bound(*share, *base))
     expected = gptq(w, ActivationStats.from_inputs(x), AffineGrid(3, 64)).weight
     assert np.array_equal(explorer.results["GPTQ"].weight, expected)
     H = explorer._seen["as they stand"]["gptq"]
-    np.testing.assert_allclose(H, 2 / len(x) * x.T.astype(float) @ x, rtol=1e-3, atol=0.05)
+    bounds.assert_within(H, 2 / len(x) * x.T.astype(float) @ x, 2 / len(x) * bounds.dot_bound(x.T, x.T, 2))
     off = ~np.eye(64, dtype=bool)
     for name in ("rtn", "imatrix", "awq"):
         assert (explorer.figure[name].pixels[off] == 0).all()
@@ -208,9 +240,9 @@ def test_shipped_layers_are_what_was_captured():
     found = layers["SmolLM2 blk.14.attn_v"]
     assert np.array_equal(found.calibration, x)
     assert np.array_equal(found.heldout, unseen)
-    np.testing.assert_allclose(
-        np.abs(layers["SmolLM2 blk.14.attn_q, inputs flattened"].calibration).mean(0), 1, rtol=1e-4
-    )
+    flat = layers["SmolLM2 blk.14.attn_q, inputs flattened"].calibration
+    # each is a quotient by a mean, which is rounded once or is itself a sum of so many
+    bounds.assert_within(np.abs(flat).mean(0, dtype=np.float64), 1, bounds.size_bound(1, len(flat) + 3))
 
 
 def test_a_layer_that_cannot_be_shown_says_why_and_another_can(parts):

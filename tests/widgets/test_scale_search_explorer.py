@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bounds
 import numpy as np
 import pytest
 
@@ -32,16 +33,28 @@ def test_candidates_are_weighted_least_squares_fits(name):
                 continue
             system = np.stack([search.codes[k], -np.ones(32)], axis=1) * root[:, None]
             (scale, low), *_ = np.linalg.lstsq(system, part * root, rcond=None)
-            assert search.scales[k] == pytest.approx(scale, rel=2e-4)
-            assert search.mins[k] == pytest.approx(low, rel=2e-4)
+            bound = bounds.line_bound(part, search.importance, search.codes[k])
+            bounds.assert_within([search.scales[k], search.mins[k]], [scale, low], bound)
             checked += 1
     assert checked > 200
 
 
 def test_importance_is_the_root_mean_square_plus_the_size():
     search = trace_search(W[0, :32], "Q4_K")
-    np.testing.assert_allclose(search.importance, np.sqrt(np.mean(W[0, :32] ** 2)) + np.abs(W[0, :32]), rtol=1e-6)
-    np.testing.assert_allclose(trace_search(W[0, :16], "Q6_K").importance, W[0, :16] ** 2, rtol=1e-6)
+    x = W[0, :32].astype(np.float64)
+    expected = np.sqrt(np.mean(x**2)) + np.abs(x)
+    # half of a sum of 32 squares, then a quotient, a root and a sum
+    bounds.assert_within(search.importance, expected, bounds.size_bound(expected, 32 // 2 + 4))
+    assert trace_search(W[0, :16], "Q6_K").importance.tolist() == (W[0, :16] ** 2).tolist()
+
+
+def weighted_error(search, k, x, power=2):
+    """The error of a candidate in float64, and the bound of the encoder's."""
+    parts = [np.float64(search.scales[k]) * search.codes[k], np.float64(search.mins[k]), x.astype(np.float64)]
+    off, size = parts[0] - parts[1] - parts[2], sum(np.abs(part) for part in parts)
+    importance = search.importance.astype(np.float64)
+    error = (importance * np.abs(off) ** power).sum()
+    return error, bounds.errors_bound(off, size, importance, power=power, roundings=3)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -49,16 +62,20 @@ def test_errors_are_those_of_the_levels(name):
     n = 32 if name in ("Q4_K", "Q5_K") else 16
     search = trace_search(W[1, :n], name)
     for k in np.flatnonzero(~np.isnan(search.errors)):
-        off = search.scales[k] * search.codes[k] - search.mins[k] - W[1, :n]
-        error = (search.importance * (np.abs(off) if name == "Q2_K" else off**2)).sum()
-        assert search.errors[k] == pytest.approx(error, rel=1e-4)
-    assert search.errors[search.winner] <= np.nanmin(search.errors) * (1 + 1e-4)
+        error, bound = weighted_error(search, k, W[1, :n], 1 if name == "Q2_K" else 2)
+        bounds.assert_within(search.errors[k], error, bound)
+    least = int(np.nanargmin(search.errors))
+    bound = sum(weighted_error(search, k, W[1, :n], 1 if name == "Q2_K" else 2)[1] for k in (least, search.winner))
+    if name in ("Q3_K", "Q6_K"):  # gains are compared, which are errors less Σ w · x²
+        bound += bounds.sum_bound(search.importance * W[1, :n] ** 2, roundings=4)
+    assert search.errors[search.winner] <= search.errors[least] + bound
 
 
 def test_min_max_is_the_baseline():
     x = W[2, :32]
     search = trace_search(x, "Q4_K")
-    assert search.scales[0] == pytest.approx((x.max() - x.min()) / 15, rel=1e-6)
+    expected = (float(x.max()) - float(x.min())) / 15
+    bounds.assert_within(search.scales[0], expected, bounds.size_bound(expected, 3))  # a difference, two quotients
     assert search.mins[0] == -x.min()
     assert {0, 15} <= set(search.codes[0].tolist())
 
@@ -130,8 +147,10 @@ def test_another_format_keeps_the_weights_in_view():
 def test_what_is_stored_differs_a_little_from_the_winner():
     explorer = ScaleSearchExplorer(W, row=0, sub_block=9, name="w")
     stored = quantize(W[0, 256:], "Q4_K").dequantize()[32:64]
-    error = (explorer.search.importance * (stored - W[0, 288:320]) ** 2).sum()
-    assert explorer.in_file == pytest.approx(error, rel=1e-4)
+    x, importance = W[0, 288:320].astype(np.float64), explorer.search.importance.astype(np.float64)
+    error = (importance * (stored - x) ** 2).sum()
+    bound = bounds.errors_bound(stored - x, np.abs(stored) + np.abs(x), importance)
+    bounds.assert_within(explorer.in_file, error, bound)
 
 
 def test_rows_that_are_no_super_blocks():
