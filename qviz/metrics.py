@@ -7,19 +7,18 @@ Tensors that can be dequantized (`QTensor`, `AffineTensor`) may be passed as the
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import finite_number, real_array, whole_number
-from qviz._machine.kernels import i32, kernel
+from qviz._arrays import real_array, whole_number
+from qviz._machine.kernels import kernel
 from qviz.errors import FormatError, ShapeError
 
 _LANES = 256  # sums side by side: LLVM may not reorder one sum, but it may run many at once
-_CLEAR = 0.4999  # of a bin away from its middle
 
 
 @dataclass(frozen=True)
@@ -246,146 +245,19 @@ def bits_per_weight(nbytes: int, n_weights: int) -> float:
     return 8 * nbytes / n_weights
 
 
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """Counts in bins of equal width.
-
-    Attributes
-    ----------
-    counts : int64 array (bins,)
-        Bin i holds ``edges[i] <= value < edges[i + 1]``; the last bin its upper edge as well.
-    edges : float64 array (bins + 1,)
-    below, above : int
-        Values outside the edges, which no bin counts.
-    not_a_number : int
-        NaNs, which neither do.
-    """
-
-    counts: npt.NDArray[np.int64]
-    edges: npt.NDArray[np.float64]
-    below: int
-    above: int
-    not_a_number: int
-
-    @property
-    def centers(self) -> npt.NDArray[np.float64]:
-        """The middle of each bin, (bins,)."""
-        return (self.edges[:-1] + self.edges[1:]) / 2
-
-
-def histogram(values: npt.ArrayLike, bins: int = 256, limits: tuple[float, float] | None = None) -> Histogram:
-    """Count values in bins of equal width.
-
-    Parameters
-    ----------
-    values : array_like or tensor
-        Any shape.
-    bins : int
-        Number of bins.
-    limits : (float, float), optional
-        Where the first bin starts and the last one ends. By default the smallest and the largest finite
-        value; if they are the same, half a unit on either side.
-
-    Returns
-    -------
-    Histogram
-
-    Raises
-    ------
-    ShapeError
-        `bins` or `limits` make no sense.
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Find the points worth choosing: no other is smaller in both numbers. Sorted by the first; NaN counts for none.
 
     Examples
     --------
-    >>> h = histogram([0.0, 0.1, 0.9, 1.0, 7.0], bins=2, limits=(0, 1))
-    >>> h.counts.tolist(), h.above
-    ([2, 2], 1)
+    >>> pareto([(4, 1.0), (5, 0.5), (6, 0.7), (3, 2.0)])  # the third costs more than the second, and is worse
+    [3, 0, 1]
     """
-    x = real_array(values, "values", FormatError, (np.float32, np.float64)).reshape(-1)
-    if limits is None:
-        limits = _finite_range(x)
-    # minus nothing: the same kernel then counts errors without storing them
-    return _histogram(x, np.zeros(0, x.dtype), bins, limits)
-
-
-def error_histogram(
-    reference: npt.ArrayLike,
-    approximation: npt.ArrayLike,
-    bins: int = 256,
-    limit: float | None = None,
-) -> Histogram:
-    """Count the errors x̂ − x in bins of equal width around zero.
-
-    Parameters
-    ----------
-    reference, approximation : array_like or tensor
-        x and x̂, as in `compare`.
-    bins : int
-        Number of bins.
-    limit : float, optional
-        The bins reach from −limit to limit. By default the largest error, or 1 if there is none.
-
-    Returns
-    -------
-    Histogram
-
-    Raises
-    ------
-    ShapeError
-        The shapes differ, or `bins` or `limit` make no sense.
-
-    Examples
-    --------
-    >>> error_histogram([1.0, 2.0, 3.0], [1.5, 2.0, 2.5], bins=3).counts.tolist()
-    [1, 1, 1]
-    """
-    x, y = _pair(reference, approximation)
-    if limit is None:
-        limit = max_abs_error(x, y)
-        limit = limit if 0 < limit < math.inf else 1.0
-    limit = finite_number(limit, "limit", ShapeError, above=0)
-    return _histogram(y.reshape(-1), x.reshape(-1), bins, (-limit, limit))
-
-
-def code_histogram(codes: npt.ArrayLike, lowest: int, highest: int) -> npt.NDArray[np.int64]:
-    """Count how often each integer code is used.
-
-    Parameters
-    ----------
-    codes : integer array
-        Any shape.
-    lowest, highest : int
-        The first and the last code to count, e.g. ``grid.qmin, grid.qmax``.
-
-    Returns
-    -------
-    int64 array (highest − lowest + 1,)
-
-    Raises
-    ------
-    ShapeError
-        A code lies outside, or `codes` are not integers.
-
-    Examples
-    --------
-    >>> code_histogram([[-1, 0], [0, 1]], -2, 1).tolist()
-    [0, 1, 2, 1]
-    """
-    try:
-        array = np.ascontiguousarray(codes)
-    except ValueError as problem:  # rows of different lengths
-        raise ShapeError(f"codes must be an array of integers: {problem}") from None
-    if array.dtype.kind not in "iu":
-        raise ShapeError(f"codes must be integers, got an array of {array.dtype}")
-    lowest = whole_number(lowest, "lowest", ShapeError, least=-(1 << 62), most=1 << 62)
-    highest = whole_number(highest, "highest", ShapeError, least=-(1 << 62), most=1 << 62)
-    if highest < lowest or highest - lowest >= 1 << 24:
-        raise ShapeError(f"codes from {lowest} to {highest} cannot be counted one by one")
-    counts = np.zeros((4, highest - lowest + 1), np.int64)
-    outside = int(_count_codes(array.reshape(-1), lowest, highest, counts))
-    if outside >= 0:
-        raise ShapeError(f"code {array.reshape(-1)[outside]} lies outside {lowest} … {highest}")
-    return np.asarray(counts.sum(axis=0))
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if points[i][1] < (points[front[-1]][1] if front else math.inf):
+            front.append(i)
+    return front
 
 
 def _pair(reference: Any, approximation: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -395,41 +267,6 @@ def _pair(reference: Any, approximation: Any) -> tuple[npt.NDArray[Any], npt.NDA
     if x.shape != y.shape or x.size == 0:
         raise ShapeError(f"two non-empty arrays of the same shape are needed, got {x.shape} and {y.shape}")
     return x, y
-
-
-def _finite_range(x: npt.NDArray[Any]) -> tuple[float, float]:
-    if x.size == 0:
-        return 0.0, 1.0
-    low, high = float(x.min()), float(x.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        finite = x[np.isfinite(x)]
-        if finite.size == 0:
-            return 0.0, 1.0
-        low, high = float(finite.min()), float(finite.max())
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
-
-
-_MOST_BINS = 1 << 24
-
-
-def _histogram(x: npt.NDArray[Any], minus: npt.NDArray[Any], bins: int, limits: tuple[float, float]) -> Histogram:
-    try:
-        low, high = (float(limit) for limit in limits)
-        bins = operator.index(bins)
-    except (TypeError, ValueError, OverflowError):
-        low = high = math.nan
-        bins = 0
-    if not (1 <= bins <= _MOST_BINS and low < high and math.isfinite(high - low)):
-        raise ShapeError(
-            f"a histogram needs a whole number of bins from 1 to {_MOST_BINS:,} and two finite limits in order, "
-            f"got bins={bins}, limits={limits}"
-        )
-    edges = np.linspace(low, high, bins + 1)
-    # four counters, since consecutive values often fall into one bin and would wait for one another
-    counts = np.zeros((4, bins + 3), np.int64)  # below, the bins, above, NaN
-    _count(x, minus, edges, counts)
-    below, *_, above, nans = counts.sum(axis=0).tolist()
-    return Histogram(counts[:, 1:-2].sum(axis=0), edges, below, above, nans)
 
 
 @kernel
@@ -450,62 +287,3 @@ def _add(x, y, sums, largest):
         sums[2, k] += b * b
         sums[3, k] += a * b
         largest[k] = max(largest[k], abs(e))
-
-
-@kernel
-def _count(x, minus, edges, counts):
-    values, places = np.zeros(_LANES), np.zeros(_LANES, np.int32)
-    for start in range(0, x.size, _LANES):
-        part, subtract = x[start : start + _LANES], minus[start : start + _LANES]
-        for k in range(part.size):
-            values[k] = np.float64(part[k])
-        for k in range(subtract.size):
-            values[k] -= np.float64(subtract[k])
-        if _place(values[: part.size], edges, places) > 0:
-            _place_exactly(values[: part.size], edges, places)
-        for k in range(part.size):
-            counts[k & 3, places[k]] += 1
-
-
-@kernel
-def _place(values, edges, places):
-    """Write each value's place (0 below the edges, 1 … bins, bins + 1 above); how many are too close to call."""
-    bins = np.float64(edges.size - 1)
-    low, per_unit = edges[0], bins / (edges[edges.size - 1] - edges[0])
-    unclear = 0
-    for k in range(values.size):
-        place = min(max((values[k] - low) * per_unit + 1.0, 0.0), bins + 1.0)
-        places[k] = i32(place)
-        unclear += 0 if abs(place - places[k] - 0.5) < _CLEAR else 1
-    return unclear
-
-
-@kernel
-def _place_exactly(values, edges, places):
-    """Let the edges decide, since a rounded product may land on the wrong side of one; NaN goes last."""
-    bins = edges.size - 1
-    for k in range(values.size):
-        value, place = values[k], places[k]
-        if np.isnan(value):
-            places[k] = bins + 2
-        elif value > edges[bins]:
-            places[k] = bins + 1
-        elif value < edges[0]:
-            places[k] = 0
-        else:
-            place = min(max(place, 1), bins)
-            if value < edges[place - 1]:
-                place -= 1
-            elif place < bins and value >= edges[place]:
-                place += 1
-            places[k] = place
-
-
-@kernel
-def _count_codes(codes, lowest, highest, counts):
-    for i in range(codes.size):
-        code = np.int64(codes[i])
-        if code < lowest or code > highest:
-            return i
-        counts[i & 3, code - lowest] += 1
-    return -1

@@ -37,7 +37,7 @@ ROOMS = {
     "whole": WORK,
     "measure": WORK | {"whole"},
     # a figure takes arrays and frozen dataclasses
-    "figures": GROUND | {"formats.base", "grids", "methods.result"},
+    "figures": GROUND | {"formats.base", "grids", "metrics", "methods.result"},
     "widgets": ENGINE | {"figures"},
     "course": ENGINE | {"figures", "widgets"},
     "__main__": {"cli"},

@@ -108,7 +108,7 @@ def test_tensors_are_dequantized():
     assert metrics.rmse(x, grid.quantize(x)) == metrics.rmse(x, grid.fake_quantize(x)) > 0
 
 
-@pytest.mark.parametrize("name", [*MEASURES, "compare", "error_histogram"])
+@pytest.mark.parametrize("name", [*MEASURES, "compare"])
 def test_arrays_that_cannot_be_compared(name):
     measure = getattr(metrics, name)
     for x, y in [([1.0], [1.0, 2.0]), ([[1.0]], [1.0]), ([], []), (1.0, [1.0])]:
@@ -125,99 +125,6 @@ def test_bits_per_weight():
     for nbytes, n in [(1, 0), (1, -1), (-1, 1)]:
         with pytest.raises(ShapeError):
             metrics.bits_per_weight(nbytes, n)
-
-
-# --- histograms ---
-
-values = hnp.arrays(
-    np.float64,
-    hnp.array_shapes(max_dims=2, max_side=60),
-    elements=st.one_of(st.floats(-10, 10), st.sampled_from([-4.0, 0.0, 4.0, 3.5])),
-)
-
-
-@given(values, st.sampled_from([1, 2, 3, 7, 16, 100, 128]))
-@settings(deadline=None)
-def test_histogram_equals_numpy(x, bins):
-    h = metrics.histogram(x, bins, (-4, 4))
-    counts, edges = np.histogram(x, bins, (-4, 4))
-    np.testing.assert_array_equal(h.counts, counts)
-    np.testing.assert_array_equal(h.edges, edges)
-    assert (h.below, h.above, h.not_a_number) == ((x < -4).sum(), (x > 4).sum(), 0)
-
-
-def test_histogram_of_many_float32_values_equals_numpy():
-    x = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
-    h = metrics.histogram(x, 100)
-    np.testing.assert_array_equal(h.counts, np.histogram(x.astype(float), 100)[0])
-    assert h.counts.sum() == x.size
-    np.testing.assert_allclose(h.centers, (h.edges[:-1] + h.edges[1:]) / 2)
-
-
-def test_nothing_is_lost_from_a_histogram():
-    x = np.array([math.nan, math.inf, -math.inf, -9, -1, 0, 0.999, 1, 9])
-    h = metrics.histogram(x, 2, (-1, 1))
-    assert (h.counts.tolist(), h.below, h.above, h.not_a_number) == ([1, 3], 2, 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("x", "edges"),
-    [
-        ([5.0, 5.0], [4.5, 5.5]),
-        ([math.nan, 1.0, 3.0, math.inf], [1, 3]),
-        ([math.nan], [0, 1]),
-        ([], [0, 1]),
-    ],
-)
-def test_histogram_limits_by_default(x, edges):
-    assert metrics.histogram(x, 1).edges.tolist() == edges
-
-
-def test_error_histogram():
-    x = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
-    y = qviz.AffineGrid(3, 64).fake_quantize(x)
-    h = metrics.error_histogram(x, y, 64, limit=0.5)
-    error = y.astype(float) - x
-    np.testing.assert_array_equal(h.counts, np.histogram(error, 64, (-0.5, 0.5))[0])
-    assert h.below + h.above == (np.abs(error) > 0.5).sum()
-    full = metrics.error_histogram(x, y)
-    assert full.counts.sum() == x.size
-    assert full.edges[-1] == -full.edges[0] == metrics.max_abs_error(x, y)
-    assert metrics.error_histogram(x, x, 3).counts.tolist() == [0, 5000, 0]
-
-
-@pytest.mark.parametrize(
-    ("bins", "limits"),
-    [
-        (0, (0, 1)),
-        (-1, (0, 1)),
-        (2.5, (0, 1)),
-        (4, (1, 0)),
-        (4, (1, 1)),
-        (4, (0, math.nan)),
-        (4, (0, math.inf)),
-        (4, 3),
-    ],
-)
-def test_histograms_that_cannot_be(bins, limits):
-    with pytest.raises(ShapeError, match="histogram needs"):
-        metrics.histogram([1.0], bins, limits)
-
-
-@given(hnp.arrays(np.int8, st.integers(0, 200), elements=st.integers(-8, 7)))
-@settings(deadline=None)
-def test_code_histogram_equals_bincount(codes):
-    expected = np.bincount(codes.astype(int) + 8, minlength=16)
-    np.testing.assert_array_equal(metrics.code_histogram(codes, -8, 7), expected)
-
-
-def test_codes_that_cannot_be_counted():
-    with pytest.raises(ShapeError, match=r"code 8 lies outside -8 … 7"):
-        metrics.code_histogram([0, 8], -8, 7)
-    with pytest.raises(ShapeError, match="integers, got an array of float64"):
-        metrics.code_histogram([0.5], 0, 1)
-    with pytest.raises(ShapeError, match="cannot be counted"):
-        metrics.code_histogram([0], 1, 0)
 
 
 def test_output_error_is_about_products():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
+from qviz.metrics import pareto
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +93,6 @@ def balance(
         raise WidgetError(f"{len(names)} names, {x.size} sizes, {y.size} damages, {e.size} errors: one each is needed")
     if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(e).all() and np.isfinite(budget)):
         raise WidgetError("sizes, damages, errors and the budget must be finite numbers")
-    front: list[int] = []
-    for i in sorted(range(x.size), key=lambda i: (x[i], y[i])):
-        if not front or y[i] < y[front[-1]]:
-            front.append(i)
     fits = x <= budget
     best = int(np.where(fits, y, np.inf).argmin()) if fits.any() else -1
     return Balance(
@@ -103,7 +100,7 @@ def balance(
         x,
         y,
         e,
-        np.array(front, np.int32),
+        np.array(pareto(list(zip(x, y, strict=True))), np.int32),
         fits.astype(np.uint8),
         float(budget),
         min(max(int(current), 0), x.size - 1),

@@ -24,9 +24,9 @@ from qviz.measure.tables import (
     generation_speed,
     groups_in_order,
     method_table,
-    pareto,
     recipe_table,
 )
+from qviz.metrics import pareto
 
 __all__ = [
     "ENERGY_45NM",

@@ -281,21 +281,6 @@ def groups_in_order(rows: Sequence[RecipeRow]) -> list[bool]:
     return [max(better) < min(worse) for better, worse in itertools.pairwise(filter(None, present))]
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which points are worth choosing: no other is smaller in both numbers. Sorted by the first.
-
-    Examples
-    --------
-    >>> pareto([(4, 1.0), (5, 0.5), (6, 0.7), (3, 2.0)])  # the third costs more than the second, and is worse
-    [3, 0, 1]
-    """
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=lambda i: points[i]):
-        if not front or points[i][1] < points[front[-1]][1]:
-            front.append(i)
-    return front
-
-
 _ENTRIES = {"size": ("nbytes", "n"), "speed": ("tokens_per_second",), "method": ("bpw", "seconds")}
 _MOST_BYTES = 1 << 16
 

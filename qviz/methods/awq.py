@@ -21,7 +21,7 @@ import numpy.typing as npt
 from qviz._arrays import finite_number, flag, one_of, real_array, whole_number
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
-from qviz._types import FloatArray
+from qviz._types import DoubleArray, FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -101,35 +101,14 @@ def awq(
         if losses[k] < best:
             best, s = losses[k], tried
     scaled = w * s
-    params, keep, apart = None, None, None
-    if clip:
-        index = groups_of(grid, w.shape[1])
-        if grid.group_size == 0:
-            raise MethodError("clipping is searched for rows or groups; use group_size −1 or more")
-        size = min(grid.group_size, w.shape[1]) if grid.group_size > 0 else w.shape[1]
-        keep = np.empty((len(w), int(index[-1]) + 1), np.float32)
-        apart = np.empty((_CLIPS.size, *keep.shape)) if trace else None
-        off = grid.fake_quantize(scaled) / s - w
-        for turn, g in itertools.product(range(_TURNS if keep.shape[1] > 1 else 1), range(keep.shape[1])):
-            part = slice(g * size, (g + 1) * size)
-            gram = G[part, part] / np.outer(s[part], s[part])
-            group = np.ascontiguousarray(scaled[:, part])
-            off[:, part] = 0
-            # the first turn looks at each group alone, the others at what all the others leave
-            pull = np.zeros_like(group) if turn == 0 else (off @ G[:, part] / s[part]).astype(np.float32)
-            keep[:, g], chosen, losses_here = _best_clip(group, gram.astype(np.float32), pull, grid)
-            if apart is not None and turn == 0:
-                apart[:, :, g] = losses_here / whole
-            off[:, part] = chosen / s[part]
-        for g in range(keep.shape[1]):
-            part = slice(g * size, (g + 1) * size)
-            limit = keep[:, g : g + 1] * np.abs(scaled[:, part]).max(axis=1, keepdims=True)
-            scaled[:, part] = np.clip(scaled[:, part], -limit, limit)
-    t = grid.quantize(scaled, params)
     record: dict[str, Any] = {}
     if trace:
         record = {"alpha": alphas, "loss": losses, "best": float(alphas[losses.argmin()]), "act_scale": act_scale}
-        record |= {} if keep is None else {"clip_keep": keep, "clip_tried": _CLIPS.copy(), "clip_loss": apart}
+    if clip:
+        keep, alone = _clipped(scaled, w, s, G, grid)
+        if trace:
+            record |= {"clip_keep": keep, "clip_tried": _CLIPS.copy(), "clip_loss": alone / whole}
+    t = grid.quantize(scaled)
     return MethodResult(
         t.dequantize() / s,
         t.codes,
@@ -140,6 +119,40 @@ def awq(
         equivalence_scale=s,
         trace=record,
     )
+
+
+def _clipped(
+    scaled: FloatArray, w: FloatArray, s: FloatArray, G: FloatArray, grid: AffineGrid
+) -> tuple[FloatArray, DoubleArray]:
+    """Clip `scaled` (= w·s) in place; the part that each group keeps, and what each part costs a group alone.
+
+    Returns
+    -------
+    float32 array (n_out, n_groups), float64 array (parts, n_out, n_groups)
+    """
+    if grid.group_size == 0:
+        raise MethodError("clipping is searched for rows or groups; use group_size −1 or more")
+    n_in = w.shape[1]
+    size = min(grid.group_size, n_in) if grid.group_size > 0 else n_in
+    keep = np.empty((len(w), int(groups_of(grid, n_in)[-1]) + 1), np.float32)
+    alone = np.empty((_CLIPS.size, *keep.shape))
+    off = grid.fake_quantize(scaled) / s - w
+    for turn, g in itertools.product(range(_TURNS if keep.shape[1] > 1 else 1), range(keep.shape[1])):
+        part = slice(g * size, (g + 1) * size)
+        gram = G[part, part] / np.outer(s[part], s[part])
+        group = np.ascontiguousarray(scaled[:, part])
+        off[:, part] = 0
+        # the first turn looks at each group alone, the others at what all the others leave
+        pull = np.zeros_like(group) if turn == 0 else (off @ G[:, part] / s[part]).astype(np.float32)
+        keep[:, g], chosen, losses = _best_clip(group, gram.astype(np.float32), pull, grid)
+        if turn == 0:
+            alone[:, :, g] = losses
+        off[:, part] = chosen / s[part]
+    for g in range(keep.shape[1]):
+        part = slice(g * size, (g + 1) * size)
+        limit = keep[:, g : g + 1] * np.abs(scaled[:, part]).max(axis=1, keepdims=True)
+        scaled[:, part] = np.clip(scaled[:, part], -limit, limit)
+    return keep, alone
 
 
 def _is_part(value: Any) -> bool:

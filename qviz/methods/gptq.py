@@ -16,16 +16,17 @@ group_size −1 not at all.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import flag
+from qviz._arrays import flag, whole_number
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
-from qviz._types import FloatArray
+from qviz._types import FloatArray, IntArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -101,7 +102,7 @@ def gptq(
     w = checked(weight, stats, grid)
     if not 2 <= grid.bits <= 8:
         raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
-    batch = _whole("column_batch", column_batch)
+    batch = whole_number(column_batch, "column_batch", MethodError, least=1)
     act_order, static_groups, mse, weighted = (
         flag(given, what, MethodError)
         for what, given in (
@@ -121,7 +122,7 @@ def gptq(
     importance[order] = np.diagonal(U) ** np.float32(-2)
     find = functools.partial(search_params, power=2 if weighted else 2.4) if mse or weighted else search_params
     everywhere = importance if weighted else np.ones_like(importance)
-    fixed: tuple[FloatArray, npt.NDArray[np.int32]] | None = None
+    fixed: tuple[FloatArray, IntArray] | None = None
     if static_groups or grid.group_size <= 0 or groups == 1:
         fixed = find(w, grid, everywhere)
     group = consecutive[order] if fixed is not None else consecutive
@@ -130,29 +131,9 @@ def gptq(
     scales, zeros = (np.empty((n_out, groups), np.float32), np.empty((n_out, groups), np.int32))
     if fixed is not None:
         scales[:], zeros[:] = fixed
-    size = grid.group_size
     kept = {"errors": np.empty_like(W), "adjusted": np.empty_like(W)} if trace else {}
-    codes = np.empty(W.shape, grid.code_dtype)
-    rounded = np.empty_like(W)
-    for first in range(0, n_in, batch):
-        last = min(first + batch, n_in)
-        if fixed is None:
-            for start in range(-(-first // size) * size, last, size):
-                g = start // size
-                part = slice(start, start + size)
-                new = find(W[:, part], AffineGrid(grid.bits, -1, grid.sym), everywhere[part])
-                scales[:, g : g + 1], zeros[:, g : g + 1] = new
-        now = np.ascontiguousarray(W[:, first:last])
-        square = np.ascontiguousarray(U[first:last, first:last])
-        errors = np.empty_like(now)
-        cells = (codes[:, first:last], rounded[:, first:last])
-        _columns(now, square, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
-        if last < n_in:
-            W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
-        if trace:
-            kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, now
-    if not np.isfinite(W).all():
-        raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
+    choose = functools.partial(find, grid=AffineGrid(grid.bits, -1, grid.sym)) if fixed is None else None
+    codes, rounded = _in_batches(W, U, group, (scales, zeros), grid, batch, choose, everywhere, kept)
     record: dict[str, Any] = {}
     if trace:
         loss = np.square(kept["errors"], dtype=np.float64).sum(axis=0) / 2
@@ -168,6 +149,44 @@ def gptq(
     bpw = grid.bpw((n_out, n_in)) + stored_order
     result = MethodResult(rounded, codes, scales, zeros, g_idx, bpw, damp_percent=damp, dead=dead, trace=record)
     return replace(result, notes=_notes(stats, asked, damp, dead))
+
+
+def _in_batches(
+    W: FloatArray,
+    U: FloatArray,
+    group: IntArray,
+    params: tuple[FloatArray, IntArray],
+    grid: AffineGrid,
+    batch: int,
+    choose: Callable[..., tuple[FloatArray, IntArray]] | None,
+    importance: FloatArray,
+    kept: dict[str, FloatArray],
+) -> tuple[npt.NDArray[Any], FloatArray]:
+    """Round `W` a batch of columns at a time, each moving those after it; codes, and what they stand for.
+
+    `choose` finds the grid of a group, for `params`, when its first column's turn comes; None: all are there.
+    """
+    scales, zeros = params
+    codes, rounded = np.empty(W.shape, grid.code_dtype), np.empty_like(W)
+    n_in, size = W.shape[1], grid.group_size
+    for first in range(0, n_in, batch):
+        last = min(first + batch, n_in)
+        if choose is not None:
+            for start in range(-(-first // size) * size, last, size):
+                g, part = start // size, slice(start, start + size)
+                scales[:, g : g + 1], zeros[:, g : g + 1] = choose(W[:, part], importance=importance[part])
+        now = np.ascontiguousarray(W[:, first:last])
+        square = np.ascontiguousarray(U[first:last, first:last])
+        errors = np.empty_like(now)
+        cells = (codes[:, first:last], rounded[:, first:last])
+        _columns(now, square, group[first:last], scales, zeros, grid.qmin, grid.qmax, errors, *cells)
+        if last < n_in:
+            W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
+        if kept:
+            kept["errors"][:, first:last], kept["adjusted"][:, first:last] = errors, now
+    if not np.isfinite(W).all():
+        raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
+    return codes, rounded
 
 
 def _notes(stats: ActivationStats, asked: float, damp: float, dead: npt.NDArray[np.bool_]) -> tuple[str, ...]:
@@ -203,12 +222,6 @@ def without_dead(w: FloatArray, stats: ActivationStats) -> tuple[FloatArray, Flo
         w = np.where(dead, np.float32(0), w)
         H[dead, dead] = 1
     return w, H, dead
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise MethodError(f"{name} must be a positive integer, got {value!r}")
-    return int(value)
 
 
 def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:

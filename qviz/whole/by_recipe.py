@@ -37,7 +37,7 @@ from qviz._files import as_path
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError
-from qviz.formats import QTensor
+from qviz.formats import Format, QTensor
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.recipes import Choice, Recipe
 from qviz.whole.workers import cluster as clusters
@@ -154,7 +154,7 @@ def quantize_model(
     importance = _open_imatrix(imatrix)
     with gguf.read(src) as file:
         target = as_path(dst)
-        _refuse_same_file(target, file)
+        refuse_same_file(target, file)
         found = recipes.get_recipe(recipe)
         choices = recipes.plan(file, file.metadata, found, rules, imatrix=importance is not None)
         columns = {c.name: _columns(importance, c) for c in choices if c.quantized} if importance is not None else {}
@@ -189,11 +189,21 @@ def _open_imatrix(imatrix: Any) -> Mapping[str, Any] | None:
     return imatrices.read(imatrix)
 
 
-def _refuse_same_file(target: Path, file: gguf.GGUFFile) -> None:
+def refuse_same_file(target: Path, file: gguf.GGUFFile) -> None:
+    """Refuse to write over the model that is being read."""
     for part in file.parts:
         with contextlib.suppress(OSError, ValueError):  # it does not exist yet
             if target.samefile(part.path):
                 raise PipelineError(f"{target} is the model to be quantized; choose another name for the new file")
+
+
+def refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:
+    """Refuse a tensor that is quantized already, unless that is allowed."""
+    if fmt.block_size > 1 and not allow_requantize:
+        raise PipelineError(
+            f"{name!r} is quantized already ({fmt}), and quantizing it again adds a second error; "
+            f"start from the F16 or F32 model, or pass allow_requantize=True (--allow-requantize)"
+        )
 
 
 def _columns(importance: Mapping[str, Any], choice: Choice) -> FloatArray | None:
@@ -230,11 +240,7 @@ def _check(
         return
     if not choice.format.can_encode:
         raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
-    if choice.source.block_size > 1 and not allow_requantize:
-        raise PipelineError(
-            f"{choice.name!r} is quantized already ({choice.source}), and quantizing it again adds a second error; "
-            f"start from the F16 or F32 model, or pass allow_requantize=True"
-        )
+    refuse_quantized(choice.name, choice.source, allow_requantize)
     if not choice.source.can_decode:
         raise PipelineError(f"{choice.name!r} is stored in {choice.source}, which cannot be turned into weights")
 

@@ -209,22 +209,7 @@ def _mistakes(
     if flipped.all() and n > 1:
         yield "a sign turned round", f"{wrong} of {n} numbers have the right size and the wrong sign."
     if n > 1 and np.ptp(a - b) <= limit + 1e-9 * np.abs(b).max():
-        step = float((a - b).flat[0])
-        if abs(step) == 1:
-            yield (
-                "off by one",
-                f"Every number is one {'more' if step > 0 else 'less'} than it should be. Where do the codes start?",
-            )
-        elif right.dtype.kind in "iu" and abs(step) in (8, 16, 128):
-            yield (
-                "codes that are stored, for codes that are meant",
-                f"Every number is off by {step:+.0f}: what a file stores starts at 0, the code that is meant may not.",
-            )
-        else:
-            yield (
-                "a constant left out, or added with the wrong sign",
-                ("Every number is off by the same amount. Is a minimum or zero point missing, or taken twice?"),
-            )
+        yield _shifted(float((a - b).flat[0]), right.dtype.kind in "iu")
     if n > 1 and right.ndim == 1 and _close(a[::-1], b, limit).all():
         yield "the order turned round", "All numbers are right, from the last to the first."
     if right.ndim == 2 and right.shape[0] == right.shape[1] and _close(a.T, b, limit).all():
@@ -241,6 +226,22 @@ def _mistakes(
     first = np.argwhere(~_close(a, b, limit))[:_FEW]
     places = ", ".join(str([int(i) for i in place]) for place in first)
     yield "", f"{wrong} of {n} numbers differ, the first ones at {places}."
+
+
+def _shifted(step: float, whole: bool) -> tuple[str, str]:
+    """What explains an answer that is off by the same step everywhere; `whole`: numbers are codes."""
+    if abs(step) == 1:
+        where = f"Every number is one {'more' if step > 0 else 'less'} than it should be. Where do the codes start?"
+        return "off by one", where
+    if whole and abs(step) in (8, 16, 128):
+        return (
+            "codes that are stored, for codes that are meant",
+            f"Every number is off by {step:+.0f}: what a file stores starts at 0, the code that is meant may not.",
+        )
+    return (
+        "a constant left out, or added with the wrong sign",
+        "Every number is off by the same amount. Is a minimum or zero point missing, or taken twice?",
+    )
 
 
 _FACTORS = (

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
+from qviz.metrics import pareto
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +124,6 @@ def chooser(
     positive = np.concatenate([x, [budget, size, *predicted, low, high]])
     if not (np.isfinite(positive).all() and (positive > 0).all()) or low >= high or predicted[0] > predicted[1]:
         raise WidgetError("sizes, budget, prediction and the ends of the axis must be positive numbers, in order")
-    front: list[int] = []
-    for i in sorted(range(x.size), key=lambda i: (x[i], y[i])):
-        if np.isfinite(y[i]) and (not front or y[i] < y[front[-1]]):
-            front.append(i)
     open_to = np.where((good == 1) & np.isfinite(y), y, np.inf)
     best = int(open_to.argmin()) if np.isfinite(open_to).any() else -1
     return Chooser(
@@ -134,7 +131,7 @@ def chooser(
         x,
         y,
         good,
-        np.array(front, np.int32),
+        np.array(pareto(list(zip(x, y, strict=True))), np.int32),
         float(budget),
         float(size),
         (float(predicted[0]), float(predicted[1])),

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from qviz import metrics
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray
 from qviz.errors import MuseumError
@@ -265,12 +266,12 @@ def output_error(inputs: FloatArray, weight: FloatArray, other: FloatArray) -> f
     """
     if not np.isfinite(other).all():
         return math.inf
-    x = inputs.astype(np.float64)
-    return float(np.square(x @ (other - weight).T.astype(np.float64)).sum() / np.square(x @ weight.T).sum())
+    return metrics.output_error(inputs, weight, other)
 
 
 def weight_error(weight: FloatArray, other: FloatArray) -> float:
     """‖Ŵ − W‖² / ‖W‖²; infinity where the other weights are not finite."""
     if not np.isfinite(other).all():
         return math.inf
-    return float(np.square(other - weight, dtype=np.float64).sum() / np.square(weight, dtype=np.float64).sum())
+    apart = metrics.compare(weight, other)
+    return apart.error / apart.signal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
 from qviz.recipes import Choice, Recipe
 from qviz.whole import by_recipe
-from qviz.whole.by_layer.packing import Written, names_of, refuse_quantized
+from qviz.whole.by_layer.packing import Written, names_of
 from qviz.whole.by_layer.rules import format_rule
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import layers_of
@@ -62,9 +61,7 @@ def gptq_model(
     started = time.perf_counter()
     model = src if isinstance(src, models.Model) else models.load(src)
     target = as_path(dst)
-    with contextlib.suppress(OSError, ValueError):
-        if target.samefile(model.path):
-            raise PipelineError(f"{target} is the model to be quantized; choose another name for the new file")
+    by_recipe.refuse_same_file(target, model.file)
     found = recipes.get_recipe(recipe)
     choices = {c.name: c for c in recipes.plan(model, model.metadata, found, rules)}
     for choice in choices.values():
@@ -102,4 +99,4 @@ def _check(choice: Choice, allow_requantize: bool) -> None:
         return
     if not choice.format.can_encode:
         raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
-    refuse_quantized(choice.name, choice.source, allow_requantize)
+    by_recipe.refuse_quantized(choice.name, choice.source, allow_requantize)

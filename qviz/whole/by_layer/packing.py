@@ -18,8 +18,9 @@ from qviz import checkpoints, models, transformer
 from qviz._files import as_path
 from qviz._types import Progress
 from qviz.errors import MethodError, PipelineError
-from qviz.formats import Format, QTensor
+from qviz.formats import QTensor
 from qviz.grids import AffineGrid
+from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedMatrix
 from qviz.whole.by_layer.rules import METHODS, integer_rule
 from qviz.whole.by_layer.source import Source
@@ -130,17 +131,7 @@ def plan_packing(
     integer_rule(method, grid, options)
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
     kind = checkpoint or ("awq" if method == "awq" and bits == 4 else "gptq" if sym else "gptq_v2")
-    if kind not in CHECKPOINTS:
-        raise PipelineError(f"no packed layout {checkpoint!r}; there are {', '.join(CHECKPOINTS)}")
-    if bits not in checkpoints.BITS:
-        raise PipelineError(f"packed layouts hold 2, 3, 4 or 8 bits, not {bits}; choose one of these")
-    if kind == "awq" and bits != 4:
-        raise PipelineError(f"the AWQ layout holds 4 bits only, not {bits}; use --checkpoint gptq_v2 (checkpoint=...)")
-    if kind == "awq" and act_order:
-        raise PipelineError(
-            "the AWQ layout has no place for columns out of order: use checkpoint gptq_v2 (--checkpoint), "
-            "or gptq without act_order (--no-act-order)"
-        )
+    _check_layout(kind, bits, act_order)
     config = checkpoints.LlamaConfig.from_metadata(model.metadata, model)
     _check_settings(model, config)
     places = {place.target: place for place in config.places()}
@@ -153,7 +144,7 @@ def plan_packing(
                 f"{name} {place.shape}: rows of {n_in} weights are not whole groups of {size}, or not a multiple of 32 "
                 f"both ways, which packing needs; a group_size (--group-size) that fits: {_groups(matrices.values())}"
             )
-        refuse_quantized(name, model[name].format, allow_requantize)
+        by_recipe.refuse_quantized(name, model[name].format, allow_requantize)
     layout = CHECKPOINTS[kind]
     nbytes = 0
     for name, place in places.items():
@@ -182,6 +173,21 @@ def plan_packing(
     )
 
 
+def _check_layout(kind: str, bits: int, act_order: bool) -> None:
+    """Refuse codes that a packed layout has no place for."""
+    if kind not in CHECKPOINTS:
+        raise PipelineError(f"no packed layout {kind!r}; there are {', '.join(CHECKPOINTS)}")
+    if bits not in checkpoints.BITS:
+        raise PipelineError(f"packed layouts hold 2, 3, 4 or 8 bits, not {bits}; choose one of these")
+    if kind == "awq" and bits != 4:
+        raise PipelineError(f"the AWQ layout holds 4 bits only, not {bits}; use --checkpoint gptq_v2 (checkpoint=...)")
+    if kind == "awq" and act_order:
+        raise PipelineError(
+            "the AWQ layout has no place for columns out of order: use checkpoint gptq_v2 (--checkpoint), "
+            "or gptq without act_order (--no-act-order)"
+        )
+
+
 def _check_settings(model: Any, config: checkpoints.LlamaConfig) -> None:
     """Refuse what a running model listens to, and config.json is not told."""
     run = transformer.LlamaConfig.from_metadata(model.metadata, config.n_vocab)
@@ -198,15 +204,6 @@ def _groups(places: Any) -> str:
     lengths = {place.shape[1] for place in places}
     fitting = [str(g) for g in (128, 64, 32) if all(n % g == 0 for n in lengths)]
     return ", ".join([*fitting, "-1"])
-
-
-def refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:
-    """Refuse a matrix that is quantized already, unless that is allowed."""
-    if fmt.block_size > 1 and not allow_requantize:
-        raise PipelineError(
-            f"{name!r} is quantized already ({fmt}), and quantizing it again adds a second error; "
-            f"start from the F16 or F32 model, or pass allow_requantize=True (--allow-requantize)"
-        )
 
 
 def _kept_dtype(tensor: QTensor) -> np.dtype[Any]:
