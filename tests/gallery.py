@@ -46,6 +46,7 @@ WIDGETS = {
     "CodebookExplorer": "widgets.CodebookExplorer(embedding[:128], name='token_embd.weight')",
     "CurvatureExplorer": "widgets.CurvatureExplorer(layer, group_size=64)",
     "DuelExplorer": "widgets.DuelExplorer(max_tokens=8)",
+    "FileExplorer": "widgets.FileExplorer(model)",
     "GPTQExplorer": "widgets.GPTQExplorer(layer['mine'][0], inputs=x, name='a layer')",
     "InputRangeExplorer": "widgets.InputRangeExplorer((inputs, 3 * inputs), name='inputs')",
     "NumberExplorer": "widgets.NumberExplorer()",

@@ -28,6 +28,7 @@ from qviz.figures.codebook import (
     normal_levels,
 )
 from qviz.figures.duel import TokenDuel, token_duel
+from qviz.figures.file_strip import FileStrip, file_strip
 from qviz.figures.gptq import (
     CursorImage,
     GptqRun,
@@ -77,6 +78,7 @@ __all__ = [
     "CursorImage",
     "ErrorBars",
     "ErrorHistogram",
+    "FileStrip",
     "GptqRun",
     "GroupStrip",
     "HexDump",
@@ -108,6 +110,7 @@ __all__ = [
     "error_histogram",
     "error_image",
     "factor_image",
+    "file_strip",
     "from_afar",
     "gptq_run",
     "group_axis",

@@ -12,6 +12,7 @@ from qviz.widgets.block import BlockExplorer
 from qviz.widgets.codebook import CodebookExplorer
 from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
+from qviz.widgets.file import FileExplorer
 from qviz.widgets.gptq import GPTQExplorer
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
@@ -33,6 +34,7 @@ __all__ = [
     "CodebookExplorer",
     "CurvatureExplorer",
     "DuelExplorer",
+    "FileExplorer",
     "GPTQExplorer",
     "InputRangeExplorer",
     "NumberExplorer",
