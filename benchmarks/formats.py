@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--skip-gguf-py", action="store_true", help="it takes most of the time")
     args = parser.parse_args()
-    chosen = args.formats or [name for name, fmt in FORMATS.items() if fmt.can_encode]
+    chosen = args.formats or [name for name, fmt in FORMATS.items() if fmt.can_encode or fmt.needs_imatrix]
     rng = np.random.default_rng(0)
     x = rng.standard_normal((args.size, args.size)).astype(np.float32)
     imatrix = (rng.standard_normal(args.size) ** 2).astype(np.float32)
@@ -88,16 +88,17 @@ def main() -> None:
     for name in chosen:
         fmt = FORMATS[name.upper()]
         raw = np.empty(x.size // fmt.block_size * fmt.type_size, np.uint8)
-        peer = gguf.GGMLQuantizationType(fmt.type_id)
+        known = fmt.type_id in {kind.value for kind in gguf.GGMLQuantizationType}
+        peer = gguf.GGMLQuantizationType(fmt.type_id) if known else None
 
         def peer_call(function: Callable[..., np.ndarray], data: np.ndarray, kind: object = peer) -> Callable | None:
             try:
                 function(data[:1], kind)
-            except NotImplementedError:
+            except (NotImplementedError, AttributeError):
                 return None
             return None if args.skip_gguf_py else lambda: function(data, kind)
 
-        for weights in (None, imatrix) if fmt.quantize_weighted else (None,):
+        for weights in (imatrix,) if fmt.needs_imatrix else (None, imatrix) if fmt.quantize_weighted else (None,):
             contenders = {
                 "qviz": lambda f=fmt, w=weights: quantize(x, f, w),
                 "libggml": c_encoder(fmt, x, raw, weights),

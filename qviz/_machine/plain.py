@@ -77,6 +77,11 @@ def low_byte(x: Any) -> Any:
     return (x.astype(np.int32) & i32(255)).astype(np.float32)
 
 
+def digits(x: Any, shift: Any, mask: Any) -> Any:
+    """Bits of whole numbers; see `simd.digits`."""
+    return ((x.astype(np.int32) >> shift) & mask).astype(np.float32)
+
+
 def store_bytes(array: Any, at: int, value: Any) -> None:
     """``array[at:at+16] = value`` for bytes."""
     array.reshape(-1)[at : at + LANES] = value.astype(np.int32).astype(array.dtype)

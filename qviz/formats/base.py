@@ -119,8 +119,13 @@ class Format:
 
     @property
     def can_encode(self) -> bool:
-        """True if `quantize` can write this format."""
+        """True if `quantize` can write this format without an importance matrix."""
         return self.quantize_blocks is not None
+
+    @property
+    def needs_imatrix(self) -> bool:
+        """True if `quantize` can write this format only with an importance matrix."""
+        return self.quantize_blocks is None and self.quantize_weighted is not None
 
     @property
     def can_decode(self) -> bool:
@@ -423,7 +428,7 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
     ShapeError
         A row is not a whole number of blocks, or `imatrix` does not have one value a column.
     NotEncodableError
-        The format can be read here but not written.
+        The format can be read here but not written, or not without an importance matrix.
 
     Examples
     --------
@@ -433,7 +438,12 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
     from qviz.formats import get
 
     fmt = get(format)
-    if fmt.quantize_blocks is None:
+    if fmt.needs_imatrix and imatrix is None:
+        raise NotEncodableError(
+            f"{fmt} needs an importance matrix, without which so few bits a weight leave nothing of a model; "
+            f"make one of your model with `qviz imatrix MODEL OUT`, and pass imatrix=..."
+        )
+    if fmt.quantize_blocks is None and fmt.quantize_weighted is None:
         raise NotEncodableError(f"{fmt} can be read but not written here")
     weights = real_array(x, "weights", FormatError)
     if weights.ndim == 0:
@@ -442,9 +452,10 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
     blocks = empty((*weights.shape[:-1], per_row), fmt.dtype)
     rows = weights.reshape(fmt.kernel_shape(fmt.block_size))
     packed = blocks.reshape(-1).view(fmt.kernel_dtype)
-    if imatrix is None or fmt.quantize_weighted is None:
+    if fmt.quantize_blocks is not None and (imatrix is None or fmt.quantize_weighted is None):
         bad = fmt.quantize_blocks(rows, packed)
     else:
+        assert fmt.quantize_weighted is not None
         importance = _importance(imatrix, weights.shape[-1])
         bad = fmt.quantize_weighted(weights.reshape(-1, weights.shape[-1]), importance, packed)
     if bad >= 0:

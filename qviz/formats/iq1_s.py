@@ -7,7 +7,7 @@ by an eighth.
 ``scale · (level ± 1/8)`` is written here as ``scale / 8 · (8 · level ± 1)``, the same float32: so codes are whole
 numbers, −9 −1 7 or −7 1 9.
 
-It can be read here, not written: a usable encoder needs an importance matrix and a search through the codebook.
+Writing it needs an importance matrix. See `qviz.formats.iq.ternary` for how levels and scales are found.
 
 Bytes::
 
@@ -33,9 +33,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._machine.kernels import f32, half_float, i8, kernel, u16
+from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import IQ1_GRID
+from qviz.formats.iq.ternary import TernaryEncoder, cut_together
+from qviz.formats.kquant.search import nearest_whole
 
 
 @kernel
@@ -61,6 +63,29 @@ def _unpack(blocks, codes, scales, mins):
                 place_shifted(index, word >= u16(0x8000), codes[k], 8 * group)
 
 
+@kernel
+def _put(block, lane, scales, codes, down, entry, rows, row_ws):
+    largest = f32(0)
+    for s in range(8):
+        largest = largest if largest > scales[lane + s] else scales[lane + s]
+    d = largest / f32(15)
+    inverse = f32(1) / d
+    block.d = half_bits(d * f32(1.125))
+    for s in range(8):
+        word = u16(0)
+        if largest != f32(0):
+            step = min(max(nearest_whole(f32(0.5) * (inverse * scales[lane + s] - f32(1))), 0), 7)
+            word = u16(u16(step) << u16(12)) | u16(u16(down[lane + s]) << u16(15))
+        for group in range(4):
+            number = entry[int(codes[simd.LANES * group + lane + s])]
+            block.qs[4 * s + group] = u8(number)
+            word = u16(word | u16(u16(number >> u16(8)) << u16(3 * group)))
+        block.qh[s] = word
+
+
+_encoder = TernaryEncoder("IQ1_S", _put, cut=cut_together, width=32, least=1e-12)
+
+
 IQ1_S = Format(
     name="IQ1_S",
     type_id=19,
@@ -74,6 +99,7 @@ IQ1_S = Format(
         "qh": "upper bits of codebook entries, scales, shifts",
     },
     codes=(-9, 9),
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq1_s; ggml-common.h: block_iq1_s, iq1s_grid",
+    source="ggml-quants.c: quantize_row_iq1_s_impl, dequantize_row_iq1_s; ggml-common.h: block_iq1_s, iq1s_grid",
 )

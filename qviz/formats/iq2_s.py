@@ -3,7 +3,7 @@
 The codebook doubles once more, to ten bits an entry, and all eight signs of a group are stored, so that any
 combination is possible. Scales are those of IQ2_XS: four bits for sixteen weights.
 
-It can be read here, not written: a good encoder needs an importance matrix and a search among neighbouring entries.
+See `qviz.formats.iq.search` for how entries and scales are found; with an importance matrix they are far better.
 
 Bytes::
 
@@ -31,6 +31,8 @@ import numpy as np
 from qviz._machine.kernels import f32, half_float, kernel, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import IQ2_S_GRID, place
+from qviz.formats.iq.encode import Encoder, put_steps, weigh_with_mean
+from qviz.formats.iq.search import OFF_AGAIN
 
 
 @kernel
@@ -50,6 +52,32 @@ def _unpack(blocks, codes, scales, mins):
                 place(IQ2_S_GRID, index, block.qs[32 + g], codes[k], 8 * group)
 
 
+@kernel
+def _put(block, steps, entries, signs, empty):
+    block.qh[:] = u8(0)
+    for k in range(32):
+        block.qs[k], block.qs[32 + k] = u8(entries[k]), signs[k]
+        block.qh[k // 4] |= u8(u8(entries[k] >> u16(8)) << u8(2 * (k % 4)))
+    put_steps(steps, block.scales)
+
+
+_encoder = Encoder(
+    "IQ2_S",
+    _put,
+    width=16,
+    group=8,
+    span=9,
+    step=0.1,
+    again=OFF_AGAIN,
+    even=False,
+    mean_factor=2,
+    least=1e-8,
+    fudge=0.9875,
+    blanks=False,
+    weigh=weigh_with_mean,
+)
+
+
 IQ2_S = Format(
     name="IQ2_S",
     type_id=22,
@@ -64,6 +92,8 @@ IQ2_S = Format(
         "scales": "scales, two a byte",
     },
     codes=(-43, 43),
+    quantize_blocks=_encoder.blocks,
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq2_s; ggml-common.h: block_iq2_s, iq2s_grid",
+    source="ggml-quants.c: quantize_row_iq2_s_impl, dequantize_row_iq2_s; ggml-common.h: block_iq2_s, iq2s_grid",
 )

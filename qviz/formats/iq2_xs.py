@@ -3,7 +3,7 @@
 IQ2_XXS with a codebook twice as large and scales twice as dense, one 4-bit scale for sixteen weights. A group of
 eight is one 16-bit word: nine bits choose the entry, seven give the signs, and the eighth sign follows from them.
 
-It can be read here, not written: a good encoder needs an importance matrix and a search among neighbouring entries.
+Writing it needs an importance matrix. See `qviz.formats.iq.search` for how entries and scales are found.
 
 Bytes::
 
@@ -31,6 +31,8 @@ import numpy as np
 from qviz._machine.kernels import f32, half_float, kernel, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import EIGHTH, IQ2_XS_GRID, place
+from qviz.formats.iq.encode import Encoder, put_steps
+from qviz.formats.iq.search import OFF_AGAIN
 
 
 @kernel
@@ -47,6 +49,29 @@ def _unpack(blocks, codes, scales, mins):
                 place(IQ2_XS_GRID, u16(word & u16(511)), EIGHTH[u16(word >> u16(9))], codes[k], 8 * group)
 
 
+@kernel
+def _put(block, steps, entries, signs, empty):
+    for k in range(32):
+        block.qs[k] = u16(entries[k] | u16(u16(signs[k]) << u16(9)))
+    put_steps(steps, block.scales)
+
+
+_encoder = Encoder(
+    "IQ2_XS",
+    _put,
+    width=16,
+    group=8,
+    span=9,
+    step=0.1,
+    again=OFF_AGAIN,
+    even=True,
+    mean_factor=1,
+    least=1e-15,
+    fudge=1,
+    blanks=True,
+)
+
+
 IQ2_XS = Format(
     name="IQ2_XS",
     type_id=17,
@@ -56,6 +81,8 @@ IQ2_XS = Format(
     dtype=np.dtype([("d", "<f2"), ("qs", "<u2", (32,)), ("scales", "u1", (8,))]),
     field_notes={"d": "scale of the scales", "qs": "codebook entries and signs", "scales": "scales, two a byte"},
     codes=(-43, 43),
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq2_xs; ggml-common.h: block_iq2_xs, iq2xs_grid, ksigns_iq2xs",
+    source="ggml-quants.c: quantize_row_iq2_xs_impl, dequantize_row_iq2_xs; "
+    "ggml-common.h: block_iq2_xs, iq2xs_grid, ksigns_iq2xs",
 )

@@ -4,7 +4,7 @@ Thirty-two weights cost eight bytes: four 8-bit entries of the codebook, four ti
 scale fill them exactly. The eighth sign of a group follows from the other seven, since an even number of signs is
 negative.
 
-It can be read here, not written: a good encoder needs an importance matrix and a search among neighbouring entries.
+Writing it needs an importance matrix. See `qviz.formats.iq.search` for how entries and scales are found.
 
 Bytes::
 
@@ -32,6 +32,8 @@ import numpy as np
 from qviz._machine.kernels import f32, half_float, kernel, u16, u32
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import EIGHTH, IQ2_XXS_GRID, place
+from qviz.formats.iq.encode import Encoder, begin_fitted
+from qviz.formats.iq.search import ALL_AGAIN
 
 
 @kernel
@@ -49,6 +51,35 @@ def _unpack(blocks, codes, scales, mins):
                 place(IQ2_XXS_GRID, index, signs, codes[k], 8 * group)
 
 
+@kernel
+def _put(block, steps, entries, signs, empty):
+    for s in range(8):
+        word = u32(u32(steps[s]) << u32(28))
+        for group in range(4):
+            word = u32(word | u32(u32(signs[4 * s + group]) << u32(7 * group)))
+        for half in range(2):
+            first = 4 * s + 2 * half
+            block.qs[first // 2 + 2 * s] = u16(entries[first] | u16(entries[first + 1] << u16(8)))
+            block.qs[4 * s + 2 + half] = u16(u32(word >> u32(16 * half)))
+
+
+_encoder = Encoder(
+    "IQ2_XXS",
+    _put,
+    width=32,
+    group=8,
+    span=6,
+    step=0.1,
+    again=ALL_AGAIN,
+    even=True,
+    mean_factor=1,
+    least=1e-15,
+    fudge=1,
+    blanks=True,
+    begin=begin_fitted,
+)
+
+
 IQ2_XXS = Format(
     name="IQ2_XXS",
     type_id=16,
@@ -58,6 +89,8 @@ IQ2_XXS = Format(
     dtype=np.dtype([("d", "<f2"), ("qs", "<u2", (32,))]),
     field_notes={"d": "scale of the scales", "qs": "codebook entries, signs, scales"},
     codes=(-43, 43),
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq2_xxs; ggml-common.h: block_iq2_xxs, iq2xxs_grid, ksigns_iq2xs",
+    source="ggml-quants.c: quantize_row_iq2_xxs_impl, dequantize_row_iq2_xxs; "
+    "ggml-common.h: block_iq2_xxs, iq2xxs_grid, ksigns_iq2xs",
 )

@@ -3,7 +3,11 @@
 Nine bits choose the magnitudes of four weights among the odd numbers 1 … 15, and every weight has a sign bit of its
 own. Each 32 weights share a 4-bit scale, which counts in odd steps: 1, 3, … 31.
 
-It can be read here, not written: a good encoder searches among neighbouring entries.
+See `qviz.formats.iq.search` for how entries and scales are found.
+
+ggml's encoder has a flaw, which is kept here, since files have to be the same byte for byte: a sub-block of zeros takes
+no place among entries and signs, so those of all later sub-blocks of its super-block stand where another's belong.
+Weights that were pruned in whole groups are better off in another format.
 
 Bytes::
 
@@ -33,6 +37,8 @@ import numpy as np
 from qviz._machine.kernels import f32, half_float, kernel, u8, u16
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import IQ3_S_GRID, place
+from qviz.formats.iq.encode import Encoder, put_steps
+from qviz.formats.iq.search import ALL_IF_OFF_AGAIN
 
 
 @kernel
@@ -52,6 +58,38 @@ def _unpack(blocks, codes, scales, mins):
                 place(IQ3_S_GRID, index, signs, codes[k], 4 * half)
 
 
+@kernel
+def _put(block, steps, entries, signs, empty):
+    block.qs[:], block.qh[:], block.signs[:] = u8(0), u8(0), u8(0)
+    at = 0  # ggml does not count a sub-block of zeros: codes and signs of all later ones stand one place early
+    for s in range(8):
+        for k in range(8):
+            block.qh[s] |= u8(u8(entries[8 * s + k] >> u16(8)) << u8(k))
+        if empty[s] == f32(0):
+            for k in range(8):
+                block.qs[8 * at + k] = u8(entries[8 * s + k])
+            for k in range(4):
+                block.signs[4 * at + k] = signs[4 * s + k]
+            at += 1
+    put_steps(steps, block.scales)
+
+
+_encoder = Encoder(
+    "IQ3_S",
+    _put,
+    width=32,
+    group=4,
+    span=9,
+    step=0.2,
+    again=ALL_IF_OFF_AGAIN,
+    even=False,
+    mean_factor=2,
+    least=1e-45,
+    fudge=1.033,
+    blanks=False,
+)
+
+
 IQ3_S = Format(
     name="IQ3_S",
     type_id=21,
@@ -69,6 +107,8 @@ IQ3_S = Format(
         "scales": "scales, two a byte",
     },
     codes=(-15, 15),
+    quantize_blocks=_encoder.blocks,
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq3_s; ggml-common.h: block_iq3_s, iq3s_grid",
+    source="ggml-quants.c: quantize_row_iq3_s_impl, dequantize_row_iq3_s; ggml-common.h: block_iq3_s, iq3s_grid",
 )

@@ -4,7 +4,7 @@ One byte chooses the magnitudes of four weights among eight levels 4 … 62. The
 bits, the eighth following from them, and four such sevens share a 32-bit word with the 4-bit scale of those 32
 weights, as in IQ2_XXS.
 
-It can be read here, not written: a good encoder searches among neighbouring entries.
+See `qviz.formats.iq.search` for how entries and scales are found; with an importance matrix they are far better.
 
 Bytes::
 
@@ -30,9 +30,11 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_float, kernel, u8, u32
-from qviz.formats._blocks32 import read_word
+from qviz.formats._blocks32 import read_word, write_word
 from qviz.formats.base import Format
 from qviz.formats.iq.codebooks import EIGHTH, IQ3_XXS_GRID, place
+from qviz.formats.iq.encode import Encoder
+from qviz.formats.iq.search import OFF_AGAIN
 
 
 @kernel
@@ -51,6 +53,33 @@ def _unpack(blocks, codes, scales, mins):
                 place(IQ3_XXS_GRID, qs[first + 1], u8(signs >> u8(4)), codes[k], 8 * group + 4)
 
 
+@kernel
+def _put(block, steps, entries, signs, empty):
+    for k in range(64):
+        block.qs[k] = u8(entries[k])
+    for s in range(8):
+        word = u32(u32(steps[s]) << u32(28))
+        for group in range(4):
+            word = u32(word | u32(u32(signs[4 * s + group]) << u32(7 * group)))
+        write_word(block.qs[64 + 4 * s :], word)
+
+
+_encoder = Encoder(
+    "IQ3_XXS",
+    _put,
+    width=32,
+    group=4,
+    span=15,
+    step=0.2,
+    again=OFF_AGAIN,
+    even=True,
+    mean_factor=2,
+    least=1e-8,
+    fudge=1.0125,
+    blanks=True,
+)
+
+
 IQ3_XXS = Format(
     name="IQ3_XXS",
     type_id=18,
@@ -60,6 +89,9 @@ IQ3_XXS = Format(
     dtype=np.dtype([("d", "<f2"), ("qs", "u1", (96,))]),
     field_notes={"d": "scale of the scales", "qs": "codebook entries, then signs and scales"},
     codes=(-62, 62),
+    quantize_blocks=_encoder.blocks,
+    quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
-    source="ggml-quants.c: dequantize_row_iq3_xxs; ggml-common.h: block_iq3_xxs, iq3xxs_grid, ksigns_iq2xs",
+    source="ggml-quants.c: quantize_row_iq3_xxs_impl, dequantize_row_iq3_xxs; "
+    "ggml-common.h: block_iq3_xxs, iq3xxs_grid, ksigns_iq2xs",
 )

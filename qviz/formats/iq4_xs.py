@@ -32,10 +32,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._machine.kernels import f32, float_bits, half_bits, half_float, i8, i32, kernel, simd, u8, u16, u32
+from qviz._machine.kernels import f32, half_bits, half_float, i8, i32, kernel, simd, u8, u16
 from qviz.formats._blocks32 import load_blocks, store_codes
 from qviz.formats.base import Format
 from qviz.formats.iq4_nl import TABLE, nearest_codes, reciprocals, search_scales, weigh
+from qviz.formats.kquant.search import nearest_whole
 from qviz.formats.kquant.tiles import NOTHING, room
 
 _SUB_BLOCKS = 8
@@ -81,12 +82,6 @@ def _twice_mean_square(rows, first):
 
 
 @kernel
-def _nearest_int(x):
-    """`simd.nearest` of one float32."""
-    return i32(i32(float_bits(x + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
-
-
-@kernel
 def _share(scales, block):
     """Store the scales of a super-block as multiples of one, and round `scales` to those, before d is a float16."""
     largest, extreme = f32(0), f32(0)
@@ -101,7 +96,7 @@ def _share(scales, block):
         low = u8(0)
         for half in range(2):
             s = 2 * k + half
-            multiple = min(max(_nearest_int(inverse * scales[s]), i32(-32)), i32(31))
+            multiple = min(max(nearest_whole(inverse * scales[s]), i32(-32)), i32(31))
             scales[s] = d * f32(multiple)
             stored = u8(multiple + i32(32))
             low |= u8(u8(stored & u8(15)) << u8(4 * half))

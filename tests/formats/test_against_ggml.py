@@ -7,7 +7,7 @@ from rows import adversarial, random_bits
 
 from qviz.formats import FORMATS, QTensor, quantize
 
-ENCODED = [fmt.name for fmt in FORMATS.values() if fmt.can_encode]
+ENCODED = [fmt.name for fmt in FORMATS.values() if fmt.can_encode and ggml.survives(fmt.name)]
 BLOCKED = [name for name in ENCODED if not FORMATS[name].is_float]
 ROWS = adversarial()
 

@@ -20,23 +20,20 @@ from qviz.formats import FORMATS, QTensor, quantize
 from qviz._machine.team import in_parallel
 
 golden = np.load(sys.argv[1])
-names = [key.removesuffix(" bytes") for key in golden if key.endswith(" bytes")]
+names = [key.removesuffix(" weights") for key in golden if key.endswith(" weights")]
 differ = []
 for name in names:
-    fmt, per_row = FORMATS[name], golden[f"{name} bytes"].size // len(golden["x"])
-    width = golden["x"].shape[1]
-    n = max(1, 256 // width)
-    rows = slice(0, n)
-    raw = golden[f"{name} bytes"].reshape(len(golden["x"]), -1)[rows]
-    if quantize(golden["x"][rows], name).tobytes() != raw.tobytes():
-        differ.append(name)
-    if f"{name} weighted" in golden:
-        want = golden[f"{name} weighted"].reshape(len(golden["x"]), -1)[rows]
-        if quantize(golden["x"][rows], name, golden["imatrix"]).tobytes() != want.tobytes():
-            differ.append(name + " weighted")
-    weights = golden[f"{name} weights"][rows]
-    ours = QTensor.from_bytes(name, raw, weights.shape).dequantize()
-    if not np.array_equal(ours, weights, equal_nan=True):
+    fmt, x = FORMATS[name], golden["x"]
+    if f"{name} rows" in golden:
+        x = x[golden[f"{name} rows"]]
+    for kind, imatrix in (("bytes", None), ("weighted", golden["imatrix"])):
+        if f"{name} {kind}" in golden:
+            raw = golden[f"{name} {kind}"].reshape(len(x), -1)[-1:]
+            if quantize(x[-1:], name, imatrix).tobytes() != raw.tobytes():
+                differ.append(f"{name} {kind}")
+            decoded = raw if kind == "bytes" or fmt.needs_imatrix else decoded
+    weights = golden[f"{name} weights"][-1:]
+    if not np.array_equal(QTensor.from_bytes(name, decoded, weights.shape).dequantize(), weights, equal_nan=True):
         differ.append(name + " decoded")
 
 rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ the same thing as a plain loop: students read the twin, tests compare the two. K
 `bits`            codes of one or two bits, six-bit scales, ternary digits, signs
 `decoding`        from codes to weights
 `side_by_side`    sixteen float32 at once, with operators
+`points`          points of a lattice: digits, and the nearest of a list
 `products`        what the dot products are made of
 `dots`            32 packed weights times int8 codes
 `factors`         the steps of sub-blocks
@@ -89,6 +90,13 @@ from qviz._machine.simd.factors import (
     six_bit_steps,
     six_bit_steps_twin,
     store_steps,
+)
+from qviz._machine.simd.points import (
+    digits,
+    nearest_of_eight,
+    nearest_of_eight_twin,
+    nearest_of_four,
+    nearest_of_four_twin,
 )
 from qviz._machine.simd.products import floats, steps, words
 from qviz._machine.simd.ranges import (
@@ -172,6 +180,7 @@ __all__ = [
     "copy32",
     "copy_streaming",
     "decode_streaming",
+    "digits",
     "dot_bytes",
     "dot_bytes_twin",
     "dot_eight_bits",
@@ -216,6 +225,10 @@ __all__ = [
     "low_byte",
     "magnitude",
     "nearest",
+    "nearest_of_eight",
+    "nearest_of_eight_twin",
+    "nearest_of_four",
+    "nearest_of_four_twin",
     "nibble_steps",
     "nibble_steps_twin",
     "no_floats",

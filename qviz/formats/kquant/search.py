@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._machine.kernels import f32, kernel, simd
+from qviz._machine.kernels import f32, float_bits, i32, kernel, simd, u32
 from qviz.formats.kquant.tiles import room
 
 WEIGHTED_SEARCH = f32(-0.9), f32(0.05), 36
@@ -251,6 +251,12 @@ def nearest_level(value, bottom, top):
     level = simd.nearest(value)
     level = simd.select(level < bottom, simd.spread(bottom), level)
     return simd.select(level > top, simd.spread(top), level)
+
+
+@kernel
+def nearest_whole(value):
+    """`simd.nearest` of one float32, as an int32."""
+    return i32(i32(float_bits(value + f32(12582912)) & u32(0x007FFFFF)) - i32(0x00400000))
 
 
 @kernel
