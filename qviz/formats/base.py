@@ -456,6 +456,7 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
         bad = fmt.quantize_blocks(rows, packed)
     else:
         assert fmt.quantize_weighted is not None
+        assert imatrix is not None
         importance = _importance(imatrix, weights.shape[-1])
         bad = fmt.quantize_weighted(weights.reshape(-1, weights.shape[-1]), importance, packed)
     if bad >= 0:

@@ -3,6 +3,7 @@
 import ggml
 import numpy as np
 import pytest
+from qviz.whole.pieces import Piece, convert
 from rows import adversarial
 
 from qviz._machine import simd as _simd
@@ -12,7 +13,6 @@ from qviz.formats import FORMATS, QTensor, quantize
 from qviz.formats.iq import codebooks
 from qviz.formats.iq.lattice import lattice
 from qviz.formats.iq1_m import encoder_before
-from qviz.whole.pieces import Piece, convert
 
 NAMES = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"]
 NEEDING = ["IQ2_XXS", "IQ2_XS", "IQ1_S"]

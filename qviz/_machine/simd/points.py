@@ -100,7 +100,7 @@ def _nearest(dimensions: int, bits: int) -> Any:
     return body
 
 
-def _typed(x, w, at, scale, levels, points, first, n):
+def _typed(x: Any, w: Any, at: Any, scale: Any, levels: Any, points: Any, first: Any, n: Any) -> Any:
     p = types.intp
     return p(x, w, p, types.float32, levels, points, p, p)
 

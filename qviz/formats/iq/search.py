@@ -25,9 +25,7 @@ ALL_AGAIN, OFF_AGAIN, ALL_IF_OFF_AGAIN = range(3)
 
 
 @kernel
-def search_lattice(
-    xs, ws, reach, empty, first, count, packed, near, scales, at, codes, trace
-):
+def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at, codes, trace):
     """Template: the scales of sixteen sub-blocks, and the entries of their groups.
 
     Parameters
@@ -122,9 +120,7 @@ def _round(xs, inverse, points):
 
 
 @kernel
-def _look_up(
-    points, wanted, rows, roots, scales, first, count, packed, near, found, off
-):
+def _look_up(points, wanted, rows, roots, scales, first, count, packed, near, found, off):
     """The entries for `points` where `wanted`: themselves, or, and then `off` is 1, their best neighbour."""
     for j in range(points.size):
         found[j], off[j] = f32(0), f32(0)
@@ -187,5 +183,8 @@ def searcher(name: str, *, group: int, span: int, step: float, again: int) -> Ke
     """
     top, bits = (2, 2) if group == 8 else (7, 3)
     names = {"_GROUP": group, "_TOP": top, "_BITS": bits, "_SPAN": span, "_STEP": f32(step), "_AGAIN": again}
-    parts = {part.__name__: specialise(part, f"{name}{part.__name__}", **names) for part in (_round, _look_up, _fit)}
+    parts = {
+        key: specialise(part, f"{name}{key}", **names)
+        for key, part in (("_round", _round), ("_look_up", _look_up), ("_fit", _fit))
+    }
     return specialise(search_lattice, f"search_{name}", **names, **parts)

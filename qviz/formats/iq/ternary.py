@@ -68,9 +68,7 @@ def _sort(values, order):
 
 
 @kernel
-def search_ternary(
-    xs, ws, rows, row_ws, empty, first, count, packed, near, scales, codes, down
-):
+def search_ternary(xs, ws, rows, row_ws, empty, first, count, packed, near, scales, codes, down):
     """Template: the scales of sixteen sub-blocks, the entries of their groups, and which way those are shifted.
 
     Parameters
