@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from recipe_models import model
 
+import qviz
 from qviz import gguf
 from qviz.models import data_dir
 
@@ -48,3 +49,15 @@ CASES = {
     "odd": ("--split-max-tensors 1", "--split-max-tensors 4", "--split-max-tensors 3 --no-tensor-first-split"),
     "mixture": ("--split-max-tensors 5",),
 }
+
+
+class _Model(dict):
+    metadata: dict
+
+
+def tiny_in_f32():
+    """The small model with every matrix in F32: nothing is rounded before it is multiplied."""
+    source = qviz.load("tiny")
+    model = _Model({name: qviz.quantize(tensor.dequantize(), "F32") for name, tensor in source.items()})
+    model.metadata = source.metadata
+    return model

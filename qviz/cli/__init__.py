@@ -8,7 +8,7 @@ try:
     import click
 
     from qviz._version import __version__
-    from qviz.cli import classroom, containers, course, files, measure
+    from qviz.cli import classroom, containers, course, files, generate, importance, measure
     from qviz.cli import quantize as quantizing
     from qviz.cli.ending import Group
 except KeyboardInterrupt:  # Ctrl-C while this is still being read
@@ -32,6 +32,8 @@ for _command in (
     files.convert,
     files.fetch,
     files.inspect,
+    generate.generate,
+    importance.imatrix,
     measure.perplexity,
     quantizing.quantize,
 ):

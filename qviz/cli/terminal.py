@@ -22,6 +22,15 @@ def echo(text: str, *, err: bool = False) -> None:
     _write(text.encode(encoding, "backslashreplace").decode(encoding), err=err, color=False if plain else None)
 
 
+def echo_piece(text: str) -> None:
+    """Print a part of a line at once; a text from a model must not move the cursor of a terminal."""
+    from qviz.errors import printable
+
+    shown = printable(text, keep="\n\t") if sys.stdout is not None and sys.stdout.isatty() else text
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    _write(shown.encode(encoding, "backslashreplace").decode(encoding), nl=False)
+
+
 def echo_path(path: Path) -> None:
     """Print the name of a file: byte for byte for other programs, without escape sequences for people."""
     from qviz.errors import printable
@@ -37,9 +46,9 @@ def echo_json(value: Any) -> None:
     _write(json.dumps(value, indent=2))
 
 
-def _write(text: str | bytes, *, err: bool = False, color: bool | None = None) -> None:
+def _write(text: str | bytes, *, err: bool = False, color: bool | None = None, nl: bool = True) -> None:
     try:
-        click.echo(text, err=err, color=color)
+        click.echo(text, nl=nl, err=err, color=color)
     except OSError as error:
         error.filename = "standard error" if err else "standard output"
         raise

@@ -20,13 +20,14 @@ True
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from qviz._arrays import whole_number
 from qviz._files import as_path, copy_bytes, replacing, replacing_files
+from qviz._types import Progress, no_progress
 from qviz.errors import GGUFError
 from qviz.gguf.header import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, TensorInfo, padded
 from qviz.gguf.metadata import Metadata
@@ -34,8 +35,6 @@ from qviz.gguf.reader import GGUFFile, read
 from qviz.gguf.splits import COUNT, NUMBER, TENSORS
 from qviz.gguf.values import I32, U16, encode_text
 from qviz.gguf.writer import Entry, header_bytes, pad
-
-Progress = Callable[[str, int, int | None], None]
 
 DEFAULT_TENSORS = 128
 _MOST_PARTS = (1 << 16) - 1  # split.count is a u16
@@ -162,8 +161,8 @@ def split(
         Most tensors in a part; 128 if neither is given.
     tensors_in_first : bool
         False leaves only metadata in the first part.
-    progress : callable, optional
-        Called as ``progress(file name, done, total)`` with bytes.
+    progress : Progress, optional
+        Told the name of a file, and bytes.
 
     Returns
     -------
@@ -203,8 +202,8 @@ def merge(
         A file that does not exist yet.
     keep_split_keys : bool
         Leave ``split.no``, ``split.tensors.count`` and, as 0, ``split.count`` in the file, as ``gguf-split`` does.
-    progress : callable, optional
-        Called as ``progress(file name, done, total)`` with bytes.
+    progress : Progress, optional
+        Told the name of a file, and bytes.
 
     Returns
     -------
@@ -245,12 +244,12 @@ def _write(
     """A header, and behind it tensors as they are."""
     sources = {part.path: part.file for part in file.parts}
     total, done = sum(info.nbytes for info in infos), 0
+    tell = progress or no_progress
 
     def report(count: int) -> None:
         nonlocal done
         done += count
-        if progress is not None:
-            progress(path.name, done, total)
+        tell(path.name, done, total)
 
     report(0)
     out.write(header)

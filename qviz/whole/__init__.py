@@ -6,5 +6,5 @@ Its names load on first use, so that a worker which gets pieces of a model loads
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["by_layer", "by_recipe"], {"by_recipe": ["quantize_model"]}
+    __name__, ["by_layer", "by_recipe", "imatrix"], {"by_recipe": ["quantize_model"]}
 )

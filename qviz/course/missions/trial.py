@@ -25,6 +25,7 @@ from qviz.course.missions.choices import (
 )
 from qviz.errors import RecipeError
 from qviz.models import Model
+from qviz.whole import imatrix
 
 _TOGETHER = 5  # recipes that share a run of the unquantized model
 
@@ -115,22 +116,12 @@ def importance(model: Model, progress: Progress | None = None, n_tokens: int = C
     key = model.path, seen.st_mtime_ns, seen.st_size, n_tokens
     if key in _IMPORTANCE:
         return _IMPORTANCE[key]
-    sums: dict[str, Any] = {}
-
-    def look(name: str, x: FloatArray) -> None:
-        found = np.einsum("ij,ij->j", x.astype(np.float64), x)
-        sums[name] = sums.get(name, 0) + found
-
-    run = transformer.Transformer(model, activations="float", on_linear_input=look)
-    windows = transformer.evaluate.windows_of(run, models.calibration_text(), min(run.config.n_ctx, 256), None)
-    windows = windows[: -(-n_tokens // windows.shape[1])]
-    report = progress or no_progress
-    for done, window in enumerate(windows):
-        report("importance matrix", done, len(windows))
-        run.window_logits(window[None])
-    # the embedding is the output matrix too, but llama.cpp collects nothing for it
-    sums.pop("token_embd.weight", None)
-    _IMPORTANCE[key] = {name: (s / windows.size).astype(np.float32) for name, s in sums.items()}
+    n_ctx = min(model.metadata[f"{model.metadata['general.architecture']}.context_length"], 256)
+    chunks = -(-n_tokens // n_ctx)
+    found = imatrix.collect(
+        model, models.calibration_text(), n_ctx=n_ctx, chunks=chunks, activations="float", progress=progress
+    )
+    _IMPORTANCE[key] = dict(found)
     return _IMPORTANCE[key]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from qviz.errors import LlamaError
 from qviz.gguf.settings import Settings, shown
 from qviz.gguf.vocabulary import Kind, read_merges, read_vocabulary
+from qviz.transformer.tokenizer.chat import render
 from qviz.transformer.tokenizer.pieces import SPACE, Pieces
 from qviz.transformer.tokenizer.special import Cutter, as_llama_cpp, blanks_swallowed
 from qviz.transformer.tokenizer.words import Words, byte_characters
@@ -103,6 +104,41 @@ class Tokenizer:
         if (self.add_eos and bos is not False if eos is None else eos) and self.eos is not None:
             ids.append(self.eos)
         return ids
+
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = True, name: str = "", **more: Any
+    ) -> list[int]:
+        """Tokens of a chat, as the template in the model's file has it.
+
+        Parameters
+        ----------
+        messages : sequence of mappings
+            Each with ``"role"`` (``"system"``, ``"user"``, ``"assistant"``) and ``"content"``.
+        reply : bool
+            Whether they end where the model shall answer.
+        name : str
+            Of a template other than the first: ``"tool_use"``.
+        **more
+            For the template: ``tools``, ``enable_thinking`` ...
+
+        Raises
+        ------
+        LlamaError
+            No such template, or one that cannot render these messages.
+        """
+        return self.encode(self.chat_text(messages, reply=reply, name=name, **more), bos=False, eos=False, special=True)
+
+    def chat_text(
+        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = True, name: str = "", **more: Any
+    ) -> str:
+        """The text of a chat; see `chat`. The template writes BOS itself where the model wants it."""
+        key = f"tokenizer.chat_template{f'.{name}' if name else ''}"
+        template = self._metadata.get(key)
+        if not isinstance(template, str):
+            raise LlamaError(f"the model has no {key}; give its prompt as a text, or another template's name")
+        roles = {"bos": self.bos, "eos": self.eos, "unk": self.unknown, "pad": self._vocabulary.special.get("padding")}
+        special = {f"{role}_token": "" if i is None else self.tokens[i] for role, i in roles.items()}
+        return render(template, messages, reply=reply, special=special, **more)
 
     def _parts(self, text: str, special: bool) -> list[bytes | int]:
         """Tokens that are cut out whole, and the text between them."""
