@@ -111,7 +111,7 @@ def test_a_choice_is_measured_as_perplexity_measures_it():
 
 
 def test_importance_is_the_mean_square_of_the_inputs(monkeypatch):
-    monkeypatch.setattr(missions, "_IMPORTANCE", {})
+    monkeypatch.setattr("qviz.course.missions.trial._IMPORTANCE", {})
     source = qviz.load("tiny")
     found = missions.importance(source, n_tokens=256)
     x = transformer.linear_inputs(source, "blk.2.ffn_down.weight", models.calibration_text(), 256)
