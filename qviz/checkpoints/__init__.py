@@ -1,14 +1,14 @@
 """Models as others keep them: safetensors to read, a way to GGUF, and packed GPTQ and AWQ checkpoints.
 
-`convert` makes a GGUF file of a Llama-family folder, `read` opens its safetensors as a mapping from name to `QTensor`.
+`convert` makes a GGUF file of a folder, `read` opens its safetensors as a mapping from name to `QTensor`.
 `write_packed` (or `packing`, matrix by matrix) writes what GPTQ and AWQ loaders read, `read_packed` reads it back, and
-`convert` makes GGUF of it, too. `tokenizer_files` and `LlamaConfig` turn a GGUF file's metadata into a folder's files.
+`convert` makes GGUF of it, too. `tokenizer_files` and `ModelConfig` turn a GGUF file's metadata into a folder's files.
 """
 
 from __future__ import annotations
 
 from qviz.checkpoints.from_gguf import tokenizer_files
-from qviz.checkpoints.llama import LlamaConfig, Place, interleaved
+from qviz.checkpoints.model_config import ModelConfig, Place, interleaved
 from qviz.checkpoints.packed import (
     BITS,
     PackedLinear,
@@ -28,7 +28,7 @@ from qviz.checkpoints.to_gguf import convert
 
 __all__ = [
     "BITS",
-    "LlamaConfig",
+    "ModelConfig",
     "PackedLinear",
     "Packing",
     "Place",

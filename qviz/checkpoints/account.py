@@ -1,15 +1,16 @@
-"""Every tensor of a Llama's folder, accounted for: it goes into the GGUF file, is known to say nothing, or is named."""
+"""Every tensor of a model's folder, accounted for: it goes into the GGUF file, is known to say nothing, or is named."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from qviz.checkpoints.llama import SKIPPED, LlamaConfig, Place
+from qviz.checkpoints.model_config import SKIPPED, ModelConfig, Place
 from qviz.checkpoints.safetensors import StoredTensor
 from qviz.errors import CheckpointError
 from qviz.formats import QTensor
@@ -39,16 +40,16 @@ class Checkpoint(Protocol):
     def __iter__(self) -> Iterator[str]: ...
 
 
-def accounted(checkpoint: Checkpoint, config: LlamaConfig, folder: Path, *, packed: bool = False) -> list[Place]:
+def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, packed: bool = False) -> list[Place]:
     """The place of every tensor of a model.
 
-    Biases that config.json does not announce are applied where a Llama may have them, and left out where they are
+    Biases that config.json does not announce are applied where the family may have them, and left out where they are
     zero: old packers wrote a bias of zeros beside every matrix.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-    config : LlamaConfig
+    config : ModelConfig
     folder : pathlib.Path
         For errors.
     packed : bool
@@ -61,50 +62,59 @@ def accounted(checkpoint: Checkpoint, config: LlamaConfig, folder: Path, *, pack
     Raises
     ------
     CheckpointError
-        A tensor that is missing, of another shape, not of floats, or that a Llama does not have.
+        A tensor that is missing, of another shape, not of floats, or that such a model does not have.
     """
     infos = checkpoint.tensor_info
     left = {name for name in checkpoint if not name.endswith(SKIPPED)}
     if packed:
         left = {name for name in left if not _OF_ACTIVATIONS.fullmatch(name)}
     places = []
-    for place in _with_biases(config, infos):  # ends at the first that is missing, however many layers are declared
-        left.discard(place.source)
-        if not place.announced and not checkpoint[place.source].dequantize().any():
+    without_prefix = _lacks_prefix(infos, config)
+    for wanted in config.places():  # ends at the first that is missing, however many layers are declared
+        place = wanted
+        if without_prefix:
+            place = replace(place, source=place.source.removeprefix(config.architecture.prefix))
+        if place.role == "experts" and place.source not in infos and f"{place.source}_blocks" in infos:
+            place = place.as_mxfp4()
+        left.difference_update(place.sources)
+        if not place.announced and (place.source not in infos or not checkpoint[place.source].dequantize().any()):
             continue
         places.append(_fitting(infos, place, folder))
     if config.tied and "lm_head.weight" in left:
-        _check_tied(checkpoint, config, folder)
+        _check_tied(checkpoint, places[0].source, folder)
         left.discard("lm_head.weight")
     left = {name for name in left if not (name.endswith(".bias") and _is_zero(checkpoint, name))}
     if left:
-        what = "there are tensors that a Llama model does not have"
+        what = f"there are tensors that a model of the family {config.architecture.name!r} does not have"
         advice = next((text for mark, text in _ADVICE.items() for name in left if text and mark in name), "")
         found = ", ".join(sorted(left)[:3])
         raise CheckpointError(what, path=folder, found=found, expected=advice or "an unmodified model")
     return places
 
 
-def _with_biases(config: LlamaConfig, infos: Mapping[str, StoredTensor]) -> Iterator[Place]:
-    """The places that config.json announces, and those of biases that are there all the same."""
-    for place in config.places():
-        yield place
-        bias = place.bias()
-        if bias is not None and bias.source in infos and not config.announces(bias):
-            yield bias
+def _lacks_prefix(infos: Mapping[str, StoredTensor], config: ModelConfig) -> bool:
+    """Whether names begin after what others begin with: a model that was saved without its head."""
+    embedding = config.architecture.place("token_embd.weight").source
+    return embedding not in infos and embedding.removeprefix(config.architecture.prefix) in infos
 
 
 def _fitting(infos: Mapping[str, StoredTensor], place: Place, folder: Path) -> Place:
-    info = infos.get(place.source)
-    if info is None:
-        hint = "; set tie_word_embeddings if it shares the embedding" if place.source == "lm_head.weight" else ""
-        raise CheckpointError(f"tensor {place.source!r} is missing{hint}", path=folder)
-    if info.shape != place.shape:
-        what = f"tensor {place.source!r} does not fit config.json"
-        raise CheckpointError(what, path=info.path, offset=info.offset, found=info.shape, expected=place.shape)
-    if info.dtype not in FLOATS:
-        what = f"tensor {place.source!r} is not of floats"
-        raise CheckpointError(what, path=info.path, found=info.dtype, expected=", ".join(FLOATS))
+    shapes: list[tuple[int, ...]] = [place.source_shape] * len(place.sources)
+    dtypes: tuple[str, ...] = FLOATS
+    if place.mxfp4:
+        *rows, n_in = place.source_shape
+        shapes, dtypes = [(*rows, n_in // 32, 16), (*rows, n_in // 32)], ("U8",)
+    for name, shape in zip(place.sources, shapes, strict=True):
+        info = infos.get(name)
+        if info is None:
+            hint = "; set tie_word_embeddings if it shares the embedding" if name == "lm_head.weight" else ""
+            raise CheckpointError(f"tensor {name!r} is missing{hint}", path=folder)
+        if info.shape != shape:
+            what = f"tensor {name!r} does not fit config.json"
+            raise CheckpointError(what, path=info.path, offset=info.offset, found=info.shape, expected=shape)
+        if info.dtype not in dtypes:
+            what = f"tensor {name!r} is not of {'bytes' if place.mxfp4 else 'floats'}"
+            raise CheckpointError(what, path=info.path, found=info.dtype, expected=", ".join(dtypes))
     return place
 
 
@@ -113,9 +123,9 @@ def _is_zero(checkpoint: Checkpoint, name: str) -> bool:
     return info.dtype in FLOATS and info.nbytes > 0 and not checkpoint[name].dequantize().any()
 
 
-def _check_tied(checkpoint: Checkpoint, config: LlamaConfig, folder: Path) -> None:
+def _check_tied(checkpoint: Checkpoint, embedding: str, folder: Path) -> None:
     """An output that config.json ties to the embedding may be stored again, but must be the same."""
-    output, embedding = "lm_head.weight", f"{config.prefix}embed_tokens.weight"
+    output = "lm_head.weight"
     infos = checkpoint.tensor_info
     same: Any = infos[output].dtype == infos[embedding].dtype and infos[output].shape == infos[embedding].shape
     if same:

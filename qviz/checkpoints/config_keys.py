@@ -1,4 +1,4 @@
-"""Every key of a Llama's config.json, accounted for: used, known to be harmless, or named in an error.
+"""Every key of a config.json, accounted for: used, known to be harmless, or named in an error.
 
 A key that nobody looks at may change what a model computes: a scale on the residual stream, a softcap, a norm on
 queries. So a key that is not known here, and says something, is refused.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qviz.architectures import Architecture
 from qviz.errors import CheckpointError
 
 
@@ -31,6 +32,7 @@ _MAKING = _words("""
     initializer_range pretraining_tp attention_dropout hidden_dropout attn_dropout resid_dropout embd_dropout dropout
     resid_pdrop embd_pdrop attn_pdrop gradient_checkpointing neftune_noise_alpha torch_dtype dtype train_dtype
     max_sequence_length max_seq_len max_seq_length seq_length model_max_length tokenizer_model_max_length
+    output_router_logits router_aux_loss_coef router_jitter_noise initializer_factor
 """)
 # How it is loaded.
 _LOADING = _words("""
@@ -48,6 +50,7 @@ _GENERATION = _words("""
 # Heads that LlamaForCausalLM does not have.
 _HEADS = _words("""
     id2label label2id num_labels problem_type finetuning_task task_specific_params prefix chunk_size_feed_forward
+    summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
 """)
 _HARMLESS = _MAKING | _LOADING | _GENERATION | _HEADS
 _HARMLESS_NAMES = re.compile(
@@ -65,7 +68,27 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
 """Keys that change nothing with these values."""
 
 
-def check_keys(config: Mapping[str, Any], path: Path) -> None:
+# Of families that have windows, positions or scales of their own; the conversion looks at these where it matters.
+_OF_FAMILIES: Mapping[str, frozenset[str]] = {
+    "window": _words("layer_types sliding_window_pattern _sliding_window_pattern rope_local_base_freq"),
+    "unturned": _words("no_rope_layers no_rope_layer_interval"),
+    "wide_scale": _words("query_pre_attn_scalar"),
+    "gpt2": _words("n_ctx reorder_and_upcast_attn"),  # n_positions says the same; how a product is taken
+}
+
+
+def _used(architecture: Architecture) -> set[str]:
+    """Keys that the family's record names."""
+    settings = {setting.name for setting in architecture.settings}
+    used = {key for setting in architecture.settings for key in setting.source.split(" or ")} | set(architecture.only)
+    used |= {key for assumed in architecture.classes.values() for key in assumed}
+    for what, keys in _OF_FAMILIES.items():
+        if what in settings or what == architecture.name or getattr(architecture, what, False):
+            used |= keys
+    return used
+
+
+def check_keys(config: Mapping[str, Any], path: Path, architecture: Architecture) -> None:
     """Refuse settings that would be left out.
 
     Parameters
@@ -74,21 +97,24 @@ def check_keys(config: Mapping[str, Any], path: Path) -> None:
         The contents of a config.json.
     path : pathlib.Path
         For errors.
+    architecture : Architecture
+        Whose settings they are.
 
     Raises
     ------
     CheckpointError
         A key that changes what the model computes, or is not known.
     """
+    used = _used(architecture)
     for key, value in config.items():
-        if key in USED or key in _HARMLESS or _HARMLESS_NAMES.fullmatch(key) or not value:
+        if key in USED or key in used or key in _HARMLESS or _HARMLESS_NAMES.fullmatch(key) or not value:
             continue
         if any(value == fine and not isinstance(value, bool) for fine in _ONLY.get(key, ())):
             continue
         if key == "layer_types" and isinstance(value, list) and all(kind == "full_attention" for kind in value):
             continue
         raise CheckpointError(
-            f"{key[:80]!r} is a setting that a plain Llama does not have, or that is not known here; "
+            f"{key[:80]!r} is a setting that the family {architecture.name!r} does not have, or is not known here; "
             f"if it changes nothing in what the model computes, delete it",
             path=path,
             found=value,

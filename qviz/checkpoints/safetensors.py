@@ -117,6 +117,19 @@ class Safetensors(Mapping[str, QTensor]):
         file, info = self._place(name)
         return file.rows(info, first, last)
 
+    def read_bytes(self, name: str) -> npt.NDArray[np.uint8]:
+        """A tensor of bytes (U8) in its shape, read from the file.
+
+        Raises
+        ------
+        GGUFError
+            A tensor of something else; the file was closed, cut or changed.
+        """
+        file, info = self._place(name)
+        if info.dtype != "U8":
+            raise CheckpointError(f"{name!r} is not of bytes", path=info.path, found=info.dtype, expected="U8")
+        return file.read_bytes(info)
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self.tensor_info
 
@@ -287,6 +300,14 @@ class _File:
         if not info.offset <= start <= stop <= info.offset + info.nbytes:
             raise CheckpointError(f"{info.name!r} has no rows {first} … {last}", path=self.path)
         return QTensor(fmt, self._read(fmt, start, stop - start).reshape(last - first, n), (last - first, n))
+
+    def read_bytes(self, info: StoredTensor) -> npt.NDArray[np.uint8]:
+        if self.opened.closed:
+            raise CheckpointError("the file was closed; open it again", path=self.path)
+        self.opened.check()
+        found = np.empty(info.nbytes, np.uint8)
+        self.opened.read_into(found, info.offset)
+        return found.reshape(info.shape)
 
     def _format(self, info: StoredTensor) -> Format:
         """The format of a tensor that can be used now."""

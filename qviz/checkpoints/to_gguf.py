@@ -19,7 +19,8 @@ import numpy.typing as npt
 from qviz._files import as_path, read_folder, read_json
 from qviz._types import Progress, no_progress
 from qviz.checkpoints.account import accounted
-from qviz.checkpoints.llama import LlamaConfig, Place, interleaved
+from qviz.checkpoints.changes import as_stored, mxfp4_blocks
+from qviz.checkpoints.model_config import ModelConfig, Place
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
 from qviz.checkpoints.packed.dialects.base import Settings
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
@@ -35,9 +36,9 @@ Type = Literal["auto", "f32", "f16", "bf16"]
 
 # llama.cpp's number of a file whose matrices have this format
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
-_ROPE_FACTORS = "rope_freqs.weight"
 _QUANTIZATION = ("quantization_config", "compression_config", "quantization")
 _BEYOND_F16 = 65520  # what rounds to infinity
+_KEPT = ("norm", "bias", "sinks", "positions")
 _USE_BF16 = f"weights below {_BEYOND_F16}; use --type bf16 (type='bf16')"
 # Weights converted at a time.
 _CHUNK = 1 << 22
@@ -60,7 +61,7 @@ def convert(
     pre: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Convert a Llama-family model from Hugging Face's files to GGUF.
+    """Convert a model of a family that is known here from Hugging Face's files to GGUF.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def convert(
         checkpoint = files if opened.settings is None else _Unpacked(files, source, opened.settings)
         tensors = _Tensors(checkpoint, opened.config, type, source, progress)
         metadata = {
-            "general.architecture": "llama",
+            "general.architecture": opened.config.architecture.name,
             "general.type": "model",
             **opened.sampling,
             "general.name": name or source.resolve().name,
@@ -127,7 +128,7 @@ class _Opened(NamedTuple):
     """What a folder says, and its weights; all of the same folder, even if another takes its place meanwhile."""
 
     files: Safetensors
-    config: LlamaConfig
+    config: ModelConfig
     settings: Settings | None
     sampling: dict[str, Any]
     tokenizer: dict[str, Any]
@@ -137,9 +138,11 @@ def _opened(folder: Path, pre: str | None) -> _Opened:
     path = folder / "config.json"
     described = read_json(path)
     settings = find_settings(folder)
+    if settings is not None and settings.values.get("quant_method") == "mxfp4":
+        settings = None  # experts that GGUF has in the same format
     if settings is not None:
         find_dialect(settings)
-    config = LlamaConfig.from_json({key: x for key, x in described.items() if key not in _QUANTIZATION}, path)
+    config = ModelConfig.from_json({key: x for key, x in described.items() if key not in _QUANTIZATION}, path)
     files = read(folder, mapped=False)
     try:
         return _Opened(files, config, settings, _sampling(folder), tokenizer_metadata(folder, config.n_vocab, pre))
@@ -192,7 +195,7 @@ class _Tensors:
     def __init__(
         self,
         checkpoint: Safetensors | _Unpacked,
-        config: LlamaConfig,
+        config: ModelConfig,
         type: Type,
         folder: Path,
         progress: Progress | None,
@@ -202,12 +205,17 @@ class _Tensors:
         self._places = {place.target: place for place in accounted(checkpoint, config, folder, packed=packed)}
         self._factors = config.rope_factors()
         self.format = get_format(self._kept() if type == "auto" else type)
-        self.tensor_info: dict[str, _Plan] = {}
-        if self._factors is not None:
-            self.tensor_info[_ROPE_FACTORS] = _Plan(get_format("F32"), self._factors.shape)
+        self.tensor_info = {name: _Plan(get_format("F32"), factors.shape) for name, factors in self._factors.items()}
         for name, place in self._places.items():
-            self.tensor_info[name] = _Plan(get_format("F32") if len(place.shape) == 1 else self.format, place.shape)
+            self.tensor_info[name] = _Plan(self._format(place), place.shape)
         self._done = 0
+
+    def _format(self, place: Place) -> Format:
+        """Norms, biases and routers stay as exact as they are; experts that come in four bits stay so, too."""
+        if place.mxfp4:
+            return get_format("MXFP4")
+        small = place.role in _KEPT or len(place.shape) == 1 or "ffn_gate_inp" in place.target
+        return get_format("F32") if small else self.format
 
     def _kept(self) -> str:
         if isinstance(self._checkpoint, _Unpacked):
@@ -217,28 +225,34 @@ class _Tensors:
 
     @property
     def n_weights(self) -> int:
-        return sum(int(np.prod(plan.shape)) for name, plan in self.tensor_info.items() if name != _ROPE_FACTORS)
+        return sum(int(np.prod(plan.shape)) for name, plan in self.tensor_info.items() if name not in self._factors)
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
         """A tensor's blocks in order: rounded, and checked to be numbers that fit."""
-        if name == _ROPE_FACTORS and self._factors is not None:
-            yield quantize(self._factors, "F32").blocks
+        if name in self._factors:
+            yield quantize(self._factors[name], "F32").blocks
             return
         place, fmt = self._places[name], self.tensor_info[name].format
-        info = self._checkpoint.tensor_info[place.source]
         for tensor in self._read(place):
-            yield self._converted(tensor, fmt, place.source)
-        self._done += info.nbytes
-        total = sum(self._checkpoint.tensor_info[place.source].nbytes for place in self._places.values())
-        self._report(f"convert to {self.format}", self._done, total)
+            yield tensor.blocks.reshape(-1) if place.mxfp4 else self._converted(tensor, fmt, place.sources[0])
+        self._done += self._nbytes(place)
+        self._report(f"convert to {self.format}", self._done, sum(map(self._nbytes, self._places.values())))
+
+    def _nbytes(self, place: Place) -> int:
+        return sum(self._checkpoint.tensor_info[source].nbytes for source in place.sources)
 
     def _read(self, place: Place) -> Iterator[QTensor]:
-        """The rows of a tensor, in pieces; at once where they change places, or are made together."""
+        """The rows of a tensor, in pieces; at once where something becomes of them, or they are made together."""
         checkpoint = self._checkpoint
-        if place.heads or (isinstance(checkpoint, _Unpacked) and checkpoint.packs(place.source)):
-            tensor = checkpoint[place.source]
-            rows = interleaved(place.shape[0], place.heads) if place.heads else slice(None)
-            yield QTensor(tensor.format, tensor.blocks[rows], tensor.shape)
+        if place.mxfp4:
+            assert isinstance(checkpoint, Safetensors)
+            codes, exponents = (checkpoint.read_bytes(source) for source in place.sources)
+            yield mxfp4_blocks(codes, exponents, place, self._folder)
+            return
+        packed = isinstance(checkpoint, _Unpacked) and checkpoint.packs(place.source)
+        if place.change or packed or len(place.sources) > 1:
+            for source in place.sources:
+                yield as_stored(checkpoint[source], place)
             return
         n_rows = int(np.prod(place.shape[:-1]))
         step = max(1, _CHUNK // max(place.shape[-1], 1))

@@ -2,7 +2,7 @@
 
 from qviz.transformer import evaluate
 from qviz.transformer.cache import KVCache
-from qviz.transformer.config import LlamaConfig
+from qviz.transformer.config import TransformerConfig
 from qviz.transformer.evaluate import Perplexity, compare, perplexity
 from qviz.transformer.generate import Sampler, generate, generate_tokens
 from qviz.transformer.inputs import linear_inputs
@@ -12,11 +12,11 @@ from qviz.transformer.tokenizer import Tokenizer
 
 __all__ = [
     "KVCache",
-    "LlamaConfig",
     "Perplexity",
     "Sampler",
     "Tokenizer",
     "Transformer",
+    "TransformerConfig",
     "compare",
     "evaluate",
     "generate",

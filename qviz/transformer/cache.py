@@ -11,7 +11,7 @@ from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor, quantize
 from qviz.gguf.settings import shown
-from qviz.transformer.config import LlamaConfig
+from qviz.transformer.config import TransformerConfig
 
 _CACHE_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 
@@ -21,7 +21,7 @@ class KVCache:
 
     Parameters
     ----------
-    config : LlamaConfig
+    config : TransformerConfig
     n_ctx : int
         Tokens there is room for.
     kind : {"F16", "F32", "Q8_0", "Q4_0"}
@@ -38,8 +38,8 @@ class KVCache:
         A kind that is not implemented, or no room for so many tokens.
     """
 
-    def __init__(self, config: LlamaConfig, n_ctx: int, kind: str = "F16") -> None:
-        if not isinstance(config, LlamaConfig):
+    def __init__(self, config: TransformerConfig, n_ctx: int, kind: str = "F16") -> None:
+        if not isinstance(config, TransformerConfig):
             raise LlamaError(f"config is {shown(config)}; a model's .config is wanted")
         if not isinstance(kind, str) or kind not in _CACHE_TYPES:
             raise LlamaError(f"a KV cache of {shown(kind)} is not implemented; choose one of {', '.join(_CACHE_TYPES)}")
@@ -67,12 +67,12 @@ class KVCache:
         """Bytes reserved."""
         return int(self._store.nbytes)
 
-    def check(self, config: LlamaConfig, n_new: int) -> None:
+    def check(self, config: TransformerConfig, n_new: int) -> None:
         """Refuse to go on with another model, or with more tokens than there is room for.
 
         Parameters
         ----------
-        config : LlamaConfig
+        config : TransformerConfig
             Of the model that asks.
         n_new : int
             Tokens that it wants to add.

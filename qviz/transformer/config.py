@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class LlamaConfig:
+class TransformerConfig:
     """The numbers that turn tensors into a model.
 
     Attributes
@@ -28,13 +29,30 @@ class LlamaConfig:
     n_head, n_head_kv, head_size : int
         Query heads, key / value heads (fewer in grouped-query attention), width of one head.
     rope_size : int
-        How much of each head is turned by its position.
+        How much of each head is turned by its position; 0 for models without rotary positions.
     rope_base, norm_eps : float
-        Base of the rotation frequencies; what RMSNorm adds below the root.
+        Base of the rotation frequencies; what a norm adds below the root.
     attention_scale : float
         What a score is multiplied with.
     rope_factor, rope_magnitude : float
         What positions are divided by; what sines and cosines are multiplied with.
+    rope_yarn : bool
+        Whether the factor is YaRN's.
+    rope_original : int
+        The context that a model was trained on before it was stretched.
+    turned, windowed : tuple of bool
+        Of each layer: whether positions turn it, whether it attends within the last `window` tokens only.
+    window : int
+    window_rope_base : float
+        `rope_base` of windowed layers.
+    windows_unscaled : bool
+        Whether nothing stretches positions in windowed layers.
+    attention_cap, logit_cap : float
+        A soft cap c of scores and logits, ``c · tanh(x / c)``; 0 for none.
+    embedding_scale, residual_scale, logit_scale : float
+        What embeddings, the results of both halves of a layer, and logits are multiplied with.
+    n_expert, n_expert_used, n_ff_expert : int
+        Experts of a layer (0: a single feed-forward half), those that a token meets, and how wide they are.
     """
 
     n_layers: int
@@ -51,10 +69,33 @@ class LlamaConfig:
     attention_scale: float
     rope_factor: float = 1.0
     rope_magnitude: float = 1.0
+    rope_yarn: bool = False
+    rope_original: int = 0
+    turned: tuple[bool, ...] = ()
+    windowed: tuple[bool, ...] = ()
+    window: int = 0
+    window_rope_base: float = 0.0
+    windows_unscaled: bool = False
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    logit_scale: float = 1.0
+    n_expert: int = 0
+    n_expert_used: int = 0
+    n_ff_expert: int = 0
+
+    @property
+    def windows_turn_apart(self) -> bool:
+        """Whether windowed layers turn at another speed than the others."""
+        if not any(self.windowed):
+            return False
+        stretched = self.rope_factor != 1 or self.rope_magnitude != 1
+        return self.window_rope_base != self.rope_base or (self.windows_unscaled and stretched)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any], n_vocab: int | None = None) -> LlamaConfig:
-        """Read the ``llama.*`` keys.
+    def from_metadata(cls, metadata: Mapping[str, Any], n_vocab: int | None = None) -> TransformerConfig:
+        """Read the keys of a file's architecture, ``llama.*``.
 
         Parameters
         ----------
@@ -71,17 +112,59 @@ class LlamaConfig:
         """
         if n_vocab is not None:
             n_vocab = whole_number(n_vocab, "n_vocab", LlamaError, least=1)
-        values = read_settings(architecture_of(metadata), metadata)
+        architecture = architecture_of(metadata)
+        values = {"rope_size": 0, "rope_base": 1.0, **read_settings(architecture, metadata)}
         _check_heads(values)
-        factor = values["rope_factor"] if values["rope_factor"] is not None else values["rope_factor_2023"]
-        return cls(
-            **{name: values[name] for name in cls.__dataclass_fields__ if name in values}
-            | {
-                "n_vocab": _vocabulary(metadata, values["n_vocab"], n_vocab),
-                "attention_scale": values["attention_scale"] or values["head_size"] ** -0.5,
-                "rope_factor": 1.0 if values["rope_scaling"] == "none" else factor or 1.0,
-            }
-        )
+        _check_experts(values)
+        derived = {
+            "n_vocab": _vocabulary(metadata, values["n_vocab"], n_vocab),
+            "attention_scale": values.get("attention_scale") or _attention_scale(architecture, values),
+            "embedding_scale": _embedding_scale(architecture, values),
+            "residual_scale": values.get("residual_scale") or 1.0,
+            "logit_scale": 1 / values.get("logit_divisor", 1.0),
+            "n_ff_expert": values.get("n_ff_expert", values["n_ff"]),
+            **_rope(values),
+            **_layers(architecture, values),
+        }
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values} | derived)
+
+
+def _attention_scale(architecture: Architecture, values: Mapping[str, Any]) -> float:
+    wide = values["n_layers"] == architecture.wide_scale
+    width = values["n_embd"] // values["n_head"] if wide else values["head_size"]
+    return float(width**-0.5)
+
+
+def _embedding_scale(architecture: Architecture, values: Mapping[str, Any]) -> float:
+    if architecture.embedding_root:
+        return float(np.sqrt(np.float32(values["n_embd"])))
+    return values.get("embedding_scale") or 1.0
+
+
+def _rope(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How positions are stretched."""
+    factor = values.get("rope_factor")
+    factor = factor if factor is not None else values.get("rope_factor_2023")
+    kind = values.get("rope_scaling", "none")
+    scaled = kind in ("linear", "yarn")
+    return {"rope_factor": (factor or 1.0) if scaled else 1.0, "rope_yarn": kind == "yarn"}
+
+
+def _layers(architecture: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from layer to layer."""
+    n, step = values["n_layers"], architecture.unturned
+    turns = architecture.rope != "none" and values.get("turns", True)
+    window, pattern = values.get("window") or 0, values.get("window_pattern")
+    pattern = architecture.windowed if pattern is None else pattern
+    if not isinstance(pattern, tuple):  # all but each p-th; 0: all
+        pattern = tuple(pattern == 0 or i % pattern < pattern - 1 for i in range(n))
+    return {
+        "turned": tuple(turns and not (step and (i + 1) % step == 0) for i in range(n)),
+        "window": window,
+        "windowed": pattern if window else (False,) * n,
+        "window_rope_base": values.get("window_rope_base") or values["rope_base"],
+        "windows_unscaled": architecture.window_rope == "unscaled",
+    }
 
 
 def architecture_of(metadata: Mapping[str, Any]) -> Architecture:
@@ -117,7 +200,7 @@ def read_settings(architecture: Architecture, metadata: Mapping[str, Any]) -> di
     Raises
     ------
     LlamaError
-        As for `LlamaConfig.from_metadata`.
+        As for `TransformerConfig.from_metadata`.
     """
     settings = Settings(metadata, f"{architecture.name}.", LlamaError)
     values: dict[str, Any] = {}
@@ -141,13 +224,19 @@ def _read(settings: Settings, setting: Setting, values: Mapping[str, Any]) -> An
     default: Any = NO_DEFAULT if setting.default is REQUIRED else setting.default
     if setting.kind == "text":
         return settings.text(setting.key, default, choices=setting.choices or None)
+    if setting.kind == "flag":
+        return settings.flag(setting.key, default)
+    if setting.kind == "pattern":
+        return _pattern(settings, setting, values["n_layers"])
     if setting.kind == "number":
+        default = values[default] if isinstance(default, str) else default
         return settings.number(
             setting.key, default, above=setting.above, least=setting.least, most=min(setting.most, _LARGEST_FLOAT)
         )
     if isinstance(default, str):
         default = size(default, values)
-    least, most = int(max(setting.least, 1)), int(min(setting.most, LARGEST_COUNT))
+    least = 1 if setting.least == -math.inf else int(setting.least)
+    most = int(min(setting.most, LARGEST_COUNT))
     if not setting.in_layers:
         return settings.count(setting.key, default, least=least, most=most)
     found = settings.counts(setting.key, values["n_layers"], default, least=least, most=most)
@@ -156,6 +245,25 @@ def _read(settings: Settings, setting: Setting, values: Mapping[str, Any]) -> An
     if len(set(found)) > 1:
         raise LlamaError(f"{setting.key} differs among the layers ({shown(list(found))}); such models do not run here")
     return found[0]
+
+
+def _pattern(settings: Settings, setting: Setting, n_layers: int) -> int | tuple[bool, ...] | None:
+    """A number p, all layers but each p-th; or a flag for each layer."""
+    if setting.key not in settings:
+        settings.used.add(settings.prefix + setting.key)
+        return None
+    value = settings.raw(setting.key)
+    flags = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(flags, list | tuple):
+        return settings.count(setting.key, least=0)
+    if len(flags) != n_layers or not all(
+        isinstance(x, bool | int | np.bool_ | np.integer) and x in (0, 1) for x in flags
+    ):
+        raise LlamaError(
+            f"{settings.prefix}{setting.key} is {shown(flags)}; a whole number, or true or false for each of "
+            f"{n_layers} layers, is wanted"
+        )
+    return tuple(bool(flag) for flag in flags)
 
 
 def _check_silent(settings: Settings, inactive: Inactive, values: Mapping[str, Any]) -> None:
@@ -184,6 +292,15 @@ def _check_heads(values: Mapping[str, Any]) -> None:
     if values["value_size"] != width:
         raise LlamaError(
             f"keys have {width} values a head and values {values['value_size']}; only heads of one width run here"
+        )
+
+
+def _check_experts(values: Mapping[str, Any]) -> None:
+    there, used = values.get("n_expert", 0), values.get("n_expert_used", 0)
+    if used > there or (there and not used):
+        raise LlamaError(
+            f"{used} experts of {there} for each token: at least one, and no more than there are, can be used; "
+            f"a model without experts has neither"
         )
 
 

@@ -1,14 +1,17 @@
-"""The forward pass of a Llama over quantized weights.
+"""The forward pass of a transformer over quantized weights: one program over the parts that its architecture names.
 
-Source of the arithmetic: llama.cpp ``src/models/llama.cpp`` (``llm_build_llama``): RMSNorm, rotary positions,
-grouped-query attention, SwiGLU, tied or separate output matrix.
+A layer does what it has parts for: a norm before or after each half, or both; norms on queries and keys; rotation of
+neighbours or of halves; attention with a window, a cap, sinks; a feed-forward half with a gate, without one, or a
+mixture of experts.
+
+Source of the arithmetic: llama.cpp ``src/models/*.cpp``.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +24,17 @@ from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor
 from qviz.gguf.settings import shown
+from qviz.transformer import experts
 from qviz.transformer.cache import KVCache
-from qviz.transformer.config import LlamaConfig
+from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.kernels import ops
 from qviz.transformer.linear import Activations, Linear, multiply_one
-from qviz.transformer.parts import take_apart
+from qviz.transformer.parts import Parts, take_apart
+from qviz.transformer.rope import Rope
 from qviz.transformer.token_pass import TokenPass
 from qviz.transformer.tokenizer import Tokenizer
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 OnLinearInput = Callable[[str, FloatArray], object]
 
@@ -43,9 +50,14 @@ class _Pass(NamedTuple):
     last: int
     start: int  # tokens in the cache already
     positions: npt.NDArray[np.int64]
-    cos: FloatArray
+    cos: FloatArray  # a table for each kind of layer
     sin: FloatArray
     cache: KVCache | None
+
+    def asked(self, x: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        """Of rows (n · t, ...) those of the positions that were asked for."""
+        rows = x.reshape(self.n, self.t, *x.shape[1:])[:, self.first : self.last]
+        return np.ascontiguousarray(rows).reshape(-1, *x.shape[1:])
 
 
 class Transformer:
@@ -83,21 +95,15 @@ class Transformer:
         self.architecture, self.config = parts.architecture, parts.config
         self.name = str(model.metadata.get("general.name", parts.architecture.name))
         self.embedding = parts.tensors["token_embd.weight"]
-        self.layers: list[dict[str, Any]] = []
-        for i in range(self.config.n_layers):
-            layer: dict[str, Any] = {}
-            for place in parts.architecture.tensors:
-                name = place.name.format(i)
-                if place.in_layers and place.role == "matrix":
-                    layer[name.split(".")[2]] = _linear(parts.tensors, name, activations)
-                elif place.in_layers and place.role == "norm":
-                    layer[name.split(".")[2]] = parts.tensors[name].dequantize()
-            self.layers.append(layer)
-        self.output_norm = parts.tensors["output_norm.weight"].dequantize()
-        head = "output.weight" if "output.weight" in parts.tensors else "token_embd.weight"
-        self.output = _linear(parts.tensors, head, activations)
-        self._angles: tuple[FloatArray, FloatArray] = (np.empty((0, 0), np.float32),) * 2
-        self._frequencies = _frequencies(self.config, parts.tensors.get("rope_freqs.weight"))
+        self._position_rows = parts.tensors.get("position_embd.weight")
+        self.layers = [_layer_parts(parts, i, activations) for i in range(self.config.n_layers)]
+        outside = _layer_parts(parts, None, activations)
+        self.output_norm, self._output_norm = outside["output_norm"], outside
+        self.output = outside.get("output") or _linear(parts.tensors, "token_embd.weight", activations, "output.bias")
+        factors = {kind: part for kind, part in outside.items() if kind.startswith("rope_")}
+        self._rope = Rope(self.config, factors)
+        self._turn = ops.rotate_halves if self.architecture.rope == "halves" else ops.rotate
+        self._layered = self.architecture.norm == "layer"
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -141,12 +147,13 @@ class Transformer:
         own.check(self.config, ids.size)
         last_only = flag(last_only, "last_only", LlamaError)
         if ids.size == 1 and own.kind == "F16" and self.on_linear_input is None:
-            found = self._token_pass(self._embed(ids), own, *self._rope(own.length + 1))
+            x = self._embed(ids, own.length)
+            found = self._token_pass(x, own, *self._rope.tables(own.length + 1, own.n_ctx))
             own.length += 1
-            return found
+            return self._scaled(found)
         hidden = self._hidden(ids[None], own)[0]
         own.length += ids.size
-        return self._feed(np.ascontiguousarray(hidden[-1:] if last_only else hidden), self.output)[0]
+        return self._logits(np.ascontiguousarray(hidden[-1:] if last_only else hidden))
 
     def window_logits(self, windows: npt.NDArray[np.int64], first: int = 0, last: int | None = None) -> FloatArray:
         """Logits of independent windows, all at once.
@@ -172,7 +179,19 @@ class Transformer:
         last = whole_number(last, "last", LlamaError, least=first + 1, most=ids.shape[1])
         hidden = self._hidden(ids, None, first, last)
         flat = np.ascontiguousarray(hidden).reshape(-1, self.config.n_embd)
-        return self._feed(flat, self.output)[0].reshape(ids.shape[0], last - first, -1)
+        return self._logits(flat).reshape(ids.shape[0], last - first, -1)
+
+    def _logits(self, hidden: FloatArray) -> FloatArray:
+        return self._scaled(self._feed(hidden, self.output)[0])
+
+    def _scaled(self, logits: FloatArray) -> FloatArray:
+        c = self.config
+        with np.errstate(all="ignore"):
+            if c.logit_scale != 1:
+                logits *= np.float32(c.logit_scale)
+            if c.logit_cap:
+                in_parallel(len(logits), lambda a, b: ops.cap(logits[a:b], np.float32(c.logit_cap)))
+        return logits
 
     def _tokens(self, ids: Any, *shape: str) -> npt.NDArray[np.int64]:
         """Tokens of this model, in an array of so many dimensions."""
@@ -192,21 +211,27 @@ class Transformer:
 
     @functools.cached_property
     def _token_pass(self) -> TokenPass:
-        return TokenPass(self.config, self.layers, self.output_norm, self.output)
+        return TokenPass(self.config, self.architecture, self.layers, self._output_norm, self.output)
 
-    def _rope(self, n: int) -> tuple[FloatArray, FloatArray]:
-        angles = self._angles  # another thread may put shorter ones in their place
-        if angles[0].shape[0] < n:
-            with np.errstate(over="ignore", invalid="ignore"):  # frequencies of a damaged file may be infinite
-                angle = np.arange(max(n, 256), dtype=np.float32)[:, None] * self._frequencies
-                magnitude = np.float32(self.config.rope_magnitude)
-                angles = self._angles = np.cos(angle) * magnitude, np.sin(angle) * magnitude
-        return angles
+    def _embed(self, ids: npt.NDArray[np.int64], start: int = 0) -> FloatArray:
+        """The residual stream (n_tokens, n_embd) of tokens in windows (..., t) that begin at position `start`."""
+        x = self._rows(self.embedding, ids.reshape(-1))
+        if self.config.embedding_scale != 1:
+            with np.errstate(over="ignore"):
+                x *= np.float32(self.config.embedding_scale)
+        if self._position_rows is not None:
+            positions = np.broadcast_to(np.arange(start, start + ids.shape[-1]), ids.shape).reshape(-1)
+            if start + ids.shape[-1] > self.config.n_ctx:
+                raise LlamaError(
+                    f"position {start + ids.shape[-1] - 1} has no vector of its own; the model knows "
+                    f"{self.config.n_ctx} positions"
+                )
+            x += self._rows(self._position_rows, positions)
+        return x
 
-    def _embed(self, ids: npt.NDArray[np.int64]) -> FloatArray:
-        fmt = self.embedding.format
-        rows = np.ascontiguousarray(self.embedding.blocks[ids])
-        return QTensor(fmt, rows, (ids.size, self.config.n_embd)).dequantize()
+    def _rows(self, tensor: QTensor, rows: npt.NDArray[np.int64]) -> FloatArray:
+        blocks = np.ascontiguousarray(tensor.blocks[rows])
+        return QTensor(tensor.format, blocks, (rows.size, self.config.n_embd)).dequantize()
 
     def embed(self, windows: npt.ArrayLike) -> FloatArray:
         """The residual stream before the first layer.
@@ -225,7 +250,7 @@ class Transformer:
             A token that does not exist, or an array of another shape.
         """
         ids = self._tokens(windows, "n_windows", "n_tokens")
-        return self._embed(ids.reshape(-1)).reshape(*ids.shape, -1)
+        return self._embed(ids).reshape(*ids.shape, -1)
 
     @on_one_thread
     def layer(self, i: int, x: FloatArray) -> FloatArray:
@@ -261,13 +286,22 @@ class Transformer:
 
     def _pass(self, n: int, t: int, cache: KVCache | None = None, first: int = 0, last: int | None = None) -> _Pass:
         start = cache.length if cache is not None else 0
-        cos, sin = self._rope(start + t)
+        cos, sin = self._rope.tables(start + t, t if cache is None else cache.n_ctx)
         positions = np.tile(np.arange(start, start + t), n)
         return _Pass(n, t, first, t if last is None else last, start, positions, cos, sin, cache)
 
-    def _norm(self, x: FloatArray, gain: FloatArray) -> FloatArray:
-        out, eps = passing(x.shape), np.float32(self.config.norm_eps)
-        in_parallel(len(x), lambda a, b: ops.rms_norm(x[a:b], gain, eps, out[a:b]))
+    def _norm(self, x: FloatArray, parts: Mapping[str, Any], kind: str) -> FloatArray:
+        """A norm of each row, or of each head where its gains are fewer; nothing where there is none."""
+        if kind not in parts:
+            return x
+        gain, bias, eps = parts[kind], parts.get(f"{kind}.bias"), np.float32(self.config.norm_eps)
+        out = passing(x.shape)
+        rows, into = x.reshape(-1, gain.size), out.reshape(-1, gain.size)
+        if self._layered:
+            bias = np.zeros_like(gain) if bias is None else bias
+            in_parallel(len(rows), lambda a, b: ops.layer_norm(rows[a:b], gain, bias, eps, into[a:b]))
+        else:
+            in_parallel(len(rows), lambda a, b: ops.rms_norm(rows[a:b], gain, eps, into[a:b]))
         return out
 
     @on_one_thread
@@ -277,49 +311,101 @@ class Transformer:
         """The residual stream (n_windows, tokens, n_embd) after the last norm."""
         n, t = ids.shape
         run = self._pass(n, t, cache, first, last)
-        x = self._embed(ids.reshape(-1))
+        x = self._embed(ids, run.start)
         for i in range(self.config.n_layers):
             x = self._layer(i, x, run)
-        return self._norm(x, self.output_norm).reshape(n, -1, self.config.n_embd)
+        return self._norm(x, self._output_norm, "output_norm").reshape(n, -1, self.config.n_embd)
 
     def _layer(self, i: int, x: FloatArray, run: _Pass) -> FloatArray:
         """One layer; `x` (tokens, n_embd) may be changed, the last layer returns the rows that were asked for."""
         c, layer = self.config, self.layers[i]
-        n, t, first, last, start, positions, cos, sin, cache = run
-
-        def turn(heads: FloatArray, where: npt.NDArray[np.int64]) -> None:
-            in_parallel(len(heads), lambda a, b: ops.rotate(heads[a:b], where[a:b], cos, sin, c.head_size))
-
-        h = self._norm(x, layer["attn_norm"])
-        final = i == c.n_layers - 1 and (first, last) != (0, t)
-        where = positions
-        if not final:
-            q, k, v = self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
-        else:  # only what is asked for needs queries, attention output and feed-forward
-            k, v = self._feed(h, layer["attn_k"], layer["attn_v"])
-            h = np.ascontiguousarray(h.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
-            x = np.ascontiguousarray(x.reshape(n, t, -1)[:, first:last]).reshape(n * (last - first), -1)
-            where = np.ascontiguousarray(positions.reshape(n, t)[:, first:last]).reshape(-1)
-            (q,) = self._feed(h, layer["attn_q"])
-        turn(q, where)
-        turn(k, positions)
-        if cache is not None:
-            cache.put(i, k, v)
-            k, v = cache.get(i, start + t)
+        final = i == c.n_layers - 1 and (run.first, run.last) != (0, run.t)
+        q, k, v = self._queries(layer, self._norm(x, layer, "attn_norm"), run if final else None)
+        if final:  # only what is asked for needs attention output and feed-forward
+            x = run.asked(x)
+        q, k = self._norm(q, layer, "attn_q_norm"), self._norm(k, layer, "attn_k_norm")
+        if c.turned[i]:
+            table = len(run.cos) - 1 if c.windowed[i] else 0
+            cos, sin = run.cos[table], run.sin[table]
+            for heads, where in ((q, run.asked(run.positions) if final else run.positions), (k, run.positions)):
+                self._rotate(heads, where, cos, sin)
+        if run.cache is not None:
+            run.cache.put(i, k, v)
+            k, v = run.cache.get(i, run.start + run.t)
             k, v = (part.astype(np.float32, copy=False) for part in (k, v))
         else:  # what an F16 cache would have made of them
             k, v = Activations(k).rounded(16), Activations(v).rounded(16)
-        mixed = self._attend(q.reshape(n, -1, c.n_head, c.head_size), k, v, start + (first if final else 0))
-        x += self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
-        h = self._norm(x, layer["ffn_norm"])
-        gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
-        in_parallel(len(gate), lambda a, b: ops.swiglu(gate[a:b], up[a:b]))
-        x += self._feed(gate, layer["ffn_down"])[0]
+        heads = q.reshape(run.n, -1, c.n_head, c.head_size)
+        mixed = self._attend(i, heads, k, v, run.start + (run.first if final else 0))
+        x = self._added(x, layer, "post_attention_norm", self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0])
+        made = self._feed_forward(layer, self._norm(x, layer, "ffn_norm"))
+        return self._added(x, layer, "post_ffw_norm", made)
+
+    def _queries(self, layer: Mapping[str, Any], h: FloatArray, asked: _Pass | None) -> list[FloatArray]:
+        """Queries, keys and values; queries only of the positions that are asked for, if not of all."""
+        c = self.config
+        if "attn_qkv" in layer:
+            (together,) = self._feed(h, layer["attn_qkv"])
+            edges = (c.n_head * c.head_size, (c.n_head + c.n_head_kv) * c.head_size)
+            q, k, v = (np.ascontiguousarray(part) for part in np.split(together, edges, axis=1))
+            return [q if asked is None else asked.asked(q), k, v]
+        if asked is None:
+            return self._feed(h, layer["attn_q"], layer["attn_k"], layer["attn_v"])
+        k, v = self._feed(h, layer["attn_k"], layer["attn_v"])
+        return [*self._feed(asked.asked(h), layer["attn_q"]), k, v]
+
+    def _rotate(self, heads: FloatArray, where: npt.NDArray[np.int64], cos: FloatArray, sin: FloatArray) -> None:
+        size = self.config.head_size
+        in_parallel(len(heads), lambda a, b: self._turn(heads[a:b], where[a:b], cos, sin, size))
+
+    def _added(self, x: FloatArray, layer: Mapping[str, Any], norm: str, made: FloatArray) -> FloatArray:
+        """The residual stream, changed, with what one half of a layer made."""
+        made = self._norm(made, layer, norm)
+        with np.errstate(all="ignore"):
+            if self.config.residual_scale != 1:
+                made *= np.float32(self.config.residual_scale)
+            x += made
         return x
 
-    def _attend(self, q: FloatArray, k: FloatArray, v: FloatArray, start: int) -> FloatArray:
+    def _feed_forward(self, layer: Mapping[str, Any], h: FloatArray) -> FloatArray:
+        if "ffn_gate_inp" in layer:
+            return self._mixture(layer, h)
+        if "ffn_gate_up" in layer:
+            (both,) = self._feed(h, layer["ffn_gate_up"])
+            gate, up = (np.ascontiguousarray(part) for part in np.split(both, 2, axis=1))
+        elif "ffn_gate" in layer:
+            gate, up = self._feed(h, layer["ffn_gate"], layer["ffn_up"])
+        else:
+            (gate,) = self._feed(h, layer["ffn_up"])
+            in_parallel(len(gate), lambda a, b: ops.gelu(gate[a:b]))
+            return self._feed(gate, layer["ffn_down"])[0]
+        self._gate(gate, up)
+        return self._feed(gate, layer["ffn_down"])[0]
+
+    def _gate(self, gate: FloatArray, up: FloatArray) -> None:
+        gates = {"silu": ops.swiglu, "gelu": ops.geglu, "clamped": ops.clamped_gate}
+        work = gates[self.architecture.activation]
+        in_parallel(len(gate), lambda a, b: work(gate[a:b], up[a:b]))
+
+    def _mixture(self, layer: Mapping[str, Any], h: FloatArray) -> FloatArray:
+        """What the experts that each token meets make of it."""
+        (scores,) = self._feed(h, layer["ffn_gate_inp"])
+        chosen, weights = experts.choose(scores, self.config.n_expert_used)
+        out = np.zeros(h.shape, np.float32)
+        for expert, rows, places in experts.groups(chosen):
+            part = np.ascontiguousarray(h[rows])
+            gate, up = self._feed(part, layer["ffn_gate_exps"][expert], layer["ffn_up_exps"][expert])
+            self._gate(gate, up)
+            (made,) = self._feed(gate, layer["ffn_down_exps"][expert])
+            with np.errstate(all="ignore"):
+                out[rows] += made * weights[rows, places][:, None]
+        return out
+
+    def _attend(self, i: int, q: FloatArray, k: FloatArray, v: FloatArray, start: int) -> FloatArray:
         """Causal attention: q (n, t, heads, size) whose first query stands at `start`; k, v (n · keys, width)."""
         c = self.config
+        window = c.window if c.windowed[i] else 0
+        limit, sinks = np.float32(c.attention_cap), self.layers[i].get("attn_sinks", _NO_SINKS)
         n, t = q.shape[:2]
         heads = q.transpose(0, 2, 1, 3)
         with np.errstate(over="ignore"):
@@ -330,15 +416,18 @@ class Transformer:
         mixed = passing(q.shape)
 
         def work(a: int, b: int) -> None:
+            head = a * (c.n_head // c.n_head_kv)
             for begin in range(0, t, _QUERIES):
                 end = min(begin + _QUERIES, t)
-                seen = start + end  # no key behind these is seen by any of the queries
-                part, keys = q[a:b, :, begin:end], k[a:b, :, :seen].swapaxes(-1, -2)
-                scores = passing((*part.shape[:3], seen))
+                # none of the queries sees a key behind `seen`, nor one before `low`
+                seen, low = start + end, max(start + begin + 1 - window, 0) if window else 0
+                part, keys = q[a:b, :, begin:end], k[a:b, :, low:seen].swapaxes(-1, -2)
+                scores = passing((*part.shape[:3], seen - low))
                 with np.errstate(all="ignore"):  # a damaged model computes NaN, and says so only when it is scored
                     np.matmul(part, keys, out=scores)
-                    ops.causal_softmax(scores.reshape(-1, end - begin, seen), start + begin)
-                    np.matmul(scores, v[a:b, :, :seen], out=mixed[a:b, :, begin:end])
+                    rows = scores.reshape(-1, end - begin, seen - low)
+                    ops.causal_softmax(rows, start + begin - low, window, limit, sinks, head)
+                    np.matmul(scores, v[a:b, :, low:seen], out=mixed[a:b, :, begin:end])
 
         in_parallel(len(q), work, least=1)
         together = passing((n, t, c.n_head, c.head_size))
@@ -346,17 +435,28 @@ class Transformer:
         return together
 
 
-def _linear(tensors: Mapping[str, QTensor], name: str, activations: str) -> Linear:
+_NO_SINKS = np.empty(0, np.float32)
+
+
+def _layer_parts(parts: Parts, i: int | None, activations: str) -> dict[str, Any]:
+    """Of layer `i`, or outside the layers: matrices that multiply, arrays of everything else, by kind."""
+    found: dict[str, Any] = {}
+    for place in parts.architecture.tensors:
+        name = place.name.format(i)
+        if place.in_layers != (i is not None) or name not in parts.tensors:
+            continue
+        bias = f"{name.removesuffix('weight')}bias"
+        if place.role == "matrix":
+            found[place.kind] = _linear(parts.tensors, name, activations, bias)
+        elif place.role == "experts":
+            biases = parts.tensors[bias].dequantize() if bias in parts.tensors else None
+            found[place.kind] = ExpertLinears(parts.tensors[name], name, activations, biases)
+        elif place.role in ("norm", "factors", "sinks") or isinstance(found.get(place.kind[:-5]), np.ndarray):
+            found[place.kind] = parts.tensors[name].dequantize()  # a bias is a norm's; matrices have taken theirs
+    return found
+
+
+def _linear(tensors: Mapping[str, QTensor], name: str, activations: str, bias: str) -> Linear:
     """A matrix, with its bias where the model has one."""
-    bias = tensors.get(f"{name.removesuffix('weight')}bias")
-    return Linear(tensors[name], name, activations, bias=None if bias is None else bias.dequantize())
-
-
-def _frequencies(config: LlamaConfig, factors: QTensor | None) -> FloatArray:
-    """By how much each pair of a head turns from one position to the next, float32 (rope_size / 2,)."""
-    power = -np.arange(0, config.rope_size, 2, dtype=np.float32) / np.float32(config.rope_size)
-    with np.errstate(all="ignore"):  # a damaged file may divide by zero
-        found: FloatArray = np.float32(config.rope_base) ** power
-        if factors is not None:
-            found = found / factors.dequantize()
-        return found / np.float32(config.rope_factor)
+    added = tensors[bias].dequantize() if bias in tensors else None
+    return Linear(tensors[name], name, activations, bias=added)

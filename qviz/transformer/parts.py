@@ -12,7 +12,7 @@ from qviz.architectures import Architecture, TensorPlace, size
 from qviz.errors import LlamaError
 from qviz.formats.base import QTensor
 from qviz.gguf.settings import shown
-from qviz.transformer.config import LlamaConfig, architecture_of
+from qviz.transformer.config import TransformerConfig, architecture_of
 
 
 class Parts(NamedTuple):
@@ -21,13 +21,13 @@ class Parts(NamedTuple):
     Attributes
     ----------
     architecture : Architecture
-    config : LlamaConfig
+    config : TransformerConfig
     tensors : dict of str to QTensor
         Under the names that the model has; each in the shape that the table asks for, and of a format that decodes.
     """
 
     architecture: Architecture
-    config: LlamaConfig
+    config: TransformerConfig
     tensors: dict[str, QTensor]
 
 
@@ -50,9 +50,9 @@ def take_apart(model: Any) -> Parts:
         )
     architecture = architecture_of(model.metadata)
     embedding = _tensor(model, "token_embd.weight")
-    config = LlamaConfig.from_metadata(model.metadata, embedding.shape[0] if len(embedding.shape) == 2 else None)
+    config = TransformerConfig.from_metadata(model.metadata, embedding.shape[0] if len(embedding.shape) == 2 else None)
     left, tensors = set(model), {}
-    for name, place in architecture.names(config.n_layers):
+    for name, place in architecture.names(config.n_layers, config.n_expert > 0):
         if name not in model:
             if not place.optional:
                 raise LlamaError(_missing(model, name))
@@ -73,7 +73,7 @@ def _tensor(model: Mapping[str, Any], name: str) -> QTensor:
     return tensor
 
 
-def _measured(tensor: QTensor, name: str, place: TensorPlace, config: LlamaConfig) -> QTensor:
+def _measured(tensor: QTensor, name: str, place: TensorPlace, config: TransformerConfig) -> QTensor:
     """The tensor, if it has the shape that the settings ask for and can be decoded."""
     wanted = tuple(size(product, vars(config)) for product in place.shape)
     if tensor.shape != wanted:
@@ -87,10 +87,10 @@ def _measured(tensor: QTensor, name: str, place: TensorPlace, config: LlamaConfi
 
 
 def _missing(model: Mapping[str, Any], name: str) -> str:
-    return f"the model has no tensor {name} ({len(model)} others); it is not a whole Llama, so it cannot be run"
+    return f"the model has no tensor {name} ({len(model)} others); it is not a whole model, so it cannot be run"
 
 
-def _left_over(left: set[str], architecture: Architecture, config: LlamaConfig) -> str:
+def _left_over(left: set[str], architecture: Architecture, config: TransformerConfig) -> str:
     names = sorted(map(str, left))
     some = ", ".join(shown(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (

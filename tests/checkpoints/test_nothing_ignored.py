@@ -124,7 +124,7 @@ def test_an_output_that_is_tied_and_stored(tmp_path: Path, tokenizer: Tokenizer)
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"logit_scale": 0.1}, "'logit_scale' is a setting that a plain Llama does not have"),
+        ({"logit_scale": 0.1}, "'logit_scale' is a setting that the family 'llama' does not have"),
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),

@@ -26,11 +26,14 @@ FORMATS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL
 ODD = (
     0, 1, -1, 2, 3, 7, 63, 65, 512, 513, 10**12, 2**31, 2**32 + 4, 2.0, 0.5, -0.5, 1e-30, 1e30, 1e38, 1e300, math.nan,
     math.inf, -math.inf, "", "64", "linear", "yarn", "none", True, False, [], [64],
-    [4, 4], [4, 2], [2.0, 2.0], ["a", "b"],
+    [4, 4], [4, 2], [True, False], [1, 0, 1], [2.0, 2.0], ["a", "b"],
 )  # fmt: skip
 EXTRA = (
     "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor",
-    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_fast", "rope.scaling.original_context_length", "rope.scaling.finetuned",
+    "rope.freq_base_swa",
+    "attention.sliding_window_pattern", "attn_logit_softcapping", "final_logit_softcapping", "embedding_scale",
+    "residual_scale", "expert_used_count", "expert_feed_forward_length",
     "attention.scale", "attention.key_length", "attention.value_length", "attention.sliding_window", "attention.causal",
     "expert_count", "logit_scale", "unheard_of", "rope.dimension_count", "vocab_size", "pooling_type",
 )  # fmt: skip
@@ -155,17 +158,21 @@ def tame(model):
     """Whether numbers stay where float16 holds them and sines still mean something."""
 
     def within(key, low, high, default=1.0):
-        value = model.metadata.get(f"llama.{key}", default)
+        value = model.metadata.get(f"{model.metadata['general.architecture']}.{key}", default)
         return isinstance(value, str) or low <= value <= high
 
     weights = all(np.abs(tensor.dequantize()).max() < 100 for tensor in model.values())  # false for NaN
     return weights and (
         within("rope.freq_base", 2, 1e9, 10000)
+        and within("rope.freq_base_swa", 2, 1e9, 10000)
+        and within("embedding_scale", -10, 10)
+        and within("residual_scale", -10, 10)
         and within("rope.scaling.factor", 0.1, 1e9)
         and within("rope.scale_linear", 0.1, 1e9)
         and within("rope.scaling.attn_factor", 0.1, 2)
         and within("attention.scale", 0, 2)
         and within("attention.layer_norm_rms_epsilon", 0, 1)
+        and within("attention.layer_norm_epsilon", 0, 1)
     )
 
 

@@ -16,6 +16,7 @@ BIASES = tuple(
     f"blk.{{}}.{part}.bias" for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 )
 MODEL = made(optional=("output.weight",))
+LLAMA = ARCHITECTURES["llama"]
 
 
 def f32(*shape):
@@ -33,12 +34,14 @@ def test_a_shape_is_a_product_of_settings():
 def test_tables_hold_together(name):
     """Every length of a table can be computed from its settings, and every name of it is one of a kind."""
     architecture = ARCHITECTURES[name]
-    names = [tensor for tensor, _ in architecture.names(3)]
-    assert len(names) == len(set(names))
+    for experts in (False, True):
+        names = [tensor for tensor, _ in architecture.names(3, experts)]
+        assert len(names) == len(set(names))
     keys = [s.key for s in architecture.settings] + [i.key for i in architecture.inactive] + list(architecture.unread)
     assert len(keys) == len(set(keys))
     model = made(name, optional="all")
-    assert set(model) == {tensor for tensor, _ in architecture.names(2)}
+    layers, experts = (model.metadata.get(f"{name}.{key}", 0) for key in ("block_count", "expert_count"))
+    assert set(model) == {tensor for tensor, _ in architecture.names(layers, experts > 0)}
     assert Transformer(model).logits([1, 2]).shape == (2, 300)
 
 
@@ -186,9 +189,9 @@ def test_a_vocabulary_of_another_size(rows):
         Transformer(MODEL.but({"tokenizer.ggml.tokens": gguf.Array(["x"] * rows, "str")}))
 
 
-@pytest.mark.parametrize("name", sorted({place.name for place in ARCHITECTURES["llama"].tensors if not place.optional}))
+@pytest.mark.parametrize("name", sorted({p.name for p in LLAMA.tensors if not p.optional and p.when != "experts"}))
 def test_a_missing_tensor(name):
-    with pytest.raises(LlamaError, match=r"no tensor .*not a whole Llama"):
+    with pytest.raises(LlamaError, match=r"no tensor .*not a whole model"):
         Transformer(MODEL.but(**{name.format(1): None}))
 
 
@@ -254,12 +257,14 @@ def test_what_cannot_be_decoded_or_is_no_tensor():
         ("llama.rope.freq_base", gguf.F64(1e300), "1e\\+300"),
         ("llama.rope.dimension_count", 18, "18 of 16 values turned"),
         ("llama.rope.dimension_count", 7, "7 of 16 values turned"),
-        ("llama.rope.scaling.type", "yarn", "'yarn'"),
+        ("llama.rope.scaling.type", "longrope", "'longrope'"),
         ("llama.rope.scaling.type", 4, "is 4"),
         ("llama.rope.scaling.factor", float("nan"), "is nan"),
         ("llama.rope.scale_linear", -2.0, "at least 0"),
         ("llama.attention.scale", float("inf"), "is inf"),
-        ("llama.expert_count", 8, "mixture of experts"),
+        ("llama.expert_count", 8, "0 experts of 8"),
+        ("llama.expert_used_count", 2, "2 experts of 0"),
+        ("llama.rope.scaling.yarn_beta_fast", 16.0, "another ramp of YaRN"),
         ("llama.attention.sliding_window", 16, "windows"),
         ("llama.attention.causal", False, "later"),
         ("llama.attention.causal", 1, "later"),

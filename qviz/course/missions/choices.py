@@ -231,7 +231,7 @@ def _shapes(mission: Mission) -> tuple[Any, Any]:
 def _cache_bytes(mission: Mission, kind: str) -> int:
     """Bytes of the KV cache of one conversation."""
     if mission.measured:
-        config = transformer.LlamaConfig.from_metadata(small().metadata)
+        config = transformer.TransformerConfig.from_metadata(small().metadata)
         layers, width = config.n_layers, config.n_head_kv * config.head_size
     else:
         a = recipes.get_architecture(mission.model)

@@ -1,4 +1,4 @@
-"""The float arithmetic between the matrices of a Llama: norms, rotation, attention, SwiGLU, log-probabilities.
+"""The float arithmetic between the matrices of a transformer: norms, rotation, attention, gates, log-probabilities.
 
 Sums here may be taken in any order (`loose_kernel`): they decide no byte. All arrays are float32.
 """
@@ -43,6 +43,22 @@ def rms_norm(x, gain, eps, out):
 
 
 @loose_kernel
+def layer_norm(x, gain, bias, eps, out):
+    """``(x − mean) / sqrt(variance + eps) · gain + bias`` for each row (ggml.c: ggml_norm)."""
+    rows, n = x.shape
+    for t in range(rows):
+        total = f32(0)
+        for i in range(n):
+            total += x[t, i]
+        mean, squares = total / f32(n), f32(0)
+        for i in range(n):
+            squares += (x[t, i] - mean) * (x[t, i] - mean)
+        scale = f32(1) / np.sqrt(squares / f32(n) + eps)
+        for i in range(n):
+            out[t, i] = (x[t, i] - mean) * scale * gain[i] + bias[i]
+
+
+@loose_kernel
 def rotate(x, positions, cos, sin, head_size):
     """RoPE in place: each pair (2i, 2i + 1) of each head turns by its position's angle (ggml's NORM mode)."""
     rows, n = x.shape
@@ -57,25 +73,110 @@ def rotate(x, positions, cos, sin, head_size):
 
 
 @loose_kernel
-def causal_softmax(scores, first):
-    """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
+def rotate_halves(x, positions, cos, sin, head_size):
+    """The same of values half a turning part apart: (i, i + pairs) of each head (ggml's NEOX mode)."""
+    rows, n = x.shape
+    pairs = cos.shape[1]
+    for t in range(rows):
+        p = positions[t]
+        for h in range(0, n, head_size):
+            for i in range(pairs):
+                a, b = x[t, h + i], x[t, h + pairs + i]
+                x[t, h + i] = a * cos[p, i] - b * sin[p, i]
+                x[t, h + pairs + i] = a * sin[p, i] + b * cos[p, i]
+
+
+@loose_kernel
+def cap(x, limit):
+    """``limit · tanh(x / limit)`` in place, over rows."""
+    rows, n = x.shape
+    for t in range(rows):
+        for i in range(n):
+            x[t, i] = limit * np.tanh(x[t, i] / limit)
+
+
+@loose_kernel
+def causal_softmax(scores, first, window, limit, sinks, head):
+    """Softmax in place over scores (n, rows, keys): row t sees keys up to ``first + t``; the rest becomes 0.
+
+    Parameters
+    ----------
+    scores : float32 array (n, rows, keys)
+    first : int
+    window : int
+        How many keys a row sees, itself included; 0 for all.
+    limit : float32
+        Scores s become ``limit · tanh(s / limit)`` first; 0 for none.
+    sinks : float32 array (n_heads,), or empty
+        One more score of each head, which takes its share and gives nothing.
+    head : int
+        The head of ``scores[0]``; the next has the next one.
+    """
     n, rows, keys = scores.shape
     for b in range(n):
+        if limit > f32(0):
+            cap(scores[b], limit)
         for t in range(rows):
             row = scores[b, t]
             seen = first + t + 1
-            top = row[0]
-            for j in range(seen):
+            low = max(seen - window, 0) if window > 0 else 0
+            for j in range(low):
+                row[j] = f32(0)
+            top = row[low]
+            for j in range(low, seen):
                 top = max(top, row[j])
+            sink = f32(0)
+            if sinks.size:
+                sink = sinks[(head + b) % sinks.size]
+                top = max(top, sink)
             total = f32(0)
-            for j in range(seen):
+            for j in range(low, seen):
                 row[j] = exp(row[j] - top)
                 total += row[j]
+            if sinks.size:
+                total += exp(sink - top)
             inverse = f32(1) / total
-            for j in range(seen):
+            for j in range(low, seen):
                 row[j] *= inverse
             for j in range(seen, keys):
                 row[j] = f32(0)
+
+
+@loose_kernel
+def sigmoid(x):
+    """``1 / (1 + e^-x)``."""
+    part = f32(1) / (f32(1) + exp(-abs(x)))
+    return part if x >= f32(0) else f32(1) - part
+
+
+@loose_kernel
+def gelu(x):
+    """``x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2``, in place."""
+    rows, n = x.shape
+    for t in range(rows):
+        for i in range(n):
+            v = x[t, i]
+            x[t, i] = v * sigmoid(f32(1.5957691216057308) * v * (f32(1) + f32(0.044715) * v * v))
+
+
+@loose_kernel
+def geglu(gate, up):
+    """``gelu(gate) · up``, written over `gate`."""
+    gelu(gate)
+    rows, n = gate.shape
+    for t in range(rows):
+        for i in range(n):
+            gate[t, i] *= up[t, i]
+
+
+@loose_kernel
+def clamped_gate(gate, up):
+    """``g · sigmoid(1.702 g) · (u + 1)`` with g at most 7 and u within ±7, written over `gate`."""
+    rows, n = gate.shape
+    for t in range(rows):
+        for i in range(n):
+            g, u = min(gate[t, i], f32(7)), max(min(up[t, i], f32(7)), f32(-7))
+            gate[t, i] = g * sigmoid(f32(1.702) * g) * (u + f32(1))
 
 
 @loose_kernel
@@ -124,7 +225,7 @@ def divergence(base, log_probs, kld, same_top):
 
 
 @loose_kernel
-def attend(q, keys, values, at, scale, scores, out):
+def attend(q, keys, values, at, scale, limit, sinks, scores, out):
     """One new token against the cache: query heads that share a key head, each key and value read once for all.
 
     Parameters
@@ -134,6 +235,10 @@ def attend(q, keys, values, at, scale, scores, out):
         Bits of float16; the head's begin at column `at`.
     scale : float32
         What a score is multiplied with.
+    limit : float32
+        Scores s become ``limit · tanh(s / limit)``; 0 for none.
+    sinks : float32 array (n_heads,), or empty
+        One more score of each head.
     scores : float32 array (n_heads, at least length)
         Scratch.
     """
@@ -147,15 +252,21 @@ def attend(q, keys, values, at, scale, scores, out):
             for i in range(head):
                 total += q[h, i] * part[i]
             scores[h, j] = total * scale
+    if limit > f32(0):
+        cap(scores[:, :length], limit)
     for h in range(n_heads):
         row = scores[h]
         top = row[0]
         for j in range(length):
             top = max(top, row[j])
+        if sinks.size:
+            top = max(top, sinks[h])
         total = f32(0)
         for j in range(length):
             row[j] = exp(row[j] - top)
             total += row[j]
+        if sinks.size:
+            total += exp(sinks[h] - top)
         for j in range(length):
             row[j] /= total
         for i in range(head):

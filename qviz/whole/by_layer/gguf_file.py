@@ -67,9 +67,9 @@ def gptq_model(
     for choice in choices.values():
         _check(choice, allow_requantize)
     rule = format_rule(f"gptq {found.name}", lambda name: choices[name].format, True, {})
-    config = checkpoints.LlamaConfig.from_metadata(model.metadata, model)
+    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
     outside = [name for name in choices if not name.startswith("blk.")]
-    names = outside + [name for i in range(config.n_layer) for name in names_of(i, choices)]
+    names = outside + [name for i in range(config.n_layers) for name in names_of(i, choices)]
     source = Source(model)
     metadata = by_recipe.output_metadata(model.metadata, found) | {
         "quantize.gptq.tokens": gguf.U32(n_tokens),

@@ -132,9 +132,9 @@ def plan_packing(
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
     kind = checkpoint or ("awq" if method == "awq" and bits == 4 else "gptq" if sym else "gptq_v2")
     _check_layout(kind, bits, act_order)
-    config = checkpoints.LlamaConfig.from_metadata(model.metadata, model)
+    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
     _check_settings(model, config)
-    places = {place.target: place for place in config.places()}
+    places = {place.target: place for place in config.places() if place.announced}
     matrices = {name: place for name, place in places.items() if name.startswith("blk.") and len(place.shape) == 2}
     for name, place in matrices.items():
         n_out, n_in = place.shape
@@ -188,9 +188,9 @@ def _check_layout(kind: str, bits: int, act_order: bool) -> None:
         )
 
 
-def _check_settings(model: Any, config: checkpoints.LlamaConfig) -> None:
+def _check_settings(model: Any, config: checkpoints.ModelConfig) -> None:
     """Refuse what a running model listens to, and config.json is not told."""
-    run = transformer.LlamaConfig.from_metadata(model.metadata, config.n_vocab)
+    run = transformer.TransformerConfig.from_metadata(model.metadata, config.n_vocab)
     told = {"rope_factor": 1.0, "rope_magnitude": 1.0, "attention_scale": run.head_size**-0.5}
     for name, value in told.items():
         if getattr(run, name) != value:
@@ -257,13 +257,13 @@ def pack_model(
     plan = plan_packing(
         model, method, bits, group_size, sym=sym, checkpoint=checkpoint, allow_requantize=allow_requantize, **options
     )
-    config = checkpoints.LlamaConfig.from_metadata(model.metadata, model)
-    places = {place.target: place for place in config.places()}
+    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
+    places = {place.target: place for place in config.places() if place.announced}
     order = method == "recommended" or bool(options.get("act_order"))
     rule = integer_rule(method, plan.grid, options)
     bits_total, notes = 0.0, list(plan.notes)
     out_of_layers = [name for name in places if not name.startswith("blk.")]
-    names = out_of_layers + [name for i in range(config.n_layer) for name in names_of(i, places)]
+    names = out_of_layers + [name for i in range(config.n_layers) for name in names_of(i, places)]
     source = Source(model)
     entries = {_module(places[n]) if n in plan.matrices else places[n].source: _entry(model, plan, n) for n in names}
     with checkpoints.packing(
