@@ -162,6 +162,43 @@ def whisper_file(tensors: dict[str, Matrix], hparams: tuple[int, ...], tokens: l
 
 # -- small models
 
+
+def whisper_header(width: int) -> tuple[int, ...]:
+    """All numbers of a whisper file's header but the last, the file type."""
+    return (51, 8, width, 2, 1, 8, width, 2, 1, 4)
+
+
+def whisper_shapes(width: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a whisper model of one layer on each side."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "decoder.positional_embedding": (8, width),
+        "encoder.positional_embedding": (8, width),
+        "decoder.token_embedding.weight": (51, width),
+        "encoder.conv1.weight": (width, 4, 3),
+        "encoder.conv1.bias": (width, 1),
+        "encoder.conv2.weight": (width, width, 3),
+        "encoder.conv2.bias": (width, 1),
+    }
+    for norm in ("decoder.ln", "encoder.ln_post"):
+        shapes |= {f"{norm}.{part}": (width,) for part in ("weight", "bias")}
+    for side, kinds in {"encoder": ["attn"], "decoder": ["attn", "cross_attn"]}.items():
+        block = f"{side}.blocks.0"
+        for kind in kinds:
+            shapes |= {f"{block}.{kind}_ln.{p}": (width,) for p in ("weight", "bias")}
+            shapes |= {f"{block}.{kind}.{p}.weight": (width, width) for p in ("query", "key", "value", "out")}
+            shapes |= {f"{block}.{kind}.{p}.bias": (width,) for p in ("query", "value", "out")}
+        shapes |= {f"{block}.mlp_ln.{p}": (width,) for p in ("weight", "bias")}
+        shapes |= {f"{block}.mlp.0.weight": (4 * width, width), f"{block}.mlp.0.bias": (4 * width,)}
+        shapes |= {f"{block}.mlp.2.weight": (width, 4 * width), f"{block}.mlp.2.bias": (width,)}
+    return shapes
+
+
+def is_whisper_matrix(name: str) -> bool:
+    """Whether whisper.cpp quantizes a tensor."""
+    parts = ("query", "key", "value", "out", "mlp.0", "mlp.2", "token_embedding")
+    return name.endswith(tuple(f"{part}.weight" for part in parts))
+
+
 N_VOCAB, N_EMBD, N_MULT, N_HEAD, N_LAYER, N_FF = 300, 64, 32, 4, 2, 128
 
 

@@ -1,17 +1,17 @@
-"""``qviz quantize IN OUT RECIPE``: the file that llama.cpp would write."""
+"""``qviz quantize IN OUT RECIPE``: the file that llama.cpp, or whisper.cpp, would write."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from qviz import gguf, recipes
+from qviz import recipes
 from qviz.calibration import imatrix
 from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
 from qviz.errors import printable
 from qviz.recipes import report
-from qviz.whole.by_recipe import Quantized, quantize_model
+from qviz.whole.by_recipe import Quantized, open_model, plan, quantize_model
 
 
 def by_recipe(
@@ -29,18 +29,17 @@ def by_recipe(
     if dry_run:
         if "imatrix" in given:
             imatrix.read(given["imatrix"])
-        with gguf.read(path) as file:
-            choices = recipes.plan(file, file.metadata, recipe, rules, imatrix="imatrix" in given)
+        with open_model(path) as file:
+            found, choices = plan(file, recipe, rules, imatrix="imatrix" in given)
         answer: dict[str, Any] = {"dry_run": True}
         if not allow_requantize:
             warn_of_requantizing(source, choices)
     else:
         result = _run(path, target, recipe, allow_requantize=allow_requantize, **given)
-        choices = result.choices
+        found, choices = result.recipe, result.choices
         answer = {"path": str(result.path), "seconds": result.seconds, "without_imatrix": result.without_imatrix}
     if as_json:
-        name = recipes.get_recipe(recipe).name
-        echo_json({"recipe": name, "rules": rules, **answer, **report.as_dict(choices)})
+        echo_json({"recipe": found.name, "rules": rules, **answer, **report.as_dict(choices)})
         return
     table = list(report.lines(choices))
     for line in table if dry_run else table[-1:]:

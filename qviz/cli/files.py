@@ -48,14 +48,10 @@ def inspect(file: str, as_json: bool, metadata: bool, tensors: bool, full: bool)
 
 def _open(name: str) -> GGUFFile | LegacyFile:
     """A file, or a model by name, as `qviz.load` understands names."""
-    from qviz import gguf
-    from qviz.gguf import legacy, remote
+    from qviz import models
+    from qviz.gguf import remote
 
-    if remote.is_url(name):
-        return remote.read_header(name)
-    if not known(name) and legacy.is_legacy(name):
-        return legacy.read(name)
-    return gguf.read(file_of(name))
+    return remote.read_header(name) if remote.is_url(name) else models.load(name).file
 
 
 @click.command(short_help="Download a model once.")

@@ -46,6 +46,9 @@ def quantize(
 
     By RECIPE, such as Q4_K_M: OUT is the GGUF file that llama.cpp would write, byte for byte.
 
+    IN may be a model of whisper.cpp, such as ggml-tiny.en.bin: RECIPE is one format for all matrices, such as Q5_1, and
+    OUT is the file that whisper.cpp's own tool would write.
+
     By --method: OUT is a folder with packed GPTQ or AWQ weights under Hugging Face's names, for the loaders of such
     checkpoints; `qviz convert` makes GGUF of it. With gptq and a RECIPE: OUT is a GGUF file of that recipe, whose codes
     GPTQ chose. OUT appears under its name when it is complete.

@@ -19,6 +19,7 @@ from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.gguf.header import Header, Region, TensorInfo, padded
 from qviz.gguf.metadata import Metadata
+from qviz.gguf.rows import read_rows
 
 
 class GGUFFile(Mapping[str, QTensor]):
@@ -250,21 +251,11 @@ class Part:
         """See `GGUFFile.read_rows`."""
         info = self.tensor_info[name]
         self._usable(info)
-        fmt, n = info.format, info.shape[-1]
-        row = fmt.row_size(n)
-        start, stop = info.offset + first * row, info.offset + last * row
-        if not info.offset <= start <= stop <= info.offset + info.nbytes:
-            raise GGUFError(f"{name!r} has no rows {first} … {last}", path=self.path)
-        if buffer is None or len(buffer) < stop - start:
-            buffer = bytearray(stop - start)
-        self.file.check()
-        with memoryview(buffer) as view, view[: stop - start] as wanted:
-            self.file.read_into(wanted, start)
-        blocks = np.frombuffer(buffer, fmt.dtype, (stop - start) // fmt.type_size)
+        blocks = read_rows(self.file, info, first, last, buffer)
         if self.layout.endian == "big":
             blocks = blocks.byteswap(inplace=True)
         blocks.flags.writeable = False
-        return QTensor(fmt, blocks.reshape(last - first, n // fmt.block_size), (last - first, n))
+        return QTensor(info.format, blocks, (last - first, info.shape[-1]))
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:

@@ -151,14 +151,14 @@ def stream(
             raise GGUFError(f"{what} must be a mapping, such as a dict", found=type(given).__name__)
     layout = _layout(version, endian)
     meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), alignment)
-    entries = [_entry(name, described) for name, described in _described(tensors)]
+    entries = [entry_of(name, described) for name, described in _described(tensors)]
     header = header_bytes(meta, entries, layout, step)
     with replacing(target) as file:
         file.write(header)
         pad(file, len(header), step)
         out = TensorStream(file, target, entries, layout, step)
         yield out
-        out._check_complete()
+        out.check_complete()
 
 
 class TensorStream:
@@ -183,6 +183,11 @@ class TensorStream:
         while self._index < len(self.entries) and not self.entries[self._index].nbytes:
             self._index += 1
 
+    @property
+    def current(self) -> Entry | None:
+        """The tensor that the next blocks belong to; None after the last one."""
+        return self.entries[self._index] if self._index < len(self.entries) else None
+
     def append(self, blocks: npt.NDArray[Any]) -> None:
         """Write the next blocks; they must not reach past the end of the current tensor.
 
@@ -195,7 +200,7 @@ class TensorStream:
         GGUFError
             Blocks of another format, more of them than the tensor has, or a file that cannot be written.
         """
-        entry = self.entries[self._index] if self._index < len(self.entries) else None
+        entry = self.current
         if entry is None or blocks.dtype != entry.format.dtype or self._written + blocks.nbytes > entry.nbytes:
             raise GGUFError(
                 f"these blocks do not belong to {repr(entry.name) if entry else 'any tensor'}",
@@ -210,7 +215,8 @@ class TensorStream:
             self._index, self._written = self._index + 1, 0
             self._skip_empty()
 
-    def _check_complete(self) -> None:
+    def check_complete(self) -> None:
+        """Refuse to end before every tensor has all its blocks."""
         if self._index < len(self.entries):
             entry = self.entries[self._index]
             raise GGUFError(
@@ -249,7 +255,7 @@ def _described(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, infos[name]) for name in tensors)
 
 
-def _entry(name: Any, tensor: Any) -> Entry:
+def entry_of(name: Any, tensor: Any) -> Entry:
     """Check that the format can hold a tensor, and how many bytes it takes."""
     if not isinstance(name, str):
         raise GGUFError("a tensor's name must be a string", found=name)

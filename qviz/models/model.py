@@ -24,6 +24,8 @@ from typing import Any
 from qviz import gguf
 from qviz.errors import ModelNotFoundError, printable
 from qviz.formats.base import QTensor
+from qviz.gguf import legacy
+from qviz.gguf.legacy import LegacyFile
 from qviz.models.known import KNOWN, SHIPPED, cache_dir, data_dir, size_of
 
 
@@ -34,7 +36,7 @@ class Model(Mapping[str, QTensor]):
     ----------
     name : str
         As given to `load`, or the file's name.
-    file : qviz.gguf.GGUFFile
+    file : qviz.gguf.GGUFFile or qviz.gguf.legacy.LegacyFile
         The container.
 
     Examples
@@ -46,7 +48,7 @@ class Model(Mapping[str, QTensor]):
     (30, False)
     """
 
-    def __init__(self, name: str, file: gguf.GGUFFile) -> None:
+    def __init__(self, name: str, file: gguf.GGUFFile | LegacyFile) -> None:
         self.name, self.file = name, file
 
     def __getitem__(self, name: str) -> QTensor:
@@ -85,7 +87,8 @@ class Model(Mapping[str, QTensor]):
     def summary(self) -> str:
         """A few lines on what the model is and what of it is here."""
         meta = self.metadata
-        arch = meta.get("general.architecture", "unknown architecture")
+        unnamed = self.file.model if isinstance(self.file, LegacyFile) else "unknown architecture"
+        arch = meta.get("general.architecture", unnamed)
         facts = [f"{arch}"]
         for key, unit in (("block_count", "layers"), ("embedding_length", "wide"), ("vocab_size", "tokens")):
             if f"{arch}.{key}" in meta:
@@ -133,7 +136,7 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
     Parameters
     ----------
     name_or_path : str or path-like
-        ``"tiny"``, ``"smollm2"``, ``"smollm2-slices"``, or the path of a GGUF file.
+        ``"tiny"``, ``"smollm2"``, ``"smollm2-slices"`` ..., or the path of a GGUF file, or of one from before GGUF.
     fallback : bool
         Where a model has not been fetched, open the tensors of it that are shipped with qviz.
 
@@ -153,7 +156,7 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
         if name in KNOWN:
             path = cache_dir() / KNOWN[name].filename
             if size_of(path) == KNOWN[name].nbytes:
-                return Model(name, gguf.read(path))
+                return Model(name, _open(path))
             if fallback:
                 return load(KNOWN[name].slices)
             raise ModelNotFoundError(not_fetched(name, path))
@@ -168,8 +171,12 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
         looks_like_a_path = Path(name).name != name or name.lower().endswith(".gguf")
         if not name or not (looks_like_a_path or os.path.lexists(name)):
             raise ModelNotFoundError(unknown(name))
-    file = gguf.read(name_or_path)
+    file = _open(name_or_path)
     return Model(file.path.name, file)
+
+
+def _open(path: str | os.PathLike[str]) -> gguf.GGUFFile | LegacyFile:
+    return legacy.read(path) if legacy.is_legacy(path) else gguf.read(path)
 
 
 def not_fetched(name: str, path: Path) -> str:

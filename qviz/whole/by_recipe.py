@@ -14,6 +14,9 @@ sources in F32, F16 or BF16, or in a quantized format with `allow_requantize`. E
 - sources that llama.cpp cannot open: GGUF version 1, big-endian files, architectures that it does not know, tensors of
   four dimensions;
 - two architectures with rules of their own, GLM-5-Next and Bailing-MoE-3, which get the general ones here.
+
+**And whisper.cpp's**: a model in its own format becomes, byte for byte, what its ``quantize`` tool writes. Where that
+writes a damaged file (rows that are not whole blocks), or copies NaN, this refuses.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +42,17 @@ from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError
 from qviz.formats import Format, QTensor
+from qviz.gguf import legacy
 from qviz.gguf.foreign import ForeignFormat, refusal
+from qviz.gguf.legacy import whisper
 from qviz.recipes import Choice, Recipe
+from qviz.recipes import whisper as whisper_recipes
 from qviz.whole.workers import cluster as clusters
 from qviz.whole.workers import pools
 from qviz.whole.workers.pieces import Blocks, Piece, convert
 from qviz.whole.workers.pools import Pool, Result
+
+ModelFile = gguf.GGUFFile | legacy.LegacyFile
 
 # Weights in a piece: large enough that Python's share of the time is lost in the noise, small enough for the cache.
 _PIECE = 1 << 19
@@ -100,7 +109,7 @@ def quantize_model(
     *,
     allow_requantize: bool = False,
 ) -> Quantized:
-    """Quantize a whole GGUF model, byte for byte as llama.cpp's ``llama-quantize`` does.
+    """Quantize a whole model, byte for byte as llama.cpp's ``llama-quantize`` does, or whisper.cpp's ``quantize``.
 
     The new file appears whole or not at all: it is written beside `dst` under another name, flushed to the disk and
     then renamed.
@@ -108,11 +117,12 @@ def quantize_model(
     Parameters
     ----------
     src : path-like
-        A GGUF model in F32, F16 or BF16; any part of a split one. It becomes one file.
+        A GGUF model in F32, F16 or BF16; any part of a split one. It becomes one file. Or a model of whisper.cpp,
+        which stays in whisper.cpp's format.
     dst : path-like
         The new file; an existing one is replaced, unless it is `src`.
     recipe : str
-        ``"Q4_K_M"`` ...; see `qviz.recipes.RECIPES`.
+        ``"Q4_K_M"`` ...; see `qviz.recipes.RECIPES`. Of whisper.cpp: `qviz.recipes.whisper.RECIPES`.
     imatrix : path-like, Imatrix or mapping of str to array, optional
         Importance of each input column of each tensor. Of a file or an `Imatrix`, the new file says where it came
         from, in the keys ``quantize.imatrix.*``.
@@ -152,20 +162,17 @@ def quantize_model(
     """
     started = time.perf_counter()
     importance = _open_imatrix(imatrix)
-    with gguf.read(src) as file:
+    with open_model(src) as file:
         target = as_path(dst)
         refuse_same_file(target, file)
-        found = recipes.get_recipe(recipe)
-        choices = recipes.plan(file, file.metadata, found, rules, imatrix=importance is not None)
+        found, choices = plan(file, recipe, rules, imatrix=importance is not None)
         columns = {c.name: _columns(importance, c) for c in choices if c.quantized} if importance is not None else {}
         for choice in choices:
             _check(choice, columns.get(choice.name), found, importance is not None, allow_requantize)
         job = _Job(file, choices, columns, progress)
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
-            out = stack.enter_context(
-                gguf.stream(target, output_metadata(file.metadata, found, importance), {c.name: c for c in choices})
-            )
+            out = stack.enter_context(_stream(target, file, choices, found, importance))
             job.run(pool, out)
     return Quantized(
         path=target,
@@ -180,6 +187,52 @@ def quantize_model(
     )
 
 
+# -- what is read, and what it becomes
+
+
+def open_model(path: str | os.PathLike[str]) -> ModelFile:
+    """Open a file that `quantize_model` takes: GGUF, or a model of whisper.cpp.
+
+    Raises
+    ------
+    PipelineError
+        A LLaMA file from before GGUF.
+    GGUFError, ModelNotFoundError
+        As from reading it.
+    """
+    if not legacy.is_legacy(path):
+        return gguf.read(path)
+    file = legacy.read(path, mapped=False)
+    if file.model != "whisper":
+        file.close()
+        raise PipelineError(f"{file.path} is from before GGUF; run `qviz convert` on it, and quantize what that makes")
+    return file
+
+
+def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) -> tuple[Recipe, list[Choice]]:
+    """The recipe, and what it makes of every tensor; see `qviz.recipes.plan` and `qviz.recipes.whisper.plan`."""
+    if isinstance(file, gguf.GGUFFile):
+        found = recipes.get_recipe(recipe)
+        return found, recipes.plan(file, file.metadata, found, rules, imatrix=imatrix)
+    if imatrix or rules != "modern":
+        what = "an importance matrix" if imatrix else f"rules={rules!r}"
+        raise PipelineError(
+            f"{file.path} is a model of whisper.cpp, which gives every matrix one format; leave out {what}"
+        )
+    return whisper_recipes.get_recipe(recipe), whisper_recipes.plan(file.tensor_info, recipe)
+
+
+def _stream(
+    target: Path, file: ModelFile, choices: list[Choice], recipe: Recipe, importance: Mapping[str, Any] | None
+) -> AbstractContextManager[gguf.TensorStream]:
+    tensors = {choice.name: choice for choice in choices}
+    if isinstance(file, gguf.GGUFFile):
+        return gguf.stream(target, output_metadata(file.metadata, recipe, importance), tensors)
+    assert file.mel_filters is not None
+    header = {**file.header, "ftype": whisper.VERSION_FACTOR * QUANTIZATION_VERSION + recipe.file_type}
+    return whisper.stream(target, header, file.mel_filters, file.vocabulary.tokens, tensors)
+
+
 # -- before anything is written
 
 
@@ -189,7 +242,7 @@ def _open_imatrix(imatrix: Any) -> Mapping[str, Any] | None:
     return imatrices.read(imatrix)
 
 
-def refuse_same_file(target: Path, file: gguf.GGUFFile) -> None:
+def refuse_same_file(target: Path, file: ModelFile) -> None:
     """Refuse to write over the model that is being read."""
     for part in file.parts:
         with contextlib.suppress(OSError, ValueError):  # it does not exist yet
@@ -294,7 +347,7 @@ class _Job:
 
     def __init__(
         self,
-        file: gguf.GGUFFile,
+        file: ModelFile,
         choices: list[Choice],
         columns: Mapping[str, FloatArray | None],
         progress: Progress | None,

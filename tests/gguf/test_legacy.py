@@ -195,38 +195,13 @@ def test_legacy_tensors_pickle() -> None:
 
 # -- whisper
 
-WHISPER = (51, 8, 32, 2, 1, 8, 32, 2, 1, 4)
+WHISPER = old.whisper_header(32)
 
 
 def whisper_tensors(maker: object) -> dict[str, old.Matrix]:
     rng = np.random.default_rng(3)
-    shapes: dict[str, tuple[int, ...]] = {
-        "encoder.positional_embedding": (8, 32),
-        "encoder.conv1.weight": (32, 4, 3),
-        "encoder.conv1.bias": (32, 1),
-        "encoder.conv2.weight": (32, 32, 3),
-        "encoder.conv2.bias": (32, 1),
-        "encoder.ln_post.weight": (32,),
-        "encoder.ln_post.bias": (32,),
-        "decoder.positional_embedding": (8, 32),
-        "decoder.token_embedding.weight": (51, 32),
-        "decoder.ln.weight": (32,),
-        "decoder.ln.bias": (32,),
-    }
-    for side, kinds in {"encoder": ["attn"], "decoder": ["attn", "cross_attn"]}.items():
-        block = f"{side}.blocks.0"
-        for kind in kinds:
-            shapes |= {f"{block}.{kind}_ln.{p}": (32,) for p in ("weight", "bias")}
-            shapes |= {f"{block}.{kind}.{p}.weight": (32, 32) for p in ("query", "key", "value", "out")}
-            shapes |= {f"{block}.{kind}.{p}.bias": (32,) for p in ("query", "value", "out")}
-        shapes |= {f"{block}.mlp_ln.{p}": (32,) for p in ("weight", "bias")}
-        shapes |= {f"{block}.mlp.0.weight": (128, 32), f"{block}.mlp.0.bias": (128,)}
-        shapes |= {f"{block}.mlp.2.weight": (32, 128), f"{block}.mlp.2.bias": (32,)}
-    matrix = ("query.weight", "key.weight", "value.weight", "out.weight", "mlp.0.weight", "mlp.2.weight")
-    return {
-        name: (maker if name.endswith((*matrix, "token_embedding.weight")) else old.f32)(rng, shape)
-        for name, shape in shapes.items()
-    }
+    shapes = old.whisper_shapes(32)
+    return {name: (maker if old.is_whisper_matrix(name) else old.f32)(rng, shape) for name, shape in shapes.items()}
 
 
 @pytest.mark.parametrize(

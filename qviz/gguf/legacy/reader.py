@@ -31,20 +31,16 @@ from qviz.formats import QTensor
 from qviz.formats.base import Format
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.header import MAX_ENTRIES, TensorInfo, padded
+from qviz.gguf.legacy import whisper
 from qviz.gguf.legacy.blocks import LAYOUTS, Q4_0_V1, Q4_1_V1, by_row
 from qviz.gguf.metadata import Metadata
+from qviz.gguf.rows import read_rows
 from qviz.gguf.sniff import looks_like
 from qviz.gguf.values import U32, Array, ValueType
 
 CONTAINERS = {b"lmgg": "GGML", b"fmgg": "GGMF", b"tjgg": "GGJT"}
 VERSIONS = {"GGMF": (1,), "GGJT": (1, 2, 3)}
 LLAMA = ("n_vocab", "n_embd", "n_mult", "n_head", "n_layer", "n_rot", "ftype")
-WHISPER = (
-    *("n_vocab", "n_audio_ctx", "n_audio_state", "n_audio_head", "n_audio_layer"),
-    *("n_text_ctx", "n_text_state", "n_text_head", "n_text_layer", "n_mels", "ftype"),
-)
-# whisper.cpp writes the version of the block layouts into its file type, times this
-QUANTIZATION_VERSION = 1000
 
 _ALIGNMENT = 32
 _MAX_NAME_BYTES = 255
@@ -122,9 +118,7 @@ class LegacyFile(Mapping[str, QTensor]):
         )
 
     def __getitem__(self, name: str) -> QTensor:
-        if name not in self:
-            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
-        info = self.tensor_info[name]
+        info = self._info(name)
         pieces = [part.blocks(name) for part in self.parts[: _pieces(info, len(self.parts))]]
         axis = 1 if _CUT_INTO_COLUMNS.search(name) else 0
         blocks = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis)
@@ -146,6 +140,9 @@ class LegacyFile(Mapping[str, QTensor]):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return read, (self.path,)
 
     def __repr__(self) -> str:
         parts = f" in {len(self.parts)} files" if len(self.parts) > 1 else ""
@@ -187,6 +184,20 @@ class LegacyFile(Mapping[str, QTensor]):
         """
         for part in self.parts:
             part.file.check(part.data_offset if header else 0)
+
+    def read_rows(self, name: str, first: int, last: int, buffer: bytearray | None = None) -> QTensor:
+        """Some rows of a tensor, read from the file instead of mapped; see `qviz.gguf.GGUFFile.read_rows`."""
+        if len(self.parts) > 1 or self.scales_per_row:  # these have to be put together
+            return self[name].rows(first, last)
+        info = self._info(name)
+        blocks = read_rows(self.parts[0].file, info, first, last, buffer)
+        blocks.flags.writeable = False
+        return QTensor(info.format, blocks, (last - first, info.shape[-1]))
+
+    def _info(self, name: str) -> TensorInfo:
+        if name not in self:
+            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
+        return self.tensor_info[name]
 
     def close(self) -> None:
         """Let go of the file. Tensors already handed out stay usable."""
@@ -272,28 +283,29 @@ class Part:
 
     def _read(self, cursor: _Cursor) -> None:
         self.container, self.version = _magic(cursor)
-        whisper = self.container == "GGML" and _is_whisper(cursor)
-        self.model: Model = "whisper" if whisper else "llama"
+        is_whisper = self.container == "GGML" and _is_whisper(cursor)
+        self.model: Model = "whisper" if is_whisper else "llama"
         self.scales_per_row = False
         start = cursor.position
-        names = WHISPER if whisper else LLAMA
+        names = whisper.HEADER if is_whisper else LLAMA
         self.header = dict(zip(names, cursor.numbers(len(names), "the header"), strict=True))
         for index, (name, number) in enumerate(self.header.items()):
             if not (name == "ftype" or 1 <= number <= _LARGEST):
                 cursor.fail(f"{name} is not plausible", start + 4 * index, number, f"1 … {_LARGEST}{_OTHER_MODELS}")
         self.layout = self._layout(cursor, start)
-        self.mel_filters = _mel_filters(cursor) if whisper else None
-        self.vocabulary = _vocabulary(cursor, None if whisper else self.header["n_vocab"], self.container)
+        self.mel_filters = _mel_filters(cursor) if is_whisper else None
+        self.vocabulary = _vocabulary(cursor, None if is_whisper else self.header["n_vocab"], self.container)
         self.data_offset = cursor.position
-        self.tensor_info = _tensors(cursor, LAYOUTS[self.layout], aligned=self.container == "GGJT", whisper=whisper)
+        aligned, most_dims = self.container == "GGJT", 4 if is_whisper else 2
+        self.tensor_info = _tensors(cursor, LAYOUTS[self.layout], aligned=aligned, most_dims=most_dims)
         self._check_complete(cursor)
 
     def _layout(self, cursor: _Cursor, start: int) -> int:
         if self.model == "llama":
             return max(self.version, 1) if self.container == "GGJT" else 1
-        layout = self.header["ftype"] // QUANTIZATION_VERSION + 1
+        layout = self.header["ftype"] // whisper.VERSION_FACTOR + 1
         if layout not in LAYOUTS:
-            where = start + 4 * WHISPER.index("ftype")
+            where = start + 4 * whisper.HEADER.index("ftype")
             cursor.fail("unknown quantization version", where, layout - 1, "0, 1 or 2")
         return layout
 
@@ -303,7 +315,7 @@ class Part:
         if layers > len(self.tensor_info):
             expected = f"{layers} layers{_OTHER_MODELS}"
             cursor.fail("the file has fewer tensors than layers", self.size, len(self.tensor_info), expected)
-        for name in _whisper_names(self.header) if self.model == "whisper" else _llama_names(layers):
+        for name in whisper.tensor_names(self.header) if self.model == "whisper" else _llama_names(layers):
             if name not in self.tensor_info:
                 found = next(iter(self.tensor_info), "")
                 expected = f"all tensors of the model; the file is cut short or damaged{_OTHER_MODELS}"
@@ -394,7 +406,7 @@ def _magic(cursor: _Cursor) -> tuple[str, int]:
 
 def _is_whisper(cursor: _Cursor) -> bool:
     """In whisper's file the header is followed by its filters, whose number of mel bands is also in the header."""
-    count = len(WHISPER) + 1
+    count = len(whisper.HEADER) + 1
     if cursor.size < cursor.position + 4 * count:
         return False
     numbers = struct.unpack(f"<{count}I", cursor.buffer[cursor.position : cursor.position + 4 * count])
@@ -430,9 +442,8 @@ def _vocabulary(cursor: _Cursor, count: int | None, container: str) -> Vocabular
 
 
 def _tensors(
-    cursor: _Cursor, formats: Mapping[int, Format], *, aligned: bool, whisper: bool
+    cursor: _Cursor, formats: Mapping[int, Format], *, aligned: bool, most_dims: int
 ) -> Mapping[str, TensorInfo]:
-    most_dims = 4 if whisper else 2
     found: dict[str, TensorInfo] = {}
     while cursor.position < cursor.size:
         start = cursor.position
@@ -481,25 +492,6 @@ def _llama_names(layers: int) -> Iterator[str]:
     pieces = [f"attention.{w}" for w in ("wq", "wk", "wv", "wo")] + [f"feed_forward.{w}" for w in ("w1", "w2", "w3")]
     for layer in range(layers):
         yield from (f"layers.{layer}.{piece}.weight" for piece in (*pieces, "attention_norm", "ffn_norm"))
-
-
-def _whisper_names(header: Mapping[str, int]) -> Iterator[str]:
-    both = (".weight", ".bias")
-
-    def attention(name: str) -> list[str]:
-        linear = [f"{name}.{piece}{kind}" for piece in ("query", "value", "out") for kind in both]
-        return [f"{name}_ln{kind}" for kind in both] + linear + [f"{name}.key.weight"]
-
-    mlp = [f"{piece}{kind}" for piece in ("mlp_ln", "mlp.0", "mlp.2") for kind in both]
-    yield from ("encoder.positional_embedding", "decoder.positional_embedding", "decoder.token_embedding.weight")
-    yield from (f"{name}{kind}" for name in ("encoder.conv1", "encoder.conv2") for kind in both)
-    yield from (f"{name}{kind}" for name in ("encoder.ln_post", "decoder.ln") for kind in both)
-    for side, layers, pieces in (
-        ("encoder", header["n_audio_layer"], attention("attn") + mlp),
-        ("decoder", header["n_text_layer"], attention("attn") + attention("cross_attn") + mlp),
-    ):
-        for layer in range(layers):
-            yield from (f"{side}.blocks.{layer}.{piece}" for piece in pieces)
 
 
 # -- models in parts
