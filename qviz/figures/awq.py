@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._types import FloatArray, IntArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.figures.tables import TextTable, table
 from qviz.methods.result import MethodResult
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,14 @@ class AlphaCurve:
     best: int
     current: int
 
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: the error on tokens that the search sees, and on others."""
+        figure = _charts.chart(_charts.axis("alpha"), _charts.axis("output error, 1 is plain rounding"))
+        _charts.curve(figure, self.alphas, self.calibration, "calibration tokens", "level")
+        _charts.curve(figure, self.alphas, self.heldout, "held-out tokens", "weight")
+        _charts.mark(figure, float(self.alphas[self.best]), "taken", "soft")
+        return figure
+
 
 @dataclass(frozen=True, eq=False)
 class ClipCurve:
@@ -94,6 +107,18 @@ class ClipCurve:
     chosen: int
     counts: IntArray
 
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: the error of one group, and how many groups took each part."""
+        figure = _charts.chart(
+            _charts.axis("part of the largest weight that is kept"),
+            _charts.axis("output error, 1 is unclipped"),
+            yaxis2={"overlaying": "y", "side": "right", "title": "groups", "showgrid": False},
+        )
+        names = [f"{part:.2f}" for part in self.tried]
+        _charts.bars(figure, names, self.counts, "groups that took it", "line", yaxis="y2")
+        figure.add_scatter(x=names, y=_charts.plain(self.loss), mode="lines+markers", name="this group")
+        return figure
+
 
 @dataclass(frozen=True, eq=False)
 class ErrorBars:
@@ -117,6 +142,13 @@ class ErrorBars:
     calibration: npt.NDArray[np.float64]
     best: int
     marked: tuple[int, ...] = ()
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: a pair of bars a method."""
+        figure = _charts.chart(_charts.axis(""), _charts.axis("output error, 1 is the first"), barmode="group")
+        _charts.bars(figure, self.names, self.heldout, "held-out tokens", "weight", customdata=list(self.notes))
+        _charts.bars(figure, self.names, self.calibration, "calibration tokens", "level")
+        return figure
 
 
 def channel_tracks(

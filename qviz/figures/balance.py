@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.metrics import pareto
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,19 @@ class Balance:
     best: int
     across: str
     upwards: str
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: points with their standard errors, the front, the budget."""
+        across = _charts.logarithmic(self.across, _charts.room([*self.sizes, self.budget]))
+        figure = _charts.chart(across, _charts.logarithmic(self.upwards, _charts.room(self.damage)))
+        order = self.front
+        _charts.curve(
+            figure, self.sizes[order], self.damage[order], "nothing is better in both", "soft", line={"width": 1}
+        )
+        bars = {"array": _charts.plain(self.errors), "thickness": 1, "width": 0}
+        _charts.points(figure, self.sizes, self.damage, self.names, "measured", "level", error_y=bars)
+        _charts.mark(figure, self.budget, "budget", "weight")
+        return figure
 
 
 def balance(

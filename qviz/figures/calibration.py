@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,19 @@ class Calibration:
     brier: float
     sure: float
     right: float
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: how sure across, how right upwards, with one standard error."""
+        figure = _charts.chart(
+            _charts.axis("how sure", range=[-0.03, 1.06]), _charts.axis("how right", range=[-0.03, 1.06])
+        )
+        _charts.curve(figure, [0, 1], [0, 1], "as right as sure", "soft", line={"dash": "dash", "width": 1})
+        up, down = (_charts.plain(part) for part in (self.high - self.share, self.share - self.low))
+        bars = {"array": up, "arrayminus": down, "thickness": 1, "width": 0}
+        _charts.points(
+            figure, self.confidence, self.share, [str(n) for n in self.counts], "answers", "level", error_y=bars
+        )
+        return figure
 
 
 def calibration(confidence: npt.ArrayLike, right: npt.ArrayLike) -> Calibration:

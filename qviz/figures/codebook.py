@@ -6,14 +6,19 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.figures.histogram import Histogram
 from qviz.grids.codebook import KMeansStep
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,14 @@ class LloydCurve:
     current: int
     names: tuple[str, ...]
     others: DoubleArray
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: quality after each iteration, beside codebooks that are not fitted."""
+        figure = _charts.chart(_charts.axis("iteration"), _charts.axis("SQNR in dB"))
+        _charts.curve(figure, np.arange(len(self.decibels)), self.decibels, "k-means", "level")
+        for name, decibels in zip(self.names, self.others, strict=True):
+            _charts.mark(figure, float(decibels), name, "weight", upright=False)
+        return figure
 
 
 def lloyd_picture(

@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from qviz._types import DoubleArray, FloatArray, IntArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.figures.matrix import MatrixImage, weights_image
 from qviz.grids import AffineGrid
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from qviz.methods.result import MethodResult
 
 
@@ -400,6 +403,14 @@ class LossRace:
     column: int
     ours: FloatArray
     nearest: FloatArray
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: both losses, column by column."""
+        figure = _charts.chart(_charts.axis("column"), _charts.axis("output error so far, 1 is where nearest ends"))
+        _charts.curve(figure, np.arange(len(self.nearest)), self.nearest, "rounding to nearest", "level")
+        _charts.curve(figure, np.arange(len(self.ours)), self.ours, "GPTQ", "weight")
+        _charts.mark(figure, self.column, "now", "soft")
+        return figure
 
 
 def loss_race(run: GptqRun, column: int) -> LossRace:

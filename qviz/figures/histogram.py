@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,10 @@ import numpy.typing as npt
 from qviz._machine.kernels import f32, kernel
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 BINS = 241
 """Enough for a curve: a bin is 4 to 5 screen pixels wide. Odd, so that 0 lies inside a bin of a symmetric axis."""
@@ -58,6 +63,13 @@ class ErrorHistogram:
     errors: Histogram
     weights: Histogram
     rmse: float
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: the errors in front of the weights, on one axis."""
+        figure = _charts.chart(_charts.axis("value"), _charts.axis("how many"))
+        _charts.steps(figure, self.weights.low, self.weights.high, self.weights.counts, "weights", "weight")
+        _charts.steps(figure, self.errors.low, self.errors.high, self.errors.counts, "errors", "level")
+        return figure
 
 
 def histogram(x: FloatArray, low: float, high: float, bins: int = BINS) -> Histogram:

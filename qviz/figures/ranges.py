@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.figures.histogram import Histogram, histogram
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,14 @@ class RangeHistogram:
     levels: FloatArray
     below: int
     above: int
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: the values, and the range that is kept of them."""
+        figure = _charts.chart(_charts.axis("value"), _charts.axis("how many"))
+        _charts.steps(figure, self.values.low, self.values.high, self.values.counts, "values", "weight")
+        _charts.mark(figure, self.low, "low", "level")
+        _charts.mark(figure, self.high, "high", "level")
+        return figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +87,16 @@ class RangeCurve:
     def total(self) -> DoubleArray:
         """Both errors together, float64 (k,)."""
         return self.clipping + self.rounding
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: both errors stacked over the width of the range, and what choosers took."""
+        upwards = _charts.logarithmic("share of the values' own square", _charts.room([*self.total, *self.errors], 0.1))
+        figure = _charts.chart(_charts.axis("width of the range, 1 is from smallest to largest"), upwards)
+        _charts.curve(figure, self.shares, self.clipping, "clipping", "changed")
+        _charts.curve(figure, self.shares, self.rounding, "rounding", "level")
+        _charts.curve(figure, self.shares, self.total, "both", "ink")
+        _charts.points(figure, self.at, self.errors, self.names, "choosers", "weight")
+        return figure
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,10 @@ import numpy.typing as npt
 
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
-from qviz.figures import _theme
+from qviz.figures import _charts, _theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-
-_MIME = "application/vnd.plotly.v1+json"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,25 +78,31 @@ class Roofline:
         The slope is memory, each flat line a kind of arithmetic; a point is a format, with a thin line up to the roof
         over it: its length is what was not reached.
         """
-        import plotly.graph_objects as go
-
         theme = _theme.colours()
         span = self._span()
-        figure = go.Figure()
+        reach = (
+            min([*self.operations, self.bandwidth * span[0]]) / 1e9 / 1.8,
+            max([*self.operations, *self.peaks]) / 1e9 * 1.5,
+        )
+        across = _charts.logarithmic("operations per byte", span)
+        figure = _charts.chart(across, _charts.logarithmic("10⁹ operations per second", reach))
         top = np.array([span[0], self.peaks.max() / self.bandwidth])
         line = {"color": theme["soft"], "width": 2.5}
         name = f"memory, {self.bandwidth / 1e9:.3g} GB/s"
-        slope = _plain(self.bandwidth * top / 1e9)
-        figure.add_scatter(x=_plain(top), y=slope, mode="lines", line=line, name=name, hoverinfo="skip")
+        slope = _charts.plain(self.bandwidth * top / 1e9)
+        figure.add_scatter(x=_charts.plain(top), y=slope, mode="lines", line=line, name=name, hoverinfo="skip")
         for kind, peak, colour in zip(self.kinds, self.peaks, _cycle(theme), strict=False):
-            x, y = _plain(np.array([peak / self.bandwidth, span[1]])), _plain(np.array([peak, peak]) / 1e9)
+            x, y = (
+                _charts.plain(np.array([peak / self.bandwidth, span[1]])),
+                _charts.plain(np.array([peak, peak]) / 1e9),
+            )
             line = {"color": colour, "width": 2.5}
             hover = f"{kind}: %{{y:.3g}} Gop/s at most<extra></extra>"
             figure.add_scatter(x=x, y=y, mode="lines", line=line, name=kind, hovertemplate=hover)
-        gaps = _plain(np.maximum(0, self.bounds - self.operations) / 1e9)
+        gaps = _charts.plain(np.maximum(0, self.bounds - self.operations) / 1e9)
         figure.add_scatter(
-            x=_plain(self.intensities),
-            y=_plain(self.operations / 1e9),
+            x=_charts.plain(self.intensities),
+            y=_charts.plain(self.operations / 1e9),
             error_y={"array": gaps, "arrayminus": [0] * len(gaps), "color": theme["soft"], "thickness": 1, "width": 0},
             mode="markers+text",
             text=list(self.names),
@@ -109,21 +112,6 @@ class Roofline:
             customdata=[f"{share:.0%}" for share in self.shares],
             hovertemplate="%{text}: %{y:.3g} Gop/s, %{customdata} of the roof<extra></extra>",
             name="measured",
-        )
-        reach = (
-            min([*self.operations, self.bandwidth * span[0]]) / 1e9 / 1.8,
-            max([*self.operations, *self.peaks]) / 1e9 * 1.5,
-        )
-        figure.update_layout(
-            template="none",
-            paper_bgcolor=theme["paper"],
-            plot_bgcolor=theme["paper"],
-            font={"color": theme["ink"], "size": 13},
-            height=440,
-            margin={"l": 70, "r": 20, "t": 50, "b": 60},
-            xaxis=_logarithmic("operations per byte", span, theme),
-            yaxis=_logarithmic("10⁹ operations per second", reach, theme),
-            legend={"orientation": "h", "y": 1.12, "x": 0},
         )
         return figure
 
@@ -143,30 +131,7 @@ class Roofline:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Plotly's own would add megabytes of JavaScript to the notebook; JupyterLab has it already."""
-        return {_MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
-
-
-def _logarithmic(title: str, span: tuple[float, float], theme: Mapping[str, str]) -> dict[str, Any]:
-    """An axis with 1, 2, 5 of each decade written in full: plotly's own minor ticks leave the decade out."""
-    powers = range(int(np.floor(np.log10(span[0]))), int(np.ceil(np.log10(span[1]))) + 1)
-    ticks = [float(f"{digit * 10.0**power:.3g}") for power in powers for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if span[0] <= tick <= span[1]]
-    return {
-        "title": title,
-        "type": "log",
-        "range": _plain(np.log10(span)),
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
-        "ticks": "outside",
-        "gridcolor": theme["line"],
-        "linecolor": theme["soft"],
-        "zeroline": False,
-    }
-
-
-def _plain(values: DoubleArray) -> list[float]:
-    """Four digits: more cannot be seen, and are stored with the notebook."""
-    return [float(f"{value:.4g}") for value in values]
+        return {_charts.MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
 
 
 def _cycle(theme: Mapping[str, str]) -> list[str]:
@@ -237,6 +202,13 @@ class TokenRates:
     bounds: DoubleArray
     reached: DoubleArray
     current: int
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: what memory allows, and what the products reach."""
+        figure = _charts.chart(_charts.axis(""), _charts.axis("tokens per second"), barmode="overlay")
+        _charts.bars(figure, self.names, self.bounds, "memory allows", "line")
+        _charts.bars(figure, self.names, np.nan_to_num(self.reached), "the products reach", "level", width=0.5)
+        return figure
 
 
 def token_rates(

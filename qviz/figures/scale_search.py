@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qviz._types import FloatArray, IntArray
 from qviz.errors import WidgetError
+from qviz.figures import _charts
 from qviz.figures.histogram import Histogram
 from qviz.figures.numberline import NumberLine
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +72,18 @@ class SearchCurve:
     current: int
     winner: int
     baseline: str
+
+    def plotly(self) -> go.Figure:
+        """The picture, as a plotly figure: the error of each candidate, and the least so far."""
+        unit = f"error, 1 is {self.baseline}" if self.relative else "error"
+        figure = _charts.chart(_charts.axis("candidate"), _charts.axis(unit))
+        tried = np.arange(len(self.errors))
+        marker = {"color": "rgba(0,0,0,0)", "line": {"width": 1.5}}
+        figure.add_scatter(
+            x=_charts.plain(tried), y=_charts.plain(self.errors), mode="markers", name="tried", marker=marker
+        )
+        _charts.curve(figure, tried, self.errors[self.best], "best so far", "ok", line={"shape": "hv"})
+        return figure
 
 
 def scale_search(
