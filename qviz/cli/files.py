@@ -58,7 +58,10 @@ def _open(name: str) -> GGUFFile | LegacyFile:
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Download nothing: compare the file that is here with its checksum.")
 def fetch(name: str, verify: bool) -> None:
-    """Download the model NAME (such as smollm2) once and keep it; print where it is."""
+    """Download the model NAME (smollm2, gemma3-270m ...) once and keep it; print where it is.
+
+    The terms that a model comes under are shown, and kept beside it.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -67,6 +70,8 @@ def fetch(name: str, verify: bool) -> None:
     if verify:
         echo_path(models.verify(name))
         return
+    if name in models.KNOWN and (licence := models.KNOWN[name].licence):
+        echo(licence, err=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         path = models.fetch(name, progress=bars_of(bars))

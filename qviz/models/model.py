@@ -6,10 +6,11 @@ name                what it is
 ``tiny``            a small trained model, whole, in ``data/``
 ``smollm2-slices``  some real tensors of SmolLM2-135M-Instruct, in ``data/``: nothing to download
 ``smollm2``         the whole of it, 94 MB, once ``qviz fetch smollm2`` has been run
+``gemma3-270m``     Gemma 3 of 270 M weights in Q4_K_M, 253 MB, under Gemma's terms; fetched as well
 ==================  ===============================================================================
 
-The same cell works with either of the last two: ``qviz.load("smollm2", fallback=True)`` opens the whole model if it
-has been fetched and the slices if not, and what it returns says which.
+The same cell works with the whole of SmolLM2 or a part: ``qviz.load("smollm2", fallback=True)`` opens the whole model
+if it has been fetched and the slices if not, and what it returns says which.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
             path = cache_dir() / KNOWN[name].filename
             if size_of(path) == KNOWN[name].nbytes:
                 return Model(name, _open(path))
-            if fallback:
+            if fallback and KNOWN[name].slices:
                 return load(KNOWN[name].slices)
             raise ModelNotFoundError(not_fetched(name, path))
         if name in SHIPPED:
@@ -183,10 +184,10 @@ def not_fetched(name: str, path: Path) -> str:
     """Say how to get a model that is not here, or not whole."""
     here = f"{path} is incomplete" if path.exists() else "it has not been downloaded yet"
     size = KNOWN[name].nbytes / 1e6
-    return (
-        f"the model {name!r} is not on this machine ({here}); run `qviz fetch {name}` once ({size:.0f} MB), "
-        f"or use qviz.load({name!r}, fallback=True), which opens the slices of it that come with qviz"
-    )
+    get = f"the model {name!r} is not on this machine ({here}); run `qviz fetch {name}` once ({size:.0f} MB)"
+    if not KNOWN[name].slices:
+        return get
+    return f"{get}, or use qviz.load({name!r}, fallback=True), which opens the slices of it that come with qviz"
 
 
 def unknown(name: object) -> str:

