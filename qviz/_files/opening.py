@@ -52,7 +52,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Identity:
-        """Of what `os.fstat` says."""
+        """Read from what `os.fstat` says."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 

@@ -73,7 +73,7 @@ def _encode(x, imatrix, blocks):
 
 @kernel
 def _twice_mean_square(rows, first):
-    """Of the super-block that starts with sub-block `first`."""
+    """Twice the mean square of the super-block that starts with sub-block `first`."""
     total = f32(0)
     for k in range(first, first + _SUB_BLOCKS):
         for j in range(rows.shape[1]):

@@ -103,12 +103,8 @@ def gptq(
     if not 2 <= grid.bits <= 8:
         raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
     batch = whole_number(column_batch, "column_batch", MethodError, least=1)
-    act_order, static_groups, mse, weighted = (
-        flag(given, what, MethodError)
-        for what, given in (
-            ("act_order", act_order), ("static_groups", static_groups), ("mse", mse), ("weighted", weighted)
-        )
-    )  # fmt: skip
+    flags = {"act_order": act_order, "static_groups": static_groups, "mse": mse, "weighted": weighted}
+    act_order, static_groups, mse, weighted = (flag(given, what, MethodError) for what, given in flags.items())
     asked = checked_damping(damp_percent)
     n_out, n_in = w.shape
     w, H, dead = without_dead(w, stats)

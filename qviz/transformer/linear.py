@@ -174,7 +174,7 @@ class Activations:
         return self._ordered[id(linear)]
 
     def codes(self, width: int) -> tuple[Any, Any, Any]:
-        """Of a single token: codes, scales and sums for blocks of `width`."""
+        """Round a single token: codes, scales and sums for blocks of `width`."""
         width = whole_number(width, "width", LlamaError, least=0)
         if width not in self._codes:
             self._check_width(width)
@@ -201,7 +201,7 @@ class Activations:
         return self._rounded[width]
 
     def groups(self, width: int) -> tuple[Any, Any, dict[int, Any]]:
-        """Of many tokens, four at a time: codes, scales, and the sums of every 16 and 32 codes; see `pack_tokens`."""
+        """Round many tokens, four at a time: codes, scales, sums of every 16 and 32 codes; see `pack_tokens`."""
         width = whole_number(width, "width", LlamaError, least=0)
         if width not in self._groups:
             self._check_width(width)
@@ -278,13 +278,13 @@ class Linear:
         return token.codes(self.width) if self.width > _HALF else (token.rounded(self.width).reshape(-1),)
 
     def address(self) -> int:
-        """Of that kernel, for `qviz._machine.native.multiply`."""
+        """The address of that kernel, for `qviz._machine.native.multiply`."""
         token = Activations(np.zeros((1, self.n_in), np.float32))
         address: int = self._chosen().address(self.blocks, *self.given(token), np.empty(self.n_out, np.float32))
         return address
 
     def part(self, token: Activations, out: FloatArray, first: int, stop: int) -> None:
-        """Of ``out = weight @ x`` for a single token the shares `first` to `stop` of `_SHARES`; `out` (n_out,)."""
+        """Compute the shares `first` to `stop` of `_SHARES` of ``out = weight @ x``, for one token; `out` (n_out,)."""
         if (first, stop) not in self._parts:
             edges = self.n_out * first // _SHARES, self.n_out * stop // _SHARES
             self._parts[first, stop] = self.blocks[edges[0] : edges[1]], *edges

@@ -14,7 +14,7 @@ from qviz.errors import WidgetError
 from qviz.figures.balance import Balance, balance
 from qviz.measure import MethodRow, RecipeRow, method_table
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer, in_words
+from qviz.widgets.background import BackgroundExplorer, StoppedError
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _DAMAGE = {
@@ -26,11 +26,7 @@ _DAMAGE = {
 _AT_ONCE = 4  # rows that share one run of the baseline
 
 
-class _StoppedError(Exception):
-    """Measuring was stopped."""
-
-
-class BalanceExplorer(Explorer):
+class BalanceExplorer(BackgroundExplorer):
     """Size against damage for every format that was measured, with a budget to fit.
 
     The line joins the formats worth choosing: no other is both smaller and better. The ring marks the least damage
@@ -94,9 +90,7 @@ class BalanceExplorer(Explorer):
                 options=list(_DAMAGE), description="Damage", tooltip="what is drawn upwards"
             ),
         }
-        self._more, self._note = tuple(more), ""
-        self._halt = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._more = tuple(more)
         if more:
             self.controls["measure"] = ipywidgets.Button(
                 description=f"Measure all {len(more)}",
@@ -116,47 +110,27 @@ class BalanceExplorer(Explorer):
 
     def measure(self) -> None:
         """Measure the rows of `more` in the background; they replace those on show as they come."""
-        self.stop()
-        self._halt = threading.Event()
-        self.controls["measure"].disabled, self.controls["stop"].disabled = True, False
-        self._thread = threading.Thread(target=self._measure, args=(self._halt,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop measuring; what is measured stays."""
-        self._halt.set()
-        self.wait()
-
-    def wait(self) -> None:
-        """Return when nothing is being measured any more."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._begin(self._measure)
 
     def _measure(self, halt: threading.Event) -> None:
-        found: list[MethodRow] = []
+        rows: list[MethodRow] = []
         told_at = 0.0
 
         def told(what: str, done: int, total: int | None) -> None:
             nonlocal told_at
             if halt.is_set():
-                raise _StoppedError
+                done_by_then = f"{len(rows)} of {len(self._more)} measured"
+                raise StoppedError(f"Stopped: {done_by_then}. They are kept; measuring goes on there.")
             if time.monotonic() - told_at > 0.5:
                 told_at = time.monotonic()
-                self._note = f"{len(found)} of {len(self._more)} measured; {what}, {done} of {total}"
+                self._note = f"{len(rows)} of {len(self._more)} measured; {what}, {done} of {total}"
                 self.update()
 
-        try:
-            for first in range(0, len(self._more), _AT_ONCE):
-                told("next", 0, 1)
-                found += method_table(self._more[first : first + _AT_ONCE], speed=True, progress=told)
-                self._show_rows(found)
-            self._note = ""
-        except _StoppedError:
-            self._note = f"Stopped: {len(found)} of {len(self._more)} measured. They are kept; measuring goes on there."
-        except Exception as error:  # in a thread of its own nobody else would hear of it
-            self._note = in_words(error)
-        self.controls["measure"].disabled, self.controls["stop"].disabled = False, True
-        self.update()
+        for first in range(0, len(self._more), _AT_ONCE):
+            told("next", 0, 1)
+            rows += method_table(self._more[first : first + _AT_ONCE], speed=True, progress=told)
+            self._show_rows(rows)
+        self._note = ""
 
     def _show_rows(self, rows: list[MethodRow]) -> None:
         """Put other rows on show; the budget stays, its slider reaches over them."""

@@ -16,13 +16,13 @@ from qviz.measure import FORMATS
 from qviz.models import Model
 from qviz.whole import by_recipe
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer, in_words
+from qviz.widgets.background import BackgroundExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _SIDES = ("left", "right")
 
 
-class DuelExplorer(Explorer):
+class DuelExplorer(BackgroundExplorer):
     """Two formats of one model continue the same prompt side by side.
 
     Both always take their likeliest token, so nothing is left to chance: where the texts part, rounding has changed
@@ -67,9 +67,6 @@ class DuelExplorer(Explorer):
         self._runs: dict[str, transformer.Transformer] = {}
         self._written: tuple[list[str], list[str]] = ([], [])
         self._shown = ("", left, right)
-        self._note = ""
-        self._halt = threading.Event()
-        self._thread: threading.Thread | None = None
         for recipe in (left, right):
             if recipe not in FORMATS:
                 raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(FORMATS)}")
@@ -94,23 +91,10 @@ class DuelExplorer(Explorer):
     def start(self) -> None:
         """Write anew, in the background."""
         self.stop()
-        self._halt = threading.Event()
         prompt, first, second = (str(self.controls[name].value) for name in ("prompt", *_SIDES))
         self._shown = (prompt, first, second)
-        self._written, self._note = ([], []), ""
-        self.controls["stop"].disabled = False
-        self._thread = threading.Thread(target=self._write, args=(self._halt,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop writing; what is written stays."""
-        self._halt.set()
-        self.wait()
-
-    def wait(self) -> None:
-        """Return when nothing is being written any more."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._written = ([], [])
+        self._begin(self._write)
 
     def _changed(self, change: Any) -> None:
         self.start()
@@ -124,26 +108,21 @@ class DuelExplorer(Explorer):
 
     def _write(self, halt: threading.Event) -> None:
         prompt, *recipes = self._shown
-        try:
-            sides = []
-            for recipe in recipes:
-                run = self._run(recipe)
-                ids = run.tokenizer.encode(prompt)
-                sides.append((run, transformer.generate_tokens(run, ids, int(self.controls["tokens"].value))))
-            open_sides = [0, 1]
-            while open_sides and not halt.is_set():
-                for side in list(open_sides):
-                    run, tokens = sides[side]
-                    token = next(tokens, None)
-                    if token is None:
-                        open_sides.remove(side)
-                    else:
-                        self._written[side].append(run.tokenizer.piece(token).decode("utf-8", "replace"))
-                self.update()
-        except Exception as error:  # in a thread of its own nobody else would hear of it
-            self._note = in_words(error)
-        self.controls["stop"].disabled = True
-        self.update()
+        sides = []
+        for recipe in recipes:
+            run = self._run(recipe)
+            ids = run.tokenizer.encode(prompt)
+            sides.append((run, transformer.generate_tokens(run, ids, int(self.controls["tokens"].value))))
+        open_sides = [0, 1]
+        while open_sides and not halt.is_set():
+            for side in list(open_sides):
+                run, tokens = sides[side]
+                token = next(tokens, None)
+                if token is None:
+                    open_sides.remove(side)
+                else:
+                    self._written[side].append(run.tokenizer.piece(token).decode("utf-8", "replace"))
+            self.update()
 
     def _scene(self) -> Scene:
         prompt, left, right = self._shown

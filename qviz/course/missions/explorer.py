@@ -12,7 +12,7 @@ from qviz.course.missions import MIB, MISSIONS, REASONS, Choice, Mission, Outcom
 from qviz.course.missions.figure import Chooser, chooser
 from qviz.errors import WidgetError
 from qviz.widgets import _text
-from qviz.widgets.base import Explorer, in_words
+from qviz.widgets.background import BackgroundExplorer, StoppedError
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
@@ -21,13 +21,10 @@ _FORMATS = ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 _SURE = (0.5, 0.7, 0.9)
 _WITHIN = 2.0  # a prediction is right within this factor
 _NOTHING_YET = "nothing yet: choose"
+_WIDE = {"width": "min(100%, 560px)"}
 
 
-class _StoppedError(Exception):
-    """Somebody pressed Stop."""
-
-
-class CapstoneExplorer(Explorer):
+class CapstoneExplorer(BackgroundExplorer):
     """A budget and a model: choose, say what you expect and why, and be measured.
 
     Sizes are known at once. What each format costs in quality stays hidden until the choice is made, predicted and
@@ -84,81 +81,8 @@ class CapstoneExplorer(Explorer):
         self._max_tokens = max_tokens
         self._field: dict[str, list[Outcome]] = {}
         self._tries: dict[str, list[tuple[Verdict, float, float, int]]] = {}
-        self._note = ""
-        self._halt = threading.Event()
-        self._thread: threading.Thread | None = None
         self._bar = ProgressBar()
-        parts = [(_AS_IS, ""), *((name, name) for name in _FORMATS)]
-        wide = {"width": "min(100%, 560px)"}
-        self.controls |= {
-            "mission": ipywidgets.Dropdown(
-                options=[(f"{m.name}: {m.story}", m.name) for m in MISSIONS.values()],
-                value=mission,
-                description="Mission",
-                tooltip="the budget, and the model that has to fit it",
-                layout=wide,
-            ),
-            "recipe": ipywidgets.Dropdown(
-                options=names,
-                value=start.recipe,
-                description="Format",
-                tooltip="your choice",
-                layout={"width": "190px"},
-            ),
-            "embedding": ipywidgets.Dropdown(
-                options=parts,
-                value=start.embedding,
-                description="Embedding",
-                tooltip="overrules the recipe",
-                layout={"width": "205px"},
-            ),
-            "values": ipywidgets.Dropdown(
-                options=parts,
-                value=start.values,
-                description="attn_v, ffn_down",
-                tooltip="overrules the recipe",
-                layout={"width": "250px"},
-            ),
-            "cache": ipywidgets.Dropdown(
-                options=missions.CACHES,
-                value=start.cache,
-                description="KV cache",
-                tooltip="how keys and values of the tokens before are kept",
-                layout={"width": "150px"},
-            ),
-            "imatrix": ipywidgets.Checkbox(
-                start.imatrix,
-                description="importance matrix",
-                tooltip="round with the mean squares of the inputs, from the calibration text",
-                indent=False,
-                layout={"width": "160px"},
-            ),
-            "predicted": ipywidgets.FloatLogSlider(
-                value=0.02,
-                min=-4,
-                max=0,
-                step=0.05,
-                readout_format=".2g",
-                description="I expect damage of",
-                tooltip="KL divergence in nats a token; at 7B the published rise in perplexity",
-                layout={"width": "min(100%, 430px)"},
-            ),
-            "sure": ipywidgets.ToggleButtons(
-                options=[(f"{sure:.0%}", sure) for sure in _SURE],
-                description="within a factor of two, sure to",
-                tooltip="how sure you are",
-                style={"button_width": "60px"},
-            ),
-            "reason": ipywidgets.Dropdown(
-                options=[(_NOTHING_YET, -1), *((reason.text, i) for i, reason in enumerate(REASONS))],
-                value=-1,
-                description="I choose it, because",
-                tooltip="your reason",
-                layout=wide,
-            ),
-            "measure": ipywidgets.Button(description="Measure", icon="play", tooltip="carry the choice out"),
-            "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop measuring"),
-        }
+        self.controls |= _choosing(mission, start) | _saying_why()
         self._on_click("measure", self.measure)
         self._on_click("stop", self.stop)
         self._adapt()
@@ -168,7 +92,7 @@ class CapstoneExplorer(Explorer):
             ("predicted", "sure"),
             ("reason", "measure", "stop"),
         )
-        self._bar.layout.visibility = "hidden"  # keeps its place, so that nothing jumps
+        self._bar.layout.visibility = "hidden"
         self.children = [*self.children[:-1], self._bar, self.children[-1]]
 
     @property
@@ -196,51 +120,36 @@ class CapstoneExplorer(Explorer):
     def measure(self) -> None:
         """Carry the choice out, in the background."""
         self.stop()
-        self._halt, self._note = threading.Event(), ""
+        self._note = ""
         if int(self.controls["reason"].value) < 0:
             self._note = "First say why: a choice without a reason teaches nothing, right or wrong."
             self.update()
             return
-        self.controls["stop"].disabled, self.controls["measure"].disabled = False, True
-        self._bar.layout.visibility = "visible"
-        asked = (float(self.controls[name].value) for name in ("predicted", "sure"))
-        arguments = (self._halt, self.mission, self.choice, *asked, int(self.controls["reason"].value))
-        self._thread = threading.Thread(target=self._work, args=arguments, daemon=True)
-        self._thread.start()
+        predicted, sure = (float(self.controls[name].value) for name in ("predicted", "sure"))
+        mission, choice, reason = self.mission, self.choice, int(self.controls["reason"].value)
 
-    def stop(self) -> None:
-        """Stop measuring; what is measured by then is not lost."""
-        self._halt.set()
-        self.wait()
+        def work(halt: threading.Event) -> None:
+            verdict = self._judged(mission, choice, halt)
+            self._tries.setdefault(mission.name, []).append((verdict, predicted, sure, reason))
 
-    def wait(self) -> None:
-        """Return when nothing is being measured any more."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._begin(work)
 
-    def _work(
-        self, halt: threading.Event, mission: Mission, choice: Choice, predicted: float, sure: float, reason: int
-    ) -> None:
+    def _judged(self, mission: Mission, choice: Choice, halt: threading.Event) -> Verdict:
+        """Measure a choice, and all plain recipes before the first one."""
+
         def told(what: str, done: int, total: int | None) -> None:
             if halt.is_set():
-                raise _StoppedError
+                raise StoppedError("Stopped. What was measured by then is kept; Measure goes on from there.")
             self._bar(what, done, total)
 
-        try:
-            if mission.name not in self._field:
-                self._field[mission.name] = missions.field(mission, max_tokens=self._max_tokens, progress=told)
-            others = self._field[mission.name]
-            outcome = missions.play(mission, choice, max_tokens=self._max_tokens, progress=told)
-            verdict = missions.judge(mission, outcome, others)
-            self._tries.setdefault(mission.name, []).append((verdict, predicted, sure, reason))
-        except _StoppedError:
-            self._note = "Stopped. What was measured by then is kept; Measure goes on from there."
-        except Exception as error:  # in a thread of its own nobody else would hear of it
-            self._note = in_words(error)
-        finally:
-            self._bar.layout.visibility = "hidden"
-            self.controls["stop"].disabled, self.controls["measure"].disabled = True, False
-        self.update()
+        if mission.name not in self._field:
+            self._field[mission.name] = missions.field(mission, max_tokens=self._max_tokens, progress=told)
+        outcome = missions.play(mission, choice, max_tokens=self._max_tokens, progress=told)
+        return missions.judge(mission, outcome, self._field[mission.name])
+
+    def _switch(self, busy: bool) -> None:
+        super()._switch(busy)
+        self._bar.layout.visibility = "visible" if busy else "hidden"  # keeps its place, so that nothing jumps
 
     def _react(self, control: ipywidgets.Widget) -> None:
         self._note = ""
@@ -466,3 +375,83 @@ def _hit(verdict: Verdict, predicted: float) -> bool:
 def _brier(tries: list[tuple[Verdict, float, float, int]]) -> float:
     """Mean square of how far each confidence was from what happened (G. W. Brier, 1950); 0 is best, 1 worst."""
     return sum((sure - _hit(v, p)) ** 2 for v, p, sure, _ in tries) / max(1, len(tries))
+
+
+def _choosing(mission: str, start: Choice) -> dict[str, ipywidgets.Widget]:
+    """Make the controls of a choice."""
+    parts = [(_AS_IS, ""), *((name, name) for name in _FORMATS)]
+    return {
+        "mission": ipywidgets.Dropdown(
+            options=[(f"{m.name}: {m.story}", m.name) for m in MISSIONS.values()],
+            value=mission,
+            description="Mission",
+            tooltip="the budget, and the model that has to fit it",
+            layout=_WIDE,
+        ),
+        "recipe": ipywidgets.Dropdown(
+            options=(*missions.RECIPES, *missions.METHODS),
+            value=start.recipe,
+            description="Format",
+            tooltip="your choice",
+            layout={"width": "190px"},
+        ),
+        "embedding": ipywidgets.Dropdown(
+            options=parts,
+            value=start.embedding,
+            description="Embedding",
+            tooltip="overrules the recipe",
+            layout={"width": "205px"},
+        ),
+        "values": ipywidgets.Dropdown(
+            options=parts,
+            value=start.values,
+            description="attn_v, ffn_down",
+            tooltip="overrules the recipe",
+            layout={"width": "250px"},
+        ),
+        "cache": ipywidgets.Dropdown(
+            options=missions.CACHES,
+            value=start.cache,
+            description="KV cache",
+            tooltip="how keys and values of the tokens before are kept",
+            layout={"width": "150px"},
+        ),
+        "imatrix": ipywidgets.Checkbox(
+            start.imatrix,
+            description="importance matrix",
+            tooltip="round with the mean squares of the inputs, from the calibration text",
+            indent=False,
+            layout={"width": "160px"},
+        ),
+    }
+
+
+def _saying_why() -> dict[str, ipywidgets.Widget]:
+    """Make the controls of a prediction and its reason, and the buttons."""
+    return {
+        "predicted": ipywidgets.FloatLogSlider(
+            value=0.02,
+            min=-4,
+            max=0,
+            step=0.05,
+            readout_format=".2g",
+            description="I expect damage of",
+            tooltip="KL divergence in nats a token; at 7B the published rise in perplexity",
+            layout={"width": "min(100%, 430px)"},
+        ),
+        "sure": ipywidgets.ToggleButtons(
+            options=[(f"{sure:.0%}", sure) for sure in _SURE],
+            description="within a factor of two, sure to",
+            tooltip="how sure you are",
+            style={"button_width": "60px"},
+        ),
+        "reason": ipywidgets.Dropdown(
+            options=[(_NOTHING_YET, -1), *((reason.text, i) for i, reason in enumerate(REASONS))],
+            value=-1,
+            description="I choose it, because",
+            tooltip="your reason",
+            layout=_WIDE,
+        ),
+        "measure": ipywidgets.Button(description="Measure", icon="play", tooltip="carry the choice out"),
+        "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop measuring"),
+    }

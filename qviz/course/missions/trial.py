@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from qviz.course.missions.choices import (
 )
 from qviz.errors import RecipeError
 from qviz.models import Model
-from qviz.whole import imatrix
+from qviz.whole import by_layer, imatrix
 
 _TOGETHER = 5  # recipes that share a run of the unquantized model
 
@@ -44,22 +43,6 @@ class CachedTransformer(transformer.Transformer):
             logits = self.logits(window[:last], self.new_cache(length, self.cache_kind))
             found.append(logits[first:last])
         return np.stack(found)
-
-
-class _Rounded(Mapping[str, Any]):
-    """A model in other formats, in memory."""
-
-    def __init__(self, metadata: Any, tensors: dict[str, Any]) -> None:
-        self.metadata, self._tensors = metadata, tensors
-
-    def __getitem__(self, name: str) -> Any:
-        return self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
 
 
 def build(model: Model, choice: Choice, progress: Progress | None = None) -> CachedTransformer:
@@ -89,7 +72,7 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
         if str(tensor.format) != fmt:
             tensor = formats.quantize(tensor.dequantize(), fmt, imatrix=weight.get(name))
         tensors[name] = tensor
-    run = CachedTransformer(_Rounded(model.metadata, tensors))
+    run = CachedTransformer(by_layer.RoundedModel(model, tensors))
     run.cache_kind = choice.cache
     return run
 

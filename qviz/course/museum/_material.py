@@ -65,7 +65,7 @@ MATRIX = "blk.2.ffn_down of the small model, 256 × 768"
 
 @cache
 def hessian() -> npt.NDArray[np.float64]:
-    """Of the layer's inputs, with five percent of damping."""
+    """The Hessian of the layer's inputs, with five percent of damping."""
     H = ActivationStats.from_inputs(layer().inputs).hessian.astype(np.float64)
     H[np.diag_indices(len(H))] += 0.05 * np.diagonal(H).mean()
     return H

@@ -207,7 +207,7 @@ def _groups(places: Any) -> str:
 
 
 def _kept_dtype(tensor: QTensor) -> np.dtype[Any]:
-    """Of what stays: float32 for F32, and for BF16 with its range; else float16, as matrices usually are."""
+    """What tensors that are not rounded become: float32 for F32, and for BF16 with its range; else float16."""
     return np.dtype(np.float32 if tensor.format in ("F32", "BF16") else np.float16)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,13 @@ class RoundedLayer:
 
 
 class RoundedModel(Mapping[str, QTensor]):
-    """A model with rounded matrices in it: what `qviz.transformer.Transformer` takes. Made by `round_model`.
+    """A model with rounded tensors in it: what `qviz.transformer.Transformer` takes. Made by `round_model`.
+
+    Parameters
+    ----------
+    model : mapping of tensor name to QTensor, with ``.metadata``
+    replaced : mapping of str to QTensor
+        What stands in for tensors of the model.
 
     Attributes
     ----------
@@ -93,8 +100,8 @@ class RoundedModel(Mapping[str, QTensor]):
         What the methods recovered from, or what to beware of.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._replaced, self._stored = model, dict[str, QTensor](), dict[str, RoundedMatrix]()
+    def __init__(self, model: Any, replaced: Mapping[str, QTensor] = types.MappingProxyType({})) -> None:
+        self._model, self._replaced, self._stored = model, dict(replaced), dict[str, RoundedMatrix]()
         self.metadata = model.metadata
         self._bits, self._weights = 0.0, 0
         self.notes: tuple[str, ...] = ()
