@@ -48,7 +48,7 @@ def by_recipe(
         echo(f"{len(answer['without_imatrix'])} tensors are not in the importance matrix", err=True)
 
 
-def warn_of_requantizing(source: str, choices: list[recipes.Choice]) -> None:
+def warn_of_requantizing(source: str, choices: list[recipes.TensorChoice]) -> None:
     """Say on standard error if this is a model that is quantized already."""
     if any(c.source.block_size > 1 and c.format is not c.source for c in choices):
         echo(f"{printable(source)} is quantized already: without --allow-requantize this will be refused", err=True)

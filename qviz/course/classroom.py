@@ -136,7 +136,7 @@ class Class:
         """Every question that somebody answered, in the order of the course."""
         rows = []
         for question in bank.questions().values():
-            given = [found for _, found in self._answers(question)]
+            given = [answer for _, answer in self._answers(question)]
             if given:
                 rows.append(_row(question, given))
         return tuple(rows)

@@ -63,10 +63,10 @@ def logarithmic(title: str, span: tuple[float, float]) -> dict[str, Any]:
 
 def room(values: npt.ArrayLike, share: float = 0.25) -> tuple[float, float]:
     """What a logarithmic axis shows so that all positive values have room around them."""
-    found = np.asarray(values, np.float64).ravel()
-    found = found[np.isfinite(found) & (found > 0)]
-    low, high = (float(found.min()), float(found.max())) if found.size else (0.1, 10.0)
-    edge = max((high / low) ** share, 1.3) if found.size else 1.0
+    positive = np.asarray(values, np.float64).ravel()
+    positive = positive[np.isfinite(positive) & (positive > 0)]
+    low, high = (float(positive.min()), float(positive.max())) if positive.size else (0.1, 10.0)
+    edge = max((high / low) ** share, 1.3) if positive.size else 1.0
     return low / min(edge, 2.0), high * min(edge, 2.0)
 
 

@@ -271,14 +271,14 @@ def fields(fmt: Format) -> tuple[Field, ...]:
     [('d', 'float16', 1, 'scale'), ('qs', 'uint8', 16, 'codes + 8, two a byte')]
     """
     names = fmt.dtype.names or ()
-    found = []
+    fields = []
     for name in names:
         dtype, offset = fmt.dtype.fields[name][:2]  # type: ignore[index]
         base, shape = dtype.subdtype or (dtype, ())
         if base.names:  # a struct in the struct: show its bytes
             base, shape = np.dtype("u1"), (dtype.itemsize,)
         kind = fmt.name if fmt.name in _FLOAT_PARTS else {"f2": "F16", "f4": "F32", "f8": "F64"}.get(base.str[1:], "")
-        found.append(
+        fields.append(
             Field(
                 name,
                 "bfloat16" if kind == "BF16" else base.name,
@@ -289,7 +289,7 @@ def fields(fmt: Format) -> tuple[Field, ...]:
                 fmt.field_notes.get(name, "" if fmt.can_decode else "not decoded here"),
             )
         )
-    return tuple(found)
+    return tuple(fields)
 
 
 def _elements(fmt: Format, raw: ByteArray, weights: FloatArray) -> npt.NDArray[np.float64]:

@@ -50,8 +50,10 @@ def seen_by(hessian: npt.ArrayLike, scale: npt.ArrayLike, order: npt.ArrayLike |
     trace = float(np.trace(H, dtype=np.float64))
     squares = np.square(s)
     diagonals = (np.full(s.size, trace / s.size), np.diagonal(H), squares * (trace / squares.sum()))
-    found = {name: np.diag(d).astype(np.float32) for name, d in zip(("rtn", "imatrix", "awq"), diagonals, strict=True)}
-    return found | {"gptq": H}
+    matrices = {
+        name: np.diag(d).astype(np.float32) for name, d in zip(("rtn", "imatrix", "awq"), diagonals, strict=True)
+    }
+    return matrices | {"gptq": H}
 
 
 def sight_images(seen: Mapping[str, FloatArray], window: Window | None = None) -> dict[str, MatrixImage]:

@@ -195,18 +195,18 @@ def block_parts(fmt: Format) -> dict[str, int]:
     if fmt.is_float:
         return {"floats": fmt.type_size}
     assert fmt.dtype.names is not None
-    found: dict[str, int] = {}
+    parts: dict[str, int] = {}
     for field in fmt.dtype.names:
         nbytes = fmt.dtype[field].itemsize
         if field == "scales" and "dmin" in fmt.dtype.names:
-            found["scales"] = found.get("scales", 0) + nbytes // 2
-            found["mins"] = found.get("mins", 0) + nbytes // 2
+            parts["scales"] = parts.get("scales", 0) + nbytes // 2
+            parts["mins"] = parts.get("mins", 0) + nbytes // 2
             continue
         part = next((part for part, names in _PARTS.items() if field in names), None)
         if part is None:
             raise WidgetError(f"{fmt}: no word for what its field {field!r} holds; expected one of {_PARTS}")
-        found[part] = found.get(part, 0) + nbytes
-    return found
+        parts[part] = parts.get(part, 0) + nbytes
+    return parts
 
 
 def shade(fmt: Format) -> int:

@@ -116,8 +116,8 @@ class Roofline:
         return figure
 
     def _span(self) -> tuple[float, float]:
-        found = [*self.intensities, *(self.peaks / self.bandwidth)]
-        return float(min(found)) / 1.8, float(max(found)) * 2.2
+        marks = [*self.intensities, *(self.peaks / self.bandwidth)]
+        return float(min(marks)) / 1.8, float(max(marks)) * 2.2
 
     def _places(self) -> list[str]:
         """Names stand below their points; where two points (nearly) meet, the second goes to the left, and so on."""

@@ -459,8 +459,8 @@ def _output(out: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
         return np.empty(shape, np.float32)
     fits = isinstance(out, np.ndarray) and out.dtype == np.float32 and out.shape == shape
     if not fits or not out.flags.carray:
-        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise GridError(f"out must be a writable C-contiguous float32 array of shape {shape}, got {found}")
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise GridError(f"out must be a writable C-contiguous float32 array of shape {shape}, got {got}")
     return out
 
 

@@ -13,10 +13,10 @@ from qviz.measure.machine import (
     token_traffic,
 )
 from qviz.measure.tables import (
-    FORMATS,
     GROUPS,
     METHODS,
     PUBLISHED_PPL,
+    TABLE_RECIPES,
     Agreement,
     MethodRow,
     RecipeRow,
@@ -30,10 +30,10 @@ from qviz.metrics import pareto
 
 __all__ = [
     "ENERGY_45NM",
-    "FORMATS",
     "GROUPS",
     "METHODS",
     "PUBLISHED_PPL",
+    "TABLE_RECIPES",
     "Agreement",
     "EnergyModel",
     "FormatSpeed",

@@ -189,13 +189,13 @@ def _times(run: Callable[[], object], seconds: float, least: int = 3) -> list[fl
     Where the three fastest differ, other programs were at work: then it goes on, up to ten times as long.
     """
     run()
-    found: list[float] = []
+    times: list[float] = []
     begun = time.perf_counter()
-    while len(found) < least or (spent := time.perf_counter() - begun) < seconds or not _agree(found, spent / seconds):
+    while len(times) < least or (spent := time.perf_counter() - begun) < seconds or not _agree(times, spent / seconds):
         start = time.perf_counter()
         run()
-        found.append(time.perf_counter() - start)
-    return found
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def _agree(times: list[float], spent: float) -> bool:
@@ -330,7 +330,7 @@ def measure_formats(
     few = min(rows, 32)
     weights = rng.standard_normal((few, columns), np.float32) / np.float32(np.sqrt(columns))
     x = rng.standard_normal((tokens, columns), np.float32)
-    found = []
+    speeds = []
     report = progress or no_progress
     for done, fmt in enumerate(chosen):
         report(fmt.name, done, len(chosen))
@@ -338,10 +338,10 @@ def measure_formats(
         times = _times(_turns(copies, x), seconds)
         nbytes = copies[0].weight.blocks.nbytes
         span = statistics.median(times), min(times), max(times)
-        found.append(FormatSpeed(fmt.name, (rows, columns), tokens, nbytes, *span, len(times)))
+        speeds.append(FormatSpeed(fmt.name, (rows, columns), tokens, nbytes, *span, len(times)))
         del copies  # or they would stay while the next format's are made
     report("formats", len(chosen), len(chosen))
-    return tuple(found)
+    return tuple(speeds)
 
 
 def _copies(few: QTensor, rows: int) -> list[Linear]:

@@ -52,7 +52,7 @@ PUBLISHED_PPL: Mapping[str, float] = {
 Source: ggml-org/llama.cpp#1684 and #2094, repeated in the help text of ``llama-quantize``.
 """
 
-FORMATS = ("F32", "F16", *PUBLISHED_PPL)
+TABLE_RECIPES = ("F32", "F16", *PUBLISHED_PPL)
 """The sixteen rows of the table, largest file first, as it is usually printed."""
 
 
@@ -93,7 +93,7 @@ class RecipeRow:
 def recipe_table(
     model: Model | None = None,
     text: str | None = None,
-    recipes: Sequence[str] = FORMATS,
+    recipes: Sequence[str] = TABLE_RECIPES,
     *,
     max_tokens: int | None = 45_000,
     speed: bool = True,
@@ -291,7 +291,7 @@ class _Store:
     def __init__(self, key: Mapping[str, Any], use: bool) -> None:
         self.use = use
         self.key = {**key, "schema": _SCHEMA, "version": __version__, "host": _host()}
-        self.found: dict[tuple[str, str], dict[str, Any]] = {}
+        self.known: dict[tuple[str, str], dict[str, Any]] = {}
 
     def _path(self, kind: str, name: str) -> Path:
         key = self.key if kind == "speed" else {k: v for k, v in self.key.items() if k != "host"}
@@ -299,19 +299,19 @@ class _Store:
         return models.cache_dir().parent / "measured" / f"{digest[:32]}.json"
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        if (kind, name) in self.found:
-            return self.found[kind, name]
+        if (kind, name) in self.known:
+            return self.known[kind, name]
         if not self.use:
             return None
         with suppress(OSError, ValueError, RecursionError, QvizError):
             value = json.loads(read_bytes(self._path(kind, name), limit=_MOST_BYTES))
             if _fits(kind, value):
-                self.found[kind, name] = value
+                self.known[kind, name] = value
                 return dict(value)
         return None
 
     def put(self, kind: str, name: str, value: dict[str, Any]) -> None:
-        self.found[kind, name] = value
+        self.known[kind, name] = value
         if not self.use:
             return
         path = self._path(kind, name)

@@ -154,11 +154,11 @@ def verify(name: str) -> Path:
         raise ModelNotFoundError(unknown(name))
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FetchError(f"{path}: cannot be read: {error.strerror or error}; {anew}") from None
-    if found != expected:
-        raise FetchError(f"{path} is damaged: its sha256 is {found}, expected {expected}; {anew}")
+    if digest != expected:
+        raise FetchError(f"{path} is damaged: its sha256 is {digest}, expected {expected}; {anew}")
     return path
 
 

@@ -74,13 +74,13 @@ def captured_inputs() -> dict[str, tuple[FloatArray, FloatArray]]:
     path = data_dir() / "smollm2-inputs.gguf"
     if not path.is_file():
         raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    found: dict[str, tuple[FloatArray, FloatArray]] = {}
+    inputs: dict[str, tuple[FloatArray, FloatArray]] = {}
     with gguf.read(path) as file:
         for layer in dict.fromkeys(name.rpartition(".")[0] for name in file):
             # channels are rows there, tokens are rows here
             both = [np.ascontiguousarray(file[f"{layer}.{part}"].dequantize().T) for part in ("calibration", "heldout")]
-            found |= dict.fromkeys(file.metadata[f"qviz.inputs.{layer}"], (both[0], both[1]))
-    return found
+            inputs |= dict.fromkeys(file.metadata[f"qviz.inputs.{layer}"], (both[0], both[1]))
+    return inputs
 
 
 def _text(name: str) -> str:

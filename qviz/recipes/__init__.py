@@ -18,7 +18,7 @@ output_norm.weight F32 - a vector, not a matrix: few numbers, each used in every
 
 from __future__ import annotations
 
-from qviz.recipes.plan import Choice, file_order, get_recipe, plan, role_of
+from qviz.recipes.plan import TensorChoice, file_order, get_recipe, plan, role_of
 from qviz.recipes.rules import ALIASES, CONDITIONS, FALLBACK, KEPT, RECIPES, ROLES, RULES, Recipe, Rule
 from qviz.recipes.sizes import (
     ARCHITECTURES,
@@ -42,10 +42,10 @@ __all__ = [
     "ROLES",
     "RULES",
     "Architecture",
-    "Choice",
     "Recipe",
     "Rule",
     "SizeRow",
+    "TensorChoice",
     "file_order",
     "get_architecture",
     "get_recipe",

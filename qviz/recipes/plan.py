@@ -1,4 +1,4 @@
-"""Reading the rules: a model's tensors in, one `Choice` for each out."""
+"""Reading the rules: a model's tensors in, one `TensorChoice` for each out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TensorLike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TensorChoice:
     """What happens to one tensor.
 
     Parameters
@@ -124,7 +124,7 @@ def plan(
     rules: str = "modern",
     *,
     imatrix: bool = False,
-) -> list[Choice]:
+) -> list[TensorChoice]:
     """Decide for every tensor of a model which format it gets, and say why.
 
     Parameters
@@ -142,7 +142,7 @@ def plan(
 
     Returns
     -------
-    list of Choice
+    list of TensorChoice
         In the order in which llama.cpp writes a quantized file: tensors outside of layers first, by name; then layer
         by layer.
 
@@ -202,14 +202,14 @@ class _Planner:
             raise RecipeError(f"metadata {full!r} is {value!r}; expected a whole number that is not negative")
         return int(value)
 
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[TensorChoice]:
         return [self._choice(name, self._tensors[name]) for name in sorted(self._tensors, key=file_order)]
 
-    def _choice(self, name: str, tensor: TensorLike) -> Choice:
+    def _choice(self, name: str, tensor: TensorLike) -> TensorChoice:
         shape, source, role = _without_leading_ones(tensor.shape), tensor.format, role_of(name)
         kept = _kept(name, shape)
         if kept is not None:
-            return Choice(name, shape, role, source, source, kept)
+            return TensorChoice(name, shape, role, source, source, kept)
         rule, case = self._rule(name, role, shape)
         wanted = self._base if rule.format == "base" else get(rule.format)
         fmt, fallback = _fallback(wanted, shape[-1])
@@ -218,7 +218,7 @@ class _Planner:
             reason += f"; {fallback}"
             if self._rules == "2023-06":
                 reason += " (in June 2023 such a model was refused)"
-        return Choice(
+        return TensorChoice(
             name,
             shape,
             role,

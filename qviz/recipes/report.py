@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qviz.recipes.plan import Choice
+from qviz.recipes.plan import TensorChoice
 
 
-def lines(choices: Sequence[Choice]) -> Iterator[str]:
+def lines(choices: Sequence[TensorChoice]) -> Iterator[str]:
     """A plan as aligned columns: every tensor, what becomes of it, and why; then the sums.
 
     Examples
@@ -39,7 +39,7 @@ def lines(choices: Sequence[Choice]) -> Iterator[str]:
     )
 
 
-def as_dict(choices: Sequence[Choice]) -> dict[str, Any]:
+def as_dict(choices: Sequence[TensorChoice]) -> dict[str, Any]:
     """A plan as JSON can hold it."""
     return {
         "source_bytes": _sum(choices, "source_nbytes"),
@@ -63,9 +63,9 @@ def as_dict(choices: Sequence[Choice]) -> dict[str, Any]:
     }
 
 
-def _sum(choices: Sequence[Choice], what: str) -> int:
+def _sum(choices: Sequence[TensorChoice], what: str) -> int:
     return sum(getattr(choice, what) for choice in choices)
 
 
-def _bpw(choices: Sequence[Choice], what: str) -> str:
+def _bpw(choices: Sequence[TensorChoice], what: str) -> str:
     return f"{8 * _sum(choices, what) / max(_sum(choices, 'n_weights'), 1):.2f}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from qviz.errors import RecipeError
 from qviz.formats import Format, get
-from qviz.recipes.plan import Choice, plan
+from qviz.recipes.plan import TensorChoice, plan
 from qviz.recipes.rules import RECIPES, Recipe
 
 GIB = 1 << 30
@@ -163,7 +163,7 @@ def get_architecture(name: str | Architecture) -> Architecture:
 
 def model_plan(
     model: str | Architecture, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False
-) -> list[Choice]:
+) -> list[TensorChoice]:
     """`plan` for a model of which only the shapes are known."""
     architecture = get_architecture(model)
     return plan(architecture.tensors(), architecture.metadata(), recipe, rules, imatrix=imatrix)
@@ -283,7 +283,7 @@ def _row(recipe: str) -> SizeRow:
     )
 
 
-def _formats(choices: list[Choice]) -> dict[str, dict[str, int]]:
+def _formats(choices: list[TensorChoice]) -> dict[str, dict[str, int]]:
     """Role -> how many tensors got each format."""
     found: dict[str, dict[str, int]] = {}
     for choice in choices:
@@ -293,7 +293,7 @@ def _formats(choices: list[Choice]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _changes(before: list[Choice], after: list[Choice]) -> str:
+def _changes(before: list[TensorChoice], after: list[TensorChoice]) -> str:
     """``"attn_v Q3_K instead of Q4_K, ..."``, by role."""
     old, new = _formats(before), _formats(after)
     return ", ".join(

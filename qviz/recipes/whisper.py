@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from qviz.errors import RecipeError
 from qviz.formats import get
-from qviz.recipes.plan import Choice, TensorLike
+from qviz.recipes.plan import TensorChoice, TensorLike
 from qviz.recipes.rules import Recipe
 
 # ggml.h: enum ggml_ftype, which gives the K-quants other numbers than llama.cpp does
@@ -71,7 +71,7 @@ def get_recipe(name: str | Recipe) -> Recipe:
     return found
 
 
-def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[Choice]:
+def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[TensorChoice]:
     """Decide for every tensor of a whisper model which format it gets, and say why.
 
     Parameters
@@ -82,7 +82,7 @@ def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[Choice
 
     Returns
     -------
-    list of Choice
+    list of TensorChoice
         In the order of the file, which stays.
 
     Raises
@@ -101,12 +101,12 @@ def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[Choice
     return [_choice(name, tensor, found) for name, tensor in tensors.items()]
 
 
-def _choice(name: str, tensor: TensorLike, recipe: Recipe) -> Choice:
+def _choice(name: str, tensor: TensorLike, recipe: Recipe) -> TensorChoice:
     reason = KEPT.get(name) or _not_a_matrix(tensor.shape)
     if reason:
         if tensor.format not in ("F32", "F16"):
             raise RecipeError(f"{name!r} is stored in {tensor.format}; whisper.cpp wants F32 or F16 there")
-        return Choice(name, tensor.shape, "", tensor.format, tensor.format, reason)
+        return TensorChoice(name, tensor.shape, "", tensor.format, tensor.format, reason)
     fmt, row = get(recipe.base), tensor.shape[-1]
     if row % fmt.block_size:
         fitting = [other for other in RECIPES if row % get(other).block_size == 0]
@@ -114,7 +114,9 @@ def _choice(name: str, tensor: TensorLike, recipe: Recipe) -> Choice:
             f"{recipe.name} does not fit {name!r}: its rows of {row} are not whole blocks of {fmt.block_size}, and a "
             f"whisper.cpp file has one format throughout; what fits is {', '.join(fitting) or 'none'}"
         )
-    return Choice(name, tensor.shape, "", tensor.format, fmt, "a matrix: all of them get this format", quantized=True)
+    return TensorChoice(
+        name, tensor.shape, "", tensor.format, fmt, "a matrix: all of them get this format", quantized=True
+    )
 
 
 def _not_a_matrix(shape: tuple[int, ...]) -> str:

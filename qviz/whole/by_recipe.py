@@ -45,7 +45,7 @@ from qviz.formats import Format, QTensor
 from qviz.gguf import legacy
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.gguf.legacy import whisper
-from qviz.recipes import Choice, Recipe
+from qviz.recipes import Recipe, TensorChoice
 from qviz.recipes import whisper as whisper_recipes
 from qviz.whole.workers import cluster as clusters
 from qviz.whole.workers import pools
@@ -74,7 +74,7 @@ class Quantized:
     path : pathlib.Path
         The new file.
     recipe : Recipe
-    choices : list of Choice
+    choices : list of TensorChoice
         Every tensor, its format, and why; in the order of the file.
     source_nbytes, nbytes : int
         Bytes of all tensors, before and after.
@@ -85,7 +85,7 @@ class Quantized:
 
     path: Path
     recipe: Recipe
-    choices: list[Choice]
+    choices: list[TensorChoice]
     source_nbytes: int
     nbytes: int
     seconds: float
@@ -165,18 +165,18 @@ def quantize_model(
     with open_model(src) as file:
         target = as_path(dst)
         refuse_same_file(target, file)
-        found, choices = plan(file, recipe, rules, imatrix=importance is not None)
+        chosen, choices = plan(file, recipe, rules, imatrix=importance is not None)
         columns = {c.name: _columns(importance, c) for c in choices if c.quantized} if importance is not None else {}
         for choice in choices:
-            _check(choice, columns.get(choice.name), found, importance is not None, allow_requantize)
+            _check(choice, columns.get(choice.name), chosen, importance is not None, allow_requantize)
         job = _Job(file, choices, columns, progress)
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
-            out = stack.enter_context(_stream(target, file, choices, found, importance))
+            out = stack.enter_context(_stream(target, file, choices, chosen, importance))
             job.run(pool, out)
     return Quantized(
         path=target,
-        recipe=found,
+        recipe=chosen,
         choices=choices,
         source_nbytes=sum(c.source_nbytes for c in choices),
         nbytes=sum(c.nbytes for c in choices),
@@ -209,11 +209,11 @@ def open_model(path: str | os.PathLike[str]) -> ModelFile:
     return file
 
 
-def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) -> tuple[Recipe, list[Choice]]:
+def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) -> tuple[Recipe, list[TensorChoice]]:
     """The recipe, and what it makes of every tensor; see `qviz.recipes.plan` and `qviz.recipes.whisper.plan`."""
     if isinstance(file, gguf.GGUFFile):
-        found = recipes.get_recipe(recipe)
-        return found, recipes.plan(file, file.metadata, found, rules, imatrix=imatrix)
+        chosen = recipes.get_recipe(recipe)
+        return chosen, recipes.plan(file, file.metadata, chosen, rules, imatrix=imatrix)
     if imatrix or rules != "modern":
         what = "an importance matrix" if imatrix else f"rules={rules!r}"
         raise PipelineError(
@@ -223,7 +223,7 @@ def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) ->
 
 
 def _stream(
-    target: Path, file: ModelFile, choices: list[Choice], recipe: Recipe, importance: Mapping[str, Any] | None
+    target: Path, file: ModelFile, choices: list[TensorChoice], recipe: Recipe, importance: Mapping[str, Any] | None
 ) -> AbstractContextManager[gguf.TensorStream]:
     tensors = {choice.name: choice for choice in choices}
     if isinstance(file, gguf.GGUFFile):
@@ -259,7 +259,7 @@ def refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:
         )
 
 
-def _columns(importance: Mapping[str, Any], choice: Choice) -> FloatArray | None:
+def _columns(importance: Mapping[str, Any], choice: TensorChoice) -> FloatArray | None:
     """Importance of each column, (experts, n) or (1, n); None if there is none for this tensor."""
     if choice.name not in importance:
         return None
@@ -279,7 +279,7 @@ def _columns(importance: Mapping[str, Any], choice: Choice) -> FloatArray | None
 
 
 def _check(
-    choice: Choice, columns: FloatArray | None, recipe: Recipe, with_imatrix: bool, allow_requantize: bool
+    choice: TensorChoice, columns: FloatArray | None, recipe: Recipe, with_imatrix: bool, allow_requantize: bool
 ) -> None:
     """Refuse what cannot be done before an hour has been spent on it."""
     if choice.needs_imatrix and columns is None:
@@ -334,7 +334,7 @@ def _shortened(text: str) -> str:
 class _Rows(NamedTuple):
     """Some rows of a tensor that are to be read, and where to; `nbytes` of the source."""
 
-    choice: Choice
+    choice: TensorChoice
     first: int
     last: int
     nbytes: int
@@ -348,7 +348,7 @@ class _Job:
     def __init__(
         self,
         file: ModelFile,
-        choices: list[Choice],
+        choices: list[TensorChoice],
         columns: Mapping[str, FloatArray | None],
         progress: Progress | None,
     ) -> None:
@@ -406,13 +406,13 @@ class _Job:
         self._report(rows.choice.name, self._done, self._total)
 
 
-def converted(tensor: QTensor, choice: Choice) -> Iterator[Blocks]:
+def converted(tensor: QTensor, choice: TensorChoice) -> Iterator[Blocks]:
     """The blocks of one tensor in its new format, a few rows at a time.
 
     Parameters
     ----------
     tensor : QTensor
-    choice : Choice
+    choice : TensorChoice
 
     Yields
     ------

@@ -12,7 +12,7 @@ import ipywidgets
 from qviz import models, transformer
 from qviz.errors import WidgetError
 from qviz.figures.duel import TokenDuel, token_duel
-from qviz.measure import FORMATS
+from qviz.measure import TABLE_RECIPES
 from qviz.models import Model
 from qviz.whole import by_recipe
 from qviz.widgets import _text
@@ -68,14 +68,14 @@ class DuelExplorer(BackgroundExplorer):
         self._written: tuple[list[str], list[str]] = ([], [])
         self._shown = ("", left, right)
         for recipe in (left, right):
-            if recipe not in FORMATS:
-                raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(FORMATS)}")
+            if recipe not in TABLE_RECIPES:
+                raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(TABLE_RECIPES)}")
         self.controls |= {
             "prompt": ipywidgets.Text(
                 prompt, description="Prompt", continuous_update=False, layout={"width": "min(100%, 620px)"}
             ),
             **{
-                side: ipywidgets.Dropdown(options=FORMATS, value=recipe, description=side.capitalize())
+                side: ipywidgets.Dropdown(options=TABLE_RECIPES, value=recipe, description=side.capitalize())
                 for side, recipe in zip(_SIDES, (left, right), strict=True)
             },
             "tokens": ipywidgets.IntSlider(max_tokens, 5, 120, description="Tokens"),

@@ -10,7 +10,7 @@ import ipywidgets
 
 from qviz.errors import RecipeError, WidgetError
 from qviz.figures.recipe_map import OUTSIDE, ByteBars, Cell, RecipeMap, byte_bars, recipe_map
-from qviz.recipes import ARCHITECTURES, RECIPES, RULES, Architecture, Choice, get_architecture, get_recipe, plan
+from qviz.recipes import ARCHITECTURES, RECIPES, RULES, Architecture, TensorChoice, get_architecture, get_recipe, plan
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -49,7 +49,7 @@ class RecipeExplorer(Explorer):
         ``left``, ``left_rules``, ``right``, ``right_rules`` and, unless a file was given, ``model``.
     figure : View
         ``figure["left"]`` and ``figure["right"]`` are `RecipeMap`, ``figure["bytes"]`` is `ByteBars`.
-    plans : dict of str to list of Choice
+    plans : dict of str to list of TensorChoice
         What ``"left"`` and ``"right"`` chose.
 
     Examples
@@ -100,7 +100,7 @@ class RecipeExplorer(Explorer):
                 rules,
                 f"which rules choose on the {side}",
             )
-        self.plans: dict[str, list[Choice]] = {}
+        self.plans: dict[str, list[TensorChoice]] = {}
         self._arrange(("model",), ("left", "left_rules"), ("right", "right_rules"))
 
     @property
@@ -189,7 +189,7 @@ class RecipeExplorer(Explorer):
         return tuple(notes)
 
     def _tensor_table(self) -> Table:
-        def row(left: Choice, right: Choice) -> tuple[str, ...]:
+        def row(left: TensorChoice, right: TensorChoice) -> tuple[str, ...]:
             reasons = left.reason if left.reason == right.reason else f"{left.reason} | {right.reason}"
             return (
                 left.name,
@@ -234,7 +234,7 @@ def _dropdown(label: str, options: list[Any], value: str, tooltip: str) -> ipywi
     )
 
 
-def _cell(choice: Choice) -> Cell:
+def _cell(choice: TensorChoice) -> Cell:
     found = _IN_LAYER.fullmatch(choice.name)
     return Cell(
         choice.name,
@@ -248,11 +248,11 @@ def _cell(choice: Choice) -> Cell:
     )
 
 
-def _total(choices: list[Choice]) -> int:
+def _total(choices: list[TensorChoice]) -> int:
     return sum(choice.nbytes for choice in choices)
 
 
-def _bpw(choices: list[Choice]) -> float:
+def _bpw(choices: list[TensorChoice]) -> float:
     return 8 * _total(choices) / sum(choice.n_weights for choice in choices)
 
 

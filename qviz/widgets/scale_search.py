@@ -22,7 +22,7 @@ from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
-FORMATS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 
 
 def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
@@ -82,8 +82,8 @@ def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
 
 
 def _searched(name: str) -> Format:
-    if str(name) not in FORMATS:
-        raise WidgetError(f"the formats that search for their scales this way are {', '.join(FORMATS)}; got {name!r}")
+    if str(name) not in SEARCHED:
+        raise WidgetError(f"the formats that search for their scales this way are {', '.join(SEARCHED)}; got {name!r}")
     return get(name)
 
 
@@ -159,7 +159,7 @@ class ScaleSearchExplorer(SourceExplorer):
         super().__init__(given, tensor, name)
         self.controls |= {
             "format": ipywidgets.Dropdown(
-                options=FORMATS,
+                options=SEARCHED,
                 value=str(format),
                 description="Format",
                 tooltip="whose search to follow",

@@ -10,7 +10,7 @@ from qviz import load, quantize
 from qviz.errors import WidgetError
 from qviz.models import data_dir
 from qviz.widgets import ScaleSearchExplorer, trace_search
-from qviz.widgets.scale_search import FORMATS
+from qviz.widgets.scale_search import SEARCHED
 
 rng = np.random.default_rng(11)
 W = rng.standard_normal((4, 512)).astype(np.float32)
@@ -57,7 +57,7 @@ def weighted_error(search, k, x, power=2):
     return error, bounds.errors_bound(off, size, importance, power=power, roundings=3)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", SEARCHED)
 def test_errors_are_those_of_the_levels(name):
     n = 32 if name in ("Q4_K", "Q5_K") else 16
     search = trace_search(W[1, :n], name)
@@ -110,7 +110,7 @@ def test_the_shipped_file_is_ggmls(runs):
         assert ggml.quantize(runs[:64], name) == tensor.tobytes()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", SEARCHED)
 def test_each_candidate_is_drawn(name):
     explorer = ScaleSearchExplorer(W, format=name, row=1, sub_block=3, name="w")
     slider = explorer.controls["candidate"]

@@ -8,14 +8,14 @@ that the packages of their makers wrote.
 from __future__ import annotations
 
 from qviz.checkpoints.packed.bits import BITS, pack_bits, unpack_bits, zeros_from_v1, zeros_to_v1
-from qviz.checkpoints.packed.linear import FORMATS, PackedLinear, pack
+from qviz.checkpoints.packed.linear import LAYOUTS, PackedLinear, pack
 from qviz.checkpoints.packed.reader import StoredLayer, read_packed, refuse_unsaid, stored_layers
 from qviz.checkpoints.packed.settings import find_dialect, find_settings
 from qviz.checkpoints.packed.writer import Packing, packed_parts, packing, write_packed
 
 __all__ = [
     "BITS",
-    "FORMATS",
+    "LAYOUTS",
     "PackedLinear",
     "Packing",
     "StoredLayer",

@@ -14,7 +14,7 @@ from qviz.checkpoints.packed.dialects import layouts
 from qviz.checkpoints.packed.dialects.awq import ORDER
 from qviz.errors import CheckpointError
 
-FORMATS = ("gptq", "gptq_v2", "gemm")
+LAYOUTS = ("gptq", "gptq_v2", "gemm")
 """Layouts that can be written."""
 _ROWS_AT_ONCE = 1 << 22  # weights
 
@@ -123,8 +123,8 @@ def pack(
     CheckpointError
         Something the layout cannot hold.
     """
-    if format not in FORMATS:
-        raise CheckpointError("no such packed format", found=format, expected=", ".join(FORMATS))
+    if format not in LAYOUTS:
+        raise CheckpointError("no such packed format", found=format, expected=", ".join(LAYOUTS))
     if format == "gemm" and bits != 4:
         raise CheckpointError("AWQ GEMM holds 4-bit codes only", found=bits)
     q, zeros = np.asarray(codes), np.asarray(zero_point)

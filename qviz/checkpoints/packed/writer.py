@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, explained, replacing_folder
-from qviz.checkpoints.packed.linear import FORMATS, PackedLinear
+from qviz.checkpoints.packed.linear import LAYOUTS, PackedLinear
 from qviz.errors import CheckpointError
 
 _WEIGHTS, _CONFIG, _SETTINGS = "model.safetensors", "config.json", "quantize_config.json"
@@ -86,7 +86,7 @@ def write_packed(
 
 def _check_layer(name: str, layer: PackedLinear, group_size: int) -> None:
     """A layer that readers could not make sense of under these settings."""
-    if layer.format not in FORMATS:
+    if layer.format not in LAYOUTS:
         raise CheckpointError(f"{name!r} is in a layout that is only read here", found=layer.format, expected="gptq_v2")
     groups = 1 if group_size < 0 else -(-layer.n_in // max(group_size, 1))
     if group_size == 0 or groups != layer.n_groups:

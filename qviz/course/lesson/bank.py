@@ -143,11 +143,11 @@ def question(id: str) -> Question:
     >>> question("05.3").right.text
     'About 20 % less'
     """
-    found = questions()
-    if id in found:
-        return found[id]
+    known = questions()
+    if id in known:
+        return known[id]
     lesson = str(id).partition(".")[0]
-    same = [name for name in found if name.startswith(f"{lesson}.")]
+    same = [name for name in known if name.startswith(f"{lesson}.")]
     raise LessonError(
         f"no question {id!r}; "
         + (f"lesson {lesson} has {', '.join(same)}" if same else f"there are lessons {', '.join(lessons())}")
@@ -157,13 +157,13 @@ def question(id: str) -> Question:
 @cache
 def questions() -> dict[str, Question]:
     """All questions of the course by id, in the order of the lessons."""
-    found: dict[str, Question] = {}
+    by_id: dict[str, Question] = {}
     for path in sorted(FOLDER.glob("*.toml")):
         for part in read(path):
-            if part.id in found:
+            if part.id in by_id:
                 raise LessonError(f"{path.name}: question {part.id} is there twice")
-            found[part.id] = part
-    return found
+            by_id[part.id] = part
+    return by_id
 
 
 def lessons() -> tuple[str, ...]:
@@ -198,39 +198,39 @@ class _Table:
 
     def _get(self, key: str, wanted: str, kinds: tuple[type, ...], required: bool) -> Any:
         self._asked.add(key)
-        found = self._content.get(key)
-        if found is None and not required:
+        value = self._content.get(key)
+        if value is None and not required:
             return None
-        if type(found) not in kinds:  # not isinstance: true is no number
-            what = "nothing" if found is None else f"{type(found).__name__} {found!r:.80}"
+        if type(value) not in kinds:  # not isinstance: true is no number
+            what = "nothing" if value is None else f"{type(value).__name__} {value!r:.80}"
             raise LessonError(f"{self.where}: {key} must be {wanted}, found {what}")
-        return found
+        return value
 
     def text(self, key: str, required: bool = False) -> str:
         return self._get(key, "a text", (str,), required) or ""
 
     def number(self, key: str, required: bool = False) -> float | None:
-        found = self._get(key, "a number", (int, float), required)
-        if found is not None and not math.isfinite(found):
-            raise LessonError(f"{self.where}: {key} must be a finite number, found {found}")
-        return None if found is None else float(found)
+        number = self._get(key, "a number", (int, float), required)
+        if number is not None and not math.isfinite(number):
+            raise LessonError(f"{self.where}: {key} must be a finite number, found {number}")
+        return None if number is None else float(number)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        found = self._get(key, "a list of texts", (list,), required=False) or []
-        for item in found:
+        texts = self._get(key, "a list of texts", (list,), required=False) or []
+        for item in texts:
             if type(item) is not str:
                 raise LessonError(f"{self.where}: {key} must be a list of texts, found {item!r:.80} in it")
-        return tuple(found)
+        return tuple(texts)
 
     def tables(self, key: str, required: bool = False) -> list[_Table]:
-        found = self._get(key, "a list of tables, [[...]]", (list,), required) or []
-        for item in found:
+        tables = self._get(key, "a list of tables, [[...]]", (list,), required) or []
+        for item in tables:
             if type(item) is not dict:
                 raise LessonError(f"{self.where}: {key} must be a list of tables, found {item!r:.80} in it")
         names = [
-            f"question {item.get('id') or n}" if key == "question" else f"{key} {n}" for n, item in enumerate(found, 1)
+            f"question {item.get('id') or n}" if key == "question" else f"{key} {n}" for n, item in enumerate(tables, 1)
         ]
-        return [_Table(f"{self.where}, {name}", item) for name, item in zip(names, found, strict=True)]
+        return [_Table(f"{self.where}, {name}", item) for name, item in zip(names, tables, strict=True)]
 
     def end(self) -> None:
         """Refuse what nobody asked for: usually a key that is misspelled."""
@@ -256,7 +256,7 @@ def _question(entry: _Table, lesson: str) -> Question:
         assert value is not None
         wrong.append(Wrong(value, part.text("mistake", True), _words(part.text("feedback", True))))
         part.end()
-    found = Question(
+    made = Question(
         id=entry.text("id", True),
         text=_words(entry.text("text", True)),
         options=tuple(options),
@@ -268,11 +268,11 @@ def _question(entry: _Table, lesson: str) -> Question:
         wrong=tuple(wrong),
     )
     entry.end()
-    if not found.id.startswith(f"{lesson}."):
-        raise LessonError(f"question {found.id!r} belongs into another file: this one is lesson {lesson}'s")
+    if not made.id.startswith(f"{lesson}."):
+        raise LessonError(f"question {made.id!r} belongs into another file: this one is lesson {lesson}'s")
     if options and sum(option.right for option in options) != 1:
-        raise LessonError(f"question {found.id}: exactly one option has no `mistake`, the right one")
-    return found
+        raise LessonError(f"question {made.id}: exactly one option has no `mistake`, the right one")
+    return made
 
 
 def _words(text: str) -> str:

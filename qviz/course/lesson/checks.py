@@ -151,15 +151,15 @@ def _array(value: Any, id: str, what: str) -> np.ndarray[Any, Any]:
     if isinstance(value, bytes | bytearray | memoryview):
         return np.frombuffer(value, np.uint8)
     try:
-        found = np.asarray(value)
+        array = np.asarray(value)
     except ValueError:  # rows of different lengths
-        found = np.asarray(None)
-    if found.dtype.kind not in "biuf":
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
         raise LessonError(
             f"{id}: the {what} must be a number, bytes or an array of numbers, got "
             f"{type(value).__name__} {str(value)[:60]!r}"
         )
-    return found
+    return array
 
 
 def _tolerance(right: np.ndarray[Any, Any]) -> float:

@@ -400,9 +400,9 @@ class Store:
 def _free(path: Path, word: str) -> Path:
     """A name beside `path` that is not taken: a file that was kept once is never written over."""
     n = 1
-    while (found := path.with_name(f"{path.stem}.{word}-{n}{path.suffix}")).exists():
+    while (free := path.with_name(f"{path.stem}.{word}-{n}{path.suffix}")).exists():
         n += 1
-    return found
+    return free
 
 
 _stores: dict[Path, Store] = {}

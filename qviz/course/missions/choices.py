@@ -21,13 +21,13 @@ MIB = 1 << 20
 CACHES = ("F16", "Q8_0", "Q4_0")
 """Formats of a KV cache."""
 
-FIELD = tuple(name for name in measure.FORMATS if name != "F32")
+FIELD = tuple(name for name in measure.TABLE_RECIPES if name != "F32")
 """What every choice is compared with: the rows of the table that everybody quotes."""
 
 RECIPES = (*FIELD, "IQ4_XS")
 """What can be chosen."""
 
-METHODS: Mapping[str, tuple[str, int, int]] = {
+MEASURED_METHODS: Mapping[str, tuple[str, int, int]] = {
     "AWQ-4bit-g128": ("awq", 4, 128),
     "GPTQ-Int4-g128": ("gptq", 4, 128),
     "GPTQ-Int3-g128": ("gptq", 3, 128),
@@ -99,7 +99,7 @@ class Choice:
     Attributes
     ----------
     recipe : str
-        Of `RECIPES`, or of `METHODS`.
+        Of `RECIPES`, or of `MEASURED_METHODS`.
     embedding, values : str
         Formats that overrule the recipe, for the embedding and for ``attn_v`` and ``ffn_down``; empty: as it says.
     cache : str
@@ -174,7 +174,9 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
     """
     if choice.cache not in CACHES:
         raise RecipeError(f"no KV cache in {choice.cache!r}; there are {', '.join(CACHES)}")
-    if not mission.measured and (choice.embedding or choice.values or choice.imatrix or choice.recipe in METHODS):
+    if not mission.measured and (
+        choice.embedding or choice.values or choice.imatrix or choice.recipe in MEASURED_METHODS
+    ):
         raise RecipeError(
             f"{choice}: nobody published what that does to {mission.model}, and it is too large to be measured here; "
             f"choose a recipe as it is, or a mission with the small model"
@@ -193,26 +195,26 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
 
 def formats_of(mission: Mission, choice: Choice) -> dict[str, tuple[int, int, str]]:
     """Tensor -> weights, bytes, format (empty for a method's grid)."""
-    if choice.recipe in METHODS:
-        method, bits, group = METHODS[choice.recipe]
-        found = {}
+    if choice.recipe in MEASURED_METHODS:
+        method, bits, group = MEASURED_METHODS[choice.recipe]
+        tensors = {}
         for c in recipes.plan(*_shapes(mission), "F16"):
             if c.quantized and c.role != "token_embd":
                 grid = AffineGrid(bits, group)
                 order = 4 * c.shape[-1] if method == "gptq" else 0  # g_idx: which group a column belongs to
-                found[c.name] = (c.n_weights, grid.nbytes(c.shape) + order, "")
+                tensors[c.name] = (c.n_weights, grid.nbytes(c.shape) + order, "")
             else:
-                found[c.name] = (c.n_weights, c.nbytes, str(c.format))
-        return found
-    found = {}
+                tensors[c.name] = (c.n_weights, c.nbytes, str(c.format))
+        return tensors
+    tensors = {}
     for c in recipes.plan(*_shapes(mission), choice.recipe, imatrix=choice.imatrix):
         fmt = c.format
         wanted = choice.embedding if c.role == "token_embd" else choice.values if c.role in _ROLES else ""
         if wanted and c.quantized:
             fmt = formats.get(wanted)
             fmt.row_size(c.shape[-1])  # raises where its blocks do not divide the rows
-        found[c.name] = (c.n_weights, c.n_weights // fmt.block_size * fmt.type_size, str(fmt))
-    return found
+        tensors[c.name] = (c.n_weights, c.n_weights // fmt.block_size * fmt.type_size, str(fmt))
+    return tensors
 
 
 @functools.cache

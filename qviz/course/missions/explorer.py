@@ -73,7 +73,7 @@ class CapstoneExplorer(BackgroundExplorer):
     ) -> None:
         super().__init__()
         start = choice or Choice()
-        names = (*missions.RECIPES, *missions.METHODS)
+        names = (*missions.RECIPES, *missions.MEASURED_METHODS)
         if mission not in MISSIONS:
             raise WidgetError(f"no mission {mission!r}; there are {', '.join(MISSIONS)}")
         if start.recipe not in names or start.cache not in missions.CACHES:
@@ -164,7 +164,7 @@ class CapstoneExplorer(BackgroundExplorer):
             control.disabled = not small
             if not small:
                 control.value = False if name == "imatrix" else ""
-        if not small and self.choice.recipe in missions.METHODS:
+        if not small and self.choice.recipe in missions.MEASURED_METHODS:
             self.controls["recipe"].value = "Q4_K_M"
 
     def _scene(self) -> Scene:
@@ -202,10 +202,10 @@ class CapstoneExplorer(BackgroundExplorer):
         spans = [missions.sizes(mission, Choice(name, cache=choice.cache)) for name in names]
         damage, speeds = None, [span.speed for span in spans]
         if known is not None:
-            found = {o.choice.recipe: o for o in known}
-            damage = [found[name].damage for name in names]
+            measured = {o.choice.recipe: o for o in known}
+            damage = [measured[name].damage for name in names]
             if mission.measured:
-                speeds = [found[name].speed for name in names]
+                speeds = [measured[name].speed for name in names]
         kept = [
             missions.limits(mission, Outcome(s.choice, s.disk, s.memory, s.bpw, speed=speed), known or ()).all
             for s, speed in zip(spans, speeds, strict=True)
@@ -336,9 +336,9 @@ class CapstoneExplorer(BackgroundExplorer):
         known = {o.choice.recipe: o for o in self._field.get(mission.name, [])} if self.verdicts else {}
         for name in missions.FIELD:
             size = missions.sizes(mission, Choice(name, cache=choice.cache))
-            found = known.get(name)
+            outcome = known.get(name)
             exact = "g" if not mission.measured else ".2g"  # what was published is quoted, digit for digit
-            damage = f"{found.damage:{exact}}" if found is not None else "hidden"
+            damage = f"{outcome.damage:{exact}}" if outcome is not None else "hidden"
             sizes = (f"{n / MIB:,.0f}" if n >= 1000 * MIB else f"{n / MIB:.2f}" for n in (size.disk, size.memory))
             rows.append((name, f"{size.bpw:.2f}", *sizes, damage))
         columns = ("format", "bits per weight", "MiB on disk", f"MiB to run, {choice.cache} cache", _damage(mission))
@@ -389,7 +389,7 @@ def _choosing(mission: str, start: Choice) -> dict[str, ipywidgets.Widget]:
             layout=_WIDE,
         ),
         "recipe": ipywidgets.Dropdown(
-            options=(*missions.RECIPES, *missions.METHODS),
+            options=(*missions.RECIPES, *missions.MEASURED_METHODS),
             value=start.recipe,
             description="Format",
             tooltip="your choice",

@@ -67,8 +67,8 @@ def read_name(name: str, model: str = "llama-7b") -> Download:
     upper = key.upper().replace("-", "_")
     if upper in recipes.RECIPES:
         base = formats.get(recipes.RECIPES[upper].base)
-        found = re.search(r"\d+", base.name)
-        bits = float(found[0]) if found else math.nan
+        digits = re.search(r"\d+", base.name)
+        bits = float(digits[0]) if digits else math.nan
         plan = recipes.model_plan(model, upper)
         bpw = 8 * sum(c.nbytes for c in plan) / sum(c.n_weights for c in plan)
         lesson = "05" if "_K" in base.name else "03" if base.name.startswith(("IQ", "MX")) else "04"

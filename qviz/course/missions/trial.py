@@ -14,7 +14,7 @@ from qviz.course.missions.choices import (
     CALIBRATION,
     FIELD,
     MAX_TOKENS,
-    METHODS,
+    MEASURED_METHODS,
     Choice,
     Mission,
     Outcome,
@@ -38,11 +38,11 @@ class CachedTransformer(transformer.Transformer):
         """As in `Llama`, one window after the other, each through a cache of its own."""
         length = windows.shape[1]
         last = length if last is None else last
-        found = []
+        rows = []
         for window in windows:
             logits = self.logits(window[:last], self.new_cache(length, self.cache_kind))
-            found.append(logits[first:last])
-        return np.stack(found)
+            rows.append(logits[first:last])
+        return np.stack(rows)
 
 
 def build(model: Model, choice: Choice, progress: Progress | None = None) -> CachedTransformer:
@@ -53,7 +53,7 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
     model : Model
         An unquantized Llama.
     choice : Choice
-        A recipe, not one of `METHODS`.
+        A recipe, not one of `MEASURED_METHODS`.
     progress : callable ``(what, done, total)``, optional
         Whatever it raises ends the work.
 
@@ -101,10 +101,10 @@ def importance(model: Model, progress: Progress | None = None, n_tokens: int = C
         return _IMPORTANCE[key]
     n_ctx = min(model.metadata[f"{model.metadata['general.architecture']}.context_length"], 256)
     chunks = -(-n_tokens // n_ctx)
-    found = imatrix.collect(
+    collected = imatrix.collect(
         model, models.calibration_text(), n_ctx=n_ctx, chunks=chunks, activations="float", progress=progress
     )
-    _IMPORTANCE[key] = dict(found)
+    _IMPORTANCE[key] = dict(collected)
     return _IMPORTANCE[key]
 
 
@@ -136,13 +136,13 @@ def play(
         damage = measure.PUBLISHED_PPL.get(choice.recipe, 0.0 if choice.recipe == "F16" else math.nan)
         return Outcome(choice, size.disk, size.memory, size.bpw, damage, math.nan, size.speed)
     model = small()
-    if choice.recipe in METHODS:
+    if choice.recipe in MEASURED_METHODS:
         if choice.cache != "F16" or choice.embedding or choice.values or choice.imatrix:
             raise RecipeError(
                 f"{choice}: {choice.recipe} is measured alone, with a cache in F16; leave the rest as it is"
             )
         (row,) = measure.method_table(
-            [METHODS[choice.recipe]], model, max_tokens=max_tokens, n_tokens=CALIBRATION, progress=progress
+            [MEASURED_METHODS[choice.recipe]], model, max_tokens=max_tokens, n_tokens=CALIBRATION, progress=progress
         )
         quality, speed = row.quality, math.nan
     else:
@@ -186,11 +186,13 @@ def field(mission: Mission, *, max_tokens: int = MAX_TOKENS, progress: Progress 
     for start in range(0, len(FIELD), _TOGETHER):  # a few at a time: what is done stays done if the rest is stopped
         some = FIELD[start : start + _TOGETHER]
         rows += measure.recipe_table(small(), recipes=some, max_tokens=max_tokens, progress=progress)
-    found = []
+    outcomes = []
     for row in rows:
         size = sizes(mission, Choice(row.recipe))
         q = row.quality
         assert q.kld is not None
         assert q.kld_se is not None
-        found.append(Outcome(size.choice, size.disk, size.memory, size.bpw, q.kld, q.kld_se, row.tokens_per_second, q))
-    return found
+        outcomes.append(
+            Outcome(size.choice, size.disk, size.memory, size.bpw, q.kld, q.kld_se, row.tokens_per_second, q)
+        )
+    return outcomes

@@ -42,14 +42,14 @@ _TOUR = (
 
 
 def _find() -> Mapping[str, Exhibit]:
-    found: dict[str, Exhibit] = {}
+    by_name: dict[str, Exhibit] = {}
     for module in pkgutil.iter_modules(exhibits.__path__):
         exhibit: Exhibit = importlib.import_module(f"{exhibits.__name__}.{module.name}").EXHIBIT
         if exhibit.name.replace("-", "_") != module.name:
             raise MuseumError(f"exhibit {exhibit.name!r} stands in {module.name}.py; give both the same name")
-        found[exhibit.name] = exhibit
-    order = sorted(found, key=lambda name: (_TOUR.index(name) if name in _TOUR else len(_TOUR), name))
-    return {name: found[name] for name in order}
+        by_name[exhibit.name] = exhibit
+    order = sorted(by_name, key=lambda name: (_TOUR.index(name) if name in _TOUR else len(_TOUR), name))
+    return {name: by_name[name] for name in order}
 
 
 EXHIBITS: Mapping[str, Exhibit] = _find()

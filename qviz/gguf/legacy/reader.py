@@ -104,7 +104,7 @@ class LegacyFile(Mapping[str, QTensor]):
 
     endian: Literal["little"] = "little"
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
+    def __init__(self, parts: tuple[LegacyPart, ...]) -> None:
         first = parts[0]
         self.parts = parts
         self.path, self.model, self.container, self.version = first.path, first.model, first.container, first.version
@@ -245,11 +245,13 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None, ma
     """
     given = as_path(path)
     first = _first_part(given)
-    opened = [Part(first, mapped)]
+    opened = [LegacyPart(first, mapped)]
     try:
         count = opened[0].part_count()
         for number in range(1, count):
-            sibling = Part(first.with_name(f"{first.name}.{number}"), mapped)  # closed below if the next one fails
+            sibling = LegacyPart(
+                first.with_name(f"{first.name}.{number}"), mapped
+            )  # closed below if the next one fails
             opened.append(sibling)
             opened[0].check_sibling(sibling)
         _decide_layout(opened, scales_per_row)
@@ -260,7 +262,7 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None, ma
     return LegacyFile(tuple(opened))
 
 
-class Part:
+class LegacyPart:
     """One file, its header checked from front to back, and its memory map, made when the first tensor is asked for."""
 
     def __init__(self, path: Path, mapped: bool) -> None:
@@ -348,7 +350,7 @@ class Part:
         if not fits:
             self._fail(f"{info.name!r} does not fit the header", info, info.shape, f"n_embd = {n_embd}")
 
-    def check_sibling(self, other: Part) -> None:
+    def check_sibling(self, other: LegacyPart) -> None:
         """Refuse a part of another model."""
         same = other.container == self.container and other.header == self.header
         layouts = ({n: (t.shape, t.format) for n, t in part.tensor_info.items()} for part in (self, other))
@@ -520,7 +522,7 @@ def _whole(info: TensorInfo, parts: int) -> TensorInfo:
 # -- which of the two first layouts
 
 
-def _decide_layout(parts: list[Part], wanted: bool | None) -> None:
+def _decide_layout(parts: list[LegacyPart], wanted: bool | None) -> None:
     old = [info for info in parts[0].tensor_info.values() if info.format in (Q4_0_V1, Q4_1_V1)]
     possible = bool(old) and parts[0].container == "GGML" and parts[0].model == "llama"
     if wanted and not possible:
@@ -531,7 +533,7 @@ def _decide_layout(parts: list[Part], wanted: bool | None) -> None:
         part.scales_per_row = bool(wanted)
 
 
-def _plausible_scales(part: Part, info: TensorInfo, scales_per_row: bool) -> float:
+def _plausible_scales(part: LegacyPart, info: TensorInfo, scales_per_row: bool) -> float:
     """Share of a tensor's scales that are numbers as trained weights have; codes read as floats rarely are."""
     rows = min(info.shape[0], 64)
     row_size = info.format.row_size(info.shape[-1])

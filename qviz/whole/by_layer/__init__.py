@@ -21,12 +21,12 @@ from __future__ import annotations
 from qviz.whole.by_layer.gguf_file import gptq_model
 from qviz.whole.by_layer.packing import CHECKPOINTS, PackPlan, Written, pack_model, plan_packing
 from qviz.whole.by_layer.rounded import RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.whole.by_layer.rules import METHODS
+from qviz.whole.by_layer.rules import INTEGER_METHODS
 from qviz.whole.by_layer.steps import calibration_windows, round_model
 
 __all__ = [
     "CHECKPOINTS",
-    "METHODS",
+    "INTEGER_METHODS",
     "PackPlan",
     "RoundedLayer",
     "RoundedMatrix",

@@ -11,7 +11,7 @@ from qviz._files import as_path
 from qviz._types import Progress
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
-from qviz.recipes import Choice, Recipe
+from qviz.recipes import Recipe, TensorChoice
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.packing import Written, names_of
 from qviz.whole.by_layer.rules import format_rule
@@ -62,16 +62,16 @@ def gptq_model(
     model = src if isinstance(src, models.Model) else models.load(src)
     target = as_path(dst)
     by_recipe.refuse_same_file(target, model.file)
-    found = recipes.get_recipe(recipe)
-    choices = {c.name: c for c in recipes.plan(model, model.metadata, found, rules)}
+    chosen = recipes.get_recipe(recipe)
+    choices = {c.name: c for c in recipes.plan(model, model.metadata, chosen, rules)}
     for choice in choices.values():
         _check(choice, allow_requantize)
-    rule = format_rule(f"gptq {found.name}", lambda name: choices[name].format, True, {})
+    rule = format_rule(f"gptq {chosen.name}", lambda name: choices[name].format, True, {})
     config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
     outside = [name for name in choices if not name.startswith("blk.")]
     names = outside + [name for i in range(config.n_layers) for name in names_of(i, choices)]
     source = Source(model)
-    metadata = by_recipe.output_metadata(model.metadata, found) | {
+    metadata = by_recipe.output_metadata(model.metadata, chosen) | {
         "quantize.gptq.tokens": gguf.U32(n_tokens),
         "quantize.gptq.software": "qviz",
     }
@@ -94,7 +94,7 @@ def gptq_model(
     return Written(target, nbytes, total, bits / max(weights, 1), time.perf_counter() - started, tuple(notes))
 
 
-def _check(choice: Choice, allow_requantize: bool) -> None:
+def _check(choice: TensorChoice, allow_requantize: bool) -> None:
     if choice.format is choice.source and not choice.quantized:
         return
     if not choice.format.can_encode:

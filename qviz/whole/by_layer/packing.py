@@ -22,7 +22,7 @@ from qviz.formats import QTensor
 from qviz.grids import AffineGrid
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedMatrix
-from qviz.whole.by_layer.rules import METHODS, integer_rule
+from qviz.whole.by_layer.rules import INTEGER_METHODS, integer_rule
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import STEPS, layers_of
 
@@ -125,8 +125,8 @@ def plan_packing(
     LlamaError, CheckpointError
         A model that is no plain Llama.
     """
-    if method not in METHODS:
-        raise MethodError(f"no method {method!r} for packed weights; there are {', '.join(METHODS)}")
+    if method not in INTEGER_METHODS:
+        raise MethodError(f"no method {method!r} for packed weights; there are {', '.join(INTEGER_METHODS)}")
     grid = AffineGrid(bits, group_size, sym)
     integer_rule(method, grid, options)
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))

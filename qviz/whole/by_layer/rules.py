@@ -20,7 +20,7 @@ from qviz.grids import AffineGrid
 from qviz.methods.gptq_format import accepts
 from qviz.whole.by_layer.rounded import RoundedMatrix, half_scales
 
-METHODS = ("rtn", "gptq", "awq", "recommended")
+INTEGER_METHODS = ("rtn", "gptq", "awq", "recommended")
 """Methods that a whole model can be rounded by."""
 
 _UNCLIPPED = ("attn_q", "attn_k")  # llm-awq, auto_clip.py: their outputs are multiplied with each other
@@ -63,7 +63,7 @@ class Rule:
 def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rule:
     """The rule of a method as `qviz.whole.by_layer.round_model` names it."""
     words = method.split(" ", 1) if isinstance(method, str) else []
-    if len(words) == 1 and words[0] in METHODS:
+    if len(words) == 1 and words[0] in INTEGER_METHODS:
         return integer_rule(method, AffineGrid(bits, group_size, sym), options)
     by_gptq = len(words) == 2 and words[0] == "gptq"
     with contextlib.suppress(QvizError):
@@ -71,7 +71,7 @@ def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping
         if fmt.can_encode and len(words) == 1 + by_gptq:
             return format_rule(method, lambda _: fmt, by_gptq, options)
     raise MethodError(
-        f"no method {method!r}; there are {', '.join(METHODS)}, the names of GGML formats such as 'Q4_K', "
+        f"no method {method!r}; there are {', '.join(INTEGER_METHODS)}, the names of GGML formats such as 'Q4_K', "
         f"and GPTQ onto such a format, 'gptq Q4_K'"
     )
 

@@ -29,8 +29,8 @@ class Source:
     def tensor(self, name: str) -> QTensor:
         """A whole tensor."""
         if self._file is None:
-            found: QTensor = self._model[name]
-            return found
+            tensor: QTensor = self._model[name]
+            return tensor
         shape = self._file.tensor_info[name].shape
         read: QTensor = self._file.read_rows(name, 0, math.prod(shape[:-1]))
         return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)

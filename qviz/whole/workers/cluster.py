@@ -53,8 +53,8 @@ class _Workers:
         self._next = now + _POLL
         if self._client.status != "running":
             raise OSError("the connection is lost")
-        found = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
-        self.present = dict(found["workers"])
+        identity = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_PATIENCE)
+        self.present = dict(identity["workers"])
         for address, worker in self.present.items():
             if address not in self._heard or self._heard[address][0] != worker["last_seen"]:
                 self._heard[address] = (worker["last_seen"], now)
@@ -285,8 +285,8 @@ class _Cluster:
         stuck: set[str] = set()
         if silent:
             rpc = self._client.scheduler
-            found = self._client.sync(rpc.processing, workers=sorted(silent), callback_timeout=_PATIENCE)
-            stuck = {str(key) for keys in found.values() for key in keys}
+            processing = self._client.sync(rpc.processing, workers=sorted(silent), callback_timeout=_PATIENCE)
+            stuck = {str(key) for keys in processing.values() for key in keys}
         for task in self._pending:
             hopeful = [
                 future

@@ -109,8 +109,8 @@ def _find(bits, mask):
 def _first_not_finite(blocks: Blocks, fmt: Format) -> int:
     """Index of the first block with a number that is NaN or infinite, or -1."""
     flat = blocks.reshape(-1)
-    found = (int(_find(flat[name].view(mask.dtype), mask)) for name, mask in _numbers(fmt))
-    return min((index for index in found if index >= 0), default=-1)
+    places = (int(_find(flat[name].view(mask.dtype), mask)) for name, mask in _numbers(fmt))
+    return min((index for index in places if index >= 0), default=-1)
 
 
 def _numbers(fmt: Format) -> Iterator[tuple[str, Any]]:
