@@ -8,7 +8,7 @@ try:
     import click
 
     from qviz._version import __version__
-    from qviz.cli import classroom, containers, course, files, generate, importance, measure
+    from qviz.cli import classroom, compare, containers, course, files, generate, importance, measure
     from qviz.cli import quantize as quantizing
     from qviz.cli.ending import Group
 except KeyboardInterrupt:  # Ctrl-C while this is still being read
@@ -23,6 +23,7 @@ def main() -> None:
 
 
 for _command in (
+    compare.compare,
     classroom.class_,
     containers.edit,
     containers.merge,
