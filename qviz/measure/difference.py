@@ -100,12 +100,12 @@ class ModelDifference:
 
     @property
     def bytes_a(self) -> int:
-        """Of all tensors in both."""
+        """Bytes in A of all tensors in both."""
         return sum(tensor.bytes_a for tensor in self.tensors)
 
     @property
     def bytes_b(self) -> int:
-        """Of all tensors in both."""
+        """Bytes in B of all tensors in both."""
         return sum(tensor.bytes_b for tensor in self.tensors)
 
     def as_dict(self) -> dict[str, Any]:
