@@ -30,7 +30,7 @@ ROOMS = {
     "gguf": TYPES,
     "calibration": TYPES | {"gguf"},
     "recipes": TYPES,
-    "models": FILES,
+    "models": FILES | {"checkpoints"},  # what was fetched may have to be converted
     "methods": FILES,
     "checkpoints": FILES,
     "transformer": FILES - {"calibration"},  # it takes a callback instead

@@ -58,7 +58,7 @@ def _open(name: str) -> GGUFFile | LegacyFile:
 @click.argument("name")
 @click.option("--verify", is_flag=True, help="Download nothing: compare the file that is here with its checksum.")
 def fetch(name: str, verify: bool) -> None:
-    """Download the model NAME (smollm2, gemma3-270m ...) once and keep it; print where it is.
+    """Download the model NAME (smollm2, gemma3-270m, whisper-tiny.en) once and keep it; print where it is.
 
     The terms that a model comes under are shown, and kept beside it.
     """

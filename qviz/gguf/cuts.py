@@ -213,3 +213,10 @@ def recognise(steps: Steps, whole_words: bool) -> str | None:
         if cut.whole_words == whole_words and steps in (cut.steps, _split(*cut.patterns), *cut.spelled):
             return cut.names[0]
     return None
+
+
+def byte_characters() -> dict[str, int]:
+    """GPT-2's printable character of each byte, the other way round."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + k): b for k, b in enumerate(others)}

@@ -2,7 +2,7 @@
 
 from qviz.models.fetching import fetch, verify
 from qviz.models.known import KNOWN, SHIPPED, Packaged, Wheel, cache_dir, data_dir
-from qviz.models.material import calibration_text, captured_inputs, heldout_text, photo
+from qviz.models.material import calibration_text, captured_inputs, heldout_text, mel_filters, photo
 from qviz.models.model import Model, load
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "fetch",
     "heldout_text",
     "load",
+    "mel_filters",
     "photo",
     "verify",
 ]

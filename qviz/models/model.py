@@ -1,15 +1,17 @@
 """Where models come from: what is shipped in ``data/``, what `fetch` has put into the user's cache, any GGUF file.
 
-==================  ===============================================================================
-name                what it is
-==================  ===============================================================================
-``tiny``            a small trained model, whole, in ``data/``
-``smollm2-slices``  some real tensors of SmolLM2-135M-Instruct, in ``data/``: nothing to download
-``smollm2``         the whole of it, 94 MB, once ``qviz fetch smollm2`` has been run
-``gemma3-270m``     Gemma 3 of 270 M weights in Q4_K_M, 253 MB, under Gemma's terms; fetched as well
-==================  ===============================================================================
+===================  =================================================================================
+name                 what it is
+===================  =================================================================================
+``tiny``             a small trained model, whole, in ``data/``
+``smollm2-slices``   some real tensors of SmolLM2-135M-Instruct, in ``data/``: nothing to download
+``smollm2``          the whole of it, 94 MB, once ``qviz fetch smollm2`` has been run
+``gemma3-270m``      Gemma 3 of 270 M weights in Q4_K_M, 253 MB, under Gemma's terms; fetched as well
+``whisper-slices``   some tensors of Whisper tiny.en, in ``data/``
+``whisper-tiny.en``  the whole of it, for whisper.cpp, 78 MB; fetched as well
+===================  =================================================================================
 
-The same cell works with the whole of SmolLM2 or a part: ``qviz.load("smollm2", fallback=True)`` opens the whole model
+The same cell works with a whole model and with slices: ``qviz.load("smollm2", fallback=True)`` opens the whole model
 if it has been fetched and the slices if not, and what it returns says which.
 """
 

@@ -10,8 +10,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from qviz import checkpoints, gguf
 from qviz.calibration import imatrix
+from qviz.checkpoints import ctranslate2, whisper
 from qviz.course.lesson.progress_file import Progress
 from qviz.errors import NotEncodableError
 from qviz.gguf import legacy
@@ -63,6 +66,18 @@ def read_safetensors(data: bytes, folder: Path) -> None:
                 file[name].tobytes()
 
 
+def read_ctranslate2(data: bytes, folder: Path) -> None:
+    """CTranslate2's model.bin, and a Whisper model of it."""
+    place = folder / "ct2"
+    place.mkdir(exist_ok=True)
+    with ctranslate2.read(_write(place, "model.bin", data)) as file:
+        for name, info in file.tensor_info.items():
+            if info.nbytes:
+                file[name].tobytes()
+    _write(place, "vocabulary.txt", b"\n".join([b"!", b"<|endoftext|>", *[b"a"] * 49]))
+    whisper.convert(place, folder / "out.bin", np.zeros((4, 7), np.float32))
+
+
 def read_imatrix(data: bytes, folder: Path) -> None:
     """Importance matrices, of either kind."""
     found = imatrix.read(_write(folder, "x.imatrix", data))
@@ -90,6 +105,7 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "tokenizer": read_tokenizer,
     "legacy": read_legacy,
     "safetensors": read_safetensors,
+    "ctranslate2": read_ctranslate2,
     "imatrix": read_imatrix,
     "settings": read_settings,
     "progress": read_progress,

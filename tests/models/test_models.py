@@ -169,7 +169,7 @@ def test_a_name_wins_over_a_file_of_that_name(tmp_path, monkeypatch):
     ("name", "says"),
     [
         ("smolm2", "did you mean 'smollm2'"),
-        ("gpt-4", "known models: smollm2, gemma3-270m, tiny, smollm2-slices"),
+        ("gpt-4", "known models: smollm2, gemma3-270m, whisper-tiny.en, tiny, smollm2-slices, whisper-slices"),
         ("", "known models"),
         ("no/such/file.gguf", "no file"),
         ("nothing.gguf", "no file"),

@@ -68,6 +68,28 @@ def _both(*places: str) -> Iterator[str]:
     return (f"{place}.{part}" for place in places for part in ("weight", "bias"))
 
 
+def shape_of(name: str, header: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of one of `tensor_names`, in NumPy's order.
+
+    Examples
+    --------
+    >>> header = {"n_text_state": 384, "n_vocab": 51864}
+    >>> shape_of("decoder.token_embedding.weight", header), shape_of("decoder.blocks.0.mlp.2.weight", header)
+    ((51864, 384), (384, 1536))
+    """
+    side = "audio" if name.startswith("encoder") else "text"
+    width = header[f"n_{side}_state"]
+    part, _, kind = name.rpartition(".")
+    if kind == "positional_embedding":
+        return header[f"n_{side}_ctx"], width
+    if part.endswith("token_embedding"):
+        return header["n_vocab"], width
+    if part.endswith(("conv1", "conv2")):
+        return (width, 1) if kind == "bias" else (width, header["n_mels"] if part.endswith("conv1") else width, 3)
+    rows, columns = (4 * width if part.endswith(end) else width for end in ("mlp.0", "mlp.2"))
+    return (rows,) if kind == "bias" or part.endswith(("ln", "ln_post")) else (rows, columns)
+
+
 @contextlib.contextmanager
 def stream(
     path: str | os.PathLike[str],

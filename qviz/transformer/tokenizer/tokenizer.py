@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from qviz.errors import LlamaError
+from qviz.gguf.cuts import byte_characters
 from qviz.gguf.settings import Settings, shown
 from qviz.gguf.vocabulary import Kind, read_merges, read_vocabulary
 from qviz.transformer.tokenizer.chat import render
 from qviz.transformer.tokenizer.pieces import SPACE, Pieces
 from qviz.transformer.tokenizer.special import Cutter, as_llama_cpp, blanks_swallowed
-from qviz.transformer.tokenizer.words import Words, byte_characters
+from qviz.transformer.tokenizer.words import Words
 
 _SPECIAL = (Kind.UNKNOWN, Kind.CONTROL, Kind.USER_DEFINED)
 

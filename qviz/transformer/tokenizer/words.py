@@ -10,17 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from qviz.errors import QvizError
-from qviz.gguf.cuts import Cut
+from qviz.gguf.cuts import Cut, byte_characters
 
 # Oniguruma gives up after ten million steps back, and some patterns take several for each character.
 _LONGEST = 1 << 21
-
-
-def byte_characters() -> dict[str, int]:
-    """GPT-2's printable character of each byte, the other way round."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + k): b for k, b in enumerate(others)}
 
 
 class Words:
