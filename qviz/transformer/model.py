@@ -439,7 +439,7 @@ _NO_SINKS = np.empty(0, np.float32)
 
 
 def _layer_parts(parts: Parts, i: int | None, activations: str) -> dict[str, Any]:
-    """Of layer `i`, or outside the layers: matrices that multiply, arrays of everything else, by kind."""
+    """The parts of layer `i`, or of what is outside the layers: matrices to multiply by, other arrays, by kind."""
     found: dict[str, Any] = {}
     for place in parts.architecture.tensors:
         name = place.name.format(i)
