@@ -55,7 +55,7 @@ class _Pass(NamedTuple):
     cache: KVCache | None
 
     def asked(self, x: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
-        """Of rows (n · t, ...) those of the positions that were asked for."""
+        """Take from rows (n · t, ...) those of the positions that were asked for."""
         rows = x.reshape(self.n, self.t, *x.shape[1:])[:, self.first : self.last]
         return np.ascontiguousarray(rows).reshape(-1, *x.shape[1:])
 
