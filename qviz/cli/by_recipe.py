@@ -9,7 +9,7 @@ from qviz import recipes
 from qviz.calibration import imatrix
 from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
-from qviz.errors import printable
+from qviz.errors import RecipeError, printable
 from qviz.recipes import report
 from qviz.whole.by_recipe import Quantized, open_model, plan, quantize_model
 
@@ -19,23 +19,23 @@ def by_recipe(
     target: str,
     recipe: str,
     given: dict[str, Any],
+    told: dict[str, Any],
     *,
     allow_requantize: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Quantize, or say what would be done."""
-    path, rules = file_of(source), given.get("rules", "modern")
+    path, rules, switches = file_of(source), given.get("rules", "modern"), switches_of(told)
     if dry_run:
-        if "imatrix" in given:
-            imatrix.read(given["imatrix"])
+        with_imatrix = "imatrix" in given and bool(switches.chosen(imatrix.read(given["imatrix"])))
         with open_model(path) as file:
-            found, choices = plan(file, recipe, rules, imatrix="imatrix" in given)
+            found, choices = plan(file, recipe, rules, imatrix=with_imatrix, switches=switches)
         answer: dict[str, Any] = {"dry_run": True}
         if not allow_requantize:
             warn_of_requantizing(source, choices)
     else:
-        result = _run(path, target, recipe, allow_requantize=allow_requantize, **given)
+        result = _run(path, target, recipe, allow_requantize=allow_requantize, switches=switches, **given)
         found, choices = result.recipe, result.choices
         answer = {"path": str(result.path), "seconds": result.seconds, "without_imatrix": result.without_imatrix}
     if as_json:
@@ -46,6 +46,22 @@ def by_recipe(
         echo(printable(line))
     if answer.get("without_imatrix"):
         echo(f"{len(answer['without_imatrix'])} tensors are not in the importance matrix", err=True)
+
+
+def switches_of(told: dict[str, Any]) -> recipes.Switches:
+    """The record of the switches on a command line."""
+    options = dict(told)
+    types = [recipes.TensorType.parse(text) for text in options.pop("tensor_type", ())]
+    if "tensor_type_file" in options:
+        types += recipes.read_tensor_types(options.pop("tensor_type_file"))
+    layers = options.pop("prune_layers", "")
+    if not all(part.strip().isdigit() for part in layers.split(",") if layers):
+        raise RecipeError(f"--prune-layers {layers!r} is no list of layers, such as 3,5,7")
+    return recipes.Switches(
+        **options | {"override_kv": dict(map(recipes.parse_override, options.pop("override_kv", ())))},
+        tensor_type=tuple(types),
+        prune_layers=tuple(int(part) for part in layers.split(",") if layers),
+    )
 
 
 def warn_of_requantizing(source: str, choices: list[recipes.TensorChoice]) -> None:

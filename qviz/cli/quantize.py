@@ -7,7 +7,12 @@ from typing import Any
 import click
 
 _BY_METHOD = "With --method: "
-_NOT_BY_METHOD = ("imatrix", "threads", "dask")
+_WITH_RECIPE = "With RECIPE: "
+_SWITCHES = (
+    *("pure", "leave_output_tensor", "output_tensor_type", "token_embedding_type", "tensor_type", "tensor_type_file"),
+    *("include_weights", "exclude_weights", "keep_split", "prune_layers", "override_kv"),
+)
+_NOT_BY_METHOD = ("imatrix", "threads", "dask", *_SWITCHES)
 _NOT_IN_GGUF = ("bits", "group_size", "sym", "act_order", "clip", "checkpoint")
 _OWNERS = {"clip": ("awq",), "act_order": ("gptq",), "calibration": ("gptq", "awq", "recommended")}
 _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
@@ -21,6 +26,17 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option("--rules", metavar="NAME", help="With RECIPE: modern, 2023-06 or uniform; modern unless given.")
 @click.option("--threads", type=click.IntRange(1, 4096), help="Threads to use; all cores unless given.")
 @click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers do the work.")
+@click.option("--pure", is_flag=True, default=None, help=_WITH_RECIPE + "its base format everywhere.")
+@click.option("--leave-output-tensor", is_flag=True, default=None, help=_WITH_RECIPE + "output.weight stays as it is.")
+@click.option("--output-tensor-type", metavar="TYPE", help=_WITH_RECIPE + "for output.weight, such as q8_0.")
+@click.option("--token-embedding-type", metavar="TYPE", help=_WITH_RECIPE + "for the token embeddings.")
+@click.option("--tensor-type", metavar="REGEX=TYPE", multiple=True, help="Tensors whose names fit; may be repeated.")
+@click.option("--tensor-type-file", metavar="FILE", help="More of those, from a text file.")
+@click.option("--include-weights", metavar="TEXT", multiple=True, help="Of the imatrix, only names with TEXT.")
+@click.option("--exclude-weights", metavar="TEXT", multiple=True, help="Of the imatrix, no names with TEXT.")
+@click.option("--keep-split", is_flag=True, default=None, help="A model in several files stays in as many.")
+@click.option("--prune-layers", metavar="L0,L1,...", help="Layers to leave out.")
+@click.option("--override-kv", metavar="KEY=TYPE:VALUE", multiple=True, help="Metadata: int, float, bool or str.")
 @click.option("--allow-requantize", is_flag=True, help="Accept a model that is quantized already.")
 @click.option("--method", metavar="NAME", help="Round by rtn, gptq, awq or recommended, layer by layer.")
 @click.option("--bits", type=int, help=_BY_METHOD + "2, 3, 4 or 8; 4 unless given.")
@@ -56,12 +72,13 @@ def quantize(
     if recipe is not None and format_ is not None:
         raise click.UsageError(f"RECIPE is given twice: {recipe} and --format {format_}")
     common = {name: options.pop(name) for name in ("allow_requantize", "dry_run", "as_json")}
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
     if method is None:
         _check_recipe(recipe, format_, given)
         from qviz.cli.by_recipe import by_recipe
 
-        by_recipe(source, target, recipe or "", given, **common)
+        told = {name: given.pop(name) for name in _SWITCHES if name in given}
+        by_recipe(source, target, recipe or "", given, told, **common)
     else:
         recipe = recipe or format_
         _check_method(method, recipe, given)

@@ -30,6 +30,7 @@ from qviz.recipes.sizes import (
     model_size,
     size_table,
 )
+from qviz.recipes.switches import NO_SWITCHES, Switches, TensorType, parse_override, read_tensor_types
 
 __all__ = [
     "ALIASES",
@@ -37,6 +38,7 @@ __all__ = [
     "CONDITIONS",
     "FALLBACK",
     "KEPT",
+    "NO_SWITCHES",
     "PUBLISHED",
     "RECIPES",
     "ROLES",
@@ -45,13 +47,17 @@ __all__ = [
     "Recipe",
     "Rule",
     "SizeRow",
+    "Switches",
     "TensorChoice",
+    "TensorType",
     "file_order",
     "get_architecture",
     "get_recipe",
     "model_plan",
     "model_size",
+    "parse_override",
     "plan",
+    "read_tensor_types",
     "role_of",
     "size_table",
 ]

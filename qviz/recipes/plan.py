@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from qviz.recipes.rules import (
     CONDITIONS,
     FALLBACK,
     KEPT,
+    NEED_IMATRIX,
     RECIPES,
     ROLES,
     RULES,
@@ -23,6 +25,7 @@ from qviz.recipes.rules import (
     Recipe,
     Rule,
 )
+from qviz.recipes.switches import NO_SWITCHES, Switches
 
 _LAYER = re.compile(r"blk\.\s*([+-]?\d+)")
 
@@ -62,6 +65,10 @@ class TensorChoice:
         What the rules wanted, where its blocks do not divide the rows.
     needs_imatrix : bool
         True if this cannot be done without an importance matrix.
+    source_name : str
+        Its name in the source, which differs where layers were pruned.
+    switch : str
+        Of `Switches`, what decided here, as it stands on a command line; empty if it was the rules.
     """
 
     name: str
@@ -73,6 +80,12 @@ class TensorChoice:
     quantized: bool = False
     fallback_from: Format | None = None
     needs_imatrix: bool = False
+    source_name: str = ""
+    switch: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source_name:
+            object.__setattr__(self, "source_name", self.name)
 
     @property
     def n_weights(self) -> int:
@@ -124,6 +137,7 @@ def plan(
     rules: str = "modern",
     *,
     imatrix: bool = False,
+    switches: Switches = NO_SWITCHES,
 ) -> list[TensorChoice]:
     """Decide for every tensor of a model which format it gets, and say why.
 
@@ -139,6 +153,8 @@ def plan(
         Which rule set; see `RULES`.
     imatrix : bool
         True if an importance matrix will be given.
+    switches : Switches
+        How the recipe is changed.
 
     Returns
     -------
@@ -168,15 +184,32 @@ def plan(
     for what, given in (("tensors", infos), ("metadata", metadata)):
         if not isinstance(given, Mapping):
             raise RecipeError(f"{what} must be a mapping by name, got {type(given).__name__}")
-    return _Planner(infos, metadata, found, rules, imatrix).choices()
+    names = switches.new_names(infos)
+    moved = {names[old]: info for old, info in infos.items() if old in names}
+    known = {**metadata, **switches.override_kv} if switches.override_kv else metadata
+    planner = _Planner(moved, known, found, "uniform" if switches.pure else rules, imatrix, switches)
+    origins = {new: old for old, new in names.items()}
+    order = sorted(moved, key=file_order)
+    if switches.keep_split:  # in the order of the source, file after file
+        order = [
+            names[old] for part in getattr(tensors, "parts", ()) for old in _by_offset(part.tensor_info) if old in names
+        ]
+    return [dataclasses.replace(choice, source_name=origins[choice.name]) for choice in planner.choices(order)]
 
 
 class _Planner:
     """Walks over the tensors in order, counting as it goes: some rules ask for the first few of a kind."""
 
     def __init__(
-        self, tensors: Mapping[str, TensorLike], metadata: Mapping[str, Any], recipe: Recipe, rules: str, imatrix: bool
+        self,
+        tensors: Mapping[str, TensorLike],
+        metadata: Mapping[str, Any],
+        recipe: Recipe,
+        rules: str,
+        imatrix: bool,
+        switches: Switches,
     ) -> None:
+        self._switches = switches
         self._tensors, self._recipe, self._rules, self._imatrix = tensors, recipe, rules, imatrix
         self._base = get(recipe.base)
         self._architecture = str(metadata.get("general.architecture", "llama"))
@@ -191,7 +224,7 @@ class _Planner:
             self._architecture != "llama" or heads != kv_heads
         )
         self._n_values = sum(role_of(name) == "attn_v" for name in tensors)
-        self._seen = {"attn_v": 0, "ffn_down": 0}
+        self._seen = dict.fromkeys(("attn_v", "ffn_down", "ffn_gate", "ffn_up"), 0)
 
     def _number(self, metadata: Mapping[str, Any], key: str, default: int) -> int:
         full = f"{self._architecture}.{key}"
@@ -202,14 +235,19 @@ class _Planner:
             raise RecipeError(f"metadata {full!r} is {value!r}; expected a whole number that is not negative")
         return int(value)
 
-    def choices(self) -> list[TensorChoice]:
-        return [self._choice(name, self._tensors[name]) for name in sorted(self._tensors, key=file_order)]
+    def choices(self, order: Sequence[str]) -> list[TensorChoice]:
+        return [self._choice(name, self._tensors[name]) for name in order]
 
     def _choice(self, name: str, tensor: TensorLike) -> TensorChoice:
         shape, source, role = _without_leading_ones(tensor.shape), tensor.format, role_of(name)
         kept = _kept(name, shape)
         if kept is not None:
             return TensorChoice(name, shape, role, source, source, kept)
+        if name == "output.weight" and self._switches.leave_output_tensor:
+            reason = "--leave-output-tensor: it stays as it is"
+            return TensorChoice(name, shape, role, source, source, reason, switch="--leave-output-tensor")
+        if (forced := self._forced(name, role)) is not None:
+            return self._as_told(name, shape, role, source, *forced)
         rule, case = self._rule(name, role, shape)
         wanted = self._base if rule.format == "base" else get(rule.format)
         fmt, fallback = _fallback(wanted, shape[-1])
@@ -227,8 +265,52 @@ class _Planner:
             reason,
             quantized=True,
             fallback_from=wanted if fallback else None,
-            needs_imatrix=self._recipe.name == "Q2_K_S" and fmt == "Q2_K" and role not in ("output", "token_embd"),
+            needs_imatrix=self._needs_imatrix(fmt, role),
         )
+
+    def _forced(self, name: str, role: str) -> tuple[Format, str, bool] | None:
+        """A format that the switches ask for, which of them, and whether another may take its place."""
+        told = self._switches
+        named = next((row for row in told.tensor_type if row.fits(name)), None)
+        asked = told.token_embedding_type
+        # the table of per-layer embeddings is large: it may be named
+        apart = name == "per_layer_token_embd.weight" and named is not None
+        if isinstance(asked, Format) and role == "token_embd" and not apart:
+            return asked, f"--token-embedding-type {asked.name.lower()}", False
+        asked = told.output_tensor_type
+        if isinstance(asked, Format) and role == "output":
+            return asked, f"--output-tensor-type {asked.name.lower()}", False
+        if self._base.is_float:
+            return None
+        if named is not None:
+            return named.format, f"--tensor-type {named}", True
+        if isinstance(asked, Format) and self._tied and role == "token_embd" and not told.pure:
+            return asked, f"--output-tensor-type {asked.name.lower()}", True
+        return None
+
+    def _as_told(
+        self, name: str, shape: tuple[int, ...], role: str, source: Format, wanted: Format, switch: str, falls: bool
+    ) -> TensorChoice:
+        fmt, fallback = _fallback(wanted, shape[-1]) if falls else (wanted, "")
+        if shape[-1] % fmt.block_size:
+            raise RecipeError(f"{switch}: {name!r} has rows of {shape[-1]}, no whole blocks of {fmt.block_size}")
+        return TensorChoice(
+            name,
+            shape,
+            role,
+            source,
+            fmt,
+            f"{switch} asks for it" + (f"; {fallback}" if fallback else ""),
+            quantized=True,
+            fallback_from=wanted if fallback else None,
+            needs_imatrix=self._needs_imatrix(fmt, role),
+            switch=switch,
+        )
+
+    def _needs_imatrix(self, fmt: Format, role: str) -> bool:
+        if role in ("output", "token_embd"):
+            return fmt.needs_imatrix
+        return fmt.name in NEED_IMATRIX or (self._recipe.name == "Q2_K_S" and fmt == "Q2_K")
 
     def _rule(self, name: str, role: str, shape: tuple[int, ...]) -> tuple[Rule, Case]:
         case = self._case(name, role, shape)
@@ -248,7 +330,8 @@ class _Planner:
         if role in self._seen:
             i = self._seen[role]
             self._seen[role] += 1
-        if role == "ffn_down" and self._experts > 1:
+        visited = i
+        if role.startswith("ffn_") and self._experts > 1:
             # experts of one layer may be several tensors, so counting them would not give the layer
             i = _layer(name)
             if not 0 <= i < n:
@@ -264,6 +347,7 @@ class _Planner:
             whole_blocks=shape[-1] % self._base.block_size == 0,
             i=i,
             n=n,
+            visited=visited,
         )
 
 
@@ -291,6 +375,10 @@ def file_order(name: str) -> tuple[int, bytes]:
     return _layer(name), name.encode("utf-8", "surrogateescape")
 
 
+def _by_offset(infos: Mapping[str, Any]) -> list[str]:
+    return sorted(infos, key=lambda name: infos[name].offset)
+
+
 def _layer(name: str) -> int:
     found = _LAYER.match(name)
     return int(found[1]) if found else -1
@@ -314,6 +402,11 @@ def _fallback(wanted: Format, row: int) -> tuple[Format, str]:
     if row % wanted.block_size == 0:
         return wanted, ""
     problem = f"but rows of {row} are not whole blocks of {wanted.block_size}"
+    if wanted.block_size > 32 and wanted.name not in FALLBACK:
+        raise RecipeError(
+            f"{wanted} needs whole blocks of {wanted.block_size}, but this model has rows of {row}, and no format "
+            f"takes its place; choose another recipe"
+        )
     second = get(FALLBACK.get(wanted.name, wanted.name))
     if row % second.block_size == 0:
         return second, f"{problem}, so {second} takes the place of {wanted}"

@@ -56,6 +56,7 @@ def as_dict(choices: Sequence[TensorChoice]) -> dict[str, Any]:
                 "bytes": choice.nbytes,
                 "fallback_from": None if choice.fallback_from is None else choice.fallback_from.name,
                 "needs_imatrix": choice.needs_imatrix,
+                "switch": choice.switch,
                 "reason": choice.reason,
             }
             for choice in choices

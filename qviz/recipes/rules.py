@@ -63,6 +63,28 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("IQ4_XS", "IQ4_XS", 30, "the same levels in super-blocks", in_2023=False),
             Recipe("TQ1_0", "TQ1_0", 36, "ternary weights −1, 0, 1, five in a byte", in_2023=False),
             Recipe("TQ2_0", "TQ2_0", 37, "ternary weights −1, 0, 1, two bits each", in_2023=False),
+            Recipe(
+                "IQ3_M", "IQ3_S", 27, "IQ3_S; attention values, outputs and early ffn_down in 4 bits", in_2023=False
+            ),
+            Recipe("IQ3_S", "IQ3_S", 26, "groups of four from a codebook of 512", in_2023=False),
+            Recipe(
+                "IQ3_XS",
+                "IQ3_S",
+                22,
+                "IQ3_S; queries, keys and the middle of ffn_gate and ffn_up IQ3_XXS",
+                in_2023=False,
+            ),
+            Recipe("IQ3_XXS", "IQ3_XXS", 23, "groups of four from a codebook of 256", in_2023=False),
+            Recipe("IQ2_M", "IQ2_S", 29, "groups of eight from a codebook of 1024", in_2023=False),
+            Recipe(
+                "IQ2_S", "IQ2_XS", 28, "groups of eight from a codebook of 512; attention outputs IQ3_S", in_2023=False
+            ),
+            Recipe("IQ2_XS", "IQ2_XS", 20, "groups of eight from a codebook of 512", in_2023=False),
+            Recipe("IQ2_XXS", "IQ2_XXS", 19, "groups of eight from a codebook of 256", in_2023=False),
+            Recipe("IQ1_M", "IQ1_M", 31, "levels −1, 0, 1 in groups of eight, a scale for 16 weights", in_2023=False),
+            Recipe("IQ1_S", "IQ1_S", 24, "levels −1, 0, 1 in groups of eight, a scale for 32 weights", in_2023=False),
+            Recipe("Q2_0", "Q2_0", 41, "2-bit codes, one scale for 64 weights; for ternary models", in_2023=False),
+            Recipe("Q1_0", "Q1_0", 40, "signs, one scale for 128 weights; for binary models", in_2023=False),
             Recipe("MXFP4", "MXFP4", 38, "4-bit floats for a mixture's experts, Q8_0 for the rest", in_2023=False),
         )
     }
@@ -153,7 +175,10 @@ KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a condition may ask about: one tensor, its place in the model, and the job."""
+    """What a condition may ask about: one tensor, its place in the model, and the job.
+
+    `i` of `n` is its layer, or among attention values its place; `visited` is how many of its role came before it.
+    """
 
     architecture: str
     gqa: int
@@ -165,6 +190,7 @@ class Case:
     whole_blocks: bool
     i: int
     n: int
+    visited: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +213,14 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "first 4": Condition("one of the first four", lambda c: c.i < 4),
         "first eighth": Condition("in the first eighth of the layers", lambda c: c.i < c.n // 8),
         "first sixteenth": Condition("in the first sixteenth of the layers", lambda c: c.i < c.n // 16),
+        "first eighth by count": Condition(
+            "one of the first as many of its kind as an eighth of the layers", lambda c: c.visited < c.n // 8
+        ),
+        "middle": Condition("in the six middle eighths of the layers", lambda c: c.n // 8 <= c.i < 7 * c.n // 8),
+        "gqa or experts": Condition(
+            "at least four query heads share a key-value head, or a mixture of at least four experts",
+            lambda c: c.gqa >= 4 or c.experts >= 4,
+        ),
         "gqa": Condition("at least four query heads share a key-value head", lambda c: c.gqa >= 4),
         "70B": Condition("a model of the 70B class", lambda c: c.is_70b),
         "8 experts": Condition("a mixture of eight experts", lambda c: c.experts == 8),
@@ -243,6 +277,13 @@ _DOWN = "ffn_down adds straight into the residual stream, so its errors reach ev
 _OUT = "attn_output adds straight into the residual stream, so its errors reach every layer above"
 _EARLY = "layer {i} of {n} is early: its error passes through all layers above"
 _FALCON = "Falcon has rules of its own"
+_EMBEDDING = "an embedding is looked up, not multiplied: no importance matrix knows which of its errors matter"
+_LOW = "below three bits what is sensitive gets another format; this is not"
+_MIDDLE = "layer {i} of {n} is in the middle, where errors do least harm"
+_LESS = "queries and keys only decide where attention looks, so they bear fewer bits"
+
+# Below three bits a weight llama.cpp has rules of their own.
+_BELOW_3 = "IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ2_M"
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {
@@ -251,17 +292,35 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
             Rule("output", "MXFP4", "", "Q8_0", _OUTPUT),
             Rule("output", "*", "falcon", "Q8_0", _FALCON),
             Rule("output", "*", "odd rows", "Q8_0", f"{_OUTPUT}; its rows do not divide into {{base}} blocks"),
+            Rule("output", f"{_BELOW_3} IQ3_XXS", "tied", "Q5_K", _TIED),
+            Rule("output", f"{_BELOW_3} IQ3_XXS", "", "Q5_K", _OUTPUT),
             Rule("output", "Q8_0", "", "base", "8 bits are enough for the output matrix"),
             Rule("output", "*", "tied", "Q6_K", _TIED),
             Rule("output", "*", "", "Q6_K", _OUTPUT),
             Rule("*", "MXFP4", "experts in one", "MXFP4", "the experts are most of a mixture's weights"),
             Rule("*", "MXFP4", "", "Q8_0", "only experts become MXFP4"),
-            Rule("token_embd", "TQ1_0 TQ2_0", "", "Q4_K", "an embedding is not ternary"),
+            Rule("token_embd", "TQ1_0 TQ2_0 Q2_0", "", "Q4_K", "an embedding is not ternary"),
+            Rule("token_embd", "IQ1_S IQ1_M IQ2_XXS IQ2_XS", "", "Q2_K", _EMBEDDING),
+            Rule("token_embd", "IQ2_S IQ2_M IQ3_XXS", "", "IQ3_S", _EMBEDDING),
+            Rule("attn_v", _BELOW_3, "gqa or experts", "Q4_K", f"{_VALUES} where heads share it or experts dwarf it"),
+            Rule("attn_v", "IQ2_S IQ2_M", "", "IQ3_S", _VALUES),
+            Rule("attn_v", _BELOW_3, "", "Q2_K", _VALUES),
+            Rule("attn_k", _BELOW_3, "8 experts", "Q4_K", _8X),
+            Rule("attn_k", _BELOW_3, "", "base", _LOW),
+            Rule("ffn_down", "IQ2_S IQ2_M", "first eighth by count", "IQ3_S", _EARLY),
+            Rule("ffn_down", _BELOW_3, "first eighth by count", "Q2_K", _EARLY),
+            Rule("ffn_down", _BELOW_3, "", "base", _LOW),
+            Rule("attn_output", _BELOW_3, "8 experts", "Q5_K", _8X),
+            Rule("attn_output", "IQ1_S IQ1_M", "", "IQ2_XXS", _OUT),
+            Rule("attn_output", "IQ2_S IQ2_M", "", "IQ3_S", _OUT),
+            Rule("attn_output", _BELOW_3, "", "base", _LOW),
             Rule("attn_v", "*", "8 experts", "Q8_0", _8X),
-            Rule("attn_v", "Q2_K Q3_K_S Q3_K_M Q4_K_S", "70B", "Q5_K", _70B),
-            Rule("attn_v", "Q2_K_S", "70B, gqa", "Q5_K", _70B),
+            Rule("attn_v", "Q2_K Q3_K_S Q3_K_M Q4_K_S IQ3_M", "70B", "Q5_K", _70B),
+            Rule("attn_v", "Q2_K_S IQ3_XXS IQ3_XS IQ3_S", "70B, gqa", "Q5_K", _70B),
             Rule("attn_v", "Q4_K_M", "70B, fewer bits", "Q5_K", _70B),
-            Rule("attn_v", "Q2_K Q2_K_S", "gqa", "Q4_K", _GQA),
+            Rule("attn_v", "Q2_K Q2_K_S IQ3_XXS IQ3_XS IQ3_S", "gqa", "Q4_K", _GQA),
+            Rule("attn_v", "IQ3_XXS", "no imatrix", "IQ3_S", _VALUES),
+            Rule("attn_v", "IQ3_M", "", "Q4_K", _VALUES),
             Rule("attn_v", "Q2_K", "", "Q3_K", _VALUES),
             Rule("attn_v", "Q3_K_M", "first 2", "Q5_K", f"{_VALUES}, and this is one of the first two"),
             Rule("attn_v", "Q3_K_M", "", "Q4_K", _VALUES),
@@ -270,8 +329,18 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
             Rule("attn_v", "Q4_K_M Q5_K_M", "more bits", "Q6_K", _MORE),
             Rule("attn_v", "Q4_K_S", "first 4", "Q5_K", f"{_VALUES}, and this is one of the first four"),
             Rule("attn_k", "*", "8 experts", "Q8_0", _8X),
+            Rule("attn_k", "IQ3_XS", "", "IQ3_XXS", _LESS),
+            Rule("attn_k", "IQ3_XXS", "", "IQ2_S", _LESS),
+            Rule("attn_q", "IQ3_XS", "", "IQ3_XXS", _LESS),
+            Rule("attn_q", "IQ3_XXS", "", "IQ2_S", _LESS),
+            Rule("ffn_gate", "IQ3_XS", "middle", "IQ3_XXS", _MIDDLE),
+            Rule("ffn_up", "IQ3_XS", "middle", "IQ3_XXS", _MIDDLE),
             Rule("ffn_down", "Q2_K", "", "Q3_K", _DOWN),
             Rule("ffn_down", "Q2_K_S", "first eighth", "Q4_K", _EARLY),
+            Rule("ffn_down", "IQ3_XXS", "no imatrix, first eighth", "Q4_K", _EARLY),
+            Rule("ffn_down", "IQ3_XXS", "no imatrix", "Q3_K", _DOWN),
+            Rule("ffn_down", "IQ3_M", "first eighth", "Q4_K", _EARLY),
+            Rule("ffn_down", "IQ3_M", "8 experts, more bits", "Q4_K", _MORE),
             Rule("ffn_down", "Q3_K_M", "first sixteenth", "Q5_K", _EARLY),
             Rule("ffn_down", "Q3_K_M", "falcon, fewer bits", "Q3_K", _FALCON),
             Rule("ffn_down", "Q3_K_M", "", "Q4_K", _DOWN),
@@ -287,10 +356,17 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
             Rule("ffn_down", "Q5_0", "imatrix, first eighth", "Q5_1", f"{_EARLY}; with an imatrix a min is safe"),
             Rule("attn_output", "Q3_K_L", "falcon", "Q4_K", _FALCON),
             Rule("attn_output", "*", "falcon", "base", _FALCON),
-            Rule("attn_output", "Q2_K Q3_K_S Q3_K_M Q4_K_S Q4_K_M IQ4_NL IQ4_XS", "8 experts", "Q5_K", _8X),
+            Rule(
+                "attn_output",
+                "Q2_K Q3_K_S Q3_K_M Q4_K_S Q4_K_M IQ3_XXS IQ3_XS IQ3_S IQ3_M IQ4_NL IQ4_XS",
+                "8 experts",
+                "Q5_K",
+                _8X,
+            ),
             Rule("attn_output", "*", "8 experts", "base", "no rule for a mixture of eight experts"),
             Rule("attn_output", "Q2_K", "", "Q3_K", _OUT),
-            Rule("attn_output", "Q3_K_M", "", "Q4_K", _OUT),
+            Rule("attn_output", "IQ3_XXS", "", "IQ3_S", _OUT),
+            Rule("attn_output", "Q3_K_M IQ3_M", "", "Q4_K", _OUT),
             Rule("attn_output", "Q3_K_L", "", "Q5_K", _OUT),
             _REST,
         ),
@@ -322,12 +398,23 @@ FALLBACK: Mapping[str, str] = MappingProxyType(
         "Q5_K": "Q5_1",
         "Q6_K": "Q8_0",
         "IQ4_XS": "IQ4_NL",
+        "IQ3_S": "IQ4_NL",
+        "IQ3_XXS": "IQ4_NL",
+        "IQ2_S": "IQ4_NL",
+        "IQ2_XS": "IQ4_NL",
+        "IQ2_XXS": "IQ4_NL",
+        "IQ1_M": "IQ4_NL",
+        "IQ1_S": "IQ4_NL",
+        "Q2_0": "Q4_0",
     }
 )
-"""Super-block format -> the 32-weight format that takes its place where a row is not a multiple of 256.
+"""Format of large blocks -> the 32-weight format that takes its place where those do not divide a row.
 
 Where a row is not a multiple of 32 either, a tensor becomes F16.
 """
+
+NEED_IMATRIX = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")
+"""Formats that llama.cpp writes only with an importance matrix, but for embeddings and the output matrix."""
 
 CLASS_70B: Mapping[str, int] = MappingProxyType({"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68})
 """Architecture -> number of layers that llama.cpp takes for a 70B model (of ``llama``: only with grouped queries)."""

@@ -26,7 +26,7 @@ import functools
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ from qviz.formats import Format, QTensor
 from qviz.gguf import legacy
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.gguf.legacy import whisper
-from qviz.recipes import Recipe, TensorChoice
+from qviz.recipes import NO_SWITCHES, Recipe, Switches, TensorChoice
 from qviz.recipes import whisper as whisper_recipes
 from qviz.whole.workers import cluster as clusters
 from qviz.whole.workers import pools
@@ -108,6 +108,7 @@ def quantize_model(
     progress: Progress | None = None,
     *,
     allow_requantize: bool = False,
+    switches: Switches = NO_SWITCHES,
 ) -> Quantized:
     """Quantize a whole model, byte for byte as llama.cpp's ``llama-quantize`` does, or whisper.cpp's ``quantize``.
 
@@ -138,6 +139,9 @@ def quantize_model(
         the job.
     allow_requantize : bool
         Accept tensors that are quantized already. Their errors add up.
+    switches : qviz.recipes.Switches
+        How the recipe is changed: formats of single tensors, layers left out, metadata, a split model that stays split.
+        Then `dst` is the beginning of the names of its parts: ``out.gguf`` makes ``out-00001-of-00003.gguf``.
 
     Returns
     -------
@@ -163,17 +167,32 @@ def quantize_model(
     started = time.perf_counter()
     importance = _open_imatrix(imatrix)
     with open_model(src) as file:
-        target = as_path(dst)
-        refuse_same_file(target, file)
-        chosen, choices = plan(file, recipe, rules, imatrix=importance is not None)
-        columns = {c.name: _columns(importance, c) for c in choices if c.quantized} if importance is not None else {}
+        named = [] if importance is None else switches.chosen(importance)
+        importance = importance if named else None
+        chosen, choices = plan(file, recipe, rules, imatrix=importance is not None, switches=switches)
+        columns: dict[str, FloatArray | None] = {}
+        if importance is not None:
+            columns = {
+                c.name: _columns(importance, c) if c.source_name in named else None for c in choices if c.quantized
+            }
         for choice in choices:
             _check(choice, columns.get(choice.name), chosen, importance is not None, allow_requantize)
+        outputs = _outputs(as_path(dst), file, choices, switches)
+        for target, _ in outputs:
+            refuse_same_file(target, file)
         job = _Job(file, choices, columns, progress)
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
-            out = stack.enter_context(_stream(target, file, choices, chosen, importance))
-            job.run(pool, out)
+            streams: dict[str, gguf.TensorStream] = {}
+            for k, (target, part) in enumerate(outputs):
+                numbers = _split_keys(k, outputs) if len(outputs) > 1 else {}
+                metadata = gguf.Metadata()
+                if k == 0 and isinstance(file, gguf.GGUFFile):
+                    metadata = output_metadata(file.metadata, chosen, importance, switches, choices)
+                stream = stack.enter_context(_stream(target, file, part, chosen, metadata | numbers))
+                streams |= dict.fromkeys((c.name for c in part), stream)
+            job.run(pool, streams)
+        target = outputs[0][0]
     return Quantized(
         path=target,
         recipe=chosen,
@@ -209,13 +228,15 @@ def open_model(path: str | os.PathLike[str]) -> ModelFile:
     return file
 
 
-def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) -> tuple[Recipe, list[TensorChoice]]:
+def plan(
+    file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool, switches: Switches = NO_SWITCHES
+) -> tuple[Recipe, list[TensorChoice]]:
     """The recipe, and what it makes of every tensor; see `qviz.recipes.plan` and `qviz.recipes.whisper.plan`."""
     if isinstance(file, gguf.GGUFFile):
         chosen = recipes.get_recipe(recipe)
-        return chosen, recipes.plan(file, file.metadata, chosen, rules, imatrix=imatrix)
-    if imatrix or rules != "modern":
-        what = "an importance matrix" if imatrix else f"rules={rules!r}"
+        return chosen, recipes.plan(file, file.metadata, chosen, rules, imatrix=imatrix, switches=switches)
+    if imatrix or switches != NO_SWITCHES or rules != "modern":
+        what = "an importance matrix" if imatrix else "switches" if switches != NO_SWITCHES else f"rules={rules!r}"
         raise PipelineError(
             f"{file.path} is a model of whisper.cpp, which gives every matrix one format; leave out {what}"
         )
@@ -223,11 +244,11 @@ def plan(file: ModelFile, recipe: str | Recipe, rules: str, *, imatrix: bool) ->
 
 
 def _stream(
-    target: Path, file: ModelFile, choices: list[TensorChoice], recipe: Recipe, importance: Mapping[str, Any] | None
+    target: Path, file: ModelFile, choices: list[TensorChoice], recipe: Recipe, metadata: gguf.Metadata
 ) -> AbstractContextManager[gguf.TensorStream]:
     tensors = {choice.name: choice for choice in choices}
     if isinstance(file, gguf.GGUFFile):
-        return gguf.stream(target, output_metadata(file.metadata, recipe, importance), tensors)
+        return gguf.stream(target, metadata, tensors)
     assert file.mel_filters is not None
     header = {**file.header, "ftype": whisper.VERSION_FACTOR * QUANTIZATION_VERSION + recipe.file_type}
     return whisper.stream(target, header, file.mel_filters, file.vocabulary.tokens, tensors)
@@ -261,9 +282,9 @@ def refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:
 
 def _columns(importance: Mapping[str, Any], choice: TensorChoice) -> FloatArray | None:
     """Importance of each column, (experts, n) or (1, n); None if there is none for this tensor."""
-    if choice.name not in importance:
+    if choice.source_name not in importance:
         return None
-    values = real_array(importance[choice.name], f"importance of {choice.name!r}", ImatrixError)
+    values = real_array(importance[choice.source_name], f"importance of {choice.name!r}", ImatrixError)
     experts, n = (choice.shape[0] if len(choice.shape) == 3 else 1), choice.shape[-1]
     if values.size != experts * n:
         if choice.name in ("token_embd.weight", "per_layer_token_embd.weight"):
@@ -283,15 +304,16 @@ def _check(
 ) -> None:
     """Refuse what cannot be done before an hour has been spent on it."""
     if choice.needs_imatrix and columns is None:
-        why = "the one given does not name this tensor" if with_imatrix else "pass imatrix=..."
+        why = "the one given does not name this tensor" if with_imatrix else "pass imatrix=... (--imatrix)"
         raise PipelineError(
-            f"{recipe.name} needs an importance matrix for {choice.name!r}: 2-bit weights are garbage without; {why}"
+            f"{recipe.name} needs an importance matrix for {choice.name!r}, which becomes {choice.format}: so few bits "
+            f"leave nothing of it without; make one with `qviz imatrix MODEL OUT`; {why}"
         )
     if isinstance(choice.source, ForeignFormat):
         raise PipelineError(f"tensor {choice.name!r} cannot be copied: {refusal(choice.source)}")
     if choice.format is choice.source or not choice.n_weights:
         return
-    if not choice.format.can_encode:
+    if not (choice.format.can_encode or choice.format.needs_imatrix):
         raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
     refuse_quantized(choice.name, choice.source, allow_requantize)
     if not choice.source.can_decode:
@@ -299,7 +321,11 @@ def _check(
 
 
 def output_metadata(
-    source: gguf.Metadata, recipe: Recipe, importance: Mapping[str, Any] | None = None
+    source: gguf.Metadata,
+    recipe: Recipe,
+    importance: Mapping[str, Any] | None = None,
+    switches: Switches = NO_SWITCHES,
+    choices: Sequence[TensorChoice] = (),
 ) -> gguf.Metadata:
     """The source's keys in their order, then the ones that say what was done.
 
@@ -309,19 +335,57 @@ def output_metadata(
     recipe : Recipe
     importance : Imatrix or mapping, optional
         Of an `Imatrix`, the keys say where it came from.
+    switches : Switches
+        Of them, what is overridden.
+    choices : sequence of TensorChoice
+        Only needed where layers are pruned: they are counted.
 
     Returns
     -------
     qviz.gguf.Metadata
     """
     added: dict[str, Any] = {_VERSION_KEY: gguf.U32(QUANTIZATION_VERSION), _TYPE_KEY: gguf.U32(recipe.file_type)}
+    for key, value in switches.override_kv.items():
+        added.pop(key, None)
+        added[key] = _overridden(value)
     if isinstance(importance, imatrices.Imatrix):
         texts = {"file": importance.path, "dataset": importance.datasets[0] if importance.datasets else None}
         added |= {f"quantize.imatrix.{key}": _shortened(text) for key, text in texts.items() if text is not None}
-        added["quantize.imatrix.entries_count"] = gguf.U32(len(importance))
+        added["quantize.imatrix.entries_count"] = gguf.U32(len(switches.chosen(importance)))
         if importance.chunk_count > 0:
             added["quantize.imatrix.chunks_count"] = gguf.U32(importance.chunk_count)
+    if switches.prune_layers:
+        key = f"{source.get('general.architecture', 'llama')}.block_count"
+        added.pop(key, None)
+        added[key] = gguf.U32(max(recipes.file_order(choice.name)[0] for choice in choices) + 1)
     return source.without(*_SPLIT_KEYS, *added) | added
+
+
+def _overridden(value: float | bool | str) -> Any:
+    """As llama.cpp types it: whole numbers without their sign, in 32 bits."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return gguf.U32(abs(value) & 0xFFFF_FFFF)
+    return gguf.F32(value) if isinstance(value, float) else _shortened(value)
+
+
+def _outputs(
+    target: Path, file: ModelFile, choices: list[TensorChoice], switches: Switches
+) -> list[tuple[Path, list[TensorChoice]]]:
+    """The files to write, each with its tensors."""
+    if not switches.keep_split or not isinstance(file, gguf.GGUFFile):
+        return [(target, choices)]
+    parts = [[c for c in choices if c.source_name in part.tensor_info] for part in file.parts]
+    while len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    stem = target.name.removesuffix(".gguf")
+    return [(target.with_name(f"{stem}-{k + 1:05d}-of-{len(parts):05d}.gguf"), part) for k, part in enumerate(parts)]
+
+
+def _split_keys(k: int, outputs: list[tuple[Path, list[TensorChoice]]]) -> dict[str, Any]:
+    values = gguf.U16(k), gguf.U16(len(outputs)), gguf.I32(sum(len(part) for _, part in outputs))
+    return dict(zip(_SPLIT_KEYS, values, strict=True))
 
 
 def _shortened(text: str) -> str:
@@ -358,7 +422,8 @@ class _Job:
         self._done = 0
         self._buffers: list[bytearray] = []  # of pieces that are written, for those to come
 
-    def run(self, pool: Pool, out: gguf.TensorStream) -> None:
+    def run(self, pool: Pool, streams: Mapping[str, gguf.TensorStream]) -> None:
+        """Write each tensor to the stream that has its name."""
         waiting: deque[tuple[_Rows, Result]] = deque()
         # one more than can be worked on, so that nobody waits while the oldest is written
         window = pool.width + 1
@@ -369,9 +434,9 @@ class _Job:
         for rows in self._rows(size):
             waiting.append((rows, pool.begin(functools.partial(self._read, rows))))
             if len(waiting) == window:
-                self._finish(*waiting.popleft(), out)
+                self._finish(*waiting.popleft(), streams)
         while waiting:
-            self._finish(*waiting.popleft(), out)
+            self._finish(*waiting.popleft(), streams)
         self._file.unchanged(header=True)
 
     def _rows(self, size: int) -> Iterator[_Rows]:
@@ -395,12 +460,12 @@ class _Job:
     def _read(self, rows: _Rows) -> Piece:
         """A piece, read from the file: who looks at a map of a file that somebody cuts dies of it."""
         choice = rows.choice
-        part = self._file.read_rows(choice.name, rows.first, rows.last, rows.buffer)
+        part = self._file.read_rows(choice.source_name, rows.first, rows.last, rows.buffer)
         return Piece(choice.name, rows.first, part, choice.format, rows.importance)
 
-    def _finish(self, rows: _Rows, result: Result, out: gguf.TensorStream) -> None:
+    def _finish(self, rows: _Rows, result: Result, streams: Mapping[str, gguf.TensorStream]) -> None:
         blocks = result.result()
-        out.append(blocks)
+        streams[rows.choice.name].append(blocks)
         self._done += rows.nbytes
         self._buffers.append(rows.buffer)
         self._report(rows.choice.name, self._done, self._total)
