@@ -20,7 +20,7 @@ _FEWEST, _MOST = 1.5, 9.0
 _PARTS = {
     "scales": ("d", "e", "scales", "scales_h", "scales_l"),
     "mins": ("m", "dmin"),
-    "codes": ("qs", "ql", "qh", "hmask"),
+    "codes": ("qs", "ql", "qh", "hmask", "signs"),
 }
 PARTS = ("codes", "scales", "mins", "floats")
 """What the bytes of a model hold; floats are the tensors without blocks."""
