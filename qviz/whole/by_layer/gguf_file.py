@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Sequence
 
-from qviz import checkpoints, gguf, models, recipes
+from qviz import gguf, models, recipes
 from qviz._files import as_path
 from qviz._types import Progress
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
 from qviz.recipes import Recipe, TensorChoice
+from qviz.transformer.parts import take_apart
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.packing import Written, names_of
 from qviz.whole.by_layer.rules import format_rule
@@ -67,9 +68,10 @@ def gptq_model(
     for choice in choices.values():
         _check(choice, allow_requantize)
     rule = format_rule(f"gptq {chosen.name}", lambda name: choices[name].format, True, {})
-    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
+    parts = take_apart(model)
     outside = [name for name in choices if not name.startswith("blk.")]
-    names = outside + [name for i in range(config.n_layers) for name in names_of(i, choices)]
+    layers = range(parts.config.n_layers)
+    names = outside + [name for i in layers for name in names_of(parts.architecture, i, choices)]
     source = Source(model)
     metadata = by_recipe.output_metadata(model.metadata, chosen) | {
         "quantize.gptq.tokens": gguf.U32(n_tokens),
@@ -82,9 +84,12 @@ def gptq_model(
             for blocks in by_recipe.converted(source.tensor(name), choices[name]):
                 out.append(blocks)
         for layer in layers_of(model, rule, calibration, n_tokens, progress):
-            for name, values in (layer.norms | layer.biases).items():
-                out.append(quantize(values, choices[name].format).blocks)
-            for matrix in layer.matrices.values():
+            kept = layer.norms | layer.biases
+            for name in names_of(parts.architecture, layer.index, choices):
+                if name in kept:
+                    out.append(quantize(kept[name], choices[name].format).blocks)
+                    continue
+                matrix = layer.matrices[name]
                 assert isinstance(matrix, QTensor)
                 out.append(matrix.blocks)
                 bits, weights = bits + 8 * matrix.nbytes, weights + matrix.n_weights

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from qviz import checkpoints, models, transformer
 from qviz._files import as_path
 from qviz._types import Progress
+from qviz.architectures import Architecture
 from qviz.errors import MethodError, PipelineError
 from qviz.formats import QTensor
 from qviz.grids import AffineGrid
@@ -24,7 +24,7 @@ from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedMatrix
 from qviz.whole.by_layer.rules import INTEGER_METHODS, integer_rule
 from qviz.whole.by_layer.source import Source
-from qviz.whole.by_layer.steps import STEPS, layers_of
+from qviz.whole.by_layer.steps import layers_of, steps_of
 
 CHECKPOINTS = {"gptq": "gptq", "gptq_v2": "gptq_v2", "awq": "gemm"}
 """Packed layouts by the name that their users give them; see `qviz.checkpoints.pack`."""
@@ -263,7 +263,7 @@ def pack_model(
     rule = integer_rule(method, plan.grid, options)
     bits_total, notes = 0.0, list(plan.notes)
     out_of_layers = [name for name in places if not name.startswith("blk.")]
-    names = out_of_layers + [name for i in range(config.n_layers) for name in names_of(i, places)]
+    names = out_of_layers + [name for i in range(config.n_layers) for name in names_of(config.architecture, i, places)]
     source = Source(model)
     entries = {_module(places[n]) if n in plan.matrices else places[n].source: _entry(model, plan, n) for n in names}
     with checkpoints.packing(
@@ -293,12 +293,14 @@ def pack_model(
     return Written(as_path(dst), plan.nbytes, plan.n_weights, bits_total / weights, seconds, tuple(notes))
 
 
-def names_of(i: int, there: Container[str]) -> list[str]:
-    """The tensors of a layer in the order in which they are written; of its biases, those that are there."""
-    kinds = list(itertools.chain(*STEPS))
-    biases = [f"blk.{i}.{kind}.bias" for kind in kinds]
-    norms = [f"blk.{i}.{kind}.weight" for kind in ("attn_norm", "ffn_norm")]
-    return [*norms, *(name for name in biases if name in there), *(f"blk.{i}.{kind}.weight" for kind in kinds)]
+def names_of(architecture: Architecture, i: int, there: Collection[str]) -> list[str]:
+    """The tensors of a layer in the order in which they are written: what is not rounded, biases, matrices."""
+    places = {place.name.format(i): place for place in architecture.tensors if place.in_layers}
+    steps = [kind for kinds in steps_of({place.kind for place in places.values()}) for kind in kinds]
+    matrices = {place.kind: name for name, place in places.items() if place.kind in steps and name in there}
+    rest = [name for name in places if name in there and name not in matrices.values()]
+    biases = [name for name in rest if f"{name.removesuffix('bias')}weight" in matrices.values()]
+    return [*(name for name in rest if name not in biases), *biases, *(matrices[k] for k in steps if k in matrices)]
 
 
 def _module(place: checkpoints.Place) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,16 +61,46 @@ class RoundedMatrix:
 
 
 @dataclass(frozen=True, eq=False)
+class RoundedExperts:
+    """The matrices of all experts of a layer.
+
+    Attributes
+    ----------
+    matrices : tuple of RoundedMatrix
+    """
+
+    matrices: tuple[RoundedMatrix, ...]
+
+    @classmethod
+    def of(cls, matrices: Sequence[RoundedMatrix | QTensor]) -> RoundedExperts | QTensor:
+        """From one matrix for each expert; where a GGML format was asked for, one tensor of them all."""
+        tensors = [matrix for matrix in matrices if isinstance(matrix, QTensor)]
+        if not tensors:
+            return cls(tuple(matrix for matrix in matrices if isinstance(matrix, RoundedMatrix)))
+        blocks = np.stack([tensor.blocks for tensor in tensors])
+        return QTensor(tensors[0].format, blocks, (len(tensors), *tensors[0].shape))
+
+    @property
+    def bpw(self) -> float:
+        """Bits per weight, everything counted."""
+        return sum(matrix.bpw for matrix in self.matrices) / len(self.matrices)
+
+    def dequantize(self) -> FloatArray:
+        """The weights, float32 (n_expert, n_out, n_in)."""
+        return np.stack([matrix.dequantize() for matrix in self.matrices])
+
+
+@dataclass(frozen=True, eq=False)
 class RoundedLayer:
     """One layer of a model, rounded.
 
     Attributes
     ----------
     index : int
-    matrices : dict of str to RoundedMatrix or QTensor
+    matrices : dict of str to RoundedMatrix, RoundedExperts or QTensor
         By tensor name; a QTensor where a GGML format was asked for.
     norms : dict of str to float32 array
-        The layer's norms by tensor name, AWQ's scales folded in.
+        The layer's norms and whatever else is not rounded by tensor name, AWQ's scales folded in.
     biases : dict of str to float32 array
         Those of its matrices that have one, by tensor name; divided like the rows of their matrices.
     notes : tuple of str
@@ -78,7 +108,7 @@ class RoundedLayer:
     """
 
     index: int
-    matrices: dict[str, RoundedMatrix | QTensor]
+    matrices: dict[str, RoundedMatrix | RoundedExperts | QTensor]
     norms: dict[str, FloatArray]
     biases: dict[str, FloatArray]
     notes: tuple[str, ...]
@@ -117,7 +147,9 @@ class RoundedModel(Mapping[str, QTensor]):
             if isinstance(matrix, QTensor):
                 tensor = matrix
             else:
-                tensor, self._stored[name] = quantize(matrix.dequantize(), "F32"), matrix
+                tensor = quantize(matrix.dequantize(), "F32")
+                if isinstance(matrix, RoundedMatrix):
+                    self._stored[name] = matrix
             self._replaced[name] = tensor
             self._bits += matrix.bpw * math.prod(tensor.shape)
             self._weights += math.prod(tensor.shape)
@@ -127,6 +159,8 @@ class RoundedModel(Mapping[str, QTensor]):
 
     def as_stored(self) -> RoundedModel:
         """The same model with its integer matrices as groups of codes, in the bytes that they take, instead of floats.
+
+        Experts stay floats.
 
         Raises
         ------

@@ -52,12 +52,13 @@ class Rule:
     name : str
     calibrated : bool
         It wants to see inputs.
-    round : callable ``(names, weights, stats, foldable) -> Found``
+    round : callable ``(names, weights, stats, hindrance) -> Found``
+        The last is why no scale of an input can be folded into what comes before; empty if one can.
     """
 
     name: str
     calibrated: bool
-    round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, bool], Found]
+    round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, str], Found]
 
 
 def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rule:
@@ -89,11 +90,11 @@ def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> R
     rule: Callable[..., Any] = getattr(methods, method)
 
     def rounded(
-        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, foldable: bool
+        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
     ) -> Found:
         # rows do not depend on each other, so the matrices go through the method as one
         together = weights[0] if len(weights) == 1 else np.concatenate(weights)
-        given = dict(options) if foldable or method != "awq" else {**options, "n_grid": 1}
+        given = {**options, "n_grid": 1} if hindrance and method == "awq" else dict(options)
         result = rule(together, stats, grid, **given)
         matrices: list[RoundedMatrix | QTensor] = []
         first = 0
@@ -106,9 +107,9 @@ def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> R
                 codes, scales, zeros = plain.codes, plain.scale, plain.zero_point
             matrices.append(_matrix(codes, scales, zeros, result.g_idx, grid))
         notes = result.notes
-        if method == "awq" and not foldable:
-            notes = (*notes, "heads share their values, so no channel scale can be folded into attn_v; rounded without")
-        return Found(matrices, result.equivalence_scale if foldable else None, notes)
+        if method == "awq" and hindrance:
+            notes = (*notes, f"{hindrance}, so no channel scale can be folded in there; rounded without")
+        return Found(matrices, None if hindrance else result.equivalence_scale, notes)
 
     return Rule(f"{method} {grid.bits} bit", method != "rtn", rounded)
 
@@ -134,7 +135,7 @@ def format_rule(name: str, format_of: Callable[[str], Format], by_gptq: bool, op
         raise MethodError(f"{name} has no option {next(iter(options))!r}; a format has its own grid")
 
     def rounded(
-        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, foldable: bool
+        names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
     ) -> Found:
         matrices: list[RoundedMatrix | QTensor] = []
         notes = []

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from qviz.formats import QTensor
+from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.linear import Linear
 
 
@@ -37,12 +38,14 @@ class Source:
 
     def layer(self, mapped: dict[str, Any]) -> dict[str, Any]:
         """A layer of a running model with its matrices read."""
-        return {
-            kind: Linear(self.tensor(part.name), part.name, "float", bias=part.bias)
-            if isinstance(part, Linear)
-            else part
-            for kind, part in mapped.items()
-        }
+        return {kind: self._read(part) for kind, part in mapped.items()}
+
+    def _read(self, part: Any) -> Any:
+        if isinstance(part, Linear):
+            return Linear(self.tensor(part.name), part.name, "float", bias=part.bias)
+        if isinstance(part, ExpertLinears):
+            return ExpertLinears(self.tensor(part.name), part.name, "float", part.bias)
+        return part
 
     def check(self, *, header: bool = False) -> None:
         """Refuse to go on if the file was changed.
