@@ -1,4 +1,4 @@
-"""A Llama that runs on quantized weights: tokenizer, forward pass, generation, perplexity."""
+"""Models that run on quantized weights: tokenizer, forward pass, generation, perplexity."""
 
 from qviz.transformer import evaluate
 from qviz.transformer.cache import KVCache

@@ -61,7 +61,7 @@ class _Pass(NamedTuple):
 
 
 class Transformer:
-    """A Llama model that runs.
+    """A model that runs, of any architecture of `qviz.architectures`.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ class Transformer:
     Raises
     ------
     LlamaError
-        Not a Llama, or not a whole one.
+        Not a model of these families, or not a whole one.
 
     Examples
     --------
     >>> from qviz import load
     >>> llama = Llama(load("tiny"))
     >>> llama
-    <Llama 'qviz tiny': 8 layers, 256 wide, 4096 tokens>
+    <Transformer 'qviz tiny': llama, 8 layers, 256 wide, 4096 tokens>
     >>> llama.logits(llama.tokenizer.encode("The President of the United")).shape
     (6, 4096)
     """
@@ -114,7 +114,8 @@ class Transformer:
 
     def __repr__(self) -> str:
         c = self.config
-        return f"<Llama {self.name!r}: {c.n_layers} layers, {c.n_embd} wide, {c.n_vocab} tokens>"
+        sizes = f"{c.n_layers} layers, {c.n_embd} wide, {c.n_vocab} tokens"
+        return f"<Transformer {self.name!r}: {self.architecture.name}, {sizes}>"
 
     def new_cache(self, n_ctx: int | None = None, kind: str = "F16") -> KVCache:
         """An empty KV cache for `n_ctx` tokens (at most 2048 unless given)."""
