@@ -427,7 +427,10 @@ class Transformer:
                 with np.errstate(all="ignore"):  # a damaged model computes NaN, and says so only when it is scored
                     np.matmul(part, keys, out=scores)
                     rows = scores.reshape(-1, end - begin, seen - low)
-                    ops.causal_softmax(rows, start + begin - low, window, limit, sinks, head)
+                    if window or limit or sinks.size:
+                        ops.masked_softmax(rows, start + begin - low, window, limit, sinks, head)
+                    else:
+                        ops.causal_softmax(rows, start + begin)
                     np.matmul(scores, v[a:b, :, low:seen], out=mixed[a:b, :, begin:end])
 
         in_parallel(len(q), work, least=1)

@@ -96,8 +96,30 @@ def cap(x, limit):
 
 
 @loose_kernel
-def causal_softmax(scores, first, window, limit, sinks, head):
-    """Softmax in place over scores (n, rows, keys): row t sees keys up to ``first + t``; the rest becomes 0.
+def causal_softmax(scores, first):
+    """Softmax in place over scores (n, rows, keys): row t sees keys 0 … first + t; the rest becomes 0."""
+    n, rows, keys = scores.shape
+    for b in range(n):
+        for t in range(rows):
+            row = scores[b, t]
+            seen = first + t + 1
+            top = row[0]
+            for j in range(seen):
+                top = max(top, row[j])
+            total = f32(0)
+            for j in range(seen):
+                row[j] = exp(row[j] - top)
+                total += row[j]
+            inverse = f32(1) / total
+            for j in range(seen):
+                row[j] *= inverse
+            for j in range(seen, keys):
+                row[j] = f32(0)
+
+
+@loose_kernel
+def masked_softmax(scores, first, window, limit, sinks, head):
+    """The same with a window, a cap and sinks; a kernel of its own, for the plain one's sums keep their order.
 
     Parameters
     ----------
