@@ -49,6 +49,7 @@ WIDGETS = {
     "FileExplorer": "widgets.FileExplorer(model)",
     "GPTQExplorer": "widgets.GPTQExplorer(layer['mine'][0], inputs=x, name='a layer')",
     "InputRangeExplorer": "widgets.InputRangeExplorer((inputs, 3 * inputs), name='inputs')",
+    "ModelExplorer": "widgets.ModelExplorer('tiny', 'mixtral-8x7b')",
     "NumberExplorer": "widgets.NumberExplorer()",
     "PhotoExplorer": "widgets.PhotoExplorer()",
     "ProgressBar": "bar",

@@ -46,6 +46,7 @@ from qviz.figures.gptq import (
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
+from qviz.figures.model_map import ModelMap, model_map
 from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.photo import (
     LevelSet,
@@ -88,6 +89,7 @@ __all__ = [
     "LloydPicture",
     "LossRace",
     "MatrixImage",
+    "ModelMap",
     "NumberLine",
     "PixelImage",
     "PullRow",
@@ -124,6 +126,7 @@ __all__ = [
     "lloyd_curve",
     "lloyd_picture",
     "loss_race",
+    "model_map",
     "moved_image",
     "normal_levels",
     "number_line",

@@ -14,6 +14,7 @@ from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.file import FileExplorer
 from qviz.widgets.gptq import GPTQExplorer
+from qviz.widgets.model import ModelExplorer
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
@@ -37,6 +38,7 @@ __all__ = [
     "FileExplorer",
     "GPTQExplorer",
     "InputRangeExplorer",
+    "ModelExplorer",
     "NumberExplorer",
     "PhotoExplorer",
     "ProgressBar",

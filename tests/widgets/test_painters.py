@@ -17,7 +17,19 @@ from qviz.widgets.view import View
 HERE = Path(__file__).parent.parent / "javascript"
 NOT_DRAWN = {
     # parts of figures, and what figures are made from
-    *("Answer", "BitMap", "Cell", "CodeLine", "Field", "GptqRun", "PageField", "Histogram", "ScaleSearch", "Window"),
+    *(
+        "Answer",
+        "BitMap",
+        "Cell",
+        "CodeLine",
+        "Field",
+        "GptqRun",
+        "PageField",
+        "Histogram",
+        "MapTensor",
+        "ScaleSearch",
+        "Window",
+    ),
     # text in a cell's output
     *("HexDump", "TextTable"),
     # a chart of results: Plotly's
