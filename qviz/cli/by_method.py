@@ -26,7 +26,8 @@ def packed(
     """A folder with packed weights."""
     reading = _reading(given)
     if method == "gptq":
-        given.setdefault("act_order", True)
+        # the layouts that have no place for columns out of order
+        given.setdefault("act_order", given.get("checkpoint") not in ("awq", "compressed-tensors"))
     model = models.load(source)
     plan = by_layer.plan_packing(model, method, **given, allow_requantize=allow_requantize)
     if dry_run:

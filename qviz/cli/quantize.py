@@ -44,7 +44,7 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option("--sym/--asym", default=None, help=_BY_METHOD + "no zero points; with them unless given.")
 @click.option("--act-order/--no-act-order", default=None, help="With gptq: columns of large inputs first; on.")
 @click.option("--clip/--no-clip", default=None, help="With awq: search the ranges, too; off.")
-@click.option("--checkpoint", metavar="LAYOUT", help=_BY_METHOD + "gptq, gptq_v2 or awq; what suits unless given.")
+@click.option("--checkpoint", metavar="LAYOUT", help=_BY_METHOD + "gptq, gptq_v2, awq, compressed-tensors.")
 @click.option("--format", "format_", metavar="RECIPE", help="With gptq: write GGUF by RECIPE, as the third argument.")
 @click.option("--calibration", metavar="FILE", help="With gptq, awq, recommended: a text; the course's unless given.")
 @click.option("--tokens", type=click.IntRange(1, 2**31 - 1), help="Of the calibration text; 8192 unless given.")
@@ -65,9 +65,9 @@ def quantize(
     IN may be a model of whisper.cpp, such as ggml-tiny.en.bin: RECIPE is one format for all matrices, such as Q5_1, and
     OUT is the file that whisper.cpp's own tool would write.
 
-    By --method: OUT is a folder with packed GPTQ or AWQ weights under Hugging Face's names, for the loaders of such
-    checkpoints; `qviz convert` makes GGUF of it. With gptq and a RECIPE: OUT is a GGUF file of that recipe, whose codes
-    GPTQ chose. OUT appears under its name when it is complete.
+    By --method: OUT is a folder with weights packed as GPTQ, AWQ or compressed-tensors do, under Hugging Face's names,
+    for the loaders of such checkpoints; `qviz convert` makes GGUF of it. With gptq and a RECIPE: OUT is a GGUF file of
+    that recipe, whose codes GPTQ chose. OUT appears under its name when it is complete.
     """
     if recipe is not None and format_ is not None:
         raise click.UsageError(f"RECIPE is given twice: {recipe} and --format {format_}")

@@ -55,6 +55,45 @@ def test_weights_are_what_their_packer_says(tmp_path: Path, case: str) -> None:
     assert layer.shape == layer.codes().shape
 
 
+@pytest.mark.parametrize(
+    "case", ["ct_w4_group", "ct_w4_group_asym", "ct_w8_channel", "ct_w8_channel_asym", "ct_w3_group"]
+)
+def test_words_are_those_of_compressed_tensors(tmp_path: Path, case: str) -> None:
+    """What its packer wrote, read, packed again, and written into a folder: the same words, the same settings."""
+    tensors, halves, settings = stored(case)
+    theirs = packed.read_packed(write(tmp_path / "theirs", settings, tensors, halves))["a.b"]
+    given = settings["config_groups"]["group_0"]["weights"]
+    sym, size = given["symmetric"], given["group_size"] or -1
+    ours = packed.pack(
+        theirs.codes(),
+        np.full((theirs.n_out, theirs.n_groups), 0.5),
+        theirs.zero_points(),
+        bits=theirs.bits,
+        format="pack-quantized",
+        sym=sym,
+    )
+    for part in ("weight_packed", "weight_shape", *(() if sym else ("weight_zero_point",))):
+        assert ours.tensors()[part].tolist() == tensors[part].tolist(), part
+    assert sorted(ours.tensors()) == sorted(name for name in tensors | halves if sym is False or "zero" not in name)
+    folder = packed.write_packed(tmp_path / "ours", {"a.b": ours}, group_size=size, sym=sym)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    again = packed.read_packed(folder)["a.b"]
+    assert np.array_equal(again.dequantize(), ours.dequantize())
+    told = json.loads((folder / "config.json").read_text())["quantization_config"]
+    assert (told["format"], told["ignore"]) == ("pack-quantized", ["lm_head"])
+    scheme = told["config_groups"]["group_0"]["weights"]
+    same = ("num_bits", "type", "symmetric", "strategy")
+    assert {key: scheme[key] for key in same} == {key: given[key] for key in same}
+
+
+def test_what_compressed_tensors_cannot_hold() -> None:
+    codes, ones = np.zeros((32, 64), np.uint8), np.ones((32, 2))
+    with pytest.raises(CheckpointError, match="no place for g_idx"):
+        packed.pack(codes, ones, np.full((32, 2), 8), format="pack-quantized", g_idx=np.arange(64) % 2)
+    with pytest.raises(CheckpointError, match="every zero point lies in the middle"):
+        packed.pack(codes, ones, np.full((32, 2), 7), format="pack-quantized", sym=True)
+
+
 def test_every_layout_has_a_golden_case() -> None:
     read = {"gptq", "gptq_v2", "gemm"}  # test_packed has these
     read |= {stored(case)[2].get("version") or stored(case)[2].get("format") for case in CASES}

@@ -297,6 +297,22 @@ def test_what_others_read_is_what_was_measured(short, ids, tmp_path, method, opt
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "bits", "size", "sym"), [("rtn", 4, 64, True), ("gptq", 4, 64, False), ("rtn", 8, -1, True)]
+)
+def test_a_folder_of_compressed_tensors(short, tmp_path, method, bits, size, sym):
+    rounded = by_layer.round_model(short, method, bits, size, sym=sym, n_tokens=512)
+    how = {"sym": sym, "checkpoint": "compressed-tensors", "n_tokens": 512}
+    written = by_layer.pack_model(short, tmp_path / "out", method, bits, size, **how)
+    said = json.loads((written.path / "config.json").read_text("utf-8"))["quantization_config"]
+    assert (said["quant_method"], said["format"]) == ("compressed-tensors", "pack-quantized")
+    tensors = load_file(written.path / "model.safetensors")
+    assert sum(x.nbytes for x in tensors.values()) == written.nbytes
+    assert tensors["model.layers.0.mlp.down_proj.weight_shape"].tolist() == [256, 768]
+    back = qviz.load(checkpoints.convert(written.path, tmp_path / "back.gguf"))
+    assert all(np.array_equal(back[name].dequantize(), rounded[name].dequantize()) for name in back)
+
+
 @pytest.mark.parametrize("bits", [2, 3, 8])
 def test_other_widths(short, tmp_path, bits):
     rounded = by_layer.round_model(short, "rtn", bits, 64)
@@ -427,6 +443,7 @@ def test_progress_counts_steps(short):
             "4 bits only, not 3; use --checkpoint gptq_v2",
         ),
         ({"method": "recommended", "checkpoint": "awq"}, PipelineError, "columns out of order"),
+        ({"method": "recommended", "checkpoint": "compressed-tensors"}, PipelineError, "columns out of order"),
         ({"checkpoint": "marlin"}, PipelineError, "no packed layout 'marlin'"),
         ({"group_size": 96}, PipelineError, r"not whole groups of 96.*fits: 128, 64, 32, -1"),
         ({"group_size": 0}, MethodError, "group_size −1"),

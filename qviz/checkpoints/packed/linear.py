@@ -14,7 +14,7 @@ from qviz.checkpoints.packed.dialects import layouts
 from qviz.checkpoints.packed.dialects.awq import ORDER
 from qviz.errors import CheckpointError
 
-LAYOUTS = ("gptq", "gptq_v2", "gemm")
+LAYOUTS = ("gptq", "gptq_v2", "gemm", "pack-quantized")
 """Layouts that can be written."""
 _ROWS_AT_ONCE = 1 << 22  # weights
 
@@ -85,6 +85,9 @@ class PackedLinear:
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint stores, by the last part of the name."""
         found = {part.name: getattr(self, part.field, None) for part in layouts()[self.format].parts}
+        if self.format == "pack-quantized":
+            found["weight_shape"] = np.array(self.shape, np.int64)
+            del found["weight_g_idx"]  # columns are in order
         return {name: array for name, array in found.items() if array is not None}
 
 
@@ -96,6 +99,7 @@ def pack(
     bits: int = 4,
     format: str = "gptq_v2",
     g_idx: npt.ArrayLike | None = None,
+    sym: bool = False,
 ) -> PackedLinear:
     """Pack one weight matrix.
 
@@ -109,10 +113,13 @@ def pack(
         Of the codes as given.
     bits : {2, 3, 4, 8}
         AWQ knows 4 only.
-    format : {"gptq_v2", "gptq", "gemm"}
+    format : {"gptq_v2", "gptq", "gemm", "pack-quantized"}
         Asymmetric grids are safest as ``gptq_v2`` or ``gemm``: readers of v1 differ on zero points of 0.
+        ``pack-quantized`` is that of compressed-tensors.
     g_idx : integer array (n_in,), optional
         The group of each column; consecutive groups of equal size if not given.
+    sym : bool
+        Every zero point lies in the middle; ``pack-quantized`` then stores none.
 
     Returns
     -------
@@ -135,6 +142,8 @@ def pack(
     index = _index(g_idx, q.shape[1], groups, format)
     offset = 1 << bits - 1 if q.dtype.kind == "i" and (q.dtype == np.int8 or (q.size and q.min() < 0)) else 0
     unsigned, zeros = q.astype(np.int32) + offset, zeros.astype(np.int32) + offset
+    if format == "pack-quantized":
+        return _pack_in_rows(unsigned, scales, zeros, bits, index, sym)
     scales = np.ascontiguousarray(scales.T)
     if format == "gemm":
         words = _awq_pack(unsigned.T), _awq_pack(zeros.T)
@@ -143,6 +152,26 @@ def pack(
     if format == "gptq":
         words = words[0], zeros_to_v1(words[1], bits)
     return PackedLinear(format, bits, *words, scales, index)
+
+
+def _pack_in_rows(
+    codes: IntArray, scales: npt.NDArray[Any], zeros: IntArray, bits: int, g_idx: IntArray, sym: bool
+) -> PackedLinear:
+    """Pack as compressed-tensors does: codes along the rows, zero points along the columns."""
+    if sym and (zeros != 1 << bits - 1).any():
+        raise CheckpointError("on a symmetric grid every zero point lies in the middle, and these do not")
+    words = np.ascontiguousarray(_stream(codes.T, bits).T)
+    stored = None if sym else _stream(zeros, bits)
+    n_out, groups = scales.shape
+    return PackedLinear("pack-quantized", bits, words, stored, np.ascontiguousarray(scales), g_idx, groups, n_out)
+
+
+def _stream(codes: IntArray, bits: int) -> IntArray:
+    """`pack_bits` of any number of codes: zeros fill the last word."""
+    n, m = codes.shape
+    whole = np.zeros((-(-n // 32) * 32, m), np.int32)
+    whole[:n] = codes
+    return np.ascontiguousarray(pack_bits(whole, bits)[: -(-n * bits // 32)])
 
 
 def _half_scales(scale: npt.ArrayLike, zeros: npt.NDArray[Any], n_out: int) -> npt.NDArray[np.float16]:
@@ -165,8 +194,11 @@ def _index(g_idx: npt.ArrayLike | None, n_in: int, groups: int, format: str) -> 
         index = np.asarray(g_idx).astype(np.int32)
     if index.shape != (n_in,) or (n_in and (index.min() < 0 or index.max() >= groups)):
         raise CheckpointError(f"g_idx must give each of {n_in} columns a group below {groups}", found=index.shape)
-    if format == "gemm" and (n_in % groups or not np.array_equal(index, np.arange(n_in) // (n_in // groups))):
-        raise CheckpointError("AWQ GEMM has no place for g_idx: its groups are consecutive columns of equal size")
+    if format in ("gemm", "pack-quantized") and (
+        n_in % groups or not np.array_equal(index, np.arange(n_in) // (n_in // groups))
+    ):
+        name = "AWQ GEMM" if format == "gemm" else "compressed-tensors"
+        raise CheckpointError(f"{name} has no place for g_idx: its groups are consecutive columns of equal size")
     return index
 
 

@@ -21,7 +21,12 @@ from qviz.checkpoints.packed.linear import LAYOUTS, PackedLinear
 from qviz.errors import CheckpointError
 
 _WEIGHTS, _CONFIG, _SETTINGS = "model.safetensors", "config.json", "quantize_config.json"
-_KINDS = {np.dtype(np.int32): "I32", np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}
+_KINDS = {
+    np.dtype(np.int32): "I32",
+    np.dtype(np.float16): "F16",
+    np.dtype(np.float32): "F32",
+    np.dtype(np.int64): "I64",
+}
 
 
 def write_packed(
@@ -80,7 +85,8 @@ def write_packed(
         with _tensor_file(new, where, described) as out:
             for name, array in tensors.items():
                 out.put(name, array)
-        _write_settings(new, where, _settings(kind, bits, group_size, sym, act_order), config)
+        ignored = [] if "lm_head" in layers else ["lm_head"]
+        _write_settings(new, where, _settings(kind, bits, group_size, sym, act_order, ignored), config)
     return where
 
 
@@ -110,7 +116,9 @@ def _refuse_other_weights(folder: Path) -> None:
         raise CheckpointError(what, path=folder, found=min(other))
 
 
-def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool) -> dict[str, Any]:
+def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool, ignored: list[str]) -> dict[str, Any]:
+    if kind == "pack-quantized":
+        return _scheme(kind, bits, group_size, sym) | {"ignore": ignored}
     if kind == "gemm":
         settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
         return settings | {"version": "gemm", "modules_to_not_convert": None}
@@ -118,9 +126,24 @@ def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool)
     return settings | {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
 
 
+def _scheme(kind: str, bits: int, group_size: int, sym: bool) -> dict[str, Any]:
+    """Settings of compressed-tensors: one scheme for all matrices."""
+    weights = {"num_bits": bits, "type": "int", "symmetric": sym, "dynamic": False}
+    weights |= {"strategy": "channel"} if group_size < 0 else {"strategy": "group", "group_size": group_size}
+    scheme = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": kind,
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": scheme},
+        "kv_cache_scheme": None,
+    }
+
+
 def _write_settings(new: Path, shown: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
     _write_json(new / _CONFIG, shown, dict(config or {}) | {"quantization_config": settings})
-    _write_json(new / _SETTINGS, shown, settings)
+    if settings["quant_method"] != "compressed-tensors":  # its loaders look into config.json alone
+        _write_json(new / _SETTINGS, shown, settings)
 
 
 def _write_json(path: Path, shown: Path, value: Any) -> None:
@@ -201,9 +224,11 @@ def _tensor_file(
 
 
 def packed_parts(
-    format: str, bits: int, n_out: int, n_in: int, group_size: int
+    format: str, bits: int, n_out: int, n_in: int, group_size: int, *, sym: bool = False
 ) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Dtype and shape of each tensor that one packed matrix takes.
+
+    A symmetric grid spares ``pack-quantized`` the zero points.
 
     Examples
     --------
@@ -212,7 +237,16 @@ def packed_parts(
     """
     groups = 1 if group_size < 0 else -(-n_in // group_size)
     word: np.dtype[Any] = np.dtype(np.int32)
-    parts: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+    parts: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    if format == "pack-quantized":
+        parts = {
+            "weight_packed": (word, (n_out, -(-n_in * bits // 32))),
+            "weight_shape": (np.dtype(np.int64), (2,)),
+            "weight_scale": (np.dtype(np.float16), (n_out, groups)),
+        }
+        parts |= {} if sym else {"weight_zero_point": (word, (-(-n_out * bits // 32), groups))}
+        return parts
+    parts = {
         "qweight": (word, (n_in, n_out // 8) if format == "gemm" else (n_in * bits // 32, n_out)),
         "qzeros": (word, (groups, n_out * bits // 32)),
         "scales": (np.dtype(np.float16), (groups, n_out)),
@@ -301,12 +335,13 @@ def packing(
             described[name] = (first, second)
         else:
             assert isinstance(second, int)
-            parts = packed_parts(format, bits, first, second, group_size)
+            parts = packed_parts(format, bits, first, second, group_size, sym=sym)
             described |= {f"{name}.{part}": what for part, what in parts.items()}
     with replacing_folder(target, CheckpointError) as new:
         with _tensor_file(new, target, described) as tensors:
             yield Packing(new, target, tensors)
-        _write_settings(new, target, _settings(format, bits, group_size, sym, act_order), config)
+        ignored = [] if "lm_head" in entries else ["lm_head"]
+        _write_settings(new, target, _settings(format, bits, group_size, sym, act_order, ignored), config)
         _check_empty(target, "another program has filled this folder meanwhile; choose another name")
 
 

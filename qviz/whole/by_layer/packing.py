@@ -26,7 +26,7 @@ from qviz.whole.by_layer.rules import INTEGER_METHODS, integer_rule
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import layers_of, steps_of
 
-CHECKPOINTS = {"gptq": "gptq", "gptq_v2": "gptq_v2", "awq": "gemm"}
+CHECKPOINTS = {"gptq": "gptq", "gptq_v2": "gptq_v2", "awq": "gemm", "compressed-tensors": "pack-quantized"}
 """Packed layouts by the name that their users give them; see `qviz.checkpoints.pack`."""
 _WEIGHTS_AT_ONCE = 1 << 22
 
@@ -66,7 +66,7 @@ class PackPlan:
     ----------
     method : str
     grid : qviz.AffineGrid
-    checkpoint : {"gptq", "gptq_v2", "awq"}
+    checkpoint : {"gptq", "gptq_v2", "awq", "compressed-tensors"}
     options : dict
         Of the method.
     matrices : dict of str to (n_out, n_in)
@@ -106,7 +106,7 @@ def plan_packing(
     model : Model
     method, bits, group_size, sym, **options
         As for `round_model`; a GGML format is no packed layout.
-    checkpoint : {"gptq", "gptq_v2", "awq"}, optional
+    checkpoint : {"gptq", "gptq_v2", "awq", "compressed-tensors"}, optional
         The layout. Unless given: AWQ's for AWQ with 4 bits; for the rest GPTQ's, of version 1 where the grid is
         symmetric, and 2 where it is not, since readers of version 1 differ on zero points of 0.
     allow_requantize : bool
@@ -149,7 +149,7 @@ def plan_packing(
     nbytes = 0
     for name, place in places.items():
         if name in matrices:
-            parts = checkpoints.packed_parts(layout, bits, place.shape[0], place.shape[1], group_size)
+            parts = checkpoints.packed_parts(layout, bits, place.shape[0], place.shape[1], group_size, sym=sym)
             nbytes += sum(math.prod(shape) * dtype.itemsize for dtype, shape in parts.values())
         else:
             nbytes += math.prod(place.shape) * _kept_dtype(model[name]).itemsize
@@ -181,10 +181,10 @@ def _check_layout(kind: str, bits: int, act_order: bool) -> None:
         raise PipelineError(f"packed layouts hold 2, 3, 4 or 8 bits, not {bits}; choose one of these")
     if kind == "awq" and bits != 4:
         raise PipelineError(f"the AWQ layout holds 4 bits only, not {bits}; use --checkpoint gptq_v2 (checkpoint=...)")
-    if kind == "awq" and act_order:
+    if kind in ("awq", "compressed-tensors") and act_order:
         raise PipelineError(
-            "the AWQ layout has no place for columns out of order: use checkpoint gptq_v2 (--checkpoint), "
-            "or gptq without act_order (--no-act-order)"
+            f"the {'AWQ' if kind == 'awq' else kind} layout has no place for columns out of order: use checkpoint "
+            "gptq_v2 (--checkpoint), or gptq without act_order (--no-act-order)"
         )
 
 
@@ -337,4 +337,5 @@ def _packed(matrix: RoundedMatrix, place: checkpoints.Place, plan: PackPlan) -> 
         bits=plan.grid.bits,
         format=CHECKPOINTS[plan.checkpoint],
         g_idx=matrix.g_idx,
+        sym=plan.grid.sym,
     )
