@@ -95,7 +95,7 @@ def test_a_cache_is_felt_by_the_windows():
     run.cache_kind = "Q4_0"
     cache = run.new_cache(64, "Q4_0")
     by_token = np.concatenate([run.logits([t], cache) for t in windows[0]])[20:60]
-    cached, exact = (transformer.window_logits(windows[:1], 20, 60)[0] for llama in (run, plain))
+    cached, exact = (each.window_logits(windows[:1], 20, 60)[0] for each in (run, plain))
     # a key that falls the other way by a last bit moves a logit a little; the cache itself moves all of them
     assert np.abs(cached - by_token).mean() < 0.2 * np.abs(cached - exact).mean()
     assert np.abs(cached - exact).mean() > 0.03
