@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qviz.course.lesson.bank import Option, Question, question, questions
 from qviz.course.lesson.checks import Check, check
+from qviz.course.lesson.fold import Folded, fold
 from qviz.course.lesson.progress_file import Answer, Progress, store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "Check",
+    "Folded",
     "Option",
     "Prediction",
     "Progress",
@@ -37,6 +39,7 @@ __all__ = [
     "Question",
     "Score",
     "check",
+    "fold",
     "lock",
     "predict",
     "progress",

@@ -71,6 +71,8 @@ class Question:
         What to look at in the explorer once it is unlocked.
     controls : tuple of str
         The controls that the prediction holds; all if empty.
+    veils : tuple of str
+        What of the explorer would give the answer away, and is not shown before: panels and readouts.
     source : str
         Address of the thread in which people asked it.
     answer : float or None
@@ -86,6 +88,7 @@ class Question:
     options: tuple[Option, ...] = ()
     look: str = ""
     controls: tuple[str, ...] = ()
+    veils: tuple[str, ...] = ()
     source: str = ""
     answer: float | None = None
     tolerance: float = 0.0
@@ -262,6 +265,7 @@ def _question(entry: _Table, lesson: str) -> Question:
         options=tuple(options),
         look=_words(entry.text("look")),
         controls=entry.texts("controls"),
+        veils=entry.texts("veils"),
         source=entry.text("source"),
         answer=entry.number("answer"),
         tolerance=entry.number("tolerance") or 0.0,

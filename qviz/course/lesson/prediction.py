@@ -189,8 +189,13 @@ class Prediction(ipywidgets.VBox):  # type: ignore[misc]
             return ""
         if self.state == "open" and self.question.id not in self.explorer.locks:
             return f"The controls {self._where} are open on this machine (QVIZ_UNLOCKED); a prediction still counts."
+        can = (
+            "shows the rest, and its controls unlock,"
+            if self.question.veils
+            else "can be read already; its controls unlock"
+        )
         return (
-            f"The picture {self._where} can be read already; its controls unlock with your prediction."
+            f"The picture {self._where} {can} with your prediction."
             if self.state == "open"
             else f"The controls {self._where} are unlocked."
         )
@@ -273,7 +278,7 @@ def lock(explorer: Explorer, *ids: str) -> Explorer:
         except ProgressError:
             answered = False  # the question itself will tell
         if not answered:
-            explorer.lock(id, _reason(explorer, asked), asked.controls)
+            explorer.lock(id, _reason(explorer, asked), asked.controls, asked.veils)
     return explorer
 
 
@@ -282,7 +287,8 @@ def _reason(explorer: Explorer, asked: Question) -> str:
     what = " and ".join(held) if held else "All controls"
     verb = "is" if len(held) == 1 else "are"
     number = asked.id.partition(".")[2]
-    return f"{what} {verb} locked until you have made prediction {number}. The picture can be read already."
+    rest = "What would answer it is hidden until then." if asked.veils else "The picture can be read already."
+    return f"{what} {verb} locked until you have made prediction {number}. {rest}"
 
 
 def _predictable(id: str) -> Question:

@@ -12,7 +12,7 @@ from qviz.course.lesson import bank
 from qviz.errors import LessonError
 
 QUESTIONS = list(lesson.questions().values())
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 GOOD = """
 [[question]]
 id = "00.1"
