@@ -27,7 +27,7 @@ import numpy as np
 
 PAGE = Path(__file__).with_name("stills.html")
 MOST_BYTES = 80_000
-WIDTH, SHARPNESS = 920, 1.5  # CSS pixels across, and pixels of the file for each
+WIDTH, SHARPNESS = 1100, 1.25  # CSS pixels across, and pixels of the file for each
 ONCE = 1 / SHARPNESS
 # What makes a picture smaller, until it is small enough: (its scale, kind of file, colours of its palette or quality).
 SMALLER = (

@@ -32,7 +32,6 @@ SLICED = {"00_start_here", "04_ggml_blocks", "05_k_quants", "06_gguf_file"}
 MEASURED = {"09_speed"}  # lessons about how long things take
 
 MAX_BYTES, MAX_BYTES_OF_TEXT, MAX_BYTES_OF_A_STILL = 700_000, 62_000, 80_000
-STILLS_DUE = {"09_speed", "10_whole_model"}  # their stills are drawn with the next measurement
 MAX_LINES, MAX_MEDIAN_LINES = 15, 4
 ALLOWED_IMPORTS = {"qviz", "qviz.widgets", "numpy", "pathlib", "tempfile"}
 
@@ -106,14 +105,12 @@ def test_nothing_is_stored_that_a_reader_cannot_use(lesson, notebook):
         assert unwanted not in raw
 
 
-def test_every_picture_is_there_before_anything_runs(lesson, notebook):
+def test_every_picture_is_there_before_anything_runs(notebook):
     """An explorer, card or chart is stored as a still; its text alone would say nothing to a reader."""
     widgets = [*qviz.widgets.__all__, *qviz.course.lesson.__all__, "Roofline"]
     shown = re.compile(rf"Prediction \d\d\.\d+: |(?:{'|'.join(widgets)})\(")
     outputs = [o for cell in code_cells(notebook) for o in cell.outputs if shown.match(o.get("data", {}).get(TEXT, ""))]
     assert outputs
-    if lesson.stem in STILLS_DUE:
-        return
     with_still = [output for output, *_ in stills(notebook)]
     for output in outputs:
         assert output in with_still, output.data[TEXT]
@@ -132,15 +129,13 @@ def test_stills_are_pictures(notebook):
         assert output.data[TEXT].strip()
 
 
-def test_a_page_without_kernel_is_illustrated(lesson, notebook):
+def test_a_page_without_kernel_is_illustrated(notebook):
     """What `jupyter nbconvert --to html` makes of the stored file, which is what GitHub and nbviewer show, too."""
     page = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
     assert len(page.select(".jp-OutputArea-output img")) == len(stills(notebook))
     for output in page.select(".jp-OutputArea-output"):
         text = output.get_text(strip=True)
         assert text or output.select("img"), "an empty output"
-        if lesson.stem in STILLS_DUE:
-            continue
         assert not re.search(r"Loading widget|model not found|Box\(children|^\w+Explorer\(", text)
 
 
@@ -243,6 +238,21 @@ def test_every_question_of_a_lesson_is_asked(lesson, notebook):
     assert set(locked) <= set(asked), "a lock without its question never opens"
     if asked:
         assert "qviz.lesson.score()" in code
+
+
+def test_answers_beside_a_question_are_folded(notebook):
+    """A table within a screen of a prediction is closed until it is made; the picture that is between is a screen."""
+    code = code_cells(notebook)
+    for i, cell in enumerate(code):
+        found = re.search(r'lesson\.predict\("([\d.]+)"', cell.source)
+        if not found:
+            continue
+        shown_with_it = "unlocks=" in cell.source and "lesson.lock(" not in "".join(
+            c.source for c in code[:i] if f'"{found[1]}"' in c.source
+        )
+        tables = [o.data["text/html"] for o in code[i + 1].outputs if "text/html" in o.get("data", ())]
+        if tables and not shown_with_it:
+            assert all(table.startswith("<details><summary>") for table in tables), found[1]
 
 
 def test_sections_are_numbered(notebook):

@@ -65,6 +65,11 @@ class AWQExplorer(LayerExplorer):
     """
 
     _layout = "awq"
+    _pages = (
+        ("Channels", ("channels",)),
+        ("Choice of α", ("alpha", "clip")),
+        ("Methods", ("methods",)),
+    )
 
     def __init__(
         self,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets
 
 from qviz.errors import QvizError, WidgetError
+from qviz.figures.veil import Veil
 from qviz.widgets import _text
-from qviz.widgets.scene import Scene, Status
+from qviz.widgets.scene import Panel, Scene, Status
 from qviz.widgets.sources import Source, Sources
 from qviz.widgets.view import View
 
@@ -44,6 +46,22 @@ def in_words(error: Exception) -> str:
     return f"{what}. This is a mistake in qviz; please report it."
 
 
+_Lock = tuple[str, frozenset[str], tuple[str, ...]]  # its reason, the controls it holds, what it veils
+
+
+def _veiled(scene: Scene, veils: Mapping[str, str]) -> Scene:
+    """A scene without what some names stand for, and without the words and numbers that would tell it."""
+    if not veils or not scene.panels:
+        return scene
+    panels = {
+        name: Panel(Veil(veils[name]), panel.title, label=veils[name]) if name in veils else panel
+        for name, panel in scene.panels.items()
+    }
+    readouts = tuple(replace(r, value="?", hint=veils[r.label]) if r.label in veils else r for r in scene.readouts)
+    words = " ".join(dict.fromkeys(veils.values()))
+    return replace(scene, panels=panels, readouts=readouts, tables=(), summary=words)
+
+
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     """Controls above a picture; each change computes the picture anew, in full.
 
@@ -58,7 +76,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         The picture; ``figure.scene`` is what it shows, ``figure["name"]`` one figure of it.
     """
 
-    HOOKS: tuple[str, ...] = ("_layout", "_scene", "_take", "_react", "_event", "_changed", "_message")
+    HOOKS: tuple[str, ...] = ("_layout", "_pages", "_scene", "_take", "_react", "_event", "_changed", "_message")
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,14 +88,20 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     # two underscores: no explorer can have a name of its own like these
     __quiet = True
-    __locks: dict[str, tuple[str, frozenset[str]]] = {}  # noqa: RUF012  replaced, never changed
+    __locks: dict[str, _Lock] = {}  # noqa: RUF012  replaced, never changed
     __wanted: dict[str, bool] | None = None  # what `disabled` would be without any lock
     __lock_line: ipywidgets.HTML | None = None
 
     def update(self) -> None:
         """Compute and show; what goes wrong, on the way to the browser too, is said in the status line."""
         with self._telling():
-            self.figure.show(self._scene() if self._problem is None else self._failed(str(self._problem)))
+            self._show(self._scene() if self._problem is None else self._failed(str(self._problem)))
+
+    def _show(self, scene: Scene) -> None:
+        """Show a scene, but for what a lock veils."""
+        veils = {name: reason for reason, _, names in self.__locks.values() for name in names}
+        scene = replace(scene, pages=self._pages)
+        self.figure.show(scene, _veiled(scene, veils))
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -95,14 +119,17 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         return Scene(self._layout, {}, status=(Status("error", text),), summary=text)
 
     _layout = ""
+    _pages: tuple[tuple[str, tuple[str, ...]], ...] = ()  # as in `Scene`
 
     def _arrange(self, *rows: tuple[str, ...]) -> None:
-        """Place the controls in rows, the picture below them, and start to listen."""
+        """Place the controls in a column, or where it is narrow in rows, the picture beside them; start to listen."""
         boxes = []
         for row in rows:
             present = [self.controls[name] for name in row if name in self.controls]
             boxes.append(ipywidgets.HBox(present, layout={"flex_flow": "row wrap", "align_items": "center"}))
-        self.children = [*boxes, self.figure]
+        column = ipywidgets.VBox([box for box in boxes if box.children])
+        column.add_class("qviz-controls")
+        self.children = [column, self.figure] if column.children else [self.figure]
         for control in self.controls.values():
             if control.has_trait("value"):
                 control.style.description_width = "initial"
@@ -139,8 +166,10 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def _react(self, control: ipywidgets.Widget) -> None:
         """Let one control set another before the picture is computed."""
 
-    def lock(self, key: str, reason: str, controls: Sequence[str] = ()) -> None:
+    def lock(self, key: str, reason: str, controls: Sequence[str] = (), veils: Sequence[str] = ()) -> None:
         """Hold controls until `unlock` is called with the same key; the picture stays, Python may still set values.
+
+        What is veiled does not reach the browser, nor a notebook's outputs; Python still sees it in ``figure.scene``.
 
         Parameters
         ----------
@@ -150,16 +179,24 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             Shown above the controls, and read aloud by a screen reader.
         controls : sequence of str
             Names of the controls to hold; all of them if empty.
+        veils : sequence of str
+            What must not be seen until then: names of panels, labels of readouts. The summary and the tables, which
+            would tell it in words and numbers, are kept back with them.
 
         Raises
         ------
         WidgetError
-            There is no such control.
+            There is no such control, or nothing on show of that name.
         """
         for name in controls:
             if name not in self.controls:
                 raise WidgetError(f"no control {name!r} to lock; there are {', '.join(self.controls)}")
-        self.__locks = {**self.__locks, key: (reason, frozenset(controls or self.controls))}
+        scene = self.figure.scene
+        there = [] if scene is None else [*scene.panels, *(readout.label for readout in scene.readouts)]
+        for name in veils:
+            if name not in there:
+                raise WidgetError(f"nothing {name!r} to veil; there are {', '.join(there)}")
+        self.__locks = {**self.__locks, key: (reason, frozenset(controls or self.controls), tuple(veils))}
         self._hold()
 
     def unlock(self, key: str) -> None:
@@ -170,7 +207,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     @property
     def locked(self) -> frozenset[str]:
         """Names of the controls that a lock holds."""
-        return frozenset().union(*(names for _, names in self.__locks.values()))
+        return frozenset().union(*(names for _, names, _ in self.__locks.values()))
 
     @property
     def locks(self) -> tuple[str, ...]:
@@ -200,11 +237,13 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         for name, control in self.controls.items():
             control.disabled = self.__wanted[name]  # through `keep`
         assert self.__lock_line is not None
-        reasons = [reason for reason, _ in self.__locks.values()]
+        reasons = [reason for reason, *_ in self.__locks.values()]
         lines = "".join(f"<p>{html.escape(reason)}</p>" for reason in reasons)
         self.__lock_line.value = f'<div role="status">{lines}</div>'
         self.__lock_line.layout.display = None if reasons else "none"
         (self.add_class if reasons else self.remove_class)("qviz-locked")
+        if self.figure.scene is not None:
+            self._show(self.figure.scene)
 
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or self._problem is not None:

@@ -66,6 +66,7 @@ class BitsExplorer(SourceExplorer):
     """
 
     _layout = "bits"
+    _pages = (("One group", ("line",)), ("The errors of all weights", ("errors",)))
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class CurvatureExplorer(LayerExplorer):
     """
 
     _layout = "curvature"
+    _pages = (("Where errors hurt", ("rtn", "imatrix", "awq", "gptq")), ("Error of the methods", ("methods",)))
 
     def __init__(
         self,

@@ -100,6 +100,7 @@ class GPTQExplorer(SourceExplorer):
     """
 
     _layout = "gptq"
+    _pages = (("Step by step", ("steps", "pull", "race")), ("The matrices", ("moved", "hessian", "factor")))
 
     def __init__(
         self,

@@ -89,6 +89,7 @@ class RangeExplorer(SourceExplorer):
     """
 
     _layout = "ranges"
+    _pages = (("The range", ("range", "curve")), ("Groups of a row", ("strip",)))
     _kind = "weights"
     _one = "weight"
 

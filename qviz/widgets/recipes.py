@@ -65,6 +65,7 @@ class RecipeExplorer(Explorer):
     """
 
     _layout = "recipes"
+    _pages = (("Tensor by tensor", ("left", "right")), ("Byte by byte", ("bytes",)))
 
     def __init__(
         self,

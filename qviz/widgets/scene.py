@@ -95,6 +95,8 @@ class Scene:
         One or two sentences that say what can be seen.
     tables : tuple of Table
     status : tuple of Status
+    pages : tuple of (str, tuple of str)
+        Panels that share one place, by the title of a tab; all others are always on show.
     """
 
     layout: str
@@ -103,6 +105,7 @@ class Scene:
     summary: str = ""
     tables: tuple[Table, ...] = ()
     status: tuple[Status, ...] = ()
+    pages: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def pack(scene: Scene) -> bytes:

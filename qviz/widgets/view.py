@@ -39,9 +39,9 @@ class View(anywidget.AnyWidget):
 
     scene: Scene | None = None
 
-    def show(self, scene: Scene) -> View:
-        """Replace what is on show."""
-        frame = pack(scene)  # first: what cannot be packed is not on show
+    def show(self, scene: Scene, seen: Scene | None = None) -> View:
+        """Replace what is on show; `seen` is what the browser gets of it, if that is not all."""
+        frame = pack(scene if seen is None else seen)  # first: what cannot be packed is not on show
         self.scene, self.frame = scene, frame
         return self
 

@@ -15,6 +15,7 @@ from traitlets import TraitError
 
 from qviz import widgets
 from qviz.course import lesson, missions
+from qviz.errors import WidgetError
 from qviz.widgets import balance, duel
 from qviz.widgets.base import Explorer, SourceExplorer
 from qviz.widgets.layers import LayerExplorer
@@ -43,10 +44,18 @@ def test_the_gallery_has_one_of_each():
     assert classes - bare == {name.partition(",")[0] for name in gallery.WIDGETS if name[0].isupper()}
 
 
+def inside(box):
+    """All widgets in a box, and in the boxes in it."""
+    for child in box.children:
+        yield child
+        if isinstance(child, ipywidgets.Box):
+            yield from inside(child)
+
+
 @pytest.mark.parametrize("name", gallery.EXPLORERS)
 def test_every_control_says_what_it_is(made, name):
     explorer = made(name)
-    shown = [control for box in explorer.children if isinstance(box, ipywidgets.Box) for control in box.children]
+    shown = list(inside(explorer))
     for key, control in explorer.controls.items():
         if isinstance(control, ipywidgets.Play) or control not in shown:
             continue  # Play has words of its own; what is not shown keeps a state for the picture
@@ -242,3 +251,55 @@ def test_work_in_the_background_tells_what_went_wrong(made, name, module, functi
     assert explorer.controls["stop"].disabled, "the work is over"
     if name == "CapstoneExplorer":
         explorer.controls["reason"].value = -1
+
+
+@pytest.mark.parametrize("name", gallery.EXPLORERS)
+def test_every_tab_has_panels(made, name):
+    explorer = made(name)
+    pages = explorer.figure.scene.pages
+    if not pages:
+        return
+    assert len(pages) > 1
+    assert len({title for title, _ in pages}) == len(pages)
+    paged = [panel for _, panels in pages for panel in panels]
+    assert len(set(paged)) == len(paged)
+    there = set(explorer.figure.panels)
+    assert there & set(pages[0][1]), "the first page has something to show"
+    assert {panel for panel in paged if panel not in there} <= {"plaque", "code", "blind", "sharp"}, "known later"
+
+
+def test_a_veiled_picture_does_not_reach_the_browser(made):
+    explorer = made("BalanceExplorer")
+    before = explorer.figure.frame
+    label = explorer.figure.scene.readouts[0].label
+    explorer.lock("x", "not yet", veils=["balance", label])
+    seen = unpack(explorer.figure.frame)
+    assert seen["panels"]["balance"]["figure"] == {"type": "Veil", "reason": "not yet"}
+    assert {r["label"]: r["value"] for r in seen["readouts"]}[label] == "?"
+    assert seen["readouts"][1]["value"] != "?"
+    assert (seen["summary"], seen["tables"]) == ("not yet", [])
+    for name in explorer.figure["balance"].names:
+        assert name.encode() not in explorer.figure.frame
+    assert type(explorer.figure["balance"]).__name__ == "Balance", "Python sees it all the same"
+    budget = explorer.controls["budget"]
+    start = budget.value
+    budget.value = budget.max
+    assert unpack(explorer.figure.frame)["panels"]["balance"]["figure"]["type"] == "Veil"
+    budget.value = start
+    explorer.unlock("x")
+    assert explorer.figure.frame == before
+
+
+def test_nothing_can_be_veiled_that_is_not_there(made):
+    with pytest.raises(WidgetError, match="nothing 'maps' to veil; there are left, right, bytes, "):
+        made("RecipeExplorer").lock("x", "not yet", veils=["maps"])
+
+
+def test_every_veil_of_a_question_fits_its_explorer(made):
+    kinds = {"05.4": "RecipeExplorer", "07.3": "GPTQExplorer", "10.3": "BalanceExplorer"}
+    veiled = {id: asked.veils for id, asked in lesson.questions().items() if asked.veils}
+    assert set(veiled) == set(kinds)
+    for id, names in veiled.items():
+        explorer = made(kinds[id])
+        there = {*explorer.figure.panels, *(readout.label for readout in explorer.figure.scene.readouts)}
+        assert set(names) - there <= {"Held out / RTN"}, "the gallery's has no other tokens"

@@ -92,8 +92,9 @@ class CapstoneExplorer(BackgroundExplorer):
             ("predicted", "sure"),
             ("reason", "measure", "stop"),
         )
-        self._bar.layout.visibility = "hidden"
-        self.children = [*self.children[:-1], self._bar, self.children[-1]]
+        self._bar.layout.visibility = "hidden"  # keeps its place, so that nothing jumps
+        column = self.children[0]
+        column.children = [*column.children, self._bar]
 
     @property
     def mission(self) -> Mission:

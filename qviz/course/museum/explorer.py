@@ -65,6 +65,13 @@ class BugMuseum(Explorer):
     """
 
     _layout = "museum"
+    _pages = (
+        ("What was seen", ("story", "before", "after", "error")),
+        ("Column by column", ("gap",)),
+        ("What is wrong?", ("quiz", "plaque")),
+        ("The code", ("code",)),
+        ("The tests", ("blind", "sharp")),
+    )
 
     def __init__(self, exhibit: str | None = None) -> None:
         super().__init__()

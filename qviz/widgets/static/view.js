@@ -7,6 +7,7 @@ import { labelControls } from "./layer/controls.js";
 import { inksOf, isDark } from "./layer/colour.js";
 import { h, say } from "./layer/dom.js";
 import { decode } from "./layer/frame.js";
+import { pages } from "./layer/pages.js";
 import { showNotes, showPanels, showReadouts, tableNode } from "./layer/parts.js";
 
 const HOW = "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.";
@@ -14,6 +15,7 @@ const HOW = "Point at a picture to see one weight; click or press Enter to zoom 
 function page(el) {
   const nodes = {
     readouts: h("div.readouts"),
+    tabs: h("div.tabs", { role: "tablist" }),
     panels: h("div.panels"),
     located: h("p.located", { "aria-live": "polite" }),
     status: h("div.status", { role: "status" }),
@@ -93,6 +95,7 @@ function render({ model, el }) {
   const nodes = page(el);
   const { root, data, heard, located } = nodes;
   const drawn = {};
+  const showPages = pages(nodes.tabs);
   const view = viewOf(model, root, drawn);
   const label = () => labelControls(el.closest(".qviz-explorer"));
   let scene;
@@ -106,6 +109,7 @@ function render({ model, el }) {
     scene = decode(frame);
     root.dataset.layout = scene.layout;
     showPanels(nodes.panels, drawn, scene.panels, KINDS, view);
+    showPages(drawn, scene.pages);
     showReadouts(nodes.readouts, scene.readouts);
     showNotes(nodes.status, scene.status);
     located.hidden = !["tensor", "museum"].includes(scene.layout) || !scene.panels.error;

@@ -1,7 +1,7 @@
 // Memory across, damage upwards. Damage is hidden until a choice was carried out: then only sizes stand at the foot, as
 // ticks, with a bar where the damage of the choice is expected.
 import { dashed, line } from "../../../widgets/static/layer/canvas.js";
-import { beside, places } from "../../../widgets/static/layer/labels.js";
+import { beside, patched, places } from "../../../widgets/static/layer/labels.js";
 import { picture } from "../../../widgets/static/layer/picture.js";
 import { format, frontier, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
 
@@ -78,9 +78,9 @@ function draw(c, plane, { width, ink }) {
     write(plane.names[i], ...at(i), ink.ink);
   }
   if (shown.length) return;
-  c.textAlign = "center";
-  c.fillStyle = ink.soft;
-  c.fillText("What each format costs is hidden until you have chosen.", (left + width - right) / 2, top + 60);
+  const words = "What each format costs is hidden until you have chosen.";
+  const start = (left + width - right - c.measureText(words).width) / 2;
+  patched(c, words, start, top + 60, ink, { colour: ink.soft, alpha: 1, margin: 6 });
 }
 
 export function Chooser(host, view) {

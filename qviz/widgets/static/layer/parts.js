@@ -16,8 +16,11 @@ function words({ title, caption, legend }, panel) {
   say(title, panel.title);
   title.parentNode.hidden = !panel.title;
   say(caption, panel.caption);
+  caption.title = panel.caption;
   caption.hidden = !panel.caption;
-  if (legend.children.length === panel.legend.length) return;
+  const key = JSON.stringify(panel.legend);
+  if (legend.dataset.key === key) return;
+  legend.dataset.key = key;
   legend.replaceChildren(
     ...panel.legend.map(([role, text]) => {
       const key = h("span.key", {}, text);

@@ -3,7 +3,7 @@ import { axis, hill } from "../layer/axes.js";
 import { dot, faint, lines, polyline, sharp } from "../layer/canvas.js";
 import { picture } from "../layer/picture.js";
 
-const [top, base, start, end, bars, row] = [12, 136, 146, 226, 262, 35];
+const [top, base, start, end, bars, row] = [10, 112, 122, 204, 236, 31];
 
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 
@@ -54,7 +54,7 @@ function combs(c, figure, x, ink) {
     const head = bars + 12 + i * row;
     c.strokeStyle = ink.ink;
     c.lineWidth = 1.5;
-    const tooth = (value) => [sharp(x(value)), head + 14, sharp(x(value)), head + 29];
+    const tooth = (value) => [sharp(x(value)), head + 12, sharp(x(value)), head + 25];
     faint(c, 0.85, () => lines(c, Array.from(figure.others[i], tooth)));
     c.fillStyle = ink.ink;
     c.fillText(name, 2, head + 5);

@@ -6,11 +6,11 @@ import { picture } from "../layer/picture.js";
 import { clicked, stepped } from "../layer/steps.js";
 import { ticks } from "../layer/text.js";
 
-const [left, right, top, base] = [56, 10, 14, 190];
+const [left, right, top, base] = [56, 10, 10, 96];
 
 export function LossRace(host, view) {
   const it = picture(host, view, {
-    height: 236,
+    height: 138,
     hint: "Arrow keys choose a column",
     draw(c, race, { width, ink }) {
       const n = race.ours.length;

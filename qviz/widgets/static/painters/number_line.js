@@ -4,7 +4,7 @@ import { dot, faint, lines, sharp } from "../layer/canvas.js";
 import { picture } from "../layer/picture.js";
 import { minus } from "../layer/text.js";
 
-const [sky, dots, ground, floor] = [74, 96, 158, 206];
+const [sky, dots, ground, floor] = [54, 72, 124, 164];
 
 // Levels run up through the picture; below each stands how many weights of the group it gets, and its code.
 function levels(c, figure, x, gap, ink) {
@@ -47,7 +47,7 @@ function nameDots(c, values, x, y, { names, current }, width, ink) {
 
 export function NumberLine(host, view) {
   return picture(host, view, {
-    height: 272,
+    height: 222,
     draw(c, figure, { width, ink, panel }) {
       const { low, high } = figure.density;
       const x = (value) => ((value - low) / (high - low)) * width;
@@ -67,7 +67,7 @@ export function NumberLine(host, view) {
       figure.weights.forEach((weight, i) => dot(c, x(weight), dots, named?.current === i ? 6 : 4));
       if (named) nameDots(c, figure.weights, x, dots - 18, named, width, ink);
       levels(c, figure, x, gap, ink);
-      axis(c, x, low, high, 240, width, ink);
+      axis(c, x, low, high, 192, width, ink);
     },
   });
 }

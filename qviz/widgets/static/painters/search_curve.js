@@ -6,7 +6,7 @@ import { picture } from "../layer/picture.js";
 import { marked } from "../layer/plane.js";
 import { number, ticks } from "../layer/text.js";
 
-const [left, right, top, base] = [58, 14, 22, 176];
+const [left, right, top, base] = [58, 14, 18, 112];
 
 const across = (curve, width) => (k) =>
   left + 12 + ((width - left - right - 24) * k) / Math.max(1, curve.errors.length - 1);
@@ -23,7 +23,7 @@ function stairs(curve, x, y, first, last) {
 
 export function SearchCurve(host, view) {
   const it = picture(host, view, {
-    height: 226,
+    height: 156,
     hint: "Arrow keys choose a candidate",
     draw(c, curve, { width, ink }) {
       const x = across(curve, width);

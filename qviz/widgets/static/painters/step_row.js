@@ -5,7 +5,7 @@ import { picture } from "../layer/picture.js";
 import { clicked, stepped, waiting } from "../layer/steps.js";
 import { ticks } from "../layer/text.js";
 
-const [left, right, top, base] = [56, 10, 12, 320];
+const [left, right, top, base] = [56, 10, 10, 170];
 
 function across(row, width) {
   const cell = (width - left - right) / row.original.length;
@@ -83,7 +83,7 @@ function columns(c, row, { cell, x }, current, ink) {
 
 export function StepRow(host, view) {
   const it = picture(host, view, {
-    height: 366,
+    height: 212,
     hint: "Arrow keys choose column and row",
     draw(c, row, { width, ink }) {
       const place = across(row, width);
@@ -93,7 +93,7 @@ export function StepRow(host, view) {
       faint(c, 0.6, () => c.fillRect(left + current * place.cell, top, place.cell, base - top));
       const end = left + Math.min(row.original.length, row.waits - row.first) * place.cell;
       waiting(c, end, width - right, top, base - top, ink, "waits until the batch ends");
-      rules(c, ink, ticks(row.low, row.high, 6), y, [left, width - right]);
+      rules(c, ink, ticks(row.low, row.high, 4), y, [left, width - right]);
       levels(c, row, place, y, current, ink);
       weights(c, row, place, y, current, ink);
       columns(c, row, place, current, ink);
