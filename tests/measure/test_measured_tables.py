@@ -34,7 +34,7 @@ def text():
 
 def test_a_table_is_measured_once(kept, text, monkeypatch):
     told = []
-    monkeypatch.setattr(qviz.measure, "generation_speed", lambda run: 7.0)
+    monkeypatch.setattr(qviz.measure.tables, "generation_speed", lambda run: 7.0)
     rows = recipe_table(text=text, recipes=SOME, progress=lambda *p: told.append(p))
     assert {what.split()[0] for what, _, _ in told} == {"quantizing", "scoring", "timing"}
     assert [row.recipe for row in rows] == list(SOME)

@@ -143,7 +143,7 @@ def test_what_is_left_on_the_table(monkeypatch):
         outcome("Q4_0", 5.5, 0.04),
     ]
     sizes = {o.choice.recipe: o for o in others}
-    monkeypatch.setattr(missions, "sizes", lambda mission, choice: sizes[choice.recipe])
+    monkeypatch.setattr(missions.verdict, "sizes", lambda mission, choice: sizes[choice.recipe])
     verdict = missions.judge(MISSION, outcome("Q4_0", 5.5, 0.04), others)
     assert [o.choice.recipe for o in verdict.better] == ["Q8_0", "Q5_0", "Q4_K_M"]
     assert [o.choice.recipe for o in verdict.dominated_by] == ["Q4_K_M"]
@@ -158,7 +158,7 @@ def test_what_is_left_on_the_table(monkeypatch):
 def test_what_a_cache_costs_is_added_to_all(monkeypatch):
     others = [outcome("Q8_0", 8, 0.001), outcome("Q4_0", 5, 0.04)]
     sizes = {o.choice.recipe: o for o in others}
-    monkeypatch.setattr(missions, "sizes", lambda mission, choice: sizes[choice.recipe])
+    monkeypatch.setattr(missions.verdict, "sizes", lambda mission, choice: sizes[choice.recipe])
     chosen = Outcome(Choice("Q4_0", cache="Q4_0"), 5 * MIB, 6 * MIB, 4.0, 0.06, 0.0, 100.0)
     verdict = missions.judge(MISSION, chosen, others)
     assert [round(o.damage, 3) for o in verdict.better] == [0.021]  # and not Q4_0 itself, with a better cache
