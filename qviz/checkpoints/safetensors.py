@@ -118,7 +118,7 @@ class Safetensors(Mapping[str, QTensor]):
         return file.rows(info, first, last)
 
     def read_bytes(self, name: str) -> npt.NDArray[np.uint8]:
-        """A tensor of bytes (U8) in its shape, read from the file.
+        """A tensor of bytes (U8, or floats of a byte) in its shape, read from the file.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class Safetensors(Mapping[str, QTensor]):
             A tensor of something else; the file was closed, cut or changed.
         """
         file, info = self._place(name)
-        if info.dtype != "U8":
+        if info.dtype not in ("U8", "F8_E4M3"):
             raise CheckpointError(f"{name!r} is not of bytes", path=info.path, found=info.dtype, expected="U8")
         return file.read_bytes(info)
 

@@ -25,21 +25,31 @@ def stored(case: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dic
     found = {name.split("/")[1]: GOLDEN[name] for name in GOLDEN.files if name.startswith(f"{case}/")}
     settings = json.loads(str(found.pop("settings")))
     found.pop("expected")
-    halves = {name.removesuffix(".bf16"): x for name, x in found.items() if name.endswith(".bf16")}
-    return {name: x for name, x in found.items() if not name.endswith(".bf16")}, halves, settings
+    halves = {name.removesuffix(".bf16"): x for name, x in found.items() if name.endswith((".bf16", ".f8"))}
+    return {name: x for name, x in found.items() if not name.endswith((".bf16", ".f8"))}, halves, settings
 
 
 def write(
     folder: Path, settings: dict[str, Any], tensors: dict[str, np.ndarray], halves: dict[str, np.ndarray] | None = None
 ) -> Path:
     folder.mkdir(exist_ok=True)
-    kinds = {"int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64", "float16": "F16", "float32": "F32"}
+    kinds = {
+        "int8": "I8",
+        "int16": "I16",
+        "int32": "I32",
+        "int64": "I64",
+        "uint8": "U8",
+        "float16": "F16",
+        "float32": "F32",
+    }
     header: dict[str, Any] = {}
     data = b""
     for name, x in (tensors | (halves or {})).items():
         raw = np.ascontiguousarray(x).tobytes()
         kind = "BF16" if name in (halves or {}) else kinds[str(x.dtype)]
-        header[f"a.b.{name}"] = {"dtype": kind, "shape": x.shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        kind = "F8_E4M3" if name.endswith(".f8") else kind
+        place = [len(data), len(data) + len(raw)]
+        header[f"a.b.{name.removesuffix('.f8')}"] = {"dtype": kind, "shape": x.shape, "data_offsets": place}
         data += raw
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -92,6 +102,39 @@ def test_what_compressed_tensors_cannot_hold() -> None:
         packed.pack(codes, ones, np.full((32, 2), 8), format="pack-quantized", g_idx=np.arange(64) % 2)
     with pytest.raises(CheckpointError, match="every zero point lies in the middle"):
         packed.pack(codes, ones, np.full((32, 2), 7), format="pack-quantized", sym=True)
+
+
+@pytest.mark.parametrize(
+    ("case", "part", "at", "value"),
+    [
+        ("ct_fp8_channel", "weight.f8", (3, 5), 0x7F),
+        ("ct_fp8_tensor", "weight.f8", (0, 0), 0xFF),
+        ("ct_nvfp4", "weight_scale.f8", (9, 1), 0x7F),
+        ("ct_nvfp4", "weight_global_scale", (0,), 0),
+    ],
+)
+def test_small_floats_that_are_no_numbers(tmp_path: Path, case: str, part: str, at: Any, value: int) -> None:
+    tensors, halves, settings = stored(case)
+    (halves if part in halves else tensors)[part][at] = value
+    with pytest.raises(CheckpointError, match=r"'a\.b' holds NaN or infinity"):
+        packed.read_packed(write(tmp_path, settings, tensors, halves))
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "said"),
+    [
+        ("ct_fp8_channel", {"strategy": "block"}, "to floats is not read here"),
+        ("ct_fp8_channel", {"num_bits": 6}, "to floats is not read here"),
+        ("ct_fp8_channel", {"symmetric": False}, "to floats is not read here"),
+        ("ct_fp8_channel", {"strategy": "tensor"}, "one scale for the matrix"),
+        ("ct_nvfp4", {"group_size": 32}, "to floats is not read here"),
+    ],
+)
+def test_small_floats_in_ways_that_are_not_read(tmp_path: Path, case: str, change: dict[str, Any], said: str) -> None:
+    tensors, halves, settings = stored(case)
+    settings["config_groups"]["group_0"]["weights"] |= change
+    with pytest.raises(CheckpointError, match=said):
+        packed.read_packed(write(tmp_path, settings, tensors, halves))
 
 
 def test_every_layout_has_a_golden_case() -> None:
@@ -268,10 +311,10 @@ def test_symmetric_zero_points_tell_the_version(tmp_path: Path) -> None:
         (
             {
                 "quant_method": "compressed-tensors",
-                "format": "float-quantized",
+                "format": "mxfp4-pack-quantized",
                 "config_groups": {"g": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}},
             },
-            "use an export as pack-quantized: found 'float-quantized of float'",
+            "use an export as pack-quantized: found 'mxfp4-pack-quantized of float'",
         ),
         ({"quant_method": "compressed-tensors", "transform_config": {"R1": 1}}, "transform_config is not applied"),
         ([4], "must be an object"),

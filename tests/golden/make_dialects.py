@@ -37,7 +37,9 @@ def module(path, name):
 def keep(case, tensors, weight, settings):
     for part, tensor in tensors.items():
         array = tensor.detach()
-        if array.dtype == torch.bfloat16:  # its bits; NumPy has no such type
+        if array.dtype == torch.float8_e4m3fn:
+            found[f"{case}/{part}.f8"] = array.view(torch.uint8).numpy()
+        elif array.dtype == torch.bfloat16:  # its bits; NumPy has no such type
             found[f"{case}/{part}.bf16"] = array.view(torch.int16).numpy()
         else:
             found[f"{case}/{part}"] = array.numpy()
@@ -92,6 +94,38 @@ for seed, (case, (bits, strategy, size, sym, dtype, compressor)) in enumerate(CA
     settings = {"quant_method": "compressed-tensors", "format": kind, "quantization_status": "compressed", "ignore": []}
     settings["config_groups"] = {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None}}
     keep(case, packed, whole, settings)
+
+# -- compressed-tensors: floats of eight and of four bits
+from compressed_tensors.compressors import FloatQuantizationCompressor, NVFP4PackedCompressor  # noqa: E402
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8  # noqa: E402
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme  # noqa: E402
+from compressed_tensors.quantization.lifecycle.forward import dequantize  # noqa: E402
+
+for case, strategy in (("ct_fp8_channel", "channel"), ("ct_fp8_tensor", "tensor"), ("ct_nvfp4", "tensor_group")):
+    torch.manual_seed(len(case))
+    weight, nvfp4 = torch.randn(10, 64), strategy == "tensor_group"
+    kind = "nvfp4-pack-quantized" if nvfp4 else "float-quantized"
+    weights = {"num_bits": 4 if nvfp4 else 8, "type": "float", "symmetric": True, "strategy": strategy}
+    weights["group_size"] = 16 if nvfp4 else None
+    args = QuantizationArgs(**weights)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+    state = {"weight": weight}
+    if nvfp4:
+        whole = 448 * 6 / weight.abs().max()
+        scale = (whole * weight.reshape(10, -1, 16).abs().amax(-1) / 6).to(torch.float8_e4m3fn).float()
+        state |= {"weight_scale": scale, "weight_global_scale": whole.reshape(1)}
+        packed = NVFP4PackedCompressor.compress(state, scheme)
+        codes = unpack_fp4_from_uint8(packed["weight_packed"], 10, 64, dtype=torch.float32)
+        whole, scale = packed["weight_global_scale"], packed["weight_scale"].float()
+        values = dequantize(codes, scale, args=args, global_scale=whole, dtype=torch.float32)
+    else:
+        most = weight.abs().amax(1, keepdim=True) if strategy == "channel" else weight.abs().max().reshape(1)
+        state["weight_scale"] = most / 448
+        packed = FloatQuantizationCompressor.compress(state, scheme)
+        values = FloatQuantizationCompressor.decompress(packed, scheme)["weight"]
+    settings = {"quant_method": "compressed-tensors", "format": kind, "quantization_status": "compressed", "ignore": []}
+    settings["config_groups"] = {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None}}
+    keep(case, packed, values, settings)
 
 # -- AutoAWQ: packers; what unpacks runs on a GPU
 for name in ("awq", "awq.utils", "awq.utils.module"):

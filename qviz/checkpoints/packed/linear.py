@@ -31,6 +31,8 @@ class PackedLinear:
     bits : int
     qweight, qzeros : integer arrays
         As the layout has them; no `qzeros` where a symmetric grid needs none.
+    global_scale : float32 array, optional
+        By which NVFP4's scales are larger than they should be.
     scales : float16 or float32 array
         (n_groups, n_out) for GPTQ and GEMM; as the layout has them for others.
     g_idx : int32 array (n_in,)
@@ -47,6 +49,7 @@ class PackedLinear:
     g_idx: IntArray
     n_groups: int = 0
     n_out: int = 0
+    global_scale: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.n_out and self.scales.ndim == 2:
@@ -72,13 +75,17 @@ class PackedLinear:
         return layouts()[self.format].zero_points(self)
 
     def dequantize(self) -> npt.NDArray[np.float32]:
-        """The weights, float32 (n_out, n_in): scale · (code − zero point)."""
+        """The weights, float32 (n_out, n_in): scale · (code − zero point), or scale times what the code stands for."""
         codes, zeros, scales = self.codes(), self.zero_points(), layouts()[self.format].scales(self)
+        table = layouts()[self.format].table
         weights = np.empty(self.shape, np.float32)
         step = max(1, _ROWS_AT_ONCE // max(self.n_in, 1))
         for first in range(0, self.n_out, step):
             rows = slice(first, first + step)
-            steps = codes[rows].astype(np.int32) - zeros[rows][:, self.g_idx]
+            if table is None:
+                steps: npt.NDArray[Any] = codes[rows].astype(np.int32) - zeros[rows][:, self.g_idx]
+            else:
+                steps = table[codes[rows]]
             np.multiply(steps, scales[rows][:, self.g_idx], out=weights[rows], casting="same_kind", dtype=np.float32)
         return weights
 

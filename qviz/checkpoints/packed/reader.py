@@ -220,6 +220,8 @@ class StoredLayer:
             raise MisfitError(f"zero points are {shape}, and should be {plain[0]}")
 
     def _array(self, part: str) -> npt.NDArray[Any]:
+        if self._file.tensor_info[f"{self._name}.{part}"].dtype in ("U8", "F8_E4M3"):
+            return self._file.read_bytes(f"{self._name}.{part}")
         tensor = self._file[f"{self._name}.{part}"]
         shape = self._file.tensor_info[f"{self._name}.{part}"].shape
         if tensor.format in ("BF16", "F32"):
@@ -246,13 +248,16 @@ class StoredLayer:
         layout = self._rule.layout
         if layout == EITHER or (layout in ("gptq", "gptq_v2") and self._rule.symmetric):
             layout = self._version(qzeros)
-        packed = PackedLinear(layout, self._rule.bits, qweight, qzeros, scales, g_idx, groups, self._size.n_out)
+        n_out, whole = self._size.n_out, there.get("global_scale")
+        packed = PackedLinear(layout, self._rule.bits, qweight, qzeros, scales, g_idx, groups, n_out, whole)
+        if self._layout.table is not None:
+            self._check_floats(packed, self._layout.table)
         if self._rule.symmetric and "weight_scale" in {part.name for part in self._layout.parts} and qzeros is not None:
             self._check_middle(packed)
         return packed
 
     def _has(self, part: Part) -> bool:
-        wanted = part.field in ("qweight", "qzeros", "scales", "g_idx")
+        wanted = part.field in ("qweight", "qzeros", "scales", "g_idx", "global_scale")
         return wanted and f"{self._name}.{part.name}" in self._file
 
     def _groups(self, g_idx: npt.NDArray[Any] | None) -> npt.NDArray[np.int32]:
@@ -295,6 +300,15 @@ class StoredLayer:
                 f"correct checkpoint_format"
             )
         return said
+
+    def _check_floats(self, packed: PackedLinear, table: npt.NDArray[np.float32]) -> None:
+        """Small floats have codes that are no number."""
+        with np.errstate(all="ignore"):
+            scales = self._layout.scales(packed)
+        codes = packed.codes()
+        if not np.isfinite(scales).all() or any((codes == code).any() for code in np.flatnonzero(~np.isfinite(table))):
+            what = f"{self._name!r} holds NaN or infinity, in its weights or its scales"
+            raise CheckpointError(what, path=self._where)
 
     def _check_middle(self, packed: PackedLinear) -> None:
         if (packed.zero_points() != 1 << packed.bits - 1).any():

@@ -96,6 +96,8 @@ class Layout:
     scales : callable ``(packed) -> float32 (n_out, n_groups)``
     source : str
         Whose source or bytes say so.
+    table : float32 array (2**bits,), optional
+        What each code stands for; unless given, itself less the zero point.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Layout:
     zero_points: Callable[[PackedLinear], npt.NDArray[np.int32]]
     scales: Callable[[PackedLinear], npt.NDArray[np.float32]]
     source: str
+    table: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

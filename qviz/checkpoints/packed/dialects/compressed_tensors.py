@@ -1,4 +1,4 @@
-"""compressed-tensors: what llm-compressor and AutoRound write for vLLM; its integer weights.
+"""compressed-tensors: what llm-compressor and AutoRound write for vLLM: integers, and floats of eight and four bits.
 
 ::
 
@@ -7,6 +7,10 @@
                      weight_zero_point, if not symmetric: int32 (n_out · bits / 32, rounded up, n_groups)
     int-quantized    weight int8 (n_out, n_in), weight_zero_point int8 (n_out, n_groups)
     both             weight_scale (n_out, n_groups), weight_g_idx int32 (n_in) where columns are out of order
+    float-quantized  weight float8 E4M3 (n_out, n_in), weight_scale of the matrix or of each row
+    nvfp4-pack-quantized
+                     weight_packed uint8 (n_out, n_in / 2)   E2M1, the even column in the lower half of a byte
+                     weight_scale float8 E4M3 (n_out, n_in / 16), to be divided by weight_global_scale, float32
 
 Codes are signed; stored words hold them plus half their range, zero points likewise. Writers of before 2026 left bits
 of a word unused where they are not a power of two (ten 3-bit codes a word), and some stored zero points unpacked;
@@ -15,7 +19,7 @@ both are read.
 ``config_groups`` gives each scheme its targets: names of modules, ``re:`` patterns that names begin with, or
 ``Linear``. Schemes for activations and for the key-value cache round what passes through a model, not the model: a
 GGUF file leaves that out, and is closer to the original for it. Rotations that belong to a running model
-(``transform_config``), sparsity and small floats are refused.
+(``transform_config``), sparsity, scales of blocks (rows and columns) and other small floats are refused.
 """
 
 from __future__ import annotations
@@ -30,12 +34,16 @@ from qviz.checkpoints.packed.bits import unpack_stream
 from qviz.checkpoints.packed.dialects.base import Dialect, Layout, MisfitError, Part, Rule, Settings, Shape, Size
 from qviz.checkpoints.packed.dialects.gptq import SCALES
 from qviz.checkpoints.packed.patterns import Pattern
+from qviz.grids import E2M1, E4M3
 
 if TYPE_CHECKING:
     from qviz.checkpoints.packed.linear import PackedLinear
 
 _PACKED, _PLAIN = "pack-quantized", "int-quantized"
+_FP8, _NVFP4 = "float-quantized", "nvfp4-pack-quantized"
 _FORMATS = {_PACKED: _PACKED, _PLAIN: _PLAIN, "naive-quantized": _PLAIN}
+_FLOATS = {_FP8: (_FP8, 8), "naive-quantized": (_FP8, 8), _NVFP4: (_NVFP4, 4)}
+_NVFP4_GROUP = 16
 # None and static leave groups to columns that follow each other.
 _ORDERS = (None, False, True, "group", "dynamic", "weight", "static")
 _CLASSES = ("Linear", "LlamaAttention", "LlamaMLP")
@@ -88,12 +96,14 @@ def _scheme(settings: Settings, name: str, group: Any, whole: str) -> tuple[list
     weights, kind = group.get("weights"), group.get("format") or whole
     if weights is None:
         return targets, None
+    if weights.get("type") == "float" and kind in _FLOATS:
+        return targets, _float_rule(settings, name, weights, *_FLOATS[kind])
     layout = _FORMATS.get(kind) if isinstance(kind, str) else None
     if layout is None or weights.get("type", "int") != "int":
         raise settings.error(
             "weights in this format are not read here; use an export as pack-quantized",
             found=f"{kind} of {weights.get('type')}",
-            expected=", ".join(_FORMATS),
+            expected=", ".join((*_FORMATS, _FP8, _NVFP4)),
         )
     bits = weights.get("num_bits")
     if type(bits) is not int or not 1 <= bits <= 8:
@@ -112,6 +122,19 @@ def _scheme(settings: Settings, name: str, group: Any, whole: str) -> tuple[list
             expected="tensor, channel, or group with a group_size",
         )
     return targets, Rule(layout, bits, sizes[strategy], order in (True, "group", "dynamic"), symmetric)
+
+
+def _float_rule(settings: Settings, name: str, weights: dict[str, Any], layout: str, bits: int) -> Rule:
+    size, strategy = settings.group_size(weights), weights.get("strategy")
+    known = {"tensor": 0, "channel": -1} if layout == _FP8 else {"tensor_group": _NVFP4_GROUP, "group": _NVFP4_GROUP}
+    fits = isinstance(strategy, str) and strategy in known and size in (None, -1, known[strategy])
+    if not fits or weights.get("num_bits") != bits or weights.get("symmetric", True) is not True:
+        raise settings.error(
+            f"this way to round weights of {name!r} to floats is not read here",
+            found=(weights.get("num_bits"), strategy, size, weights.get("symmetric")),
+            expected=f"{bits} bits, symmetric, by {' or '.join(known)}",
+        )
+    return Rule(layout, bits, known[str(strategy)], symmetric=True)
 
 
 # -- words
@@ -187,6 +210,32 @@ def _float_scales(packed: PackedLinear) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(np.broadcast_to(scales, (packed.n_out, packed.n_groups)))
 
 
+def _measure_nvfp4(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+    n_out, half = shapes["qweight"]
+    groups = half * 2 // _NVFP4_GROUP
+    if shapes["scales"] != (n_out, groups) or half * 2 % _NVFP4_GROUP:
+        raise MisfitError(f"scales of {n_out} rows of {half * 2} weights are {shapes['scales']}")
+    return Size(n_out, half * 2, groups)
+
+
+def _float_codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:
+    return packed.qweight
+
+
+def _nvfp4_codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:
+    low, high = packed.qweight & np.uint8(15), packed.qweight >> np.uint8(4)
+    return np.stack([low, high], axis=-1).reshape(len(low), -1)
+
+
+def _no_zeros(packed: PackedLinear) -> npt.NDArray[np.int32]:
+    return np.zeros((packed.n_out, packed.n_groups), np.int32)
+
+
+def _nvfp4_scales(packed: PackedLinear) -> npt.NDArray[np.float32]:
+    assert packed.global_scale is not None
+    return E4M3.decode(packed.scales) / np.float32(packed.global_scale.reshape(-1)[0])
+
+
 _NDIMS = (0, 1, 2)
 _SHARED = (
     Part("scales", "weight_scale", SCALES, _NDIMS),
@@ -195,10 +244,11 @@ _SHARED = (
     # statistics of activations, and of keys and values: see the module's text
     *(
         Part(name, name, ("F32", "F16", "BF16", "I8", "I32"), _NDIMS, required=False)
-        for name in ("input_scale", "input_zero_point", "output_scale", "output_zero_point")
+        for name in ("input_scale", "input_zero_point", "output_scale", "output_zero_point", "input_global_scale")
     ),
 )
 _SOURCE = "compressed-tensors compressors/pack_quantized; bytes that it wrote"
+_SOURCE_FLOATS = "compressed-tensors compressors/naive_quantized, compressors/nvfp4; bytes that it wrote"
 DIALECT = Dialect(
     name="compressed-tensors",
     methods=("compressed-tensors", "compressed_tensors"),
@@ -216,6 +266,31 @@ DIALECT = Dialect(
             _zeros,
             _float_scales,
             _SOURCE,
+        ),
+        Layout(
+            _FP8,
+            (Part("qweight", "weight", ("F8_E4M3",)), Part("scales", "weight_scale", SCALES, _NDIMS), *_SHARED[3:]),
+            _measure_plain,
+            _float_codes,
+            _no_zeros,
+            _float_scales,
+            _SOURCE_FLOATS,
+            E4M3.table,
+        ),
+        Layout(
+            _NVFP4,
+            (
+                Part("qweight", "weight_packed", ("U8",)),
+                Part("scales", "weight_scale", ("F8_E4M3",)),
+                Part("global_scale", "weight_global_scale", ("F32",), (0, 1)),
+                *_SHARED[3:],
+            ),
+            _measure_nvfp4,
+            _nvfp4_codes,
+            _no_zeros,
+            _nvfp4_scales,
+            _SOURCE_FLOATS,
+            E2M1.table,
         ),
         Layout(
             _PLAIN,
