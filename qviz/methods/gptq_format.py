@@ -4,33 +4,41 @@ Where a block of columns begins, the format's own encoder chooses the scales (an
 stand; every column counts in that as much as in GPTQ's loss, 1/Uᵢᵢ², where the format listens to an importance matrix.
 Then the columns of the block are rounded one after the other onto those levels, each error moving the columns to come.
 
-A format's encoder writes scales and codes together, so the codes are put in afterwards. Where their bits stand is found
-by asking: flip each bit of an empty block, unpack it, and see which code changed. Formats in which a code is not a
-number of its own (the lattices of IQ2 and IQ3, base-3 packing) have no such bits, and are refused.
+A format's encoder writes scales and codes together, so the codes are put in afterwards (`qviz.methods.block_bits`).
+Formats in which a code is not a number of its own (the lattices of IQ2 and IQ3, base-3 packing) are refused.
+
+Afterwards `qviz.methods.refine` may go over the matrix as a whole: a column that was rounded early could not know of
+those after it, nor could the scales, which were chosen before their codes.
 """
 
 from __future__ import annotations
-
-import functools
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.blas import on_one_thread
 from qviz._machine.kernels import f32, kernel
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
 from qviz.methods._inputs import checked_weight
+from qviz.methods.block_bits import bits_of
 from qviz.methods.gptq import checked_damping, factor, without_dead
 from qviz.methods.recommended import damping
+from qviz.methods.refine import refine
 
 
 @on_one_thread
 def gptq_format(
-    weight: npt.ArrayLike, stats: ActivationStats, format: Format | str | int, *, damp_percent: float | None = None
+    weight: npt.ArrayLike,
+    stats: ActivationStats,
+    format: Format | str | int,
+    *,
+    damp_percent: float | None = None,
+    sweeps: int = 0,
+    outputs: FloatArray | None = None,
 ) -> QTensor:
     """Round a weight matrix onto a GGML format's levels so that its outputs change least.
 
@@ -43,6 +51,10 @@ def gptq_format(
         One with a code for each weight: Q4_0 … Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS, MXFP4 and the like.
     damp_percent : float, optional
         As in `gptq`; by default what `damping` says.
+    sweeps : int
+        How often to `refine` the whole matrix afterwards.
+    outputs : float32 array (n_out, n_out), optional
+        For `refine`.
 
     Returns
     -------
@@ -66,7 +78,7 @@ def gptq_format(
     """
     w, fmt = checked_weight(weight, stats), get(format)
     fmt.blocks_per_row(w.shape[1])
-    places = _places(fmt)
+    known = bits_of(fmt)
     asked = damping(stats.n_tokens, stats.n_in) if damp_percent is None else checked_damping(damp_percent)
     w, H, _ = without_dead(w, stats)
     U, _ = factor(H, asked)
@@ -86,10 +98,11 @@ def gptq_format(
         errors, codes = np.empty_like(now), parts.codes.copy()
         square = np.ascontiguousarray(U[first:last, first:last])
         _columns(now, square, parts.scales, parts.mins, table, lowest, highest, errors, codes)
-        blocks[:, first // fmt.block_size] = _with_codes(chosen.blocks[:, 0], codes, places)
+        blocks[:, first // fmt.block_size] = known.put_codes(chosen.blocks[:, 0], codes)
         if last < w.shape[1]:
             W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
-    return QTensor(fmt, blocks, w.shape)
+    rounded = QTensor(fmt, blocks, w.shape)
+    return refine(w, rounded, H, sweeps=sweeps, outputs=outputs) if sweeps else rounded
 
 
 def accepts(format: Format | str | int) -> bool:
@@ -101,49 +114,10 @@ def accepts(format: Format | str | int) -> bool:
     (True, False, False)
     """
     try:
-        _places(get(format))
+        bits_of(get(format))
     except MethodError:
         return False
     return True
-
-
-@functools.cache
-def _places(fmt: Format) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int16]]:
-    """The bit of a block that holds bit b of code j, (block_size, bits), and the codes of a block of zeros."""
-    if not fmt.can_encode or fmt.unpack_blocks is None:
-        raise MethodError(f"{fmt} has no codes to choose, or cannot be written here; try Q4_K or IQ4_NL")
-
-    def codes(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        tensor = QTensor.from_bytes(fmt.name, raw.tobytes(), (len(raw), fmt.block_size))
-        return tensor.unpack().codes.astype(np.int16)
-
-    n_bits = 8 * fmt.type_size
-    empty = codes(np.zeros((1, fmt.type_size), np.uint8))[0]
-    changes = codes(np.packbits(np.eye(n_bits, dtype=np.uint8), axis=1, bitorder="little")) - empty
-    at, code = np.nonzero(changes)
-    size = np.abs(changes[at, code]).astype(np.int64)
-    bits = max(at.size // fmt.block_size, 1)
-    order = np.lexsort((size, code))
-    free = np.array_equal(size[order].reshape(-1, bits) if at.size == bits * fmt.block_size else [], _powers(fmt, bits))
-    if not free or np.unique(at).size != at.size:
-        raise MethodError(f"the codes of {fmt} cannot be chosen one by one; try Q4_K or IQ4_NL")
-    return at[order].reshape(-1, bits), empty
-
-
-def _powers(fmt: Format, bits: int) -> npt.NDArray[np.int64]:
-    return np.tile(1 << np.arange(bits), (fmt.block_size, 1))
-
-
-def _with_codes(blocks: npt.NDArray[Any], codes: npt.NDArray[np.int8], places: Any) -> npt.NDArray[Any]:
-    """`blocks` (n,) with other codes (n, block_size)."""
-    at, empty = places
-    raw = np.ascontiguousarray(blocks).view(np.uint8).reshape(len(blocks), -1)
-    bits = np.unpackbits(raw, axis=1, bitorder="little")
-    digits = (codes.astype(np.int16) - empty)[:, :, None] >> np.arange(at.shape[1], dtype=np.int16) & 1
-    bits[:, at.ravel()] = digits.reshape(len(blocks), -1)
-    filled = np.packbits(bits, axis=1, bitorder="little")
-    written: npt.NDArray[Any] = np.ascontiguousarray(filled).view(blocks.dtype)[:, 0]
-    return written
 
 
 @kernel

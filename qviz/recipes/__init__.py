@@ -18,6 +18,7 @@ output_norm.weight F32 - a vector, not a matrix: few numbers, each used in every
 
 from __future__ import annotations
 
+from qviz.recipes.allocate import Allocation, Option, allocate
 from qviz.recipes.plan import TensorChoice, file_order, get_recipe, plan, role_of
 from qviz.recipes.rules import ALIASES, CONDITIONS, FALLBACK, KEPT, RECIPES, ROLES, RULES, Recipe, Rule
 from qviz.recipes.sizes import (
@@ -43,13 +44,16 @@ __all__ = [
     "RECIPES",
     "ROLES",
     "RULES",
+    "Allocation",
     "Architecture",
+    "Option",
     "Recipe",
     "Rule",
     "SizeRow",
     "Switches",
     "TensorChoice",
     "TensorType",
+    "allocate",
     "file_order",
     "get_architecture",
     "get_recipe",

@@ -6,7 +6,8 @@ import pytest
 import qviz
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError, ShapeError
-from qviz.methods.gptq_format import _places, _with_codes, gptq_format
+from qviz.methods.block_bits import bits_of
+from qviz.methods.gptq_format import gptq_format
 
 FREE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"]
 
@@ -38,12 +39,12 @@ def test_any_codes_can_be_put_in(name):
     t = qviz.quantize(np.random.default_rng(0).standard_normal((9, fmt.block_size)), name)
     low, high = fmt.codes or (0, 15)
     codes = np.random.default_rng(1).integers(low, high + 1, (9, fmt.block_size)).astype(np.int8)
-    blocks = _with_codes(t.blocks[:, 0], codes, _places(fmt))
+    blocks = bits_of(fmt).put_codes(t.blocks[:, 0], codes)
     after = qviz.formats.QTensor(fmt, blocks[:, None], t.shape).unpack()
     assert np.array_equal(after.codes, codes)
     assert np.array_equal(after.scales, t.unpack().scales)
     assert np.array_equal(after.mins, t.unpack().mins)
-    assert np.array_equal(_with_codes(t.blocks[:, 0], t.unpack().codes, _places(fmt)), t.blocks[:, 0])
+    assert np.array_equal(bits_of(fmt).put_codes(t.blocks[:, 0], t.unpack().codes), t.blocks[:, 0])
 
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q6_K"])
