@@ -114,6 +114,8 @@ def gptq(
     if act_order:
         H = np.ascontiguousarray(H[np.ix_(order, order)])
     U, damp = factor(H, asked)
+    record: dict[str, Any] = {"hessian": H} if trace else {}
+    del H  # as large as U
     importance = np.empty(n_in, np.float32)
     importance[order] = np.diagonal(U) ** np.float32(-2)
     find = functools.partial(search_params, power=2 if weighted else 2.4) if mse or weighted else search_params
@@ -130,10 +132,9 @@ def gptq(
     kept = {"errors": np.empty_like(W), "adjusted": np.empty_like(W)} if trace else {}
     choose = functools.partial(find, grid=AffineGrid(grid.bits, -1, grid.sym)) if fixed is None else None
     codes, rounded = _in_batches(W, U, group, (scales, zeros), grid, batch, choose, everywhere, kept)
-    record: dict[str, Any] = {}
     if trace:
         loss = np.square(kept["errors"], dtype=np.float64).sum(axis=0) / 2
-        record = {"hessian": H, "order": order, "factor": U, "column_loss": loss, **kept}
+        record |= {"order": order, "factor": U, "column_loss": loss, **kept}
     g_idx = np.empty(n_in, np.int32)
     g_idx[order] = group
     if act_order:

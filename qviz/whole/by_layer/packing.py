@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from qviz.whole.by_layer.steps import layers_of, steps_of
 
 CHECKPOINTS = {"gptq": "gptq", "gptq_v2": "gptq_v2", "awq": "gemm", "compressed-tensors": "pack-quantized"}
 """Packed layouts by the name that their users give them; see `qviz.checkpoints.pack`."""
-_WEIGHTS_AT_ONCE = 1 << 22
+_WEIGHTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,8 @@ def pack_model(
         for name, text in checkpoints.tokenizer_files(model.metadata).items():
             out.write_json(name, text)
         for name in out_of_layers:
-            out.put_rows(places[name].source, _float_rows(source.tensor(name), _kept_dtype(model[name])))
+            rows = source.rows(name, _WEIGHTS_AT_ONCE)
+            out.put_rows(places[name].source, _float_rows(rows, len(model[name].shape), _kept_dtype(model[name])))
         for layer in layers_of(model, rule, calibration, n_tokens, progress):
             for name, values in (layer.norms | layer.biases).items():
                 out.put(places[name].source, values[_rows(places[name])].astype(_kept_dtype(model[name])))
@@ -317,14 +318,11 @@ def _rows(place: checkpoints.Place) -> Any:
     return np.argsort(checkpoints.interleaved(place.shape[0], place.heads)) if place.heads else slice(None)
 
 
-def _float_rows(tensor: QTensor, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+def _float_rows(parts: Iterable[QTensor], ndim: int, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
     """A few rows at a time: an embedding may be the largest tensor of a model."""
-    blocks = tensor.blocks.reshape(-1, tensor.blocks.shape[-1])
-    step = max(1, _WEIGHTS_AT_ONCE // tensor.shape[-1])
-    for first in range(0, len(blocks), step):
-        part = blocks[first : first + step]
-        rows = QTensor(tensor.format, part, (len(part), tensor.shape[-1])).dequantize().astype(dtype)
-        yield rows if len(tensor.shape) > 1 else rows[0]
+    for part in parts:
+        rows = part.dequantize().astype(dtype)
+        yield rows if ndim > 1 else rows[0]
 
 
 def _packed(matrix: RoundedMatrix, place: checkpoints.Place, plan: PackPlan) -> checkpoints.PackedLinear:

@@ -17,6 +17,7 @@ from qviz._types import FloatArray
 from qviz.errors import MethodError
 from qviz.formats import QTensor, quantize
 
+_WEIGHTS_AT_ONCE = 1 << 20
 _LEAST_SCALE = np.float32(2**-24)  # of float16
 
 
@@ -50,8 +51,12 @@ class RoundedMatrix:
 
     def dequantize(self) -> FloatArray:
         """The weights, float32 (n_out, n_in)."""
-        steps = self.codes.astype(np.int32) - self.zero_points[:, self.g_idx]
-        weight: FloatArray = steps.astype(np.float32) * self.scales[:, self.g_idx]
+        weight = np.empty(self.codes.shape, np.float32)
+        step = max(1, _WEIGHTS_AT_ONCE // max(self.codes.shape[1], 1))
+        for first in range(0, len(weight), step):
+            rows = slice(first, first + step)
+            steps = self.codes[rows].astype(np.int32) - self.zero_points[rows][:, self.g_idx]
+            np.multiply(steps.astype(np.float32), self.scales[rows][:, self.g_idx], out=weight[rows])
         return weight
 
     def with_rows_divided(self, by: FloatArray) -> RoundedMatrix:

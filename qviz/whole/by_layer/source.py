@@ -8,6 +8,7 @@ was.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from qviz.formats import QTensor
@@ -35,6 +36,18 @@ class Source:
         shape = self._file.tensor_info[name].shape
         read: QTensor = self._file.read_rows(name, 0, math.prod(shape[:-1]))
         return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)
+
+    def rows(self, name: str, n_weights: int) -> Iterator[QTensor]:
+        """A tensor's rows in order, about so many weights at a time."""
+        shape = self._model[name].shape
+        step, count = max(1, n_weights // shape[-1]), math.prod(shape[:-1])
+        for first in range(0, count, step):
+            if self._file is None:
+                tensor = self._model[name]
+                part = tensor.blocks.reshape(count, -1)[first : first + step]
+                yield QTensor(tensor.format, part, (len(part), shape[-1]))
+            else:
+                yield self._file.read_rows(name, first, min(first + step, count))
 
     def layer(self, mapped: dict[str, Any]) -> dict[str, Any]:
         """A layer of a running model with its matrices read."""

@@ -268,6 +268,7 @@ def _step(
     weights = [here[kind].weight.dequantize() for kind in kinds]
     hindrance = _hindrance(run, here, kinds[0])
     found = _rounded(rule, names, weights, stats, hindrance)
+    del weights, stats  # the largest arrays here; the next ones need their room
     matrices, norms, biases = dict(layer.matrices), dict(layer.norms), dict(layer.biases)
     matrices |= dict(zip(names, found.matrices, strict=True))
     changed = list(kinds)
