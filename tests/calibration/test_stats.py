@@ -1,5 +1,6 @@
 """Activation statistics against NumPy in float64, and ranges against exhaustive search."""
 
+import bounds
 import numpy as np
 import pytest
 from bounds import dot_bound
@@ -15,8 +16,9 @@ def test_against_float64():
     stats = ActivationStats.from_inputs(X)
     x = X.astype(np.float64)
     assert (np.abs(stats.hessian - 2 / 500 * x.T @ x) <= 2 / 500 * dot_bound(x.T, x.T, roundings=2)).all()
-    np.testing.assert_allclose(stats.mean_abs, np.abs(x).mean(0), rtol=1e-6)
-    np.testing.assert_allclose(stats.mean_sq, (x**2).mean(0), rtol=1e-6)
+    mean_abs, mean_sq = np.abs(x).mean(0), (x**2).mean(0)
+    bounds.assert_within(stats.mean_abs, mean_abs, bounds.size_bound(mean_abs, 1))  # summed as float64
+    bounds.assert_within(stats.mean_sq, mean_sq, bounds.size_bound(mean_sq, 500 + 2))
     assert stats.hessian.dtype == stats.mean_abs.dtype == np.float32
     assert stats.n_tokens == 500
 
@@ -37,8 +39,10 @@ def test_many_tokens_lose_nothing():
     stats = ActivationStats(1)
     for _ in range(300):
         stats.update(np.full((4096, 1), 4096.5, np.float32))
-    assert stats.mean_sq[0] == pytest.approx(4096.5**2, rel=1e-6)
-    assert stats.mean_abs[0] == pytest.approx(4096.5, rel=1e-7)
+    assert stats.mean_abs[0] == 4096.5
+    # each chunk is a float32 product; chunks are summed as float64
+    bounds.assert_within(stats.mean_sq[0], 4096.5**2, bounds.size_bound(4096.5**2, 4096 + 2))
+    assert abs(stats.mean_sq[0] - 4096.5**2) < 4096.5  # stated: a float32 sum of all would be off by thousands
 
 
 def test_collector():
@@ -109,7 +113,7 @@ def test_errors_inside_and_outside_a_shrunken_range(sym, size):
     groups = {0: [x.ravel()], -1: list(x), 20: [row[i : i + 20] for row in x for i in (0, 20, 40)]}[size]
     shares = [1.0, 0.7, 0.31]
     errors = range_errors(x, AffineGrid(3, size, sym), shares)
-    split, alone = np.zeros((2, 3)), np.zeros((len(groups), 3))
+    split, alone, most = np.zeros((2, 3)), np.zeros((len(groups), 3)), np.zeros(3)
     for g, group in enumerate(groups):
         low, high = min(group.min(), 0), max(group.max(), 0)
         if sym:
@@ -122,16 +126,18 @@ def test_errors_inside_and_outside_a_shrunken_range(sym, size):
             outside = (wanted < 0) | (wanted > 7)
             split[:, k] += off[outside].sum(), off[~outside].sum()
             alone[g, k] = off.sum()
-    np.testing.assert_allclose(errors.clipping, split[0], rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(errors.rounding, split[1], rtol=1e-5)
-    np.testing.assert_allclose(errors.best.ravel(), np.take(shares, alone.argmin(1)), rtol=1e-6)
+            size = np.abs(group) + np.abs(scale) * 8
+            most[k] += bounds.errors_bound(np.sqrt(off), size, roundings=4)
+    bounds.assert_within(errors.clipping, split[0], most)
+    bounds.assert_within(errors.rounding, split[1], most)
+    assert errors.best.ravel().tolist() == np.take(np.float32(shares), alone.argmin(1)).tolist()
 
 
 def test_errors_at_the_full_range_are_those_of_the_grid():
     x = np.random.default_rng(5).standard_normal((8, 96)).astype(np.float32)
     for grid in (AffineGrid(4, 32), AffineGrid(2, -1, True), AffineGrid(8, 0)):
-        whole = np.square(x - grid.fake_quantize(x), dtype=np.float64).sum()
-        assert range_errors(x, grid, [1]).total[0] == pytest.approx(whole, rel=1e-6)
+        whole = np.square(x.astype(np.float64) - grid.fake_quantize(x)).sum()
+        bounds.assert_within(range_errors(x, grid, [1]).total[0], whole, 2 * x.size * bounds.DOUBLE * whole)
 
 
 def test_errors_with_a_range_chosen_elsewhere():
@@ -140,7 +146,9 @@ def test_errors_with_a_range_chosen_elsewhere():
     for share in (1.0, 0.5):
         rounded = round_inputs(x, grid, (share * ends[0], share * ends[1]))
         errors = range_errors(x, grid, [share], ends)
-        assert errors.total[0] == pytest.approx(np.square(x - rounded, dtype=np.float64).sum(), rel=1e-5)
+        off = x.astype(np.float64) - rounded
+        bound = bounds.errors_bound(off, np.abs(x) + np.abs(rounded), roundings=4, axis=None)
+        bounds.assert_within(errors.total[0], np.square(off).sum(), bound)
     with pytest.raises(CalibrationError, match="enclose zero"):
         range_errors(x, grid, [1], (1.0, 2.0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import bounds
 import hf_folders as folders
 import numpy as np
 import pytest
@@ -109,7 +110,9 @@ def test_rotation_is_the_same_on_both_sides(tmp_path: Path, tokenizer: Tokenizer
     ours = scores(found["blk.0.attn_q.weight"], found["blk.0.attn_k.weight"], neighbours)
     attention = "model.layers.0.self_attn"
     theirs = scores(arrays[f"{attention}.q_proj.weight"], arrays[f"{attention}.k_proj.weight"], halves)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    # float64 sums of the same terms in another order
+    bound = 4 * (x.shape[-1] + size) * bounds.DOUBLE * np.abs(theirs).max() * size
+    bounds.assert_within(ours, theirs, bound)
 
 
 def test_biases_change_places_too(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -236,7 +239,8 @@ def test_llama_3_factors(tmp_path: Path, tokenizer: Tokenizer) -> None:
         scaling = rope | {"original_max_position_embeddings": context}
         folders.folder(tmp_path / "model", tokenizer, rope_scaling=scaling)
         out = checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf")
-        np.testing.assert_allclose(weights(out)["rope_freqs.weight"], expected, rtol=1e-5)
+        found = weights(out)["rope_freqs.weight"].tolist()
+        assert found == pytest.approx(expected, rel=1e-5)  # stated with six digits
         assert types(out)["rope_freqs.weight"] == "F32"
 
 

@@ -157,7 +157,7 @@ def test_the_search_leads_to_what_ggml_stores(name, weighted):
 def test_the_search_of_a_constant(name, value):
     trace = kquant.search_trace(np.full(256, value), name)
     decoded = trace.scales[trace.best] * trace.codes[trace.best] - trace.mins[trace.best]
-    assert np.allclose(decoded, value)
+    bounds.assert_within(decoded, value, bounds.size_bound(value, 2 * 32 + 8))  # a line through one point
 
 
 def test_a_search_that_cannot_be():

@@ -147,7 +147,7 @@ def test_cache_of_llama_7b_by_hand():
 def test_a_bound_is_bandwidth_over_bytes():
     traffic = machine.token_traffic("llama-7b", "F16", 100)
     assert traffic.bound(traffic.nbytes * 3.0) == 3
-    assert traffic.intensity == pytest.approx(1, rel=1e-3)  # two operations for two bytes; norms are float32
+    assert traffic.intensity == pytest.approx(1, rel=1e-3)  # stated: two operations for two bytes; norms are float32
     assert traffic.context == 100
 
 

@@ -125,6 +125,7 @@ def test_captured_inputs_are_what_follows_the_norm():
     # x = gain · (something of mean square 1), so x / gain has mean square 1 in each token
     gain = qviz.load("smollm2-slices")["blk.14.attn_norm.weight"].dequantize()
     for x in models.captured_inputs()["blk.14.attn_q.weight"]:
+        # stated: what was captured is kept as int8 blocks
         np.testing.assert_allclose(np.square(x / gain).mean(axis=1), 1, rtol=0.02)
 
 

@@ -65,7 +65,7 @@ def test_k_rows_equal_the_published_sizes_under_the_rules_of_their_day(recipe, p
 @pytest.mark.parametrize(("recipe", "published"), LEGACY_ROWS.items())
 def test_legacy_rows_are_uniform_and_rounded_to_one_decimal(recipe, published):
     size = recipes.model_size("llama-7b", recipe, rules="uniform") / GIB
-    assert size == pytest.approx(published, rel=0.01)
+    assert size == pytest.approx(published, rel=0.01)  # stated with three digits
     assert round(size, 1) == published
 
 
@@ -305,4 +305,4 @@ def test_parameter_counts_of_the_architectures():
         "smollm2-360m": 0.362e9,
         "smollm2-1.7b": 1.71e9,
     }
-    assert {name: counts[name] for name in expected} == pytest.approx(expected, rel=0.005)
+    assert {name: counts[name] for name in expected} == pytest.approx(expected, rel=0.005)  # stated with three digits

@@ -73,8 +73,10 @@ def test_every_figure(tiny, rounded, text):
         "kld_se": kld.std(ddof=1) / math.sqrt(n),
     }
     for name, value in want.items():
+        # stated: a last bit may round an activation to another int8, which the standard errors feel least
         assert getattr(found, name) == pytest.approx(value, rel=5e-3), name
     assert abs(found.same_top - same) <= 2 / n
+    # stated: two tokens of n
     assert found.same_top_se == pytest.approx(math.sqrt(same * (1 - same) / (n - 1)), rel=0.02)
     assert found.delta_se < found.ppl_se / 3  # paired: what both find hard drops out
 
@@ -129,6 +131,7 @@ def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
         # the golden figures have five and seven decimals
         assert abs(math.log(ours.ppl / theirs["ppl"])) <= ppl_bounds[recipe] + 5e-6 / theirs["ppl"], recipe
         assert abs(ours.kld - theirs["kld"]) <= kld_bounds[recipe] + 5e-8, recipe
+        # stated: four standard errors of the tokens that differ
         assert ours.same_top == pytest.approx(theirs["same_top"], abs=0.008), recipe
 
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import tracemalloc
 
+import bounds
 import ggml
 import hf_folders
 import llamacpp
@@ -206,7 +207,8 @@ def test_rows_divided_keep_their_codes():
     divided = matrix.with_rows_divided(by)
     again = qviz.AffineGrid(4, 16).quantize(w / by[:, None])
     assert np.array_equal(divided.codes, again.codes)
-    np.testing.assert_allclose(divided.dequantize(), again.dequantize(), rtol=1e-3)
+    expected = again.dequantize()  # its scales are not rounded to float16
+    bounds.assert_within(divided.dequantize(), expected, 2**-11 * np.abs(expected) + bounds.size_bound(expected, 6))
 
 
 def test_heads_that_share_values_leave_attention_output_unscaled(grouped):

@@ -143,7 +143,7 @@ def test_the_experiment_before_the_method(explorer):
 def test_without_outliers_there_is_nothing_to_gain(explorer):
     explorer.controls["layer"].value = "flat"
     curve = explorer.figure["alpha"]
-    np.testing.assert_allclose(curve.calibration, 1, atol=0.02)
+    np.testing.assert_allclose(curve.calibration, 1, atol=0.02)  # stated: nothing to gain
     assert "Simulated" in explorer.figure.scene.status[0].text
 
 
@@ -225,7 +225,7 @@ def test_the_shipped_layers_tell_the_story_of_the_lesson():
     assert left["AWQ with clipping"] < left["AWQ"]
     assert any("Q4_1" in note.text for note in explorer.figure.scene.status)
     explorer.controls["layer"].value = "SmolLM2 blk.14.attn_q, inputs flattened"
-    assert explorer.figure["methods"].heldout[4] == pytest.approx(1, abs=0.01)
+    assert explorer.figure["methods"].heldout[4] == pytest.approx(1, abs=0.01)  # stated: nothing gained
     explorer.controls["layer"].value = "tiny blk.0.attn_q"
     assert explorer.figure["methods"].heldout[4] > 0.95
     explorer.controls["layer"].value = "SmolLM2 blk.27.ffn_gate"

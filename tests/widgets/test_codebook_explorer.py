@@ -106,6 +106,7 @@ def test_one_table_for_the_tensor_is_nearly_free():
     (fitted, *_others), *_ = explorer.figure.scene.tables[0].rows, None
     assert fitted[0] == "k-means"
     assert fitted[1] == f"{4 + 16 * 16 / W.size:.3f}"
+    # stated: one table, nearly as good
     assert decibels(fitted[2]) == pytest.approx(explorer.figure["curve"].decibels[-1], abs=0.3)
     assert float(fitted[3]) <= float(fitted[4]) <= 4
 

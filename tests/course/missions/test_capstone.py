@@ -2,6 +2,7 @@
 
 import math
 
+import bounds
 import numpy as np
 import pytest
 
@@ -89,6 +90,7 @@ def test_a_cache_is_felt_by_the_windows():
     run, plain = missions.build(source, Choice("F16")), transformer.Transformer(source)
     windows = transformer.evaluate.windows_of(plain, models.heldout_text(), 64, 40)
     run.cache_kind = "F32"
+    # stated: an activation that a last bit rounds to another int8 moves a logit by so much at most
     np.testing.assert_allclose(
         run.window_logits(windows, 20, 60), plain.window_logits(windows, 20, 60), rtol=0, atol=0.03
     )
@@ -105,8 +107,7 @@ def test_a_choice_is_measured_as_perplexity_measures_it():
     found = missions.play(WATCH, Choice("Q3_K_S"), max_tokens=100)
     run, source = missions.build(qviz.load("tiny"), Choice("Q3_K_S")), qviz.load("tiny")
     expected = qviz.perplexity(run.model, models.heldout_text(), baseline=source, max_tokens=100)
-    assert found.damage == pytest.approx(expected.kld, rel=1e-6)
-    assert found.error == pytest.approx(expected.kld_se, rel=1e-6)
+    assert (found.damage, found.error) == (expected.kld, expected.kld_se)
     assert found.speed > 0
 
 
@@ -115,7 +116,8 @@ def test_importance_is_the_mean_square_of_the_inputs(monkeypatch):
     source = qviz.load("tiny")
     found = missions.importance(source, n_tokens=256)
     x = transformer.linear_inputs(source, "blk.2.ffn_down.weight", models.calibration_text(), 256)
-    np.testing.assert_allclose(found["blk.2.ffn_down.weight"], (x.astype(float) ** 2).mean(axis=0), rtol=1e-3)
+    expected = (x.astype(float) ** 2).mean(axis=0)
+    bounds.assert_within(found["blk.2.ffn_down.weight"], expected, bounds.size_bound(expected, len(x) + 2))
     assert len(found) == 56
 
 
