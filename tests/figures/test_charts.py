@@ -69,7 +69,7 @@ def test_a_chart_shows_the_figures_numbers(name):
         shown = np.asarray(traces[title].y, np.float64)
         assert shown.size
         if values is not None:
-            assert shown == pytest.approx(values, rel=5e-4)  # four digits are shown
+            assert shown == pytest.approx(values, rel=5e-4)  # stated: four digits are shown
     assert chart.layout.font.color
     assert chart.layout.height == _charts.HEIGHT
     chart.to_plotly_json()
@@ -86,7 +86,7 @@ def test_counts_are_those_of_the_histogram():
 def test_ticks_of_a_logarithmic_axis_lie_on_it(span):
     axis = _charts.logarithmic("x", span)
     assert all(span[0] <= tick <= span[1] for tick in axis["tickvals"])
-    assert 10 ** axis["range"][0] == pytest.approx(span[0], rel=1e-2)  # the exponent has four digits
+    assert 10 ** axis["range"][0] == pytest.approx(span[0], rel=1e-2)  # stated: an exponent of four digits
 
 
 @pytest.mark.parametrize("values", [[], [0.0, -1.0], [np.nan], [3.0], [1e-9, 1e9]])

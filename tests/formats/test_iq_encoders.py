@@ -138,7 +138,7 @@ def test_the_older_form_of_iq1_m_is_as_good():
         np.sum(importance * np.square(t.dequantize() - x), dtype=np.float64)
         for t in (QTensor.from_bytes("IQ1_M", before.tobytes(), x.shape), today)
     ]
-    assert errors[0] == pytest.approx(errors[1], rel=0.01)
+    assert errors[0] == pytest.approx(errors[1], rel=0.01)  # stated: as good, not the same
 
 
 # --- neighbours ------------------------------------------------------------------------------------------------------
