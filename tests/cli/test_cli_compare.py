@@ -35,7 +35,8 @@ def test_tensors_and_text(rounded, monkeypatch):
         if x.tobytes() == y.tobytes():
             assert tensor.sqnr_db == math.inf
         else:
-            assert tensor.sqnr_db == pytest.approx(metrics.sqnr_db(x.dequantize(), y.dequantize()), abs=1e-6)
+            expected = metrics.sqnr_db(x.dequantize(), y.dequantize())
+            assert tensor.sqnr_db == pytest.approx(expected, abs=1e-6)  # stated: both sum as float64
     assert found.quality == qviz.perplexity(b, models.heldout_text(), a, max_tokens=300)
     llama = transformer.Transformer(a)
     prompt = llama.tokenizer.encode(models.heldout_text()[:1000], eos=False)[:32]
