@@ -12,6 +12,8 @@ import { showNotes, showPanels, showReadouts, tableNode } from "./layer/parts.js
 
 const HOW = "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.";
 
+const THEMED = ["data-jp-theme-light", "data-jp-theme-name", "class"]; // what JupyterLab changes with its theme
+
 function page(el) {
   const nodes = {
     readouts: h("div.readouts"),
@@ -25,6 +27,7 @@ function page(el) {
   nodes.root = h("div", {}, ...Object.values(nodes));
   nodes.root.className = "qviz";
   el.append(nodes.root);
+  nodes.turn = pages(nodes.tabs);
   return nodes;
 }
 
@@ -95,7 +98,6 @@ function render({ model, el }) {
   const nodes = page(el);
   const { root, data, heard, located } = nodes;
   const drawn = {};
-  const showPages = pages(nodes.tabs);
   const view = viewOf(model, root, drawn);
   const label = () => labelControls(el.closest(".qviz-explorer"));
   let scene;
@@ -109,7 +111,7 @@ function render({ model, el }) {
     scene = decode(frame);
     root.dataset.layout = scene.layout;
     showPanels(nodes.panels, drawn, scene.panels, KINDS, view);
-    showPages(drawn, scene.pages);
+    nodes.turn(drawn, scene.pages);
     showReadouts(nodes.readouts, scene.readouts);
     showNotes(nodes.status, scene.status);
     located.hidden = !["tensor", "museum"].includes(scene.layout) || !scene.panels.error;
@@ -132,8 +134,7 @@ function render({ model, el }) {
   };
   data.addEventListener("toggle", () => data.open && scene && fillTables());
   const themes = new MutationObserver(() => requestAnimationFrame(retheme));
-  const attributeFilter = ["data-jp-theme-light", "data-jp-theme-name", "class"];
-  themes.observe(document.body, { attributes: true, attributeFilter });
+  themes.observe(document.body, { attributes: true, attributeFilter: THEMED });
   model.on("change:frame", show);
   model.on("msg:custom", answer);
   retheme();

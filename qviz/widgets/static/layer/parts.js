@@ -18,9 +18,9 @@ function words({ title, caption, legend }, panel) {
   say(caption, panel.caption);
   caption.title = panel.caption;
   caption.hidden = !panel.caption;
-  const key = JSON.stringify(panel.legend);
-  if (legend.dataset.key === key) return;
-  legend.dataset.key = key;
+  const wanted = JSON.stringify(panel.legend);
+  if (legend.dataset.shown === wanted) return;
+  legend.dataset.shown = wanted;
   legend.replaceChildren(
     ...panel.legend.map(([role, text]) => {
       const key = h("span.key", {}, text);
