@@ -17,7 +17,7 @@ from qviz.architectures import ARCHITECTURES, REQUIRED, Architecture, Setting, s
 from qviz.errors import CheckpointError
 from qviz.gguf.values import F32, U32
 
-_LARGEST = 1 << 31
+_LARGEST, _LARGEST_FLOAT = 1 << 31, float(np.finfo(np.float32).max)
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
 YARN = {
     "yarn_ext_factor": ("extrapolation_factor",),
@@ -105,7 +105,7 @@ class ConfigReader:
         if value is None:
             value = next((self._assumed[key] for key in setting.source.split(" or ") if key in self._assumed), None)
             if value is None:
-                if setting.default is REQUIRED:
+                if setting.default is REQUIRED or setting.name == "n_vocab":
                     raise CheckpointError(f"it does not say {setting.source.split(' or ')[0]}", path=self._path)
                 value = setting.default
             if isinstance(value, str):
@@ -252,7 +252,10 @@ class ConfigReader:
         """How much of a head turns."""
         if "partial_rotary_factor" not in self._assumed:
             return head_size
-        value = rope.get("partial_rotary_factor", self._config.get("partial_rotary_factor"))
+        outside = self._config.get("partial_rotary_factor")
+        value = rope.get("partial_rotary_factor", outside)
+        if outside is not None and outside != value:
+            raise self._error("partial_rotary_factor is given twice; delete one", outside, value)
         part = int(head_size * (1.0 if value is None else _number("partial_rotary_factor", value, self._path)))
         if not 0 < part <= head_size or part % 2:
             raise self._error(f"{part} of {head_size} values of a head would turn", value, "pairs that fit a head")
@@ -330,7 +333,7 @@ def rope_factors(rope: Rope, rope_size: int, path: Path) -> dict[str, npt.NDArra
     found = {}
     for key in _LONG:
         values = rope.get(key)
-        numbers = isinstance(values, list) and all(type(x) in (int, float) and 0 < x < math.inf for x in values)
+        numbers = isinstance(values, list) and all(type(x) in (int, float) and 0 < x < _LARGEST_FLOAT for x in values)
         if not isinstance(values, list) or not numbers or len(values) != rope_size // 2:
             raise CheckpointError(
                 f"{key} must be {rope_size // 2} positive numbers, one for each pair that turns",
@@ -362,6 +365,6 @@ def _long_magnitude(rope: Rope, n_ctx: int) -> float:
 
 
 def _number(key: str, value: Any, path: Path, zero: bool = False) -> float:
-    if type(value) not in (int, float) or not (0 < value < math.inf or (zero and value == 0)):
+    if type(value) not in (int, float) or not (0 < value < _LARGEST_FLOAT or (zero and value == 0)):
         raise CheckpointError(f"{key} must be a positive number", path=path, found=value)
     return float(value)
