@@ -104,6 +104,39 @@ def test_what_compressed_tensors_cannot_hold() -> None:
         packed.pack(codes, ones, np.full((32, 2), 7), format="pack-quantized", sym=True)
 
 
+@pytest.mark.parametrize("case", ["ct_fp8_channel", "ct_nvfp4"])
+def test_small_floats_are_those_of_compressed_tensors(tmp_path: Path, case: str) -> None:
+    """Weights that its packer made are rounded to themselves: the same codes, scales but for a rounding."""
+    tensors, halves, settings = stored(case)
+    theirs = packed.read_packed(write(tmp_path / "theirs", settings, tensors, halves))["a.b"]
+    ours = packed.pack_floats(theirs.dequantize(), settings["format"])
+    assert np.array_equal(ours.qweight, theirs.qweight)
+    if case == "ct_nvfp4":
+        assert np.array_equal(ours.scales, theirs.scales)
+    np.testing.assert_array_max_ulp(ours.global_scale if case == "ct_nvfp4" else ours.scales,
+                                    theirs.global_scale if case == "ct_nvfp4" else theirs.scales, 2)  # fmt: skip
+    size = 16 if case == "ct_nvfp4" else -1
+    folder = packed.write_packed(tmp_path / "ours", {"a.b": ours}, group_size=size)
+    assert np.array_equal(packed.read_packed(folder)["a.b"].dequantize(), ours.dequantize())
+    given = settings["config_groups"]["group_0"]["weights"]
+    told = json.loads((folder / "config.json").read_text())["quantization_config"]["config_groups"]["group_0"][
+        "weights"
+    ]
+    assert {key: told.get(key) for key in given} == given
+
+
+def test_weights_that_are_no_small_floats() -> None:
+    zeros = packed.pack_floats(np.zeros((2, 32)), "nvfp4-pack-quantized")
+    assert not zeros.dequantize().any()
+    assert not packed.pack_floats(np.zeros((2, 32)), "float-quantized").dequantize().any()
+    with pytest.raises(CheckpointError, match="weights must be finite"):
+        packed.pack_floats(np.full((2, 32), np.inf), "float-quantized")
+    with pytest.raises(CheckpointError, match="whole groups of 16"):
+        packed.pack_floats(np.ones((2, 24)), "nvfp4-pack-quantized")
+    with pytest.raises(CheckpointError, match="no such format"):
+        packed.pack_floats(np.ones((2, 32)), "pack-quantized")
+
+
 @pytest.mark.parametrize(
     ("case", "part", "at", "value"),
     [

@@ -8,6 +8,7 @@ that the packages of their makers wrote.
 from __future__ import annotations
 
 from qviz.checkpoints.packed.bits import BITS, pack_bits, unpack_bits, zeros_from_v1, zeros_to_v1
+from qviz.checkpoints.packed.floats import pack_floats
 from qviz.checkpoints.packed.linear import LAYOUTS, PackedLinear, pack
 from qviz.checkpoints.packed.reader import StoredLayer, read_packed, refuse_unsaid, stored_layers
 from qviz.checkpoints.packed.settings import find_dialect, find_settings
@@ -23,6 +24,7 @@ __all__ = [
     "find_settings",
     "pack",
     "pack_bits",
+    "pack_floats",
     "packed_parts",
     "packing",
     "read_packed",

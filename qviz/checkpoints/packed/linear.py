@@ -15,7 +15,11 @@ from qviz.checkpoints.packed.dialects.awq import ORDER
 from qviz.errors import CheckpointError
 
 LAYOUTS = ("gptq", "gptq_v2", "gemm", "pack-quantized")
-"""Layouts that can be written."""
+"""Layouts of integer codes that can be written."""
+FLOAT_LAYOUTS = ("float-quantized", "nvfp4-pack-quantized")
+"""Layouts of small floats that can be written; see `pack_floats`."""
+F8 = np.dtype([("e4m3", "u1")])
+"""Bytes that are floats of eight bits, for who writes them."""
 _ROWS_AT_ONCE = 1 << 22  # weights
 
 
@@ -95,6 +99,9 @@ class PackedLinear:
         if self.format == "pack-quantized":
             found["weight_shape"] = np.array(self.shape, np.int64)
             del found["weight_g_idx"]  # columns are in order
+        for part in layouts()[self.format].parts:
+            if part.dtypes == ("F8_E4M3",):
+                found[part.name] = np.ascontiguousarray(found[part.name]).view(F8)
         return {name: array for name, array in found.items() if array is not None}
 
 

@@ -17,16 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, explained, replacing_folder
-from qviz.checkpoints.packed.linear import LAYOUTS, PackedLinear
+from qviz.checkpoints.packed.linear import F8, FLOAT_LAYOUTS, LAYOUTS, PackedLinear
 from qviz.errors import CheckpointError
 
 _WEIGHTS, _CONFIG, _SETTINGS = "model.safetensors", "config.json", "quantize_config.json"
-_KINDS = {
-    np.dtype(np.int32): "I32",
-    np.dtype(np.float16): "F16",
-    np.dtype(np.float32): "F32",
-    np.dtype(np.int64): "I64",
-}
+_KINDS = {np.dtype(code): kind for code, kind in {"i4": "I32", "i8": "I64", "f2": "F16", "f4": "F32"}.items()}
+_KINDS |= {np.dtype(np.uint8): "U8", F8: "F8_E4M3"}
 
 
 def write_packed(
@@ -92,7 +88,7 @@ def write_packed(
 
 def _check_layer(name: str, layer: PackedLinear, group_size: int) -> None:
     """A layer that readers could not make sense of under these settings."""
-    if layer.format not in LAYOUTS:
+    if layer.format not in (*LAYOUTS, *FLOAT_LAYOUTS):
         raise CheckpointError(f"{name!r} is in a layout that is only read here", found=layer.format, expected="gptq_v2")
     groups = 1 if group_size < 0 else -(-layer.n_in // max(group_size, 1))
     if group_size == 0 or groups != layer.n_groups:
@@ -117,7 +113,7 @@ def _refuse_other_weights(folder: Path) -> None:
 
 
 def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool, ignored: list[str]) -> dict[str, Any]:
-    if kind == "pack-quantized":
+    if kind == "pack-quantized" or kind in FLOAT_LAYOUTS:
         return _scheme(kind, bits, group_size, sym) | {"ignore": ignored}
     if kind == "gemm":
         settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
@@ -128,8 +124,11 @@ def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool,
 
 def _scheme(kind: str, bits: int, group_size: int, sym: bool) -> dict[str, Any]:
     """Settings of compressed-tensors: one scheme for all matrices."""
-    weights = {"num_bits": bits, "type": "int", "symmetric": sym, "dynamic": False}
+    weights: dict[str, Any] = {"num_bits": bits, "type": "int", "symmetric": sym, "dynamic": False}
     weights |= {"strategy": "channel"} if group_size < 0 else {"strategy": "group", "group_size": group_size}
+    if kind in FLOAT_LAYOUTS:
+        weights |= {"type": "float", "symmetric": True}
+        weights |= {"strategy": "tensor_group"} if group_size > 0 else {}
     scheme = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
     return {
         "quant_method": "compressed-tensors",
