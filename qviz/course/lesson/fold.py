@@ -6,9 +6,8 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from qviz.course.lesson import progress_file as _store
 from qviz.course.lesson.bank import question
-from qviz.errors import LessonError, ProgressError
+from qviz.errors import LessonError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,13 +20,10 @@ class Folded:
         What is inside, as a notebook or as text.
     line : str
         What is seen of it while it is closed.
-    open : bool
-        Whether it starts open.
     """
 
     inner: Any
     line: str
-    open: bool
 
     def __repr__(self) -> str:
         return str(self.inner)
@@ -35,7 +31,7 @@ class Folded:
     def _repr_html_(self) -> str:
         rich = getattr(self.inner, "_repr_html_", None)
         inside = rich() if rich is not None else f"<pre>{html.escape(str(self.inner))}</pre>"
-        return f"<details{' open' * self.open}><summary>{html.escape(self.line)}</summary>{inside}</details>"
+        return f"<details><summary>{html.escape(self.line)}</summary>{inside}</details>"
 
 
 def fold(shown: Any, id: str) -> Folded:
@@ -51,7 +47,7 @@ def fold(shown: Any, id: str) -> Folded:
     Returns
     -------
     Folded
-        Closed for whoever has not answered the question; one click opens it.
+        Closed for everybody, so that a notebook's outputs are the same for everybody; one click opens it.
 
     Examples
     --------
@@ -63,10 +59,6 @@ def fold(shown: Any, id: str) -> Folded:
     try:
         asked = question(id)
     except LessonError:
-        return Folded(shown, id, open=False)
-    try:
-        answered = asked.id in _store.store().load().answers
-    except ProgressError:
-        answered = False  # the question itself will tell
+        return Folded(shown, id)
     number = asked.id.partition(".")[2]
-    return Folded(shown, f"What prediction {number} is about, measured: open it when you have made yours", answered)
+    return Folded(shown, f"What prediction {number} is about, measured: open it when you have made yours")
