@@ -24,7 +24,7 @@ def packed(
     as_json: bool,
 ) -> None:
     """A folder with packed weights."""
-    reading = _reading(given)
+    reading = reading_of(given)
     if method == "gptq":
         # the layouts that have no place for columns out of order
         given.setdefault("act_order", given.get("checkpoint") not in ("awq", "compressed-tensors"))
@@ -33,7 +33,7 @@ def packed(
     if dry_run:
         _say_plan(plan, as_json)
         return
-    result = _with_bar(
+    result = with_bar(
         lambda progress: by_layer.pack_model(
             model, target, method, **given, **reading, allow_requantize=allow_requantize, progress=progress
         )
@@ -52,7 +52,7 @@ def gguf_by_gptq(
     as_json: bool,
 ) -> None:
     """A GGUF file whose codes GPTQ chose."""
-    reading, rules = _reading(given), given.get("rules", "modern")
+    reading, rules = reading_of(given), given.get("rules", "modern")
     model = models.load(source)
     what = {"method": "gptq", "recipe": recipes.get_recipe(recipe).name, "rules": rules}
     if dry_run:
@@ -65,7 +65,7 @@ def gguf_by_gptq(
         for line in report.lines(choices):
             echo(printable(line))
         return
-    result = _with_bar(
+    result = with_bar(
         lambda progress: by_layer.gptq_model(
             model, target, recipe, rules=rules, **reading, allow_requantize=allow_requantize, progress=progress
         )
@@ -73,7 +73,7 @@ def gguf_by_gptq(
     _say_result(model, result, what, as_json)
 
 
-def _reading(given: dict[str, Any]) -> dict[str, Any]:
+def reading_of(given: dict[str, Any]) -> dict[str, Any]:
     """What is read to calibrate, taken out of `given`."""
     text = given.pop("calibration", None)
     return {"calibration": None if text is None else read_text(text), "n_tokens": given.pop("tokens", 8192)}
@@ -130,8 +130,8 @@ def _shared(notes: Sequence[str]) -> Iterator[str]:
         yield f"{names[0]}{more}: {text}" if names[0] else text
 
 
-def _with_bar(work: Callable[[Any], Any]) -> Any:
-    """Run a job that reports ``(what, done, total)``."""
+def with_bar(work: Callable[[Any], Any]) -> Any:
+    """Run a job that reports ``(what, done, total)``, a bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

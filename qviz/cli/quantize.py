@@ -46,8 +46,12 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option("--clip/--no-clip", default=None, help="With awq: search the ranges, too; off.")
 @click.option("--checkpoint", metavar="LAYOUT", help=_BY_METHOD + "gptq, gptq_v2, awq, compressed-tensors.")
 @click.option("--format", "format_", metavar="RECIPE", help="With gptq: write GGUF by RECIPE, as the third argument.")
-@click.option("--calibration", metavar="FILE", help="With gptq, awq, recommended: a text; the course's unless given.")
+@click.option(
+    "--calibration", metavar="FILE", help="With gptq, awq, recommended, --size: a text; the course's by default."
+)
 @click.option("--tokens", type=click.IntRange(1, 2**31 - 1), help="Of the calibration text; 8192 unless given.")
+@click.option("--size", metavar="BYTES", help="Choose formats and codes of least damage: 120M; K, M, G powers of ten.")
+@click.option("--bpw", type=float, help="Instead of --size: bits of the whole file for each weight.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def quantize(
@@ -68,12 +72,21 @@ def quantize(
     By --method: OUT is a folder with weights packed as GPTQ, AWQ or compressed-tensors do, under Hugging Face's names,
     for the loaders of such checkpoints; `qviz convert` makes GGUF of it. With gptq and a RECIPE: OUT is a GGUF file of
     that recipe, whose codes GPTQ chose. OUT appears under its name when it is complete.
+
+    By --size or --bpw: OUT is the GGUF file of at most that size that changes the model's answers least. Formats are
+    chosen tensor by tensor, by what they cost on a calibration text; what was measured is kept beside OUT until it is
+    complete, so that the same command goes on where it was ended.
     """
     if recipe is not None and format_ is not None:
         raise click.UsageError(f"RECIPE is given twice: {recipe} and --format {format_}")
     common = {name: options.pop(name) for name in ("allow_requantize", "dry_run", "as_json")}
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    if method is None:
+    if "size" in given or "bpw" in given:
+        _check_size(recipe or format_ or method, given, common.pop("dry_run"))
+        from qviz.cli.by_size import by_size
+
+        by_size(source, target, given, **common)
+    elif method is None:
         _check_recipe(recipe, format_, given)
         from qviz.cli.by_recipe import by_recipe
 
@@ -88,6 +101,19 @@ def quantize(
             packed(source, target, method, given, **common)
         else:
             gguf_by_gptq(source, target, recipe, given, **common)
+
+
+def _check_size(other: str | None, given: dict[str, Any], dry_run: bool) -> None:
+    if "size" in given and "bpw" in given:
+        raise click.UsageError("--size and --bpw both say how large the file may be; give one of them")
+    if other is not None:
+        raise click.UsageError(f"{other} is not for --size or --bpw, which choose formats and codes themselves")
+    if wrong := [name for name in given if name not in ("size", "bpw", "calibration", "tokens")]:
+        raise click.UsageError(f"{_flag(wrong[0])} is not for --size or --bpw")
+    if dry_run:
+        raise click.UsageError(
+            "--size and --bpw measure the model before they choose; --dry-run is for a RECIPE or --method"
+        )
 
 
 def _check_recipe(recipe: str | None, format_: str | None, given: dict[str, Any]) -> None:

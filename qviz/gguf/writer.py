@@ -161,6 +161,20 @@ def stream(
         out.check_complete()
 
 
+def file_size(metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> int:
+    """Bytes of the file that `write` or `stream` would make, padding included.
+
+    Parameters
+    ----------
+    metadata, tensors : mapping
+        As for `stream`.
+    """
+    meta, step = _aligned(metadata if isinstance(metadata, Metadata) else Metadata(metadata), None)
+    entries = [entry_of(name, described) for name, described in _described(tensors)]
+    start = padded(len(header_bytes(meta, entries, _layout(3, "little"), step)), step)
+    return start + sum(padded(entry.nbytes, step) for entry in entries)
+
+
 class TensorStream:
     """Takes the blocks of a file's tensors in order, in pieces of any number of blocks. Made by `stream`.
 

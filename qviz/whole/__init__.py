@@ -6,5 +6,7 @@ Its names load on first use, so that a worker which gets pieces of a model loads
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["by_layer", "by_recipe", "imatrix"], {"by_recipe": ["quantize_model"]}
+    __name__,
+    ["best", "by_layer", "by_recipe", "imatrix"],
+    {"best": ["best_file"], "by_recipe": ["quantize_model"]},
 )

@@ -1,0 +1,130 @@
+"""What each format costs each tensor, in divergence of the answers.
+
+For a matrix with output factor O and input factor H (see `sensitivity`) an error E costs ½·tr(O·E·H·Eᵀ). It is
+measured on a sample of rows that GPTQ has rounded, each row counting by its own entry of O. A row of an embedding
+matters when its token is read, by the gradients there, and, where the embedding is the output matrix, too, when its
+token is expected, by the inputs of the output matrix; both in parts of how often that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import transformer
+from qviz._machine.blas import on_one_thread
+from qviz._types import FloatArray, Progress
+from qviz.calibration import ActivationStats
+from qviz.formats import Format, get, quantize
+from qviz.methods.gptq_format import accepts, gptq_format
+from qviz.methods.recommended import damping
+from qviz.recipes.allocate import Option
+from qviz.whole.best.sensitivity import Sensitivity
+from qviz.whole.by_layer.source import Source
+
+_CANDIDATES = ("Q2_K", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0")
+_SMALL = ("IQ1_M", "IQ2_XXS", "IQ2_S", "IQ3_XXS")  # rounded by importance alone, and slowly: only where they are needed
+_ROWS = 256  # of a matrix that are rounded to see what a format costs
+_TOKENS_AT_ONCE = 2048
+
+
+def candidates(row: int, small: bool) -> list[Format]:
+    """Formats that are tried for rows of so many weights; with `small`, those of less than 2.6 bits, too."""
+    names = (*_SMALL, *_CANDIDATES) if small else _CANDIDATES
+    return [fmt for fmt in map(get, names) if row % fmt.block_size == 0 and fmt.can_encode]
+
+
+def padded(nbytes: int, alignment: int) -> int:
+    """Bytes that a tensor takes in a file."""
+    return -(-nbytes // alignment) * alignment
+
+
+def layer_options(
+    model: Any,
+    windows: npt.NDArray[np.int64],
+    sensitivity: Sensitivity,
+    alignment: int,
+    small: bool,
+    progress: Progress,
+) -> dict[str, list[Option]]:
+    """Options of the matrices of every layer."""
+    run, source = transformer.Transformer(model, activations="float"), Source(model)
+    stream = run.embed(windows)
+    found = {}
+    for i in range(run.config.n_layers):
+        before = run.layers[i]
+        run.layers[i] = source.layer(before)
+        progress(f"what formats cost layer {i}", i, run.config.n_layers)
+        for kind, stats in _inputs(run, i, stream, sensitivity).items():
+            name, w = f"blk.{i}.{kind}.weight", run.layers[i][kind].weight.dequantize()
+            rows = np.diagonal(sensitivity.of(i, kind).outputs)
+            found[name] = _options(w, stats, rows, alignment, small)
+        run.layers[i] = before
+    return found
+
+
+def _inputs(run: Any, i: int, stream: FloatArray, sensitivity: Sensitivity) -> dict[str, ActivationStats]:
+    """Statistics of what each matrix of a layer receives, tokens weighted; `stream` goes on to the next layer."""
+    stats: dict[str, ActivationStats] = {}
+    step = max(1, _TOKENS_AT_ONCE // stream.shape[1])
+    for first in range(0, len(stream), step):
+        part = slice(first, first + step)
+
+        def look(name: str, x: FloatArray, part: slice = part) -> None:
+            kind = name.split(".")[2]
+            root = np.sqrt(sensitivity.of(i, kind).tokens[part].reshape(-1, 1))
+            stats.setdefault(kind, ActivationStats(x.shape[1])).update(x * root)
+
+        run.on_linear_input = look
+        try:
+            stream[part] = run.layer(i, stream[part])
+        finally:
+            run.on_linear_input = None
+    return stats
+
+
+@on_one_thread
+def _options(
+    w: FloatArray,
+    stats: ActivationStats,
+    rows: npt.NDArray[Any],
+    alignment: int,
+    small: bool,
+    damp: float | None = None,
+) -> list[Option]:
+    """Options of one matrix, whose row r counts ``rows[r]``."""
+    some = np.linspace(0, len(w) - 1, min(len(w), _ROWS)).round().astype(np.intp)
+    part, weights = np.ascontiguousarray(w[some]), rows[some].astype(np.float64)
+    share = float(rows.sum(dtype=np.float64)) / max(float(weights.sum()), 1e-300)
+    H = stats.hessian.astype(np.float64) / 2
+    options = []
+    for fmt in candidates(w.shape[1], small):
+        rounded = (
+            gptq_format(part, stats, fmt, damp_percent=damp) if accepts(fmt) else quantize(part, fmt, stats.mean_sq)
+        )
+        E = (part - rounded.dequantize()).astype(np.float64)
+        cost = 0.5 * share * float(weights @ np.einsum("ij,ij->i", E @ H, E))
+        options.append(Option(fmt.name, padded(len(w) * fmt.row_size(w.shape[1]), alignment), cost))
+    return options
+
+
+def outer_stats(sensitivity: Sensitivity, roles: Sequence[str]) -> tuple[ActivationStats, float]:
+    """The input factor of an embedding (``"read"``), an output matrix (``"answer"``), or one that is both; damping."""
+    parts = {"read": sensitivity.reading, "answer": sensitivity.answering}
+    H: npt.NDArray[np.float64] = np.array([parts[role] for role in roles], np.float64).sum(axis=0)
+    n = len(H)
+    damp = damping(sensitivity.n_tokens, n)
+    H[np.diag_indices(n)] += 1e-6 * np.diagonal(H).mean() + 1e-30  # so that it has a factor
+    inputs = np.linalg.cholesky(H).T * np.sqrt(n)
+    return ActivationStats.from_inputs(inputs.astype(np.float32)), damp
+
+
+def outer_options(
+    w: FloatArray, sensitivity: Sensitivity, roles: Sequence[str], alignment: int, small: bool
+) -> list[Option]:
+    """Options of the embedding or the output matrix."""
+    stats, damp = outer_stats(sensitivity, roles)
+    return _options(w, stats, sensitivity.frequency, alignment, small, damp)

@@ -1,0 +1,321 @@
+"""The file of least damage at a size, from a model and a text."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qviz import gguf, models, recipes, transformer
+from qviz._files import as_path, replacing
+from qviz._types import Progress, no_progress
+from qviz._version import __version__
+from qviz.errors import PipelineError
+from qviz.formats import QTensor, get, quantize
+from qviz.gguf.writer import file_size
+from qviz.methods.gptq_format import accepts, gptq_format
+from qviz.recipes import TensorChoice
+from qviz.recipes.allocate import Allocation, Option, allocate
+from qviz.whole import by_recipe
+from qviz.whole.best import costs
+from qviz.whole.best.rounding import Method, rounded_layers
+from qviz.whole.best.sensitivity import Sensitivity, measure, unknown_parts
+from qviz.whole.by_layer.source import Source
+from qviz.whole.by_layer.steps import calibration_windows
+
+_COST_TOKENS = 8192  # more of them change little in what formats cost
+_CHECKED_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class BestFile:
+    """What `best_file` did.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    nbytes : int
+        Of the whole file: at most the size that was asked for.
+    bpw : float
+        Bits of the file for each weight.
+    formats : dict of str to str
+        Of every tensor.
+    predicted : float
+        Divergence of the answers that was expected, before rounding was made better than what was measured.
+    measured : float or None
+        Divergence on text that follows the calibration's; None if there is none left.
+    seconds : float
+    """
+
+    path: Path
+    nbytes: int
+    bpw: float
+    formats: dict[str, str]
+    predicted: float
+    measured: float | None
+    seconds: float
+
+
+def best_file(
+    src: str | os.PathLike[str] | models.Model,
+    dst: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    bpw: float | None = None,
+    calibration: str | Sequence[int] | None = None,
+    n_tokens: int = 8192,
+    method: Method | None = None,
+    measurements: str | os.PathLike[str] | None = None,
+    allow_requantize: bool = False,
+    progress: Progress = no_progress,
+) -> BestFile:
+    """Write the GGUF file of at most a size that changes a model's answers least.
+
+    First the model is asked how much its answers depend on each matrix, by gradients on the calibration text; then what
+    each format would cost each tensor; then formats are chosen under the budget (`qviz.recipes.allocate`); then the
+    model is rounded layer by layer. What was measured is kept beside `dst` until the file is there, so that work that
+    was ended goes on where it was.
+
+    Parameters
+    ----------
+    src : Model or path-like
+        A Llama in GGUF.
+    dst : path-like
+        The new file; an existing one is replaced, unless it is `src`.
+    size : int, optional
+        Bytes of the whole file.
+    bpw : float, optional
+        Instead: bits for each weight of the model, everything in the file counted.
+    calibration : str or sequence of int, optional
+        Text, or its tokens; the course's calibration text unless given.
+    n_tokens : int
+        Of it, to calibrate on.
+    method : Method, optional
+        Parts of the rounding switched off, to see what they buy.
+    measurements : path-like, optional
+        Keep here what was measured, and use it if it is of this model and text: for files of several sizes.
+    allow_requantize : bool
+        Accept a model that is quantized already.
+    progress : callable ``(what, done, total)``
+
+    Returns
+    -------
+    BestFile
+
+    Raises
+    ------
+    PipelineError
+        No size, or one that the smallest formats exceed; a model that is quantized already; a model of another family.
+    QvizError
+        As from `qviz.quantize_model`; nothing is left behind but what was measured.
+    """
+    started = time.perf_counter()
+    model = src if isinstance(src, models.Model) else models.load(src)
+    target = as_path(dst)
+    by_recipe.refuse_same_file(target, model.file)
+    kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
+    job = _Job(model, target, kept, calibration, n_tokens, method or Method(), progress)
+    limit = _limit(size, bpw, job.n_weights)
+    for choice in job.choices.values():
+        if choice.quantized:
+            by_recipe.refuse_quantized(choice.name, choice.source, allow_requantize)
+    allocation = job.allocate(limit)
+    job.write(allocation)
+    measured = job.check()
+    if measurements is None:
+        kept.unlink(missing_ok=True)
+    nbytes = target.stat().st_size
+    return BestFile(
+        target,
+        nbytes,
+        8 * nbytes / max(job.n_weights, 1),
+        {name: choice.format.name for name, choice in job.chosen(allocation).items()},
+        allocation.damage,
+        measured,
+        time.perf_counter() - started,
+    )
+
+
+def _limit(size: Any, bpw: Any, n_weights: int) -> int:
+    if (size is None) == (bpw is None):
+        raise PipelineError("give the size of the file or its bits per weight (--size or --bpw): one of them")
+    given = size if bpw is None else bpw
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 < given < math.inf:
+        raise PipelineError(f"the size or bits per weight must be a positive number, got {given!r}")
+    return int(size) if bpw is None else int(float(bpw) * n_weights / 8)
+
+
+class _Job:
+    def __init__(
+        self,
+        model: models.Model,
+        target: Path,
+        kept: Path,
+        calibration: Any,
+        n_tokens: int,
+        method: Method,
+        progress: Progress,
+    ) -> None:
+        self.model, self.target, self.kept, self.method, self.progress = model, target, kept, method, progress
+        # the recipe only says which tensors are left alone
+        self.choices = {c.name: c for c in recipes.plan(model, model.metadata, "Q4_K_M")}
+        self.n_weights = sum(choice.n_weights for choice in self.choices.values())
+        self.alignment = int(model.metadata.get("general.alignment", 32))
+        self.run = transformer.Transformer(model, activations="float")
+        self._check_family()
+        self.windows, self.unseen = self._windows(calibration, n_tokens)
+        self._sensitivity: Sensitivity | None = None
+
+    def _check_family(self) -> None:
+        if odd := unknown_parts(self.run):
+            raise PipelineError(
+                f"{self.run.architecture.name}: gradients of its {odd} are not known here; "
+                f"use a recipe with --method gptq"
+            )
+
+    def _windows(self, calibration: Any, n_tokens: int) -> tuple[npt.NDArray[np.int64], list[int]]:
+        text = models.calibration_text() if calibration is None else calibration
+        ids = self.run.tokenizer.encode(text) if isinstance(text, str) else list(text)
+        windows = calibration_windows(self.run, ids, n_tokens)
+        return windows, [int(i) for i in ids[windows.size :]]
+
+    # -- what is measured
+
+    def _key(self) -> str:
+        digest = hashlib.sha256(f"{__version__} {self.alignment}".encode())
+        digest.update(self.windows.tobytes())
+        stat = self.model.path.stat()
+        digest.update(f"{self.model.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
+        for name, choice in self.choices.items():
+            digest.update(f"{name} {choice.shape} {choice.source}".encode())
+        return digest.hexdigest()
+
+    def _known(self) -> dict[str, Any]:
+        """What an earlier run measured of the same model with the same text."""
+        with contextlib.suppress(Exception), np.load(self.kept, allow_pickle=False) as file:
+            if str(file["key"]) == self._key():
+                return {name: file[name] for name in file.files if name != "key"}
+        return {}
+
+    def _keep(self, arrays: Mapping[str, Any]) -> None:
+        with replacing(self.kept, PipelineError) as file:
+            np.savez(file, key=np.array(self._key()), **arrays)
+
+    def measure(self, small: bool = False) -> dict[str, list[Option]]:
+        """How much the answers depend on each matrix, and what formats cost each tensor; `small`: the smallest, too."""
+        known = self._known()
+        if "reading" in known:
+            sensitivity = Sensitivity.from_arrays(known, self.run.config.n_layers)
+        else:
+            sensitivity = measure(self.model, self.windows, progress=self.progress)
+            known = dict(sensitivity.as_arrays())
+            self._keep(known)
+        self._sensitivity = sensitivity
+        kept = "small options" if small else "options"
+        if kept in known:
+            read = json.loads(str(known[kept]))
+            return {name: [Option(*option) for option in given] for name, given in read.items()}
+        found = {}
+        for name, roles in self._outer().items():
+            w = Source(self.model).tensor(name).dequantize()
+            found[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
+        windows = self.windows[: max(1, _COST_TOKENS // self.windows.shape[1])]
+        found |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
+        self._keep({**known, kept: np.array(json.dumps(found))})
+        return found
+
+    def _outer(self) -> dict[str, tuple[str, ...]]:
+        """Matrices outside of layers, and what they are for."""
+        if "output.weight" in self.choices:
+            return {"token_embd.weight": ("read",), "output.weight": ("answer",)}
+        return {"token_embd.weight": ("read", "answer")}
+
+    # -- what is chosen
+
+    def allocate(self, limit: int) -> Allocation:
+        """Formats under a limit for the whole file."""
+        for small in (False, True):
+            options = self.measure(small)
+            smallest = {name: min(given, key=lambda option: option.nbytes) for name, given in options.items()}
+            tensors = sum(option.nbytes for option in smallest.values())
+            fixed = file_size(self.metadata(), self._with(smallest)) - tensors
+            if fixed + tensors <= limit:
+                return allocate(options, limit - fixed)
+        raise PipelineError(
+            f"{limit:,} bytes are too few for this model: with the smallest formats it takes {fixed + tensors:,}; "
+            f"ask for more"
+        )
+
+    def _with(self, chosen: Mapping[str, Option]) -> dict[str, TensorChoice]:
+        names = sorted(self.choices, key=recipes.file_order)
+        changed = {}
+        for name in names:
+            choice = self.choices[name]
+            fmt = get(chosen[name].format) if name in chosen else choice.source
+            changed[name] = TensorChoice(name, choice.shape, choice.role, choice.source, fmt, choice.reason)
+        return changed
+
+    def chosen(self, allocation: Allocation) -> dict[str, TensorChoice]:
+        """Every tensor with its format, in the order of the file."""
+        return self._with(allocation.chosen)
+
+    def metadata(self) -> gguf.Metadata:
+        """What the new file says of itself."""
+        found = recipes.get_recipe("Q4_K_M")
+        # no recipe made it: without a file type, llama.cpp names the most frequent format
+        return by_recipe.output_metadata(self.model.metadata, found).without("general.file_type") | {
+            "quantize.qviz.method": "formats and codes of least damage at a size",
+            "quantize.qviz.tokens": gguf.U32(self.windows.size),
+        }
+
+    # -- what is written
+
+    def write(self, allocation: Allocation) -> None:
+        """Round everything, and write it."""
+        choices, source = self.chosen(allocation), Source(self.model)
+        assert self._sensitivity is not None
+        made: dict[str, QTensor] = {}
+        for name, roles in self._outer().items():
+            w, fmt = source.tensor(name).dequantize(), choices[name].format
+            stats, damp = costs.outer_stats(self._sensitivity, roles)
+            if accepts(fmt):
+                made[name] = gptq_format(w, stats, fmt, damp_percent=damp, sweeps=self.method.sweeps)
+            else:
+                made[name] = quantize(w, fmt, stats.mean_sq)
+        layers = rounded_layers(
+            self.model,
+            lambda name: choices[name].format,
+            self.windows,
+            self.method,
+            embedding=made["token_embd.weight"],
+            sensitivity=self._sensitivity,
+            progress=self.progress,
+        )
+        at = -1
+        with gguf.stream(self.target, self.metadata(), choices) as out:
+            for name in choices:
+                while at < recipes.file_order(name)[0]:
+                    made, at = next(layers), at + 1
+                out.append(made[name].blocks if name in made else source.tensor(name).blocks)
+
+    def check(self) -> float | None:
+        """Divergence from the source, on tokens that no step has seen."""
+        n_ctx = self.windows.shape[1]
+        if len(self.unseen) < n_ctx:
+            return None
+        self.progress("measuring what it costs", 0, 1)
+        new = models.load(self.target)
+        with new.file:
+            return transformer.evaluate.perplexity(
+                new, self.unseen, self.model, n_ctx=n_ctx, max_tokens=_CHECKED_TOKENS
+            ).kld

@@ -1,0 +1,139 @@
+"""The best file: gradients beside differences, its size to the byte, less damage than a recipe's file, resumed."""
+
+import numpy as np
+import pytest
+from made_models import made
+
+import qviz
+from qviz import gguf, transformer
+from qviz.calibration.stats import Collector
+from qviz.errors import PipelineError
+from qviz.gguf import U32
+from qviz.whole import best, best_file
+from qviz.whole.best import job, sensitivity
+from qviz.whole.by_layer import calibration_windows
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Two layers of the small model."""
+    tiny = qviz.load("tiny")
+    names = [name for name in tiny if not name.startswith("blk.") or name[4] in "01"]
+    metadata = tiny.metadata.without("llama.block_count") | {"llama.block_count": U32(2)}
+    return gguf.write(tmp_path_factory.mktemp("models") / "in.gguf", metadata, {name: tiny[name] for name in names})
+
+
+def test_gradients_are_what_small_changes_do():
+    """Σ c·y changes by Σ g·δ when something inside changes by δ; keys and values as float16 add noise to that."""
+    run = transformer.Transformer(made(), activations="float")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 7, 64)).astype(np.float32)
+    c = rng.standard_normal(x.shape).astype(np.float32)
+    found = {}
+    back = sensitivity._Backward(run, np.zeros((2, 7), np.int64))
+    dx = back.layer(1, x.reshape(14, 64), c.reshape(14, 64), lambda i, kind, g: found.update({kind: g}))
+
+    def answer(stream):
+        return float(np.sum(run.layer(1, stream) * c, dtype=np.float64))
+
+    step = 0.02
+    way = rng.standard_normal(x.shape).astype(np.float32)
+    slope = (answer(x + step * way) - answer(x - step * way)) / (2 * step)
+    assert slope == pytest.approx(float(np.sum(dx.reshape(x.shape) * way)), rel=0.03)
+    for kind, g in found.items():
+        linear = run.layers[1][kind]
+        way = rng.standard_normal(linear.n_out).astype(np.float32)
+        sides = []
+        for sign in (step, -step):
+            linear.bias = sign * way
+            sides.append(answer(x))
+        linear.bias = None
+        expected = float(np.sum(g @ way))
+        noise = 0.03 * float(np.abs(g @ way).sum())
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(expected, abs=noise), kind
+
+
+def test_the_curvature_foretells_the_divergence():
+    tiny = qviz.load("tiny")
+    run = transformer.Transformer(tiny, activations="float")
+    windows = calibration_windows(run, None, 1024)
+    sensed = sensitivity.measure(tiny, windows)
+    seen = Collector()
+    run.on_linear_input = seen
+    logits = run.window_logits(windows)
+    run.on_linear_input = None
+    for name in ("blk.1.ffn_down.weight", "blk.5.ffn_gate.weight", "blk.3.attn_output.weight"):
+        _, i, kind, _ = name.split(".")
+        rounded = qviz.quantize(tiny[name].dequantize(), "Q3_K")
+        E = tiny[name].dequantize() - rounded.dequantize()
+        foretold = 0.25 * np.einsum("ij,ij->", sensed.of(int(i), kind).outputs @ (E @ seen.stats[name].hessian), E)
+        linear = run.layers[int(i)][kind]
+        run.layers[int(i)][kind] = transformer.linear.Linear(rounded, name, "float")
+        other = run.window_logits(windows)
+        run.layers[int(i)][kind] = linear
+        p, q = (x - x.max(-1, keepdims=True) for x in (logits.astype(np.float64), other.astype(np.float64)))
+        p, q = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (p, q))
+        divergence = np.mean(np.sum(np.exp(p) * (p - q), -1))
+        assert 0.6 < foretold / divergence < 1.6, name
+
+
+def test_less_damage_than_a_recipe_of_the_same_size(source, tmp_path):
+    seen = Collector()
+    run = transformer.Transformer(qviz.load(source), activations="float", on_linear_input=seen)
+    run.window_logits(calibration_windows(run, None, 1024))
+    imatrix = {name: stats.mean_sq for name, stats in seen.stats.items() if name.startswith("blk.")}
+    theirs = qviz.quantize_model(source, tmp_path / "theirs.gguf", "Q3_K_S", imatrix=imatrix)
+    size = theirs.path.stat().st_size
+    ours = best_file(source, tmp_path / "ours.gguf", size=size, n_tokens=1024)
+    assert ours.path.stat().st_size == ours.nbytes <= size
+    made_of = qviz.load(ours.path)
+    assert ours.bpw == pytest.approx(8 * ours.nbytes / sum(tensor.n_weights for tensor in made_of.values()))
+    assert {name: made_of[name].format.name for name in made_of} == ours.formats
+    text = qviz.models.heldout_text()[:20000]
+    found = transformer.evaluate.compare(
+        {"theirs": qviz.load(theirs.path), "ours": made_of}, text, qviz.load(source), max_tokens=1000
+    )
+    assert found["ours"].kld < 0.7 * found["theirs"].kld
+    assert ours.measured is not None
+    assert ours.measured > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.gguf", "theirs.gguf"]
+
+
+def test_goes_on_where_it_was_ended(source, tmp_path, monkeypatch):
+    target = tmp_path / "out.gguf"
+
+    def until_rounding(what, done, total):
+        if what.startswith("layer 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        best_file(source, target, bpw=4.5, n_tokens=512, progress=until_rounding)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf.measured.npz"]
+    monkeypatch.setattr(job, "measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(job.costs, "layer_options", lambda *_, **__: pytest.fail("measured again"))
+    made_now = best_file(source, target, bpw=4.5, n_tokens=512)
+    assert made_now.bpw <= 4.5
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "give the size of the file or its bits per weight"),
+        ({"size": 10, "bpw": 4}, "give the size of the file or its bits per weight"),
+        ({"size": -1}, "must be a positive number, got -1"),
+        ({"bpw": float("nan")}, "must be a positive number, got nan"),
+        ({"bpw": "4"}, "must be a positive number, got '4'"),
+    ],
+)
+def test_sizes_that_are_none(source, tmp_path, options, says):
+    with pytest.raises(PipelineError, match=says):
+        best_file(source, tmp_path / "out.gguf", n_tokens=512, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_families_whose_gradients_are_not_known():
+    for architecture, says in (("gpt2", "attn_"), ("gemma2", "post_"), ("qwen3", "attn_k_norm")):
+        assert says in sensitivity.unknown_parts(transformer.Transformer(made(architecture)))
+    assert not sensitivity.unknown_parts(transformer.Transformer(made()))
+    assert best.Method().sweeps > 0
