@@ -161,5 +161,5 @@ def test_whisper_cpp_hears_what_was_said(real, tmp_path, recipe):
     recordings = [speech.spoken(text) for text in speech.TEXTS]
     errors = sum(map(speech.word_errors, speech.TEXTS, speech.heard(path, recordings)))
     total = sum(len(speech.words(text)) for text in speech.TEXTS)
-    # measured: a tenth, for a synthesiser is hard to understand; a damaged file hears next to nothing right
-    assert errors <= total // 5, f"{errors} of {total} words"
+    # measured: a tenth, of Q4_0 a sixth, for a synthesiser is hard to understand; a damaged file hears nothing right
+    assert errors <= total // 4, f"{errors} of {total} words"
