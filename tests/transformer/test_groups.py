@@ -59,9 +59,9 @@ def matrix(bits, size, n_in=192, n_out=13, shuffled=False):
     return (codes, scales, zeros, g_idx, bits), weights.astype(np.float64)
 
 
-# each size compiles kernels of its own: every number of bits meets two of them, every size several numbers of bits
 @pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize(("bits", "size"), [(2, 32), (2, 192), (3, 64), (3, 192), (4, 64), (4, 192), (8, 32), (8, 64)])
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("size", [32, 64, 192])
 def test_weights_and_products(bits, size, shuffled):
     given, weights = matrix(bits, size, shuffled=shuffled)
     tensor = group_tensor(*given)
