@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qviz._machine.kernels import i32, kernel, u16
+from qviz._machine.kernels import kernel
 from qviz.formats.iq.codebooks import IQ1_GRID, IQ2_S_GRID, IQ2_XS_GRID, IQ2_XXS_GRID, IQ3_S_GRID, IQ3_XXS_GRID
 
 # Lists are padded to whole vectors.
@@ -86,45 +86,35 @@ def lattice(name: str) -> Lattice:
     low, high = (entries[:, part] @ places for part in (slice(dimensions // 2), slice(dimensions // 2, None)))
     first = np.zeros(len(digits), np.int32)
     first[entries @ levels ** np.arange(dimensions)] = -1
-    count, total = np.zeros(len(digits), np.int32), np.empty(len(grid), np.int32)
-    arguments = (squares, low.astype(np.int32), high.astype(np.int32), entry_packed, distances, first, count, total)
+    count = np.zeros(len(digits), np.int32)
+    arguments = (squares, low.astype(np.int32), high.astype(np.int32), entry_packed, distances, first, count)
     near = np.empty(_neighbours(*arguments, np.empty(0, np.uint16)), np.uint16)
     _neighbours(*arguments, near)
     return Lattice(first, count, packed, near, entry)
 
 
 @kernel
-def _neighbours(squares, low, high, entries, distances, first, count, total, near):
+def _neighbours(squares, low, high, entries, distances, first, count, near):
     """Fill `first`, `count` and, unless it is empty, `near`. Returns how large `near` has to be."""
     half, size = squares.shape[0], 0
-    places = np.empty(2 * squares.max() + 2, np.int32)
     for point in range(first.size):
         if first[point] < 0:
             continue
-        # how many entries lie at each distance
-        to_low, to_high = squares[point % half], squares[point // half]
-        places[:] = i32(0)
-        for k in range(low.size):
-            total[k] = to_low[low[k]] + to_high[high[k]]
-            places[total[k] + 1] += i32(1)
-        # up to which distance they count, and where the list of each distance begins
+        total = squares[point % half][low] + squares[point // half][high]
+        at_each = np.bincount(total)
         found, last = 0, 0
         while found < distances:
+            found += at_each[last] > 0
             last += 1
-            found += places[last] > 0
-        n = 0
-        for d in range(1, last + 1):
-            n += places[d]
-            places[d] = i32(n)
+        n = at_each[:last].sum()
         first[point], padded = size, -(-n // _TOGETHER) * _TOGETHER
         count[point] = padded
-        size += padded
         if near.size > 0:
-            list_ = near[first[point] :]
-            for k in range(low.size):
-                if total[k] < last:
-                    list_[places[total[k]]] = entries[k]
-                    places[total[k]] += i32(1)
-            for k in range(n, padded):
-                list_[k] = u16(list_[0])
+            at = size
+            for d in range(last):
+                here = entries[total == d]
+                near[at : at + here.size] = here
+                at += here.size
+            near[at : size + padded] = near[size]
+        size += padded
     return size
