@@ -28,7 +28,7 @@ def test_a_file_of_at_most_that_size(tmp_path):
     assert found["kld"] > 0
     assert {name: tensor.format.name for name, tensor in qviz.load(out).items()} == found["formats"]
     small = run(source, out, "--size", "10K", "--tokens", 512)
-    assert small.exit_code == 1
+    assert small.exit_code == 2
     assert "10,000 bytes are too few for this model: with the smallest formats it takes" in small.output
 
 
