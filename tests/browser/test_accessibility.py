@@ -93,6 +93,7 @@ def screen(book, request):
 LAYOUT = """(root) => {
     const place = root.getBoundingClientRect();
     const shown = (node) => node.getClientRects().length && getComputedStyle(node).visibility !== 'hidden'
+        && !node.matches('.noUi-origin') // an empty box that moves with its handle
         && !node.closest('.qviz-heard, .qviz-wires, .qviz-tables, .jp-RenderedHTMLCommon svg');
     const name = (node) =>
         `${node.tagName} ${node.className?.baseVal ?? node.className}: ${(node.textContent || '').slice(0, 60)}`;
@@ -113,7 +114,8 @@ LAYOUT = """(root) => {
     const boxes = leaves.map((node) => {
         const range = document.createRange();
         range.selectNodeContents(node);
-        return [node, [...range.getClientRects()]];
+        const end = getComputedStyle(node).overflowY === 'hidden' ? node.getBoundingClientRect().bottom : Infinity;
+        return [node, [...range.getClientRects()].filter((box) => box.top < end)]; // lines that are cut off are not seen
     });
     for (let i = 0; i < boxes.length && problems.length < 12; i++)
         for (let j = i + 1; j < boxes.length; j++)
