@@ -115,7 +115,7 @@ LAYOUT = """(root) => {
         const range = document.createRange();
         range.selectNodeContents(node);
         const end = getComputedStyle(node).overflowY === 'hidden' ? node.getBoundingClientRect().bottom : Infinity;
-        return [node, [...range.getClientRects()].filter((box) => box.top < end)]; // lines that are cut off are not seen
+        return [node, [...range.getClientRects()].filter((box) => box.top < end)]; // what is cut off is not seen
     });
     for (let i = 0; i < boxes.length && problems.length < 12; i++)
         for (let j = i + 1; j < boxes.length; j++)
