@@ -48,6 +48,7 @@ def limits(mission: Mission, outcome: Outcome, others: Sequence[Outcome] = ()) -
 
     Examples
     --------
+    >>> from qviz.course.missions import MISSIONS
     >>> phone = MISSIONS["7B on a phone"]
     >>> [limits(phone, sizes(phone, Choice(name))).memory for name in ("Q4_K_M", "Q2_K")]
     [False, True]
