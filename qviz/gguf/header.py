@@ -254,8 +254,9 @@ class Header(Cursor):
             except (struct.error, OverflowError):  # past what is at hand, or past the end
                 done = left - length_hint(batch) - 1
             if not done or self._window.start + position > self.size:
-                self._skip_text(key)  # fails if it does not lie within the file, and says where
-                count -= 1
+                for _ in range(max(done, 1)):
+                    self._skip_text(key)  # fails at the one that does not lie within the file, and says where
+                count -= max(done, 1)
                 continue
             self.position = self._window.start + position
             count -= done

@@ -120,7 +120,7 @@ def generate(
     Examples
     --------
     >>> from qviz import load
-    >>> "".join(generate(Llama(load("tiny")), "The Government of the United", 1))
+    >>> "".join(generate(Transformer(load("tiny")), "The Government of the United", 1))
     ' States'
     """
     _check_runs(llama, sampler)

@@ -80,7 +80,7 @@ class Transformer:
     Examples
     --------
     >>> from qviz import load
-    >>> llama = Llama(load("tiny"))
+    >>> llama = Transformer(load("tiny"))
     >>> llama
     <Transformer 'qviz tiny': llama, 8 layers, 256 wide, 4096 tokens>
     >>> llama.logits(llama.tokenizer.encode("The President of the United")).shape
@@ -275,7 +275,7 @@ class Transformer:
         Examples
         --------
         >>> from qviz import load
-        >>> llama = Llama(load("tiny"))
+        >>> llama = Transformer(load("tiny"))
         >>> llama.layer(0, llama.embed([[1, 5, 7]])).shape
         (1, 3, 256)
         """

@@ -95,15 +95,15 @@ def test_whatever_a_kept_file_holds_is_a_miss(tmp_path, monkeypatch):
         "method": {"bpw": 3.5, "seconds": 1.0, "quality": quality},
     }
     for kind, value in kinds.items():
-        store = qviz.measure._Store({}, True)
+        store = qviz.measure.tables._Store({}, True)
         store.put(kind, "x", value)
-        assert qviz.measure._Store({}, True).get(kind, "x") == value
+        assert qviz.measure.tables._Store({}, True).get(kind, "x") == value
         for text in nonsense(value):
             store._path(kind, "x").write_text(text)
-            assert qviz.measure._Store({}, True).get(kind, "x") is None, text[:200]
+            assert qviz.measure.tables._Store({}, True).get(kind, "x") is None, text[:200]
         store._path(kind, "x").write_bytes(b"\xff\xfe\x00\xd8")
-        assert qviz.measure._Store({}, True).get(kind, "x") is None
-        assert qviz.measure._Store({"another": "model"}, True).get(kind, "x") is None
+        assert qviz.measure.tables._Store({}, True).get(kind, "x") is None
+        assert qviz.measure.tables._Store({"another": "model"}, True).get(kind, "x") is None
 
 
 def test_what_was_measured_before_an_interruption_stays(kept, text):

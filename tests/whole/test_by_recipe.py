@@ -242,6 +242,9 @@ def test_the_source_is_never_overwritten(folder):
     assert digest(source) == before
 
 
+OTHER = {"of.another.model": [1.0]}
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
@@ -255,7 +258,8 @@ def test_the_source_is_never_overwritten(folder):
         ({"threads": "two"}, PipelineError, "threads='two'"),
         ({"imatrix": {"output.weight": [1.0, 2.0]}}, ImatrixError, "'output.weight'.*found '2 values', expected 256"),
         ({"imatrix": {"output.weight": [np.nan] * 256}}, ImatrixError, "negative, NaN"),
-        ({"recipe": "Q2_K_S", "imatrix": {}}, PipelineError, "the one given does not name this tensor"),
+        ({"recipe": "Q2_K_S", "imatrix": {}}, PipelineError, "make one with `qviz imatrix MODEL OUT`"),
+        ({"recipe": "Q2_K_S", "imatrix": OTHER}, PipelineError, "the one given does not name this tensor"),
         ({"dask": 7}, PipelineError, "Dask"),
     ],
 )

@@ -113,7 +113,7 @@ def test_older_layouts_become_todays(tmp_path):
         ("F16", {}, RecipeError, "one format throughout: no recipe 'F16'"),
         (None, {}, RecipeError, "no recipe None"),
         ("Q8_0", {"rules": "uniform"}, PipelineError, "leave out rules='uniform'"),
-        ("Q8_0", {"imatrix": {}}, PipelineError, "leave out an importance matrix"),
+        ("Q8_0", {"imatrix": {"a.tensor": [1.0]}}, PipelineError, "leave out an importance matrix"),
     ],
 )
 def test_what_such_a_file_cannot_be(tmp_path, recipe, options, kind, message):
@@ -131,6 +131,7 @@ def test_what_it_refuses_to_copy(tmp_path):
     block = old.V1["Q4_0_v1"](rng, (64,))
     with pytest.raises(RecipeError, match=r"'decoder\.ln\.bias' is stored in Q4_0_v1; whisper\.cpp wants F32 or F16"):
         qviz.quantize_model(write(tmp_path / "in.bin", **{"decoder.ln.bias": block}), out, "Q8_0")
+    write(tmp_path / "in.bin")
     with pytest.raises(PipelineError, match="choose another name"):
         qviz.quantize_model(tmp_path / "in.bin", tmp_path / "in.bin", "Q8_0")
     llama = old.llama_file(old.llama_tensors(old.f16), old.hparams(1), old.tokens())

@@ -18,7 +18,10 @@ from pathlib import Path
 from qviz._version import __version__
 from qviz.whole.workers.pieces import Piece, convert
 
-ROOMS = ("_arrays.py", "_machine", "_version.py", "errors.py", "formats", "whole/workers", "whole/__init__.py")
+ROOMS = (
+    *("_arrays.py", "_machine", "_types.py", "_version.py", "errors.py", "formats"),
+    *("whole/workers", "whole/__init__.py"),
+)
 """Files and folders of the package that decide what `convert` makes of a piece."""
 
 _MODULE = f"__import__('importlib').import_module({__name__!r})"
