@@ -76,18 +76,18 @@ def handle(label):
 
 def test_bits_follow_the_keyboard(explorer):
     book = explorer("bits")
-    lines = book.page.locator("[data-panel=line] canvas, [data-panel=errors] canvas")
-    before = [book.pixels(lines.nth(i)) for i in (0, 1)]
+    lines = book.page.locator("[data-panel=line] canvas")  # the errors wait behind a tab
+    before = book.pixels(lines.first)
     assert colours(lines.first) > 20, "nothing is drawn"
     readout = book.page.locator(".qviz-readout").first
     assert "4.16" in readout.inner_text()
     book.page.locator(handle("Bits")).wait_for()
     press(book, handle("Bits"), "ArrowRight")
     book.wait_until(lambda: "5.16" in readout.inner_text(), "five bits")
-    assert [book.pixels(lines.nth(i)) != before[i] for i in (0, 1)] == [True, True]
+    assert book.pixels(lines.first) != before
     assert "32 levels" in lines.first.get_attribute("aria-label")
     press(book, handle("Bits"), "ArrowLeft")
-    book.wait_until(lambda: [book.pixels(lines.nth(i)) for i in (0, 1)] == before, "the first picture again")
+    book.wait_until(lambda: book.pixels(lines.first) == before, "the first picture again")
     assert book.python("print(bits.controls['bits'].value)").strip() == "4"
     # buttons and boxes by keyboard too
     press(book, ".widget-toggle-button >> text=channel", "Enter")
@@ -223,7 +223,7 @@ def test_a_reload_brings_all_back_and_a_lost_kernel_takes_nothing(lab, open_note
     def shown():
         # without the summary for screen readers, which comes half a second after the rest
         texts = [book.views(kind).locator("> :not(.qviz-heard)").all_inner_texts() for kind in CELLS]
-        return texts, [book.pixels(c) for c in canvas.all()]
+        return texts, [book.pixels(c) for c in canvas.all() if c.is_visible()]  # others are drawn when they are
 
     def says(bits, block, tensor):
         first, second, third = (" ".join(texts) for texts in shown()[0])

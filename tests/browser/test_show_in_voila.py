@@ -77,7 +77,9 @@ def test_a_lesson_is_shown_without_a_network(served, chrome, screenshots):
     assert "import qviz" not in page.locator("body").inner_text(), "code is for another occasion"
 
     def drawn():
-        return len(np.unique(np.asarray(Image.open(BytesIO(canvas.screenshot()))).reshape(-1, 4), axis=0))
+        return len(
+            np.unique(np.asarray(Image.open(BytesIO(canvas.screenshot())).convert("RGB")).reshape(-1, 3), axis=0)
+        )
 
     deadline = time.monotonic() + PATIENCE
     while drawn() < 20:
