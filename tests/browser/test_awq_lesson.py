@@ -5,16 +5,17 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
-
-SETUP = """
-import numpy as np
-from qviz.widgets import AWQExplorer, CurvatureExplorer
 
 pytestmark = pytest.mark.xfail(
     reason="panels stand behind tabs now, so that an explorer fits one screen: this walk has yet to open them",
     strict=False,
 )
+
+SETUP = """
+import numpy as np
+from qviz.widgets import AWQExplorer, CurvatureExplorer
 rng = np.random.default_rng(1)
 x = (rng.standard_normal((400, 96)) * np.r_[30, 9, np.ones(94)]).astype(np.float32)
 layers = {"loud": (rng.standard_normal((32, 96)), x[:200], x[200:])}

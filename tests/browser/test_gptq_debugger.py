@@ -5,16 +5,17 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
-
-SETUP = """
-import numpy as np
-from qviz.widgets import GPTQExplorer
 
 pytestmark = pytest.mark.xfail(
     reason="panels stand behind tabs now, so that an explorer fits one screen: this walk has yet to open them",
     strict=False,
 )
+
+SETUP = """
+import numpy as np
+from qviz.widgets import GPTQExplorer
 rng = np.random.default_rng(1)
 x = (rng.standard_normal((400, 64)) @ (rng.standard_normal((64, 64)) * np.geomspace(3, 0.2, 64))).astype(np.float32)
 weights = rng.standard_normal((32, 64)).astype(np.float32)

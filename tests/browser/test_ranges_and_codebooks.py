@@ -5,16 +5,17 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
-
-SETUP = """
-import numpy as np
-from qviz.widgets import CodebookExplorer, InputRangeExplorer, RangeExplorer
 
 pytestmark = pytest.mark.xfail(
     reason="panels stand behind tabs now, so that an explorer fits one screen: this walk has yet to open them",
     strict=False,
 )
+
+SETUP = """
+import numpy as np
+from qviz.widgets import CodebookExplorer, InputRangeExplorer, RangeExplorer
 rng = np.random.default_rng(1)
 weights = rng.standard_t(4, (32, 256)).astype(np.float32)
 inputs = rng.standard_normal((64, 256)).astype(np.float32)
