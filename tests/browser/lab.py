@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import qviz
 
-PATIENCE = 90  # seconds: on a busy machine a browser is slow, and waiting costs nothing where it is not
+PATIENCE = 240
 
 _OURS = Path(qviz.__file__).parent / "cli" / "static" / "labconfig" / "default_setting_overrides.json"  # of `qviz lab`
 _SETTINGS = json.loads(_OURS.read_text(encoding="utf-8")) | {
@@ -235,6 +235,10 @@ class NotebookPage:
     def views(self, layout: str) -> Any:
         """The drawn views of one explorer kind (``"bits"``, ``"tensor"``, ``"block"``)."""
         return self.page.locator(f".jp-OutputArea .qviz[data-layout={layout}]")
+
+    def turn_to(self, title: str) -> None:
+        """Open a page of an explorer by its tab."""
+        self.page.get_by_role("tab", name=title, exact=True).first.click()
 
     def pixels(self, canvas: Any) -> str:
         """A canvas's content, as a data URL: equal strings are equal pictures."""

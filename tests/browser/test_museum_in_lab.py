@@ -5,15 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from qviz.course.museum import EXHIBITS
-
-pytestmark = pytest.mark.xfail(
-    reason="panels stand behind tabs now, so that an explorer fits one screen: this walk has yet to open them",
-    strict=False,
-)
 
 TOTAL = len(EXHIBITS)
 CELLS = ("from qviz.widgets import BugMuseum", "room = BugMuseum('stale-inverse'); room")
@@ -32,11 +26,13 @@ def test_an_exhibit_is_diagnosed_by_keyboard(lab, open_notebook, screenshots):
     view.wait_for()
     page = book.page
     for panel in ("before", "after", "error", "gap"):
+        book.turn_to("Column by column" if panel == "gap" else "What was seen")
         assert colours(page.locator(f"[data-panel={panel}] canvas").first) > 5, f"nothing is drawn in {panel}"
     assert "starts at 0" not in view.inner_text()
     assert page.locator("[data-panel=code]").count() == 0
 
     # a wrong diagnosis: feedback below it, focus stays
+    book.turn_to("What is wrong?")
     answers = page.locator(".qviz-answer")
     assert answers.count() == 4
     answers.nth(2).focus()
@@ -50,16 +46,20 @@ def test_an_exhibit_is_diagnosed_by_keyboard(lab, open_notebook, screenshots):
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
+    book.turn_to("The code")
     page.locator("[data-panel=code]").wait_for()
     shipped = page.locator(".qviz-code-shipped").all_inner_texts()
     assert any("inverse[block, block]" in line for line in shipped)
+    book.turn_to("The tests")
     assert page.locator("[data-panel=sharp] .qviz-verdict-red").inner_text() == "as it shipped: ✗ fails"
+    book.turn_to("What is wrong?")
     link = page.locator("[data-panel=plaque] a").first
     assert link.get_attribute("href") == "https://github.com/cactus-compute/cactus/pull/807"
     assert "noopener" in link.get_attribute("rel")
     assert page.locator(".qviz-readout").last.inner_text().endswith(f"1 of {TOTAL}")
 
     # a pixel tells both builds; zooming works
+    book.turn_to("What was seen")
     error = page.locator("[data-panel=error] canvas").first
     error.focus()
     page.keyboard.press("ArrowRight")
@@ -99,6 +99,7 @@ def test_every_exhibit_is_drawn(lab, open_notebook):
         before = story.inner_text()
         seen.add(before)
         page.get_by_role("button", name="Show the answer").click()
+        book.turn_to("The tests")
         page.locator("[data-panel=sharp] .qviz-verdict-red").wait_for()
         assert page.locator(".qviz-status .qviz-error").count() == 0
         page.get_by_role("button", name="Next exhibit").click()
