@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import qviz
 
-PATIENCE = 240
+PATIENCE = 240  # seconds: on a busy machine a browser is slow, and waiting costs nothing where it is not
 
 _OURS = Path(qviz.__file__).parent / "cli" / "static" / "labconfig" / "default_setting_overrides.json"  # of `qviz lab`
 _SETTINGS = json.loads(_OURS.read_text(encoding="utf-8")) | {

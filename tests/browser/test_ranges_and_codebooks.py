@@ -67,7 +67,7 @@ def test_a_range_follows_the_keyboard(lab, open_notebook, screenshots):
     best = book.python("c = ranges.figure['curve']; print(round(100 * c.shares[c.best]))").strip()
     book.wait_until(lambda: width.inner_text() == f"{best} %", "the least error")
     box = canvas["curve"].bounding_box()
-    canvas["curve"].click(position={"x": box["width"] - 16, "y": 60})
+    canvas["curve"].click(position={"x": box["width"] - 14.2, "y": 60})  # the right end of the axis
     book.wait_until(lambda: width.inner_text() == "100 %", "the full range, by a click")
     book.turn_to("Groups of a row")
     canvas["strip"].focus()
