@@ -154,7 +154,7 @@ def test_the_recorded_search_is_what_the_file_holds(name):
         w, levels = trace.weights.astype(np.float64), trace.levels.astype(np.float64)
         products = (w * trace.magnitudes * levels).sum(1)
         # two sums of `width` rounded products of three factors, a square and a division, all in float32
-        rounding = (2 * (width + 3) + 3) * np.finfo(np.float32).eps
+        rounding = (2 * (width + 3) + 3) * float(np.finfo(np.float32).eps)
         assert np.allclose(trace.gains[:-1], products[:-1] ** 2 / (w * levels**2).sum(1)[:-1], rtol=rounding)
         assert trace.scales[-1] == pytest.approx(products[-1] / (w * levels[-1] ** 2).sum(), rel=rounding)
         assert np.array_equal(np.sort(steps)[(trace.levels[-1] - 1) // 2], codes[sub_block * width :][:width])
