@@ -87,7 +87,7 @@ def windows_of(
 
     Parameters
     ----------
-    llama : Llama
+    llama : Transformer
     text : str or sequence of int
         Text, or its tokens.
     n_ctx : int
@@ -132,9 +132,9 @@ def compare(
 
     Parameters
     ----------
-    models : mapping of name to Llama (or what `Llama` takes)
+    models : mapping of name to Transformer (or what `Transformer` takes)
     text : str or sequence of int
-    baseline : Llama, optional
+    baseline : Transformer, or what it takes, optional
         Usually the unquantized model.
     n_ctx : int, optional
         The model's context, at most 512, unless given.
@@ -156,14 +156,10 @@ def compare(
         raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
     if progress is not None and not callable(progress):
         raise LlamaError(f"progress is {shown(progress)}; a callable (what, done, total) is wanted")
-    runs = {name: m if isinstance(m, Transformer) else Transformer(m) for name, m in models.items()}
+    runs, base = _ready(models, baseline)
     if not runs:
         return {}
-    base = None if baseline is None else baseline if isinstance(baseline, Transformer) else Transformer(baseline)
     reference = base if base is not None else next(iter(runs.values()))
-    for name, run in runs.items():
-        if run.config.n_vocab != reference.config.n_vocab or run.tokenizer.tokens != reference.tokenizer.tokens:
-            raise LlamaError(f"{name} has another vocabulary than the baseline; only the same tokens can be compared")
     n_ctx = min(512, *(run.config.n_ctx for run in (*runs.values(), reference))) if n_ctx is None else n_ctx
     windows = windows_of(reference, text, n_ctx, max_tokens)
     first = n_ctx // 2
@@ -185,9 +181,9 @@ def compare(
             shares = np.array_split(block, min(cores(), len(block)))  # each core runs windows of its own, start to end
             expected: list[Any] = [None] * len(shares)
             if base is not None:
-                found = _each(lambda part: _scored(base, part, first), shares)
-                expected = [log_probs for log_probs, _ in found]
-                base_nll += [nll for _, nll in found]
+                scored = _each(lambda part: _scored(base, part, first), shares)
+                expected = [log_probs for log_probs, _ in scored]
+                base_nll += [nll for _, nll in scored]
                 told(len(block))
             for name, run in runs.items():
                 if run is base:
@@ -220,7 +216,7 @@ def perplexity(
 
     Parameters
     ----------
-    model : Llama, or what `qviz.load` returns
+    model : Transformer, or what `qviz.load` returns
     text, baseline, n_ctx, max_tokens, progress
         As for `compare`.
 
@@ -236,8 +232,22 @@ def perplexity(
     >>> p.n_tokens % 127, 5 < p.ppl < 200  # 127 tokens of each window of 256 are scored
     (0, True)
     """
-    found = compare({"": model}, text, baseline, n_ctx=n_ctx, max_tokens=max_tokens, progress=progress)
-    return found[""]
+    return compare({"": model}, text, baseline, n_ctx=n_ctx, max_tokens=max_tokens, progress=progress)[""]
+
+
+def _ready(models: Mapping[str, Any], baseline: Any) -> tuple[dict[str, Transformer], Transformer | None]:
+    """Make every model and the baseline a `Transformer`; refuse them unless all have one vocabulary."""
+    runs = {name: _transformer(model) for name, model in models.items()}
+    base = None if baseline is None else _transformer(baseline)
+    for name, run in runs.items():
+        reference = base if base is not None else next(iter(runs.values()))
+        if run.config.n_vocab != reference.config.n_vocab or run.tokenizer.tokens != reference.tokenizer.tokens:
+            raise LlamaError(f"{name} has another vocabulary than the baseline; only the same tokens can be compared")
+    return runs, base
+
+
+def _transformer(model: Any) -> Transformer:
+    return model if isinstance(model, Transformer) else Transformer(model)
 
 
 def _windows_at_once(llama: Transformer, n_ctx: int) -> int:
@@ -251,13 +261,13 @@ def _windows_at_once(llama: Transformer, n_ctx: int) -> int:
 def _each(work: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
     """``work`` of each row of a few columns, on as many cores as there are."""
     rows = list(zip(*columns, strict=True))
-    found: list[Any] = [None] * len(rows)
+    results: list[Any] = [None] * len(rows)
 
     def some(a: int, b: int) -> None:
-        found[a:b] = [work(*row) for row in rows[a:b]]
+        results[a:b] = [work(*row) for row in rows[a:b]]
 
     in_parallel(len(rows), some, least=1)
-    return found
+    return results
 
 
 def _scored(llama: Transformer, windows: Any, first: int) -> tuple[Any, npt.NDArray[np.float64]]:

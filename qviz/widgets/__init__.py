@@ -14,11 +14,12 @@ from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.file import FileExplorer
 from qviz.widgets.gptq import GPTQExplorer
+from qviz.widgets.input_ranges import InputRangeExplorer
 from qviz.widgets.model import ModelExplorer
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
-from qviz.widgets.ranges import InputRangeExplorer, RangeExplorer
+from qviz.widgets.ranges import RangeExplorer
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
 from qviz.widgets.speed import SpeedExplorer

@@ -131,7 +131,7 @@ class AWQExplorer(LayerExplorer):
         }
         self._best = float(ALPHAS[self._curve["calibration"].argmin()])
         self._rounded: dict[float, MethodResult] = {}
-        found = self._clipped(self._best)
+        clipped = self._clipped(self._best)
         self._beside: list[tuple[str, float, dict[str, float]]] = [
             ("round to nearest", self._plain.bpw, {part: float(self._curve[part][0]) for part in self._curve})
         ]
@@ -144,7 +144,7 @@ class AWQExplorer(LayerExplorer):
         self._beside.append((f"keep 1 %: at random, mean of {_SEEDS}", chance[0].bpw, mean))
         best = int(self._curve["calibration"].argmin())
         self._beside.append(("AWQ", self._plain.bpw, {part: float(self._curve[part][best]) for part in self._curve}))
-        self._beside.append(("AWQ with clipping", found.bpw, self._errors(found.weight - w)))
+        self._beside.append(("AWQ with clipping", clipped.bpw, self._errors(clipped.weight - w)))
         self._channel = int(self._act.argmax())
         with self._silence():
             self.controls["row"].max = len(w) - 1
@@ -188,14 +188,31 @@ class AWQExplorer(LayerExplorer):
         usual = np.float32(np.median(s))
         clipping = bool(self.controls["clip"].value)
         self.result = self._clipped(alpha) if clipping else awq(w, self._stats, grid, alpha=alpha)
-        # a search that is not asked for need not follow the slider
-        clip_alpha = alpha if clipping else self._best
-        trace = self._clipped(clip_alpha).trace
         n_in = w.shape[1]
         size = grid.group_size if 0 < grid.group_size < n_in else n_in
         # only ratios of s matter: let the usual channel have 1. Then Δ′/Δ tells how much a group's steps have grown
         s = s / usual
         growth = self.result.scales / self._plain.scales / usual
+        error = _total(self.result.weight - w, self._gram["heldout"]) / self._whole["heldout"]
+        ratio = float(act.max() / max(float(np.median(act)), 1e-30))
+        group = self._channel // size
+        return Scene(
+            self._layout,
+            {
+                "channels": self._channels_panel(s, growth, ratio, size),
+                "alpha": self._alpha_panel(alpha),
+                # a search that is not asked for need not follow the slider
+                "clip": self._clip_panel(alpha if clipping else self._best, group),
+                "methods": self._methods_panel(),
+            },
+            self._readouts(error, growth, s, ratio, group),
+            self._summary(error, ratio),
+            self._tables(growth, s, size),
+            self._layer_notes(),
+        )
+
+    def _channels_panel(self, s: FloatArray, growth: FloatArray, ratio: float, size: int) -> Panel:
+        w, n_in = self._layer.weight, s.size
         # the distance between two levels of a weight in use
         step = np.median(growth, axis=0)[np.arange(n_in) // size] / s
         mean_sq = np.diagonal(self._gram["heldout"]) / 2
@@ -204,12 +221,50 @@ class AWQExplorer(LayerExplorer):
             (np.square(v - w, dtype=np.float64).sum(axis=0) * mean_sq / energy)
             for v in (self._plain.weight, self.result.weight)
         )
-        natural = self.controls["order"].value != "by size"
-        tracks = channel_tracks(act, step, before, after, group_size=size, channel=self._channel, by_size=not natural)
-        row, group = int(self.controls["row"].value), self._channel // size
-        clip = clip_curve(trace["clip_tried"], trace["clip_loss"], trace["clip_keep"], row=row, group=group)
+        c, by_size = self._channel, self.controls["order"].value == "by size"
+        tracks = channel_tracks(self._act, step, before, after, group_size=size, channel=c, by_size=by_size)
+        return Panel(
+            tracks,
+            "Every input channel",
+            f"From top to bottom: mean |x| of each channel; the distance between two levels of its weights, "
+            f"before scaling = 1; and what rounding it costs, as a share of the output: a line from before to "
+            f"after. Click, or use the arrow keys, to choose a channel. "
+            f"{self._about(c, s, step, before, after)}",
+            (
+                ("soft", "mean |x|"),
+                ("changed", f"the largest {len(tracks.salient)}"),
+                ("level", "plain rounding"),
+                ("weight", "with AWQ's scale"),
+            ),
+            f"{n_in} channels; the largest is {_text.number(ratio, 2)} times the median; channel {c} on show",
+        )
+
+    def _alpha_panel(self, alpha: float) -> Panel:
         curve = alpha_curve(ALPHAS, self._curve["calibration"], self._curve["heldout"], alpha=alpha)
-        error = _total(self.result.weight - w, self._gram["heldout"]) / self._whole["heldout"]
+        return Panel(
+            curve,
+            "Error of the output over alpha",
+            f"100 % is plain rounding. The search takes the least error on its calibration tokens: alpha "
+            f"{self._best:.2f}. Click a point, or use the arrow keys.",
+            (("level", "calibration tokens"), ("weight", "held-out tokens"), ("ok", "what the search takes")),
+            f"alpha {alpha:.2f} leaves {_share(curve.heldout[curve.current])} on held-out tokens; the search "
+            f"takes {self._best:.2f} with {_share(curve.heldout[curve.best])}",
+        )
+
+    def _clip_panel(self, alpha: float, group: int) -> Panel:
+        trace, row = self._clipped(alpha).trace, int(self.controls["row"].value)
+        clip = clip_curve(trace["clip_tried"], trace["clip_loss"], trace["clip_keep"], row=row, group=group)
+        return Panel(
+            clip,
+            f"Clipping at alpha {alpha:.2f}: row {row}, group {group}",
+            "The curve: error if this group alone were rounded, with its range cut to a part of its largest "
+            "weight. The ring: what was taken, since the row's other groups have a say. Bars: what all groups "
+            "of the matrix took.",
+            (("level", "this group"), ("ok", "taken for it"), ("soft", "all groups")),
+            f"the group on show keeps {_share(clip.tried[clip.chosen])} of its largest weight",
+        )
+
+    def _methods_panel(self) -> Panel:
         bars = error_bars(
             [name for name, _, _ in self._beside],
             [off["heldout"] for _, _, off in self._beside],
@@ -217,58 +272,14 @@ class AWQExplorer(LayerExplorer):
             notes=[f"{bpw:.2f} bits" for _, bpw, _ in self._beside],
             marked=(1, 2, 3),
         )
-        ratio = float(act.max() / max(float(np.median(act)), 1e-30))
-        c = self._channel
-        return Scene(
-            self._layout,
-            {
-                "channels": Panel(
-                    tracks,
-                    "Every input channel",
-                    f"From top to bottom: mean |x| of each channel; the distance between two levels of its weights, "
-                    f"before scaling = 1; and what rounding it costs, as a share of the output: a line from before to "
-                    f"after. Click, or use the arrow keys, to choose a channel. "
-                    f"{self._about(c, s, step, before, after)}",
-                    (
-                        ("soft", "mean |x|"),
-                        ("changed", f"the largest {len(tracks.salient)}"),
-                        ("level", "plain rounding"),
-                        ("weight", "with AWQ's scale"),
-                    ),
-                    f"{n_in} channels; the largest is {_text.number(ratio, 2)} times the median; channel {c} on show",
-                ),
-                "alpha": Panel(
-                    curve,
-                    "Error of the output over alpha",
-                    f"100 % is plain rounding. The search takes the least error on its calibration tokens: alpha "
-                    f"{self._best:.2f}. Click a point, or use the arrow keys.",
-                    (("level", "calibration tokens"), ("weight", "held-out tokens"), ("ok", "what the search takes")),
-                    f"alpha {alpha:.2f} leaves {_share(curve.heldout[curve.current])} on held-out tokens; the search "
-                    f"takes {self._best:.2f} with {_share(curve.heldout[curve.best])}",
-                ),
-                "clip": Panel(
-                    clip,
-                    f"Clipping at alpha {clip_alpha:.2f}: row {row}, group {group}",
-                    "The curve: error if this group alone were rounded, with its range cut to a part of its largest "
-                    "weight. The ring: what was taken, since the row's other groups have a say. Bars: what all groups "
-                    "of the matrix took.",
-                    (("level", "this group"), ("ok", "taken for it"), ("soft", "all groups")),
-                    f"the group on show keeps {_share(clip.tried[clip.chosen])} of its largest weight",
-                ),
-                "methods": Panel(
-                    bars,
-                    "The experiment before the method: error of the output on held-out tokens",
-                    "Round everything, but keep one column in a hundred in float16. Which hundredth? AWQ needs no "
-                    "second number format: its bars cost no bit more than the first. A tick shows what the calibration "
-                    "tokens would say.",
-                    (("level", "same bits"), ("field-2", "more bits"), ("ink", "on the calibration tokens")),
-                    "; ".join(f"{name} {_share(v)}" for name, v in zip(bars.names, bars.heldout, strict=True)),
-                ),
-            },
-            self._readouts(error, growth, s, ratio, group),
-            self._summary(error, ratio),
-            self._tables(growth, s, size),
-            self._layer_notes(),
+        return Panel(
+            bars,
+            "The experiment before the method: error of the output on held-out tokens",
+            "Round everything, but keep one column in a hundred in float16. Which hundredth? AWQ needs no "
+            "second number format: its bars cost no bit more than the first. A tick shows what the calibration "
+            "tokens would say.",
+            (("level", "same bits"), ("field-2", "more bits"), ("ink", "on the calibration tokens")),
+            "; ".join(f"{name} {_share(v)}" for name, v in zip(bars.names, bars.heldout, strict=True)),
         )
 
     def _readouts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -121,14 +121,10 @@ class GPTQExplorer(SourceExplorer):
         column: int | None = None,
         name: str | None = None,
     ) -> None:
-        for what, value, known in (
-            ("bits", bits, BITS),
-            ("group_size", group_size, tuple(GROUPS.values())),
-            ("damp_percent", damp_percent, DAMPING),
-            ("column_batch", column_batch, BATCHES),
-        ):
-            if value not in known:
-                raise WidgetError(f"{what} must be one of {', '.join(f'{k:g}' for k in known)} here, got {value!r}")
+        _check("bits", bits, BITS)
+        _check("group_size", group_size, GROUPS.values())
+        _check("damp_percent", damp_percent, DAMPING)
+        _check("column_batch", column_batch, BATCHES)
         if given is None:
             given, tensor = models.load("tiny"), tensor or "blk.1.attn_output.weight"
         self._model, self._inputs, self._held_out = given, inputs, held_out
@@ -139,46 +135,8 @@ class GPTQExplorer(SourceExplorer):
         elif inputs is None:
             raise WidgetError("a single matrix needs its inputs (n_tokens, n_in): GPTQExplorer(weight, inputs=x)")
         super().__init__(given, tensor, name)
-        wide = {"width": "min(100%, 440px)"}
-        column_slider = ipywidgets.IntSlider(
-            0, 0, 0, description="Column", tooltip="which column's turn it is", layout=wide
-        )
-        play = ipywidgets.Play(interval=250, tooltip="walk over the columns")
-        self.controls |= {
-            "play": play,
-            "column": column_slider,
-            "row": ipywidgets.IntSlider(0, 0, 0, description="Row", tooltip="row of the matrix", layout=wide),
-            "bits": ipywidgets.ToggleButtons(
-                options=BITS, value=bits, description="Bits", style={"button_width": "44px"}
-            ),
-            "group_size": ipywidgets.Dropdown(
-                options=GROUPS, value=group_size, description="Group", layout={"width": "160px"}
-            ),
-            "sym": _box("Symmetric", sym, "the same range on both sides of zero"),
-            "act_order": _box("Act-order", act_order, "columns with the largest inputs first"),
-            "static_groups": _box("Static groups", static_groups, "choose all grids before the first update"),
-            "damping": ipywidgets.SelectionSlider(
-                options=[(f"{100 * d:g} %", d) for d in DAMPING],
-                value=damp_percent,
-                description="Damping",
-                tooltip="added to the diagonal of H, in parts of its mean",
-                layout={"width": "min(100%, 280px)"},
-            ),
-            "column_batch": ipywidgets.Dropdown(
-                options=BATCHES,
-                value=column_batch,
-                description="Batch",
-                tooltip="columns whose updates of the columns behind them are gathered",
-                layout={"width": "130px"},
-            ),
-            "tokens": ipywidgets.SelectionSlider(
-                options=[1],
-                description="Tokens",
-                tooltip="calibration tokens that H is made from",
-                layout={"width": "min(100%, 300px)"},
-            ),
-        }
-        self._link = ipywidgets.link((play, "value"), (column_slider, "value"))
+        self.controls |= _controls(bits, group_size, sym, act_order, static_groups, damp_percent, column_batch)
+        self._link = ipywidgets.link((self.controls["play"], "value"), (self.controls["column"], "value"))
         if self._problem is None:
             self._set_ranges(row, column, tokens)
         self._arrange(
@@ -313,14 +271,14 @@ class GPTQExplorer(SourceExplorer):
     def _errors(self) -> dict[str, tuple[float, float]]:
         """Relative errors of GPTQ and of rounding to nearest: of outputs on both kinds of tokens, and of weights."""
         sets = {"calibration": self.stats, "held out": self.held_out}
-        found = {
+        outputs = {
             name: (self._output_error(self.result, stats), self._output_error(self.nearest, stats))
             for name, stats in sets.items()
             if stats is not None
         }
         size = np.square(self.weights, dtype=np.float64).sum()
         off = [np.square(r.weight - self.weights, dtype=np.float64).sum() / size for r in (self.result, self.nearest)]
-        return found | {"weights": (float(off[0]), float(off[1]))}
+        return outputs | {"weights": (float(off[0]), float(off[1]))}
 
     def _output_error(self, result: MethodResult, stats: ActivationStats) -> float:
         """‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖², from H: no token is needed again."""
@@ -340,7 +298,7 @@ class GPTQExplorer(SourceExplorer):
         share = float(race.ours[i] / race.nearest[i]) if race.nearest[i] > 0 else 1.0
         fell = f"{_text.number(before)} falls to {_text.number(after)}"
         walk = {"n": run.n, "column": i}
-        panels = {
+        step_panels = {
             "steps": Panel(
                 steps,
                 f"Row {r}, column {i}: {fell}",
@@ -370,33 +328,11 @@ class GPTQExplorer(SourceExplorer):
                 f"After {i + 1} of {run.n} columns GPTQ has {_text.percent(share)} of the error of nearest rounding.",
                 walk,
             ),
-            "moved": Panel(
-                moved_image(run, i, r),
-                "How far weights moved",
-                "Left of the cursor rounding errors, right of it what makes up for them. Deepest colour: one step. "
-                "Click a weight.",
-                label="Rounding errors left of the cursor, updates right of it.",
-                options=walk,
-            ),
-            "hessian": Panel(
-                hessian_image(run, i),
-                "H: inputs that go together",
-                "Orange: two inputs rise together. The diagonal: how large each is.",
-                label="The Hessian.",
-                options=walk,
-            ),
-            "factor": Panel(
-                factor_image(run, i),
-                "U: one row a column",
-                "Each row divided by its diagonal. The marked one is the row above.",
-                label="The Cholesky factor of the inverse.",
-                options=walk,
-            ),
         }
         notes = [Status("info", note[0].upper() + note[1:] + ".") for note in self.result.notes]
         return Scene(
             self._layout,
-            panels,
+            step_panels | _matrix_panels(run, r, i, walk),
             self._readouts(run, i, share, (before - after) / step, pull.difference),
             f"{self.tensor_name}, row {r}: column {i} of {run.n}, input {run.order[i]}, {fell}. GPTQ so far has "
             f"{_text.percent(share)} of the output error of rounding to nearest. {self._outcome()}",
@@ -464,6 +400,33 @@ class GPTQExplorer(SourceExplorer):
         )
 
 
+def _matrix_panels(run: GptqRun, r: int, i: int, walk: dict[str, int]) -> dict[str, Panel]:
+    return {
+        "moved": Panel(
+            moved_image(run, i, r),
+            "How far weights moved",
+            "Left of the cursor rounding errors, right of it what makes up for them. Deepest colour: one step. "
+            "Click a weight.",
+            label="Rounding errors left of the cursor, updates right of it.",
+            options=walk,
+        ),
+        "hessian": Panel(
+            hessian_image(run, i),
+            "H: inputs that go together",
+            "Orange: two inputs rise together. The diagonal: how large each is.",
+            label="The Hessian.",
+            options=walk,
+        ),
+        "factor": Panel(
+            factor_image(run, i),
+            "U: one row a column",
+            "Each row divided by its diagonal. The marked one is the row above.",
+            label="The Cholesky factor of the inverse.",
+            options=walk,
+        ),
+    }
+
+
 def _matrices(given: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
     """The matrices of a model that have inputs."""
     if isinstance(inputs, Mapping):
@@ -475,6 +438,56 @@ def _matrices(given: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
     if not names:
         raise WidgetError("no matrix here has inputs; give a whole Llama, or a matrix and inputs=x (n_tokens, n_in)")
     return {name: given[name] for name in names}
+
+
+def _check(what: str, value: float, known: Iterable[float]) -> None:
+    """Refuse a setting that no control has."""
+    if value not in known:
+        raise WidgetError(f"{what} must be one of {', '.join(f'{k:g}' for k in known)} here, got {value!r}")
+
+
+def _controls(
+    bits: int,
+    group_size: int,
+    sym: bool,
+    act_order: bool,
+    static_groups: bool,
+    damp_percent: float,
+    column_batch: int,
+) -> dict[str, ipywidgets.Widget]:
+    wide = {"width": "min(100%, 440px)"}
+    return {
+        "play": ipywidgets.Play(interval=250, tooltip="walk over the columns"),
+        "column": ipywidgets.IntSlider(0, 0, 0, description="Column", tooltip="which column's turn it is", layout=wide),
+        "row": ipywidgets.IntSlider(0, 0, 0, description="Row", tooltip="row of the matrix", layout=wide),
+        "bits": ipywidgets.ToggleButtons(options=BITS, value=bits, description="Bits", style={"button_width": "44px"}),
+        "group_size": ipywidgets.Dropdown(
+            options=GROUPS, value=group_size, description="Group", layout={"width": "160px"}
+        ),
+        "sym": _box("Symmetric", sym, "the same range on both sides of zero"),
+        "act_order": _box("Act-order", act_order, "columns with the largest inputs first"),
+        "static_groups": _box("Static groups", static_groups, "choose all grids before the first update"),
+        "damping": ipywidgets.SelectionSlider(
+            options=[(f"{100 * d:g} %", d) for d in DAMPING],
+            value=damp_percent,
+            description="Damping",
+            tooltip="added to the diagonal of H, in parts of its mean",
+            layout={"width": "min(100%, 280px)"},
+        ),
+        "column_batch": ipywidgets.Dropdown(
+            options=BATCHES,
+            value=column_batch,
+            description="Batch",
+            tooltip="columns whose updates of the columns behind them are gathered",
+            layout={"width": "130px"},
+        ),
+        "tokens": ipywidgets.SelectionSlider(
+            options=[1],
+            description="Tokens",
+            tooltip="calibration tokens that H is made from",
+            layout={"width": "min(100%, 300px)"},
+        ),
+    }
 
 
 def _as_stats(x: Any) -> ActivationStats:

@@ -122,33 +122,7 @@ class PhotoExplorer(Explorer):
         self._name = name or "weights"
         self._chosen: dict[tuple[str, int, str], FloatArray] = {}
         self._orders = [np.random.default_rng(1).permutation(shape[1]) for shape in shapes[:2]]
-        self.controls |= {
-            "bits": ipywidgets.IntSlider(
-                bits, 1, 8, description="Bits", tooltip="bits of a pixel, and of a weight", layout={"width": "300px"}
-            ),
-            "levels": ipywidgets.ToggleButtons(
-                options=list(_KINDS.items()),
-                value=levels,
-                description="Levels",
-                tooltip="where the levels lie",
-                tooltips=["from the smallest value to the largest", "fitted to the values by k-means"],
-                style={"button_width": "128px"},
-            ),
-            "dither": ipywidgets.Checkbox(
-                dither,
-                description="dither",
-                tooltip="hand each error on to the neighbours",
-                indent=False,
-                layout={"width": "90px"},
-            ),
-            "shuffle": ipywidgets.Checkbox(
-                shuffle,
-                description="shuffle columns",
-                tooltip="put the columns of both into a random order, and the inputs of the weights with them",
-                indent=False,
-                layout={"width": "150px"},
-            ),
-        }
+        self.controls |= _controls(bits, levels, dither, shuffle)
         self._arrange(("bits", "levels", "dither", "shuffle"))
 
     @property
@@ -250,6 +224,36 @@ class PhotoExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"PhotoExplorer({_text.plural(self.controls['bits'].value, 'bit')}, {self._kind_name})"
+
+
+def _controls(bits: int, levels: str, dither: bool, shuffle: bool) -> dict[str, ipywidgets.Widget]:
+    return {
+        "bits": ipywidgets.IntSlider(
+            bits, 1, 8, description="Bits", tooltip="bits of a pixel, and of a weight", layout={"width": "300px"}
+        ),
+        "levels": ipywidgets.ToggleButtons(
+            options=list(_KINDS.items()),
+            value=levels,
+            description="Levels",
+            tooltip="where the levels lie",
+            tooltips=["from the smallest value to the largest", "fitted to the values by k-means"],
+            style={"button_width": "128px"},
+        ),
+        "dither": ipywidgets.Checkbox(
+            dither,
+            description="dither",
+            tooltip="hand each error on to the neighbours",
+            indent=False,
+            layout={"width": "90px"},
+        ),
+        "shuffle": ipywidgets.Checkbox(
+            shuffle,
+            description="shuffle columns",
+            tooltip="put the columns of both into a random order, and the inputs of the weights with them",
+            indent=False,
+            layout={"width": "150px"},
+        ),
+    }
 
 
 def _share(x: float) -> str:

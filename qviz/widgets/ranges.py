@@ -1,4 +1,4 @@
-"""`RangeExplorer` and `InputRangeExplorer`: where a grid should end, and what one outlier does to its neighbours."""
+"""`RangeExplorer`: where a grid should end, and what one outlier does to its neighbours."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import metrics
-from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
-from qviz.figures.ranges import group_strip, range_curve, range_histogram
+from qviz.figures.ranges import GroupStrip, RangeCurve, RangeHistogram, group_strip, range_curve, range_histogram
 from qviz.grids import AffineGrid
 from qviz.grids.ranges import RangeErrors, RangeMethod, choose_range, range_errors, round_inputs
 from qviz.widgets import _text
@@ -37,8 +36,8 @@ _STRIP_LEGEND = (
     ("level-fill", "error"),
     ("level", "typical error of a group"),
 )
-_WIDTHS = tuple(1 - i / 100 for i in range(99))
-_FEWER_WIDTHS = _WIDTHS[::2]  # where thousands of groups try each
+WIDTHS = tuple(1 - i / 100 for i in range(99))
+_FEWER = WIDTHS[::2]  # where thousands of groups try each
 
 
 class RangeExplorer(SourceExplorer):
@@ -253,7 +252,7 @@ class RangeExplorer(SourceExplorer):
 
     def _choose(self, basis: FloatArray, method: RangeMethod, key: Any) -> Ends:
         if method != "mse" or basis is self.reference is not self.original:
-            return choose_range(basis, self.grid, method, steps=len(_WIDTHS))
+            return choose_range(basis, self.grid, method, steps=len(WIDTHS))
         # the curve tried the same widths already
         errors, (low, high) = self._errors(basis, key), choose_range(basis, self.grid)
         share = float(errors.shares[errors.total.argmin()])
@@ -266,15 +265,15 @@ class RangeExplorer(SourceExplorer):
     def _errors_anew(self, values: FloatArray, key: Any) -> RangeErrors:
         grid = self.grid
         if self._whole:
-            return range_errors(values, grid, _WIDTHS, choose_range(self._basis(values), grid))
+            return range_errors(values, grid, WIDTHS, choose_range(self._basis(values), grid))
         if key is None:
-            return range_errors(values, grid, _FEWER_WIDTHS)
+            return range_errors(values, grid, _FEWER)
         # one group has changed: take its errors out, and put the new ones in
         size = values.shape[1] if grid.group_size < 0 else grid.group_size
         row, first = self.controls["row"].value, self.controls["column"].value // size * size
         alone = AffineGrid(grid.bits, -1, grid.sym)
         before, after = (
-            range_errors(x[row : row + 1, first : first + size], alone, _FEWER_WIDTHS) for x in (self.original, values)
+            range_errors(x[row : row + 1, first : first + size], alone, _FEWER) for x in (self.original, values)
         )
         every = self._errors(self.original, None)
         clipping = np.maximum(every.clipping - before.clipping + after.clipping, 0)
@@ -321,61 +320,72 @@ class RangeExplorer(SourceExplorer):
         loss = float(np.square(rounded - values, dtype=np.float64).sum())
         here = range_errors(values, grid, [share] if ends is None else [1.0], ends)
         lost = float(here.clipping[0]) / max(float(here.total[0]), 1e-300)
-
         size = values.shape[1] if grid.group_size <= 0 else min(grid.group_size, values.shape[1])
-        place = column // size
-        if ends is None:
-            group = values[row, place * size : (place + 1) * size]
-            step, level_zero = scale[row, place], zero[row, place]
-            low, high = min(float(group.min()), 0) * share, max(float(group.max()), 0) * share
-            if grid.sym:
-                low, high = min(low, -high), max(high, -low)
-            steps = scale[row]
-            behind: FloatArray | None = values
-        else:
-            group, (low, high) = values, ends
-            step, level_zero = scale[0, 0], zero[0, 0]
-            steps, behind = np.full(1, step, np.float32), self._behind()
-        levels = grid.levels(step, level_zero).reshape(-1)
-        shown = range_histogram(group, (low, high), levels, behind)
-        marks, before = self._marks(values, key, errors), self._before()
-        curve = range_curve(errors.shares, errors.clipping, errors.rounding, signal, share, marks, before)
-        strip = group_strip(
-            values[row], rounded[row], grid.group_size, steps, column, float(self.original[row, column]), self._calm()
-        )
+        shown = self._histogram(values, ends, share, scale, zero, size)
+        outside = (shown.below + shown.above) / shown.values.total
+        curve = range_curve(
+            errors.shares, errors.clipping, errors.rounding, signal, share, self._marks(values, key, errors),
+            self._before(),
+        )  # fmt: skip
+        steps = scale[row] if ends is None else np.full(1, scale[0, 0], np.float32)
+        original = float(self.original[row, column])
+        strip = group_strip(values[row], rounded[row], grid.group_size, steps, column, original, self._calm())
         sqnr = np.inf if loss == 0 else 10 * np.log10(signal / loss)
-        outside = (shown.below + shown.above) / group.size
         return Scene(
             self._layout,
             {
-                "range": Panel(
-                    shown,
-                    self._range_title(row, place, size),
-                    f"{len(levels)} levels. Heights are logarithmic: single {self._kind} stay visible.",
-                    self._range_legend(),
-                    f"range {_text.number(low)} to {_text.number(high)}, {_text.percent(outside)} outside",
-                ),
-                "curve": Panel(
-                    curve,
-                    "What a narrower range costs, and brings",
-                    "Squared error as a share of the signal, logarithmic. Click, or use arrow keys, to choose a width.",
-                    self._curve_legend(),
-                    f"least error at {100 * curve.shares[curve.best]:.0f} % of the full width; "
-                    f"on show {100 * share:.0f} %",
-                ),
-                "strip": Panel(
-                    strip,
-                    f"{self._row_word} {row}: one step for {self._sharers()}",
-                    f"Above the {self._kind}, below the error of each and what is typical of its group. "
-                    f"Click, or use the arrow keys here, to pick the {self._one} that is multiplied.",
-                    _STRIP_LEGEND if self._kind == "weights" else (("weight", "inputs"), *_STRIP_LEGEND[1:]),
-                    f"{len(strip.starts)} groups; column {column} is {_text.number(float(values[row, column]))}",
-                ),
+                "range": self._range_panel(shown, outside, size),
+                "curve": self._curve_panel(curve, share),
+                "strip": self._strip_panel(strip),
             },
             self._readouts(sqnr, outside, lost, strip, values, share, ends, errors, loss),
             self._summary(share, sqnr, lost, strip),
             (self._sharing_table(values, key), *self._choosers_table(values, key)),
             (*self._notes(strip), *self._source_notes()),
+        )
+
+    def _histogram(
+        self, values: FloatArray, ends: Ends | None, share: float, scale: FloatArray, zero: Any, size: int
+    ) -> RangeHistogram:
+        """The values that share the range on show: all of them, or the group of the column that is picked out."""
+        grid = self.grid
+        if ends is not None:
+            return range_histogram(values, ends, grid.levels(scale[0, 0], zero[0, 0]).reshape(-1), self._behind())
+        row, place = self.controls["row"].value, self.controls["column"].value // size
+        group = values[row, place * size : (place + 1) * size]
+        low, high = min(float(group.min()), 0) * share, max(float(group.max()), 0) * share
+        if grid.sym:
+            low, high = min(low, -high), max(high, -low)
+        levels = grid.levels(scale[row, place], zero[row, place]).reshape(-1)
+        return range_histogram(group, (low, high), levels, values)
+
+    def _range_panel(self, shown: RangeHistogram, outside: float, size: int) -> Panel:
+        return Panel(
+            shown,
+            self._range_title(self.controls["row"].value, self.controls["column"].value // size, size),
+            f"{len(shown.levels)} levels. Heights are logarithmic: single {self._kind} stay visible.",
+            self._range_legend(),
+            f"range {_text.number(shown.low)} to {_text.number(shown.high)}, {_text.percent(outside)} outside",
+        )
+
+    def _curve_panel(self, curve: RangeCurve, share: float) -> Panel:
+        return Panel(
+            curve,
+            "What a narrower range costs, and brings",
+            "Squared error as a share of the signal, logarithmic. Click, or use arrow keys, to choose a width.",
+            self._curve_legend(),
+            f"least error at {100 * curve.shares[curve.best]:.0f} % of the full width; on show {100 * share:.0f} %",
+        )
+
+    def _strip_panel(self, strip: GroupStrip) -> Panel:
+        column = strip.column
+        return Panel(
+            strip,
+            f"{self._row_word} {self.controls['row'].value}: one step for {self._sharers()}",
+            f"Above the {self._kind}, below the error of each and what is typical of its group. "
+            f"Click, or use the arrow keys here, to pick the {self._one} that is multiplied.",
+            _STRIP_LEGEND if self._kind == "weights" else (("weight", "inputs"), *_STRIP_LEGEND[1:]),
+            f"{len(strip.starts)} groups; column {column} is {_text.number(float(strip.values[column]))}",
         )
 
     def _behind(self) -> FloatArray | None:
@@ -425,7 +435,7 @@ class RangeExplorer(SourceExplorer):
         return (("changed", "clipping"), ("level", "rounding"), ("ink", "together"), ("ok", "least"))
 
     def _readouts(
-        self, sqnr: float, outside: float, lost: float, strip: Any, values: FloatArray, share: float,
+        self, sqnr: float, outside: float, lost: float, strip: GroupStrip, values: FloatArray, share: float,
         ends: Ends | None, errors: RangeErrors, loss: float,
     ) -> tuple[Readout, ...]:  # fmt: skip
         word, alone = self._row_word.lower(), metrics.sqnr_db(strip.values, strip.rounded)
@@ -445,7 +455,7 @@ class RangeExplorer(SourceExplorer):
             ),
         )
 
-    def _others(self, strip: Any) -> str:
+    def _others(self, strip: GroupStrip) -> str:
         lengths = np.diff([*strip.starts, strip.values.size])
         rms = float(np.sqrt(np.average(np.square(strip.noise, dtype=np.float64), weights=lengths)))
         return f"error × {_text.number(rms / strip.quiet, 2)}" if strip.quiet > 0 else "error from 0"
@@ -453,7 +463,7 @@ class RangeExplorer(SourceExplorer):
     def _bits(self, grid: AffineGrid, shape: tuple[int, ...]) -> float:
         return grid.bpw(shape)
 
-    def _summary(self, share: float, sqnr: float, lost: float, strip: Any) -> str:
+    def _summary(self, share: float, sqnr: float, lost: float, strip: GroupStrip) -> str:
         grid = self.grid
         worst = int(strip.noise.argmax())
         return (
@@ -463,7 +473,7 @@ class RangeExplorer(SourceExplorer):
             f"{_text.number(float(strip.noise[worst]))}, in group {worst} of {len(strip.starts)}."
         )
 
-    def _notes(self, strip: Any) -> tuple[Status, ...]:
+    def _notes(self, strip: GroupStrip) -> tuple[Status, ...]:
         times = float(self.controls["times"].value)
         if times == 1:
             return ()
@@ -495,118 +505,3 @@ class RangeExplorer(SourceExplorer):
             sqnr = 10 * np.log10(signal / error) if error else np.inf
             rows.append((title, _text.number(low), _text.number(high), _text.percent(outside), _text.decibels(sqnr)))
         return (Table("Choosers", ("chosen by", "low", "high", "outside", "SQNR"), tuple(rows)),)
-
-
-class InputRangeExplorer(RangeExplorer):
-    """The same for a layer's inputs: a range fixed beforehand (static) against ranges found at run time (dynamic).
-
-    A static range is chosen on the calibration inputs, and everything is measured on the others, which it never saw.
-
-    Parameters
-    ----------
-    given : mapping of str to (calibration, inputs)
-        Name of a matrix -> what it received while calibrating, float32 (n_tokens, n_in), and afterwards, float32
-        (m_tokens, n_in); as `qviz.models.captured_inputs` returns. Or one such pair.
-    tensor : str, optional
-        Which to start with.
-    bits : int
-        2 to 8.
-    shared : {"static", −1, 128, 64, 32}
-        One range chosen beforehand; or at run time for each token, or for so many values of it.
-    chooser : str
-        As in `RangeExplorer`.
-    name : str, optional
-
-    Raises
-    ------
-    WidgetError
-        Not such inputs, or no such setting.
-
-    Attributes
-    ----------
-    controls, figure
-        As in `RangeExplorer`; its rows are tokens.
-
-    Examples
-    --------
-    >>> x = np.sin(np.arange(512, dtype=np.float32)).reshape(4, 128)
-    >>> explorer = InputRangeExplorer((x, 3 * x), bits=8, name="a wave that grew")
-    >>> static = explorer.figure["range"]
-    >>> explorer.controls["shared"].value = -1
-    >>> static.below > 0, explorer.figure["range"].below  # clipped beforehand, fitted at run time
-    (True, 0)
-    """
-
-    _kind = "inputs"
-    _one = "input"
-    _row_word = "Token"
-    _sharing: Mapping[str, int | str] = {
-        "all tokens, beforehand (static)": "static",
-        "each token, at run time (dynamic)": -1,
-        "128 values of a token": 128,
-        "64 values of a token": 64,
-        "32 values of a token": 32,
-    }
-
-    def __init__(
-        self,
-        given: Any,
-        tensor: str | None = None,
-        *,
-        bits: int = 8,
-        shared: int | str = "static",
-        chooser: str = "min–max",
-        name: str | None = None,
-    ) -> None:
-        pairs = given if isinstance(given, Mapping) else {name or "inputs": given}
-        self._before_of: dict[str, FloatArray] = {}
-        live = {}
-        for key, pair in pairs.items():
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise WidgetError(f"{key}: expected (calibration inputs, inputs), two arrays (n_tokens, n_in)")
-            before, after = (real_array(part, key, WidgetError) for part in pair)
-            if before.ndim != 2 or after.ndim != 2 or before.shape[1] != after.shape[1] or not before.size:
-                raise WidgetError(
-                    f"{key}: calibration {before.shape} and inputs {after.shape} must be (n_tokens, n_in)"
-                )
-            self._before_of[key], live[key] = before, after
-        super().__init__(live, tensor, bits=bits, shared=shared, chooser=chooser)
-
-    def _reference(self) -> FloatArray:
-        return self._before_of[self.tensor_name]
-
-    def _first_row(self, largest: FloatArray) -> int:
-        return int(np.argsort(largest)[largest.size // 2])  # a usual token: what is the outlier to it?
-
-    def _basis(self, values: FloatArray) -> FloatArray:
-        return self.reference
-
-    def _behind(self) -> FloatArray | None:
-        return self.reference
-
-    def _before(self) -> tuple[npt.NDArray[np.float64], float] | None:
-        if not self._whole:
-            return None
-        ends = choose_range(self.reference, self.grid)
-        errors = self._once("before", lambda: range_errors(self.reference, self.grid, _WIDTHS, ends))
-        return errors.total, float(np.square(self.reference, dtype=np.float64).sum())
-
-    def _bits(self, grid: AffineGrid, shape: tuple[int, ...]) -> float:
-        return float(grid.bits) if grid.group_size == 0 else grid.bpw(shape)
-
-    def _plain(self, values: FloatArray, grid: AffineGrid, shared: int | str) -> float:
-        ends = choose_range(self.reference, grid) if shared == "static" else None
-        return metrics.sqnr_db(values, round_inputs(values, grid, ends))
-
-    def _range_title(self, row: int, place: int, size: int) -> str:
-        if self._whole:
-            return "Inputs at run time, and the range chosen beforehand"
-        return super()._range_title(row, place, size)
-
-    def _range_legend(self) -> tuple[tuple[str, str], ...]:
-        if not self._whole:
-            return super()._range_legend()
-        return (("weight", "at run time"), ("soft", "while calibrating"), ("level", "range"), ("changed", "clipped"))
-
-    def _curve_legend(self) -> tuple[tuple[str, str], ...]:
-        return (*super()._curve_legend(), *((("soft", "on the calibration inputs"),) if self._whole else ()))

@@ -9,7 +9,7 @@ import pytest
 from qviz import AffineGrid, load, metrics, quantize
 from qviz.errors import WidgetError
 from qviz.grids import choose_range, round_inputs
-from qviz.widgets.ranges import InputRangeExplorer, RangeExplorer
+from qviz.widgets import InputRangeExplorer, RangeExplorer
 from qviz.widgets.scene import pack, unpack
 
 rng = np.random.default_rng(5)
