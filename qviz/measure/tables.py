@@ -196,17 +196,14 @@ def _row(store: _Store, recipe: str, kv: int, speed: bool) -> RecipeRow:
     )
 
 
-def generation_speed(
-    run: transformer.Transformer, n_tokens: int = 48, repeats: int = 3, *, cache: str = "F16"
-) -> float:
+def generation_speed(run: transformer.Transformer, n_tokens: int = 48, repeats: int = 3) -> float:
     """Tokens per second while generating, the median of a few runs; every matrix is read once a token.
 
     Parameters
     ----------
-    run : Llama
+    run : Transformer
+        Keys and values are kept in its own format.
     n_tokens, repeats : int
-    cache : {"F16", "Q8_0", ...}
-        How keys and values are kept; see `qviz.Transformer.new_cache`.
 
     Returns
     -------
@@ -215,7 +212,7 @@ def generation_speed(
     n = min(n_tokens, run.config.n_ctx - 1)
     rates = []
     for attempt in range(repeats + 1):
-        room = run.new_cache(n + 1, cache)
+        room = run.new_cache(n + 1)
         begun = time.perf_counter()
         for token in range(n):
             run.logits([token % run.config.n_vocab], room)

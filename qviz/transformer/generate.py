@@ -11,6 +11,7 @@ from qviz._arrays import finite_number, real_array, whole_array, whole_number
 from qviz._types import FloatArray
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
+from qviz.transformer.cache import CacheKind
 from qviz.transformer.model import Transformer
 
 
@@ -67,7 +68,7 @@ def generate_tokens(
     prompt: Sequence[int],
     max_tokens: int = 64,
     sampler: Sampler | None = None,
-    cache_type: str = "F16",
+    cache_type: CacheKind | None = None,
 ) -> Iterator[int]:
     """Tokens that continue a prompt, one at a time; stops at the end-of-text token.
 
@@ -79,8 +80,8 @@ def generate_tokens(
     max_tokens : int
     sampler : Sampler, optional
         The likeliest token each time unless given.
-    cache_type : {"F16", "F32", "Q8_0", "Q4_0"}
-        Format of the KV cache.
+    cache_type : {"F16", "F32", "Q8_0", "Q4_0"} or (str, str), optional
+        Format of the KV cache, or of keys and of values; the model's own unless given.
 
     Raises
     ------
@@ -111,7 +112,11 @@ def generate_tokens(
 
 
 def generate(
-    llama: Transformer, prompt: str, max_tokens: int = 64, sampler: Sampler | None = None, cache_type: str = "F16"
+    llama: Transformer,
+    prompt: str,
+    max_tokens: int = 64,
+    sampler: Sampler | None = None,
+    cache_type: CacheKind | None = None,
 ) -> Iterator[str]:
     """Continue a text, piece by piece; stop taking pieces to stop the model.
 

@@ -25,7 +25,7 @@ from qviz.errors import LlamaError
 from qviz.formats.base import QTensor
 from qviz.gguf.settings import shown
 from qviz.transformer import experts
-from qviz.transformer.cache import KVCache
+from qviz.transformer.cache import CacheForm, CacheKind, KVCache
 from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.kernels import ops
 from qviz.transformer.linear import Activations, Linear, multiply_one
@@ -71,6 +71,10 @@ class Transformer:
         Round activations to int8 where they meet quantized weights, as ggml does, or leave them in float32.
     on_linear_input : callable ``(name, x)``, optional
         Called with the input (n_tokens, n_in) of each matrix, under the matrix's tensor name: for calibration.
+    cache : {"F16", "F32", "Q8_0", "Q4_0"} or (str, str)
+        Format of keys and values, or one for each; independent windows are rounded as a cache of that format would.
+    cache_rotation : float32 array (head_size, head_size), optional
+        As in `qviz.transformer.KVCache`.
 
     Raises
     ------
@@ -87,7 +91,15 @@ class Transformer:
     (6, 4096)
     """
 
-    def __init__(self, model: Any, *, activations: str = "int8", on_linear_input: OnLinearInput | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        activations: str = "int8",
+        on_linear_input: OnLinearInput | None = None,
+        cache: CacheKind = "F16",
+        cache_rotation: Any = None,
+    ) -> None:
         if on_linear_input is not None and not callable(on_linear_input):
             raise LlamaError(f"on_linear_input is {on_linear_input!r}; a callable (name, x) is wanted")
         parts = take_apart(model)
@@ -104,6 +116,8 @@ class Transformer:
         self._rope = Rope(self.config, factors)
         self._turn = ops.rotate_halves if self.architecture.rope == "halves" else ops.rotate
         self._layered = self.architecture.norm == "layer"
+        self._cache = cache, cache_rotation
+        self._form = CacheForm(self.config, cache, cache_rotation)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -117,9 +131,11 @@ class Transformer:
         sizes = f"{c.n_layers} layers, {c.n_embd} wide, {c.n_vocab} tokens"
         return f"<Transformer {self.name!r}: {self.architecture.name}, {sizes}>"
 
-    def new_cache(self, n_ctx: int | None = None, kind: str = "F16") -> KVCache:
-        """An empty KV cache for `n_ctx` tokens (at most 2048 unless given)."""
-        return KVCache(self.config, min(self.config.n_ctx, 2048) if n_ctx is None else n_ctx, kind)
+    def new_cache(self, n_ctx: int | None = None, kind: CacheKind | None = None) -> KVCache:
+        """An empty KV cache for `n_ctx` tokens (at most 2048 unless given), in this model's format unless given."""
+        own, rotation = self._cache
+        n_ctx = min(self.config.n_ctx, 2048) if n_ctx is None else n_ctx
+        return KVCache(self.config, n_ctx, own if kind is None else kind, rotation)
 
     def logits(self, tokens: npt.ArrayLike, cache: KVCache | None = None, last_only: bool = False) -> FloatArray:
         """Logits of what follows each token.
@@ -142,12 +158,12 @@ class Transformer:
             A token that does not exist, another model's cache, or no room left in it.
         """
         ids = self._tokens([tokens] if isinstance(tokens, int | np.integer) else tokens, "n_tokens")
-        own = cache if cache is not None else self.new_cache(ids.size, "F16")
+        own = cache if cache is not None else self.new_cache(ids.size)
         if not isinstance(own, KVCache):
             raise LlamaError(f"cache is {shown(own)}; a KVCache is wanted, such as new_cache() makes")
         own.check(self.config, ids.size)
         last_only = flag(last_only, "last_only", LlamaError)
-        if ids.size == 1 and own.kind == "F16" and self.on_linear_input is None:
+        if ids.size == 1 and own.halves is not None and not own.rotated and self.on_linear_input is None:
             x = self._embed(ids, own.length)
             found = self._token_pass(x, own, *self._rope.tables(own.length + 1, own.n_ctx))
             own.length += 1
@@ -334,13 +350,20 @@ class Transformer:
             run.cache.put(i, k, v)
             k, v = run.cache.get(i, run.start + run.t)
             k, v = (part.astype(np.float32, copy=False) for part in (k, v))
-        else:  # what an F16 cache would have made of them
-            k, v = Activations(k).rounded(16), Activations(v).rounded(16)
+        else:
+            k, v = self._kept(0, k), self._kept(1, v)
         heads = q.reshape(run.n, -1, c.n_head, c.head_size)
         mixed = self._attend(i, heads, k, v, run.start + (run.first if final else 0))
         x = self._added(x, layer, "post_attention_norm", self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0])
         made = self._feed_forward(layer, self._norm(x, layer, "ffn_norm"))
         return self._added(x, layer, "post_ffw_norm", made)
+
+    def _kept(self, which: int, x: FloatArray) -> FloatArray:
+        """What a cache would have made of keys (0) or values (1)."""
+        if self._form.kinds[which] == "F16" and self._cache[1] is None:
+            return Activations(x).rounded(16)
+        kept: FloatArray = self._form.decode(which, self._form.encode(which, x)).astype(np.float32, copy=False)
+        return kept
 
     def _queries(self, layer: Mapping[str, Any], h: FloatArray, asked: _Pass | None) -> list[FloatArray]:
         """Queries, keys and values; queries only of the positions that are asked for, if not of all."""

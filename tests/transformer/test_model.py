@@ -8,6 +8,7 @@ from llamacpp import INSTALLED
 
 import qviz
 from qviz.errors import LlamaError
+from qviz.methods import hadamard
 from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor
 
 TEXT = "The President of the United States shall from time to time give to the Congress"
@@ -210,6 +211,43 @@ def test_cache_formats(tiny, tokens, kind, most):
     last = [tiny.logits([token], cache) for token in tokens][-1]
     assert np.abs(last - exact).max() < most
     assert cache.nbytes == 8 * 2 * 64 * 256 * {"F32": 32, "F16": 16, "Q8_0": 8.5, "Q4_0": 4.5}[kind] / 8
+
+
+@pytest.mark.parametrize("rotation", [None, hadamard(64)])
+@pytest.mark.parametrize("kind", ["F32", "Q8_0", ("Q8_0", "Q4_0"), ("Q4_0", "F16")])
+def test_windows_are_rounded_as_a_cache_would(tokens, kind, rotation):
+    """The same logits through a cache, which stores bytes, and as a window, which only rounds."""
+    run = Transformer(qviz.load("tiny"), activations="float", cache=kind, cache_rotation=rotation)
+    cache = run.new_cache(64)
+    assert cache.kinds == (kind if isinstance(kind, tuple) else (kind, kind))
+    assert np.abs(run.logits(tokens, cache) - run.window_logits([tokens])[0]).max() < TOLERANCE
+    bits = {"F32": 32, "F16": 16, "Q8_0": 8.5, "Q4_0": 4.5}
+    assert cache.nbytes == 8 * 64 * 256 * sum(bits[each] for each in cache.kinds) / 8
+
+
+def test_a_cache_keeps_keys_and_values_apart():
+    """Keys in the format of keys, values in that of values, both by ggml's rounding."""
+    config = qviz.Transformer(qviz.load("tiny")).config
+    k, v = np.random.default_rng(0).standard_normal((2, 3, 256)).astype(np.float32)
+    cache = KVCache(config, 8, ("Q8_0", "Q4_0"))
+    cache.put(1, k, v)
+    found = cache.get(1, 3)
+    for got, given, kind in zip(found, (k, v), ("Q8_0", "Q4_0"), strict=True):
+        assert np.array_equal(got, qviz.quantize(given, kind).dequantize())
+
+
+def test_a_rotated_cache_turns_each_head_there_and_back():
+    config, turn = qviz.Transformer(qviz.load("tiny")).config, hadamard(64)
+    k = np.zeros((1, 256), np.float32)
+    k[0, 64:128] = 8 * turn[:, 3]  # the second head: rotated, it is one number in one channel
+    cache = KVCache(config, 1, "Q8_0", turn)
+    cache.put(0, k, k)
+    blocks = cache._stores[0][0, 0]
+    codes = blocks["qs"].reshape(4, 64)
+    assert codes[1].tolist() == [0, 0, 0, 127] + [0] * 60
+    assert not codes[[0, 2, 3]].any()
+    # float16 rounds the scale, 8 / 127, to 2^-11 of itself; each value is one product of it
+    assert np.abs(cache.get(0, 1)[0] - k).max() <= 2**-11 * np.abs(k).max() * 1.01
 
 
 def test_windows_are_independent_and_may_be_scored_in_part(tiny, tokens):

@@ -19,7 +19,7 @@ from qviz.course.missions.choices import (
     sizes,
 )
 from qviz.course.missions.names import Download, read_name
-from qviz.course.missions.trial import CachedTransformer, build, field, importance, play
+from qviz.course.missions.trial import build, field, importance, play
 from qviz.course.missions.verdict import REASONS, Limits, Reason, Verdict, judge, limits
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "MISSIONS",
     "REASONS",
     "RECIPES",
-    "CachedTransformer",
     "Choice",
     "Download",
     "Limits",

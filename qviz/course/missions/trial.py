@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from qviz import formats, measure, models, transformer
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.course.missions.choices import (
@@ -29,23 +26,7 @@ from qviz.whole import by_layer, imatrix
 _TOGETHER = 5  # recipes that share a run of the unquantized model
 
 
-class CachedTransformer(transformer.Transformer):
-    """A Llama whose windows go through a KV cache of some format, so that perplexity notices what the cache loses."""
-
-    cache_kind = "F16"
-
-    def window_logits(self, windows: npt.NDArray[np.int64], first: int = 0, last: int | None = None) -> FloatArray:
-        """As in `Llama`, one window after the other, each through a cache of its own."""
-        length = windows.shape[1]
-        last = length if last is None else last
-        rows = []
-        for window in windows:
-            logits = self.logits(window[:last], self.new_cache(length, self.cache_kind))
-            rows.append(logits[first:last])
-        return np.stack(rows)
-
-
-def build(model: Model, choice: Choice, progress: Progress | None = None) -> CachedTransformer:
+def build(model: Model, choice: Choice, progress: Progress | None = None) -> transformer.Transformer:
     """Round a model as chosen, ready to run; every tensor has the bytes that `qviz.quantize_model` would write.
 
     Parameters
@@ -59,7 +40,8 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
 
     Returns
     -------
-    CachedTransformer
+    Transformer
+        Its cache in the format of the choice.
     """
     mission = Mission("", "", "tiny", 0, 0, 1)
     plan = formats_of(mission, choice)
@@ -72,9 +54,7 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> Cac
         if str(tensor.format) != fmt:
             tensor = formats.quantize(tensor.dequantize(), fmt, imatrix=weight.get(name))
         tensors[name] = tensor
-    run = CachedTransformer(by_layer.RoundedModel(model, tensors))
-    run.cache_kind = choice.cache
-    return run
+    return transformer.Transformer(by_layer.RoundedModel(model, tensors), cache=choice.cache)
 
 
 _IMPORTANCE: dict[tuple[Any, ...], dict[str, FloatArray]] = {}
@@ -148,18 +128,15 @@ def play(
     else:
         report = progress or no_progress
         run = build(model, choice, report)
-        scored: transformer.Transformer = (
-            run if choice.cache != "F16" else transformer.Transformer(run.model)
-        )  # all windows at once
         quality = transformer.perplexity(
-            scored,
+            run,
             models.heldout_text(),
             transformer.Transformer(model),
             max_tokens=max_tokens,
             progress=report,
         )
         report(f"timing {choice.recipe}", 0, 1)
-        speed = measure.generation_speed(run, 24, cache=run.cache_kind)
+        speed = measure.generation_speed(run, 24)
     assert quality.kld is not None
     assert quality.kld_se is not None
     return Outcome(choice, size.disk, size.memory, size.bpw, quality.kld, quality.kld_se, speed, quality)

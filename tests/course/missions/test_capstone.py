@@ -87,15 +87,16 @@ def test_methods_are_measured_alone():
 def test_a_cache_is_felt_by_the_windows():
     """Equal to feeding token by token; an F32 cache changes nothing but roundings of activations to int8."""
     source = qviz.load("tiny")
-    run, plain = missions.build(source, Choice("F16")), transformer.Transformer(source)
+    plain = transformer.Transformer(source)
     windows = transformer.evaluate.windows_of(plain, models.heldout_text(), 64, 40)
-    run.cache_kind = "F32"
+    run = transformer.Transformer(source, cache="F32")
     # stated: an activation that a last bit rounds to another int8 moves a logit by so much at most
     np.testing.assert_allclose(
         run.window_logits(windows, 20, 60), plain.window_logits(windows, 20, 60), rtol=0, atol=0.03
     )
-    run.cache_kind = "Q4_0"
-    cache = run.new_cache(64, "Q4_0")
+    run = missions.build(source, Choice("F16", cache="Q4_0"))
+    cache = run.new_cache(64)
+    assert cache.kinds == ("Q4_0", "Q4_0")
     by_token = np.concatenate([run.logits([t], cache) for t in windows[0]])[20:60]
     cached, exact = (each.window_logits(windows[:1], 20, 60)[0] for each in (run, plain))
     # a key that falls the other way by a last bit moves a logit a little; the cache itself moves all of them
