@@ -19,13 +19,16 @@ from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A kernel of the first stage is compiled once: its cache serves the other two.
-SPREAD = ("-n", str(min(CORES, 8)), "--dist", "loadscope")
+SPREAD = ("-n", str(min(CORES, 8)), "--dist")
+# A browser often waits for its kernel, and a kernel for its browser: one more of them than cores. Put in the order of
+# their tests, the longest lesson would come last.
+WAITING = ("-n", str(min(CORES, 3) + 1), "--dist", "loadgroup", "--no-loadscope-reorder")
 STAGES = {
-    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD),
-    "browser": ("-m", "browser", "tests/browser", "-n", str(min(CORES, 2)), "--dist", "loadscope"),
-    "lessons": ("--nbval", "notebooks/", *SPREAD),
+    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD, "loadgroup"),
+    "browser": ("-m", "browser", "tests/browser", *WAITING),
+    "lessons": ("--nbval", "notebooks/", *SPREAD, "loadscope"),
 }
-QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
+QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD, "loadgroup")}
 
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {
