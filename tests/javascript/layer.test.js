@@ -36,6 +36,10 @@ test("ticks are round, few, and inside the axis", () => {
 
 test("logarithmic ticks are powers of ten, with 2 and 5 where there are few", () => {
   assert.deepEqual(logTicks(0, 1), [1, 2, 5, 10]);
+  assert.deepEqual(
+    logTicks(Math.log10(3.05), Math.log10(3.7)).map((v) => number(v)),
+    ["3.2", "3.4", "3.6"],
+  );
   assert.deepEqual(logTicks(-2, 1), [0.01, 0.1, 1, 10]);
   assert.ok(logTicks(-20, 20).length <= 5);
 });

@@ -25,8 +25,9 @@ export function ticks(low, high, n) {
   return found;
 }
 
-// Ticks of a logarithmic axis: powers of ten, and 2 and 5 between them where there are few.
+// Ticks of a logarithmic axis: powers of ten, and 2 and 5 between them where there are few; round steps within a power.
 export function logTicks(low, high) {
+  if (high - low < 0.5) return ticks(10 ** low, 10 ** high, 5);
   const found = [];
   const digits = high - low < 1.6 ? [1, 2, 5] : [1];
   for (let power = Math.floor(low); power <= high; power++) {
