@@ -186,3 +186,12 @@ def test_every_control_is_reached_and_shows_its_focus(book):
     assert all(ring for _, ring in inside[:4])
     pages = ["Tensor by tensor", "Byte by byte"]
     assert inside[4][0] in ("CANVAS", *pages), "locked controls are passed over; the picture can still be read"
+
+
+def test_what_answers_keys_is_not_called_an_image(book):
+    """A screen reader keeps arrow keys to itself over an image."""
+    roles = book.page.evaluate(
+        "() => [...document.querySelectorAll('canvas[tabindex]')].map((n) => n.getAttribute('role'))"
+    )
+    assert len(roles) > 10
+    assert set(roles) == {"application"}

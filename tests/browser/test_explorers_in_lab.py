@@ -289,7 +289,7 @@ def test_words_and_numbers_behind_the_picture(explorer, kind):
     assert heard.get_attribute("aria-live") == "polite"
     unnamed = book.page.evaluate(
         """() => [...document.querySelectorAll('.qviz-explorer :is(select, input, button, [role=slider], [role=img], '
-              + '[role=option], [role=listbox], [role=group])')].filter((node) =>
+              + '[role=application], [role=option], [role=listbox], [role=group])')].filter((node) =>
                   !(node.getAttribute('aria-label') || node.labels?.[0]?.innerText || node.innerText || node.title))
               .map((node) => node.outerHTML.slice(0, 120))"""
     )

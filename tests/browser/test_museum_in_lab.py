@@ -109,7 +109,7 @@ def test_every_exhibit_is_drawn(lab, open_notebook):
     assert len(seen) == TOTAL
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll(
-                  '.qviz-explorer :is(select, input, button, a, [role=img], [role=group])')]
+                  '.qviz-explorer :is(select, input, button, a, [role=img], [role=application], [role=group])')]
               .filter((node) => !(node.getAttribute('aria-label') || node.labels?.[0]?.innerText || node.innerText
                   || node.title)).map((node) => node.outerHTML.slice(0, 120))"""
     )

@@ -3,6 +3,9 @@
 // Reach a canvas with Tab; `answer` returns whether a key was meant for it.
 export function keyed(canvas, answer) {
   canvas.tabIndex = 0;
+  // what answers keys is no mere image: a screen reader passes the arrow keys on
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-roledescription", "picture that answers keys");
   canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys
   canvas.addEventListener("keydown", (event) => {
     if (!answer(event)) return;
