@@ -10,6 +10,8 @@ codebook     levels                                                             
 `NF4`        quantiles of a normal distribution, −1 … 1 (QLoRA, arXiv:2305.14314)  max|x| of a group
 `FP4`        the float of 1 sign, 2 exponent, 1 mantissa bit: 0 .5 1 1.5 2 3 4 6   max|x| / 6
 `MXFP4`      the same levels (OCP Microscaling, v1.0)                              2^(⌊log₂ max|x|⌋ − 2)
+`MXFP8`      the numbers of `E4M3` (the same specification)                        2^(⌊log₂ max|x|⌋ − 8)
+`NVFP4`      the levels of `FP4`, for 16 weights                                   an `E4M3` · a float32 of all
 `kmeans`     fitted to the weights themselves (Lloyd's iterations)                 1
 ===========  ====================================================================  =========================
 
@@ -31,6 +33,7 @@ from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_numb
 from qviz._machine.kernels import kernel
 from qviz._types import FloatArray
 from qviz.errors import GridError
+from qviz.grids.floats import E2M1, E4M3, two_level_scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,9 @@ class Codebook:
         2 to 256, ascending.
     group_size : int
         Weights of a row that share a scale; −1 for the whole row.
-    scale : {"absmax", "power", "none"}
-        The largest weight meets the largest level; the power of two below that (MXFP4); no scale.
+    scale : {"absmax", "power", "two-level", "none"}
+        The largest weight meets the largest level; the power of two below that (MXFP4); as the first, but rounded to
+        `E4M3` under one float32 of the whole matrix (NVFP4); no scale.
 
     Raises
     ------
@@ -61,19 +65,19 @@ class Codebook:
         good = levels.ndim == 1 and 2 <= levels.size <= 256 and np.isfinite(levels).all()
         if not good or (np.diff(levels) <= 0).any() or not levels.any():
             raise GridError(f"levels must be 2 … 256 ascending numbers, got {levels!r}")
-        one_of(self.scale, "scale", ("absmax", "power", "none"), GridError)
+        one_of(self.scale, "scale", ("absmax", "power", "two-level", "none"), GridError)
         if whole_number(self.group_size, "group_size, −1 for a row,", GridError, least=-1) == 0:
             raise GridError("group_size must be −1 (a row) or positive, got 0")
         object.__setattr__(self, "levels", levels)
 
     def bpw(self, shape: tuple[int, ...]) -> float:
-        """Bits per weight: codes; a float16 scale a group, 8 bits for a power of two; fitted levels as float16."""
+        """Bits per weight: codes; a scale a group, 16 or 8 bits; a float32 of the matrix; fitted levels as float16."""
         shape = dimensions(shape, "shape", GridError, least=1) or (1,)
         n = shape[-1]
         size = n if self.group_size == -1 else min(self.group_size, n)
-        share = {"absmax": 16, "power": 8, "none": 0}[self.scale] * -(-n // size) / n
-        table = 16 * self.levels.size / float(np.prod(shape)) if self.scale == "none" else 0.0
-        return float(np.ceil(np.log2(self.levels.size)) + share + table)
+        share = {"absmax": 16, "power": 8, "two-level": 8, "none": 0}[self.scale] * -(-n // size) / n
+        once = {"two-level": 32, "none": 16 * self.levels.size}.get(self.scale, 0) / float(np.prod(shape))
+        return float(np.ceil(np.log2(self.levels.size)) + share + once)
 
     def quantize(self, weight: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], FloatArray]:
         """Codes, uint8 (n_out, n_in), and scales, float32 (n_out, n_groups), of a weight matrix.
@@ -92,6 +96,8 @@ class Codebook:
             scales = np.ones_like(most)
         elif self.scale == "absmax":
             scales = most / np.float32(np.abs(self.levels).max())
+        elif self.scale == "two-level":
+            scales = two_level_scales(most, float(np.abs(self.levels).max()))[2]
         else:
             reach = int(np.floor(np.log2(np.abs(self.levels).max())))
             scales = np.ldexp(np.float32(1), np.frexp(most)[1] - 1 - reach).astype(np.float32)
@@ -121,7 +127,6 @@ class Codebook:
         return spread
 
 
-_E2M1 = np.array([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 # As printed in QLoRA's appendix E and bitsandbytes' functional.py.
 _NORMAL = np.array(
     [
@@ -145,8 +150,10 @@ _NORMAL = np.array(
     np.float32,
 )
 NF4 = Codebook(_NORMAL, 64)
-FP4 = Codebook(_E2M1, 64)
-MXFP4 = Codebook(_E2M1, 32, "power")
+FP4 = Codebook(E2M1.levels, 64)
+MXFP4 = Codebook(E2M1.levels, 32, "power")
+MXFP8 = Codebook(E4M3.levels, 32, "power")
+NVFP4 = Codebook(E2M1.levels, 16, "two-level")
 
 
 @dataclass(frozen=True, eq=False)

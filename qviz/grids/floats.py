@@ -181,3 +181,40 @@ E2M3 = SmallFloat("E2M3", 2, 3, 1, "none")
 """FP6."""
 E2M1 = SmallFloat("E2M1", 2, 1, 1, "none")
 """FP4, the element of MXFP4 and NVFP4."""
+
+
+def two_level_scales(most: npt.ArrayLike, reach: float) -> tuple[npt.NDArray[np.uint8], np.float32, FloatArray]:
+    """Scales of groups in two levels, as NVFP4 has them: one float32 for all, and an `E4M3` for each group.
+
+    The float32 lets the group with the largest number have the largest scale that `E4M3` can say.
+
+    Parameters
+    ----------
+    most : array_like
+        The largest magnitude of each group, any shape.
+    reach : float
+        The largest number that an element can say, such as ``E2M1.largest``; it stands for the largest magnitude.
+
+    Returns
+    -------
+    codes : uint8 array
+        The scale of each group, in `E4M3`, of the shape of `most`.
+    whole : float32
+        What the scales were multiplied by: ``decode(codes) / whole`` is used.
+    scales : float32 array
+        That, for each group; 0 where a group is too small for a scale.
+
+    Source: llm-compressor and compressed-tensors, ``nvfp4-pack-quantized``.
+
+    Examples
+    --------
+    >>> codes, whole, scales = two_level_scales([6.0, 3.0], E2M1.largest)
+    >>> codes.tolist(), float(whole), scales.tolist()
+    ([126, 118], 448.0, [1.0, 0.5])
+    """
+    largest = real_array(most, "most", GridError)
+    top = largest.max() if largest.any() else np.float32(1)
+    whole = np.float32(np.float32(E4M3.largest * reach) / top)
+    codes = E4M3.encode(whole * (largest / np.float32(reach)), saturate=True)
+    scales: FloatArray = (E4M3.decode(codes) / whole).astype(np.float32)
+    return codes, whole, scales

@@ -7,9 +7,9 @@ from qviz.methods.hqq import hqq
 from qviz.methods.obs import ObsRow, obs_factor, obs_row
 from qviz.methods.recommended import damping, recommended
 from qviz.methods.result import MethodResult
-from qviz.methods.rotation import hadamard, rotation
+from qviz.methods.rotation import hadamard, random_hadamard, rotation
 from qviz.methods.rtn import rtn
-from qviz.methods.smoothquant import smoothquant
+from qviz.methods.smoothquant import smooth_scale, smoothquant
 
 __all__ = [
     "MethodResult",
@@ -24,8 +24,10 @@ __all__ = [
     "keep_salient",
     "obs_factor",
     "obs_row",
+    "random_hadamard",
     "recommended",
     "rotation",
     "rtn",
+    "smooth_scale",
     "smoothquant",
 ]

@@ -47,6 +47,27 @@ def hadamard(n: int) -> FloatArray:
     return spread
 
 
+def random_hadamard(n: int, seed: int = 0) -> FloatArray:
+    """`hadamard` with a random sign for each row: an orthogonal matrix (n, n), float32.
+
+    Raises
+    ------
+    MethodError
+        A seed that is no whole number from 0.
+
+    Examples
+    --------
+    >>> R = random_hadamard(8)
+    >>> bool(np.allclose(R @ R.T, np.eye(8), atol=1e-6))
+    True
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise MethodError(f"seed must be an integer from 0, got {seed!r}")
+    signs = np.random.default_rng(seed).choice([-1, 1], n)
+    turned: FloatArray = (signs[:, None] * hadamard(n)).astype(np.float32)
+    return turned
+
+
 def _paley() -> npt.NDArray[np.float64]:
     """The Hadamard matrix of order 12, from which numbers are squares modulo 11 (Paley 1933)."""
     squares = {i * i % 11 for i in range(1, 11)}
@@ -102,11 +123,7 @@ def rotation(
     w = checked(weight, stats, grid)
     if not callable(method):
         raise MethodError(f"method must be rtn, gptq or recommended, got {method!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise MethodError(f"seed must be an integer from 0, got {seed!r}")
-    n = w.shape[1]
-    signs = np.random.default_rng(seed).choice([-1, 1], n)
-    R = (signs[:, None] * hadamard(n)).astype(np.float32)
+    R = random_hadamard(w.shape[1], seed)
     result = method(w @ R, stats.rotated(R), grid, **options)
     if not isinstance(result, MethodResult):
         raise MethodError(f"method returned {type(result).__name__}; a rounding method returns a MethodResult")

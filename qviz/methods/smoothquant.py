@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array
+from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
 from qviz.grids import AffineGrid
@@ -46,14 +48,43 @@ def smoothquant(weight: npt.ArrayLike, stats: ActivationStats, grid: AffineGrid,
     [1.0, 10.0]
     """
     w = checked(weight, stats, grid)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.floating) or not 0 <= alpha <= 1:
-        raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
-    # a channel without inputs or weights has nothing to balance
-    inputs, weights = stats.max_abs.astype(np.float64), np.abs(w).max(axis=0).astype(np.float64)
-    used = (inputs > 0) & (weights > 0)
-    balance = np.where(used, inputs, 1) ** alpha / np.where(used, weights, 1) ** (1 - alpha)
-    s: npt.NDArray[np.float32] = np.clip(balance, 1e-5, 1e5).astype(np.float32)
+    s = smooth_scale(stats.max_abs, np.abs(w).max(axis=0), alpha)
     t = grid.quantize(w * s)
     index = groups_of(grid, w.shape[1])
     weight = (t.dequantize() / s).astype(np.float32)
     return MethodResult(weight, t.codes, t.scale, t.zero_point, index, t.bpw, equivalence_scale=s)
+
+
+def smooth_scale(inputs: npt.ArrayLike, weights: npt.ArrayLike, alpha: float) -> FloatArray:
+    """The scale s of each input channel: its inputs are divided by s, its weights multiplied.
+
+    Parameters
+    ----------
+    inputs, weights : array_like (n_in,)
+        The largest magnitude of each channel, on either side.
+    alpha : float
+        How much goes into the weights, 0 … 1.
+
+    Returns
+    -------
+    float32 array (n_in,)
+        max|x|^α / max|w|^(1 − α). A channel without inputs or without weights has nothing to balance.
+
+    Raises
+    ------
+    MethodError
+        An alpha outside 0 … 1, or arrays that do not fit together.
+
+    Examples
+    --------
+    >>> smooth_scale([1, 100], [1, 1], 0.5).tolist()
+    [1.0, 10.0]
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.floating) or not 0 <= alpha <= 1:
+        raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
+    x = real_array(inputs, "inputs", MethodError, shape=("n_in",)).astype(np.float64)
+    w = real_array(weights, "weights", MethodError, shape=(x.size,)).astype(np.float64)
+    used = (x > 0) & (w > 0)
+    balance = np.where(used, x, 1) ** alpha / np.where(used, w, 1) ** (1 - alpha)
+    s: FloatArray = np.clip(balance, 1e-5, 1e5).astype(np.float32)
+    return s

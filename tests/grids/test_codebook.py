@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import norm
 
 import qviz
+from qviz.checkpoints.packed.floats import pack_floats
 from qviz.errors import GridError
-from qviz.grids.codebook import FP4, MXFP4, NF4, Codebook, kmeans, kmeans_groups
+from qviz.grids.codebook import FP4, MXFP4, MXFP8, NF4, NVFP4, Codebook, kmeans, kmeans_groups
 
 W = np.random.default_rng(0).standard_normal((6, 128)).astype(np.float32)
 
@@ -27,7 +28,26 @@ def test_mxfp4_is_the_format():
     assert MXFP4.bpw(W.shape) == qviz.formats.get("MXFP4").bpw == 4.25
 
 
-@pytest.mark.parametrize("book", [NF4, FP4, MXFP4, Codebook([-1, 0, 2], 50), kmeans(W, 3)])
+def test_mxfp8_by_hand():
+    """The largest, 448, lies between 2^8 and 2^9: the scale is 2^(8 − 8) = 1. So it is for 480, which is cut."""
+    block = np.zeros((1, 32), np.float32)
+    block[0, :6] = [448, 1.06, -0.3, 17, 2**-9, 2**-11]
+    codes, scales = MXFP8.quantize(block)
+    assert scales.tolist() == [[1.0]]
+    # E4M3 has 1 and 1.125, 0.28125 and 0.3125, 16 and 18, and nothing between 0 and 2^-9
+    assert MXFP8.dequantize(codes, scales)[0, :6].tolist() == [448, 1.0, -0.3125, 16, 2**-9, 0]
+    assert MXFP8.fake_quantize(block * np.float32(480 / 448))[0, 0] == 448
+    assert MXFP8.bpw((4, 64)) == 8.25
+
+
+def test_nvfp4_is_what_compressed_tensors_packs():
+    """The packer's bytes are compared with that package's own; here, its numbers."""
+    w = np.random.default_rng(3).standard_normal((8, 64)).astype(np.float32) * np.r_[0.01, np.ones(62), 30].astype("f4")
+    assert np.array_equal(NVFP4.fake_quantize(w), pack_floats(w, "nvfp4-pack-quantized").dequantize())
+    assert NVFP4.bpw((8, 64)) == 4 + 8 / 16 + 32 / 512
+
+
+@pytest.mark.parametrize("book", [NF4, FP4, MXFP4, MXFP8, NVFP4, Codebook([-1, 0, 2], 50), kmeans(W, 3)])
 def test_every_weight_goes_to_the_nearest_level(book):
     codes, scales = book.quantize(W)
     scale = np.repeat(scales, 128 if book.group_size == -1 else book.group_size, axis=1)[:, :128]

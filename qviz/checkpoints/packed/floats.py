@@ -9,7 +9,7 @@ from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.checkpoints.packed.linear import FLOAT_LAYOUTS, PackedLinear
 from qviz.errors import CheckpointError
-from qviz.grids import E2M1, E4M3
+from qviz.grids import E2M1, E4M3, two_level_scales
 
 _GROUP = 16  # of NVFP4
 
@@ -59,11 +59,8 @@ def _nvfp4(w: FloatArray) -> PackedLinear:
     if n_in % _GROUP:
         raise CheckpointError(f"rows are not whole groups of {_GROUP} weights", found=n_in)
     groups = w.reshape(n_out, -1, _GROUP)
-    most = np.abs(groups).max(axis=-1)
-    largest = most.max() if most.any() else np.float32(1)
-    whole = np.float32(E4M3.largest * E2M1.largest) / largest
-    stored = E4M3.encode(whole * (most / np.float32(E2M1.largest)), saturate=True)
-    scales = (E4M3.decode(stored) / whole)[..., None]
+    stored, whole, scales = two_level_scales(np.abs(groups).max(axis=-1), E2M1.largest)
+    scales = scales[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(scales > 0, groups / scales, 0).astype(np.float32)
     codes = E2M1.encode(steps).reshape(n_out, n_in)
