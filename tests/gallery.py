@@ -51,6 +51,7 @@ WIDGETS = {
     "InputRangeExplorer": "widgets.InputRangeExplorer((inputs, 3 * inputs), name='inputs')",
     "ModelExplorer": "widgets.ModelExplorer('tiny', 'mixtral-8x7b')",
     "NumberExplorer": "widgets.NumberExplorer()",
+    "OutlierExplorer": "widgets.OutlierExplorer(layer)",
     "PhotoExplorer": "widgets.PhotoExplorer()",
     "ProgressBar": "bar",
     "RangeExplorer": "widgets.RangeExplorer(embedding, name='token_embd.weight')",

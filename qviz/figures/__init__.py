@@ -48,6 +48,7 @@ from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, h
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.model_map import ModelMap, model_map
 from qviz.figures.numberline import NumberLine, group_axis, number_line
+from qviz.figures.outliers import ChannelRanges, channel_ranges
 from qviz.figures.photo import (
     LevelSet,
     PixelImage,
@@ -74,6 +75,7 @@ __all__ = [
     "Balance",
     "BitMap",
     "BlockLens",
+    "ChannelRanges",
     "ChannelTracks",
     "ClipCurve",
     "CursorImage",
@@ -105,6 +107,7 @@ __all__ = [
     "balance",
     "bit_map",
     "block_lens",
+    "channel_ranges",
     "channel_tracks",
     "clip_curve",
     "entropy",

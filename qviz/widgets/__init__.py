@@ -17,6 +17,7 @@ from qviz.widgets.gptq import GPTQExplorer
 from qviz.widgets.input_ranges import InputRangeExplorer
 from qviz.widgets.model import ModelExplorer
 from qviz.widgets.number import NumberExplorer
+from qviz.widgets.outliers import OutlierExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.ranges import RangeExplorer
@@ -41,6 +42,7 @@ __all__ = [
     "InputRangeExplorer",
     "ModelExplorer",
     "NumberExplorer",
+    "OutlierExplorer",
     "PhotoExplorer",
     "ProgressBar",
     "RangeExplorer",

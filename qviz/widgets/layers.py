@@ -196,11 +196,14 @@ class LayerExplorer(Explorer):
 
     def _start(self, bits: int, group_size: int) -> None:
         for name, value in (("bits", bits), ("group_size", group_size)):
-            control = self.controls[name]
-            known = [item[1] if isinstance(item, tuple) else item for item in control.options]
-            if value not in known:
-                raise WidgetError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
-            control.value = value
+            self._choose(name, value)
+
+    def _choose(self, name: str, value: int) -> None:
+        control = self.controls[name]
+        known = [item[1] if isinstance(item, tuple) else item for item in control.options]
+        if value not in known:
+            raise WidgetError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+        control.value = value
 
     @property
     def layer(self) -> Layer:
