@@ -24,7 +24,7 @@ from qviz._files.atomic import (
 from qviz._files.copying import copy_bytes
 from qviz._files.cursor import Cursor
 from qviz._files.jsontext import MAX_JSON_BYTES, MAX_JSON_VALUES, NotJSONError, parse_json, read_json
-from qviz._files.opening import OpenFile, as_path, open_file, read_bytes, read_text
+from qviz._files.opening import OpenFile, as_path, open_file, read_bytes, read_text, refuse_source
 from qviz._files.problems import explained, failure, os_problem
 from qviz._files.scratch import sweep
 
@@ -46,6 +46,7 @@ __all__ = [
     "read_json",
     "read_text",
     "recover_folder",
+    "refuse_source",
     "replacing",
     "replacing_files",
     "replacing_folder",

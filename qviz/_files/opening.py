@@ -14,8 +14,12 @@ import os
 import stat
 import threading
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
 
 from qviz._files.problems import explained, failure, os_problem
 from qviz.errors import GGUFError, ModelNotFoundError, QvizError
@@ -70,6 +74,8 @@ class OpenFile:
         As it was opened.
     """
 
+    _map: mmap.mmap | None = None  # made when the first array of it is asked for
+
     def __init__(self, path: Path, descriptor: int, found: os.stat_result, error: type[QvizError]) -> None:
         self.path, self.size, self.identity = path, found.st_size, Identity.of(found)
         self._descriptor, self._error = descriptor, error
@@ -87,7 +93,8 @@ class OpenFile:
         return self._descriptor
 
     def close(self) -> None:
-        """Close the descriptor. What was mapped stays mapped."""
+        """Close the descriptor; what was mapped stays mapped until the last who looks at it is gone."""
+        self._map = None
         self._closer()
 
     def read(self, offset: int, length: int) -> bytes:
@@ -171,6 +178,34 @@ class OpenFile:
             found.update(self.read(start, min(_CHUNK, length - start)))
         return found.digest()
 
+    def read_array(self, dtype: npt.DTypeLike, offset: int, nbytes: int) -> npt.NDArray[Any]:
+        """Some bytes as a read-only array (n,) of a dtype, once it is sure that the file is still the same.
+
+        Raises
+        ------
+        QvizError
+            The file was closed, cut or changed, or cannot be read.
+        """
+        self.check()
+        array = np.empty(nbytes // np.dtype(dtype).itemsize, dtype)
+        self.read_into(array.view(np.uint8), offset)
+        array.flags.writeable = False
+        return array
+
+    def mapped_array(self, dtype: npt.DTypeLike, offset: int, nbytes: int) -> npt.NDArray[Any]:
+        """Some bytes, at least one, as a read-only array (n,) of a dtype: a view of a map of the whole file.
+
+        Raises
+        ------
+        QvizError
+            The file does not reach so far any more, or cannot be mapped.
+        """
+        if self._map is None:
+            self._map = self.map()
+        if (now := self._map.size()) < offset + nbytes:
+            self._shrank(now)
+        return np.frombuffer(self._map, dtype, nbytes // np.dtype(dtype).itemsize, offset)
+
     def map(self) -> mmap.mmap:
         """The whole file as a read-only map; the file must not be empty."""
         with explained(self.path, "cannot be opened", self._error):
@@ -234,6 +269,25 @@ def _regular(path: Path, found: os.stat_result, error: type[QvizError], wanted: 
         raise failure(error, f"cannot be opened: this is a folder; name {wanted}", path)
     kind = next((f" but {name}" for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
     raise failure(error, f"cannot be opened: this is not a regular file{kind}", path)
+
+
+def refuse_source(target: Path, sources: Iterable[Path], error: type[QvizError]) -> None:
+    """Refuse to write a new file over one that it is made from.
+
+    Raises
+    ------
+    QvizError
+        Of the kind asked for.
+    """
+    if any(_same(target, source) for source in sources):
+        raise failure(error, "the new file would replace its own source; choose another name for it", target)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them does not exist, or cannot
+        return False
 
 
 def read_bytes(

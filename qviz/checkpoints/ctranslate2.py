@@ -15,11 +15,8 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType, TracebackType
-from typing import Self
-
-import numpy as np
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from qviz._files import Cursor, as_path, open_file
 from qviz._files.window import Window
@@ -27,7 +24,7 @@ from qviz.checkpoints.safetensors import StoredTensor
 from qviz.errors import CheckpointError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
-from qviz.gguf._lookup import MissingKeyError, suggestion
+from qviz.gguf.tensor_file import TensorFile
 
 VERSION = 6
 TYPES = ("F32", "I8", "I16", "I32", "F16", "BF16")
@@ -38,7 +35,7 @@ _MOST_DIMS = 8
 _SMALLEST_VARIABLE = 2 + 1 + 1 + 1 + 4  # bytes: an empty name, no dims, no data
 
 
-class CTranslate2(Mapping[str, QTensor]):
+class CTranslate2(TensorFile[StoredTensor]):
     """An open ``model.bin``: a mapping from variable to `QTensor`, each read when it is asked for. Made by `read`.
 
     Attributes
@@ -56,6 +53,7 @@ class CTranslate2(Mapping[str, QTensor]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)
+        self.paths = (self.path,)
         self._file = open_file(self.path, error=CheckpointError, wanted="the model.bin in it")
         try:
             cursor = Cursor(Window(self._file), self.path, self._file.size, CheckpointError)
@@ -69,34 +67,12 @@ class CTranslate2(Mapping[str, QTensor]):
             raise
 
     def __getitem__(self, name: str) -> QTensor:
-        if name not in self:
-            raise MissingKeyError(f"{self.path}: no variable {name!r}{suggestion(name, self.tensor_info)}")
-        info = self.tensor_info[name]
+        info = self.info(name)
         if not info.nbytes:
             raise CheckpointError(f"{name!r} holds no numbers", path=self.path, found=info.shape)
         fmt, shape = get_format(info.dtype), info.shape or (1,)
-        self._file.check()
-        blocks = np.empty(shape, fmt.dtype)
-        self._file.read_into(blocks.reshape(-1).view(np.uint8), info.offset)
-        blocks.flags.writeable = False
+        blocks = self._file.read_array(fmt.dtype, info.offset, info.nbytes).reshape(shape)
         return QTensor(fmt, blocks, shape)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.tensor_info
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensor_info)
-
-    def __len__(self) -> int:
-        return len(self.tensor_info)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file. Tensors already handed out stay usable."""

@@ -12,13 +12,12 @@ bfloat16, copies at best.
 from __future__ import annotations
 
 import math
-import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeGuard
+from types import MappingProxyType
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
-from qviz.gguf._lookup import MissingKeyError, suggestion
+from qviz.gguf.tensor_file import TensorFile
 
 # The package refuses longer headers, too: JSON grows on parsing.
 MAX_HEADER_BYTES = 100_000_000
@@ -68,11 +67,13 @@ class StoredTensor:
     path: Path
 
 
-class Safetensors(Mapping[str, QTensor]):
+class Safetensors(TensorFile[StoredTensor]):
     """Open safetensors files: a mapping from tensor name to `QTensor`, views of the memory map or read. Made by `read`.
 
     Attributes
     ----------
+    path : pathlib.Path
+        The file, or the folder of several.
     paths : tuple of pathlib.Path
     tensor_info : mapping of str to StoredTensor
     """
@@ -80,6 +81,7 @@ class Safetensors(Mapping[str, QTensor]):
     def __init__(self, files: tuple[_File, ...]) -> None:
         self._files = {file.path: file for file in files}
         self.paths = tuple(self._files)
+        self.path = self.paths[0].parent if len(files) > 1 else self.paths[0]
         self.tensor_info: Mapping[str, StoredTensor] = MappingProxyType(
             {name: info for file in files for name, info in file.tensors.items()}
         )
@@ -89,10 +91,7 @@ class Safetensors(Mapping[str, QTensor]):
         return file.tensor(info)
 
     def _place(self, name: str) -> tuple[_File, StoredTensor]:
-        if name not in self:
-            where = self.paths[0].parent if len(self.paths) > 1 else self.paths[0]
-            raise MissingKeyError(f"{where}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
-        info = self.tensor_info[name]
+        info = self.info(name)
         return self._files[info.path], info
 
     def read_rows(self, name: str, first: int, last: int) -> QTensor:
@@ -129,23 +128,6 @@ class Safetensors(Mapping[str, QTensor]):
         if info.dtype not in ("U8", "F8_E4M3"):
             raise CheckpointError(f"{name!r} is not of bytes", path=info.path, found=info.dtype, expected="U8")
         return file.read_bytes(info)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.tensor_info
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensor_info)
-
-    def __len__(self) -> int:
-        return len(self.tensor_info)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def unchanged(self, *, header: bool = False) -> None:
         """Refuse to go on if another program has changed a file; see `qviz.gguf.GGUFFile.unchanged`.
@@ -211,7 +193,6 @@ class _File:
 
     def __init__(self, path: Path, mapped: bool) -> None:
         self.path, self.mapped = path, mapped
-        self.buffer: mmap.mmap | None = None
         self.data_offset = 0
         self.opened = open_file(path, error=CheckpointError, wanted="a .safetensors file in it")
         self.size = self.opened.size
@@ -222,7 +203,6 @@ class _File:
             raise
 
     def close(self) -> None:
-        self.buffer = None
         self.opened.close()
 
     def _header(self) -> dict[str, StoredTensor]:
@@ -284,14 +264,8 @@ class _File:
     def tensor(self, info: StoredTensor) -> QTensor:
         shape = info.shape or (1,)
         fmt = self._format(info)
-        if self.mapped:
-            if self.buffer is None:
-                self.buffer = self.opened.map()
-            if self.buffer.size() < info.offset + info.nbytes:
-                raise CheckpointError(f"the file shrank while it was open, {info.name!r} is gone", path=self.path)
-            blocks = np.frombuffer(self.buffer, fmt.dtype, info.nbytes // fmt.type_size, info.offset)
-        else:
-            blocks = self._read(fmt, info.offset, info.nbytes)
+        get = self.opened.mapped_array if self.mapped else self.opened.read_array
+        blocks = get(fmt.dtype, info.offset, info.nbytes)
         return QTensor(fmt, blocks.reshape(shape), shape)
 
     def rows(self, info: StoredTensor, first: int, last: int) -> QTensor:
@@ -299,15 +273,12 @@ class _File:
         start, stop = (info.offset + row * n * fmt.type_size for row in (first, last))
         if not info.offset <= start <= stop <= info.offset + info.nbytes:
             raise CheckpointError(f"{info.name!r} has no rows {first} … {last}", path=self.path)
-        return QTensor(fmt, self._read(fmt, start, stop - start).reshape(last - first, n), (last - first, n))
+        return QTensor(
+            fmt, self.opened.read_array(fmt.dtype, start, stop - start).reshape(last - first, n), (last - first, n)
+        )
 
     def read_bytes(self, info: StoredTensor) -> npt.NDArray[np.uint8]:
-        if self.opened.closed:
-            raise CheckpointError("the file was closed; open it again", path=self.path)
-        self.opened.check()
-        found = np.empty(info.nbytes, np.uint8)
-        self.opened.read_into(found, info.offset)
-        return found.reshape(info.shape)
+        return self.opened.read_array(np.uint8, info.offset, info.nbytes).reshape(info.shape)
 
     def _format(self, info: StoredTensor) -> Format:
         """The format of a tensor that can be used now."""
@@ -318,13 +289,6 @@ class _File:
             what = f"{info.name!r} cannot be used here"
             raise CheckpointError(what, path=self.path, found=f"{info.dtype} {info.shape}", expected=_USABLE)
         return get_format(name)
-
-    def _read(self, fmt: Format, offset: int, nbytes: int) -> npt.NDArray[Any]:
-        self.opened.check()
-        blocks = np.empty(nbytes // fmt.type_size, fmt.dtype)
-        self.opened.read_into(blocks.view(np.uint8), offset)
-        blocks.flags.writeable = False
-        return blocks
 
 
 _USABLE = f"one of {', '.join(name for name, (_, fmt) in _DTYPES.items() if fmt)}, and not empty"

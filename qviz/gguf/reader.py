@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from qviz._files import OpenFile, as_path, open_file
 from qviz.errors import GGUFError, NotEncodableError
 from qviz.formats import QTensor
-from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.gguf.header import Header, Region, TensorInfo, padded
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.rows import read_rows
+from qviz.gguf.tensor_file import TensorFile
 
 
-class GGUFFile(Mapping[str, QTensor]):
+class GGUFFile(TensorFile[TensorInfo]):
     """An open GGUF file: a mapping from tensor name to `QTensor`, in the order of the file.
 
     Tensors are read-only views of the memory map (in a big-endian file, byte-swapped copies). A tensor keeps
@@ -52,7 +51,7 @@ class GGUFFile(Mapping[str, QTensor]):
     container = "GGUF"
 
     def __init__(self, parts: tuple[Part, ...], metadata: Metadata) -> None:
-        self.parts = parts
+        self.parts, self.paths = parts, tuple(part.path for part in parts)
         first = parts[0]
         self.path, self.version, self.endian = first.path, first.layout.version, first.layout.endian
         self.alignment, self.data_offset = first.alignment, first.data_offset
@@ -63,47 +62,16 @@ class GGUFFile(Mapping[str, QTensor]):
         self._part_of = {name: part for part in parts for name in part.tensor_info}
 
     def __getitem__(self, name: str) -> QTensor:
-        try:
-            part = self._part_of[name]
-        except (KeyError, TypeError):
-            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self._part_of)}") from None
-        return part.tensor(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The tensor, or `default`."""
-        return self[name] if name in self else default  # noqa: SIM401 - this is get; Mapping's would suggest names
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._part_of
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensor_info)
-
-    def __len__(self) -> int:
-        return len(self.tensor_info)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.info(name)
+        return self._part_of[name].tensor(name)
 
     def __repr__(self) -> str:
         parts = f" in {len(self.parts)} files" if len(self.parts) > 1 else ""
         what = f"version {self.version}, {len(self)} tensors, {self.nbytes} bytes{parts}"
         return f"<GGUFFile {self.path.name!r}: {what}>"
 
-    # A file equals itself; Mapping would compare the tensors, which are made anew at each look.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
     def __reduce__(self) -> tuple[Any, ...]:
         return read, (self.path,)
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
 
     @property
     def nbytes(self) -> int:
@@ -163,13 +131,12 @@ class GGUFFile(Mapping[str, QTensor]):
         GGUFError
             The file was closed, cut or changed.
         """
-        if name not in self:
-            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self._part_of)}")
+        self.info(name)
         return self._part_of[name].read_rows(name, first, last, buffer)
 
 
 class Part:
-    """One file: its header, checked, and its memory map, made when the first tensor is asked for.
+    """One file: its header, checked, and its tensors, views of a map that is made when the first is asked for.
 
     Attributes
     ----------
@@ -181,13 +148,10 @@ class Part:
     metadata : Metadata
     tensor_info : dict of str to TensorInfo
     alignment, data_offset : int
-    buffer : mmap.mmap or None
-        None before a tensor was asked for, and once closed.
     """
 
     def __init__(self, path: Path, file: OpenFile | None = None) -> None:
         self.path = path
-        self.buffer: mmap.mmap | None = None
         self.closed = False
         self.file = file or open_file(path, wanted="the .gguf file in it")
         self.size = self.file.size
@@ -203,8 +167,8 @@ class Part:
         self._sections = header.sections
 
     def close(self) -> None:
-        """Drop the map; it is unmapped when the last tensor that looks at it is gone."""
-        self.closed, self.buffer = True, None
+        """Let go of the file, or leave that to metadata that have yet to be read from it."""
+        self.closed = True
         if self.metadata.detach():
             self.file.close()
 
@@ -230,18 +194,8 @@ class Part:
         if not info.nbytes:
             blocks = np.empty(0, fmt.dtype)
         else:
-            if self.buffer is None:
-                self.buffer = self.file.map()
             # A map that reaches past the end of its file kills the whole process when it is touched there.
-            if (now := self.buffer.size()) < info.offset + info.nbytes:
-                raise GGUFError(
-                    f"the file shrank while it was open, {name!r} is no longer in it",
-                    path=self.path,
-                    offset=info.offset,
-                    found=f"{now} bytes",
-                    expected=f"{self.size} bytes; wait until it is written, then open it again",
-                )
-            blocks = np.frombuffer(self.buffer, fmt.dtype, info.nbytes // fmt.type_size, info.offset)
+            blocks = self.file.mapped_array(fmt.dtype, info.offset, info.nbytes)
             if self.layout.endian == "big":
                 blocks = blocks.byteswap()
         blocks.flags.writeable = False
@@ -262,13 +216,13 @@ class Part:
         """Every byte of the file, in order: which key, tensor or padding it belongs to."""
         tensors = sorted(self.tensor_info.values(), key=lambda info: (info.offset, info.nbytes))
         known = [*self._sections, *(Region(t.offset, t.offset + t.nbytes, "tensor", t.name) for t in tensors)]
-        found: list[Region] = []
+        regions: list[Region] = []
         position = 0
         for region in [*known, Region(self.size, self.size, "end", "")]:
-            found += self._gap(position, region.start)
-            found.append(region)
+            regions += self._gap(position, region.start)
+            regions.append(region)
             position = region.stop
-        return tuple(found[:-1])
+        return tuple(regions[:-1])
 
     def _gap(self, start: int, stop: int) -> list[Region]:
         """Padding to the alignment, and whatever lies behind it."""

@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from qviz import gguf, recipes
 from qviz._arrays import real_array
-from qviz._files import as_path
+from qviz._files import as_path, refuse_source
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError
@@ -179,7 +179,7 @@ def quantize_model(
             _check(choice, columns.get(choice.name), chosen, importance is not None, allow_requantize)
         outputs = _outputs(as_path(dst), file, choices, switches)
         for target, _ in outputs:
-            refuse_same_file(target, file)
+            refuse_source(target, file.paths, PipelineError)
         job = _Job(file, choices, columns, progress)
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
@@ -261,14 +261,6 @@ def _open_imatrix(imatrix: Any) -> Mapping[str, Any] | None:
     if imatrix is None or isinstance(imatrix, Mapping):
         return imatrix
     return imatrices.read(imatrix)
-
-
-def refuse_same_file(target: Path, file: ModelFile) -> None:
-    """Refuse to write over the model that is being read."""
-    for part in file.parts:
-        with contextlib.suppress(OSError, ValueError):  # it does not exist yet
-            if target.samefile(part.path):
-                raise PipelineError(f"{target} is the model to be quantized; choose another name for the new file")
 
 
 def refuse_quantized(name: str, fmt: Format, allow_requantize: bool) -> None:

@@ -25,6 +25,17 @@ def entry(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8))
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
 
 
+def test_a_file_is_a_mapping_that_equals_itself_alone(tmp_path: Path) -> None:
+    save_file({"a": np.ones(2, np.float32)}, tmp_path / "x.safetensors")
+    one, other = (checkpoints.read(tmp_path / "x.safetensors") for _ in range(2))
+    assert one != other
+    assert {one, other, one} == {one, other}
+    assert one._ipython_key_completions_() == ["a"]
+    assert one.get("b") is None
+    with pytest.raises(KeyError, match=r"x\.safetensors: no tensor 'b'; there are 'a'"):
+        one["b"]
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8"])
 def test_what_the_package_writes(tmp_path: Path, dtype: str) -> None:
     rng = np.random.default_rng(0)

@@ -69,7 +69,7 @@ def test_refusals_are_one_line(legacy_file: Path, tmp_path: Path) -> None:
         assert "\n" not in result.stderr.strip()
     before = legacy_file.read_bytes()
     result = run("convert", legacy_file, legacy_file)
-    assert "would replace its source" in result.stderr
+    assert "would replace its own source" in result.stderr
     assert legacy_file.read_bytes() == before
 
 

@@ -63,7 +63,7 @@ def test_json(run, source, tmp_path):
     [
         (("nowhere.gguf", "out.gguf", "Q4_0"), "nowhere.gguf"),
         (("{}", "out.gguf", "Q4_9"), "no recipe 'Q4_9'"),
-        (("{}", "{}", "Q4_0"), "is the model to be quantized"),
+        (("{}", "{}", "Q4_0"), "would replace its own source"),
         (("{}", "out.gguf", "Q4_0", "--rules", "old"), "no rule set 'old'"),
         (("{}", "out.gguf", "Q2_K_S"), "needs an importance matrix"),
     ],

@@ -142,6 +142,29 @@ def test_what_was_cut_off_is_an_error_not_a_signal(tmp_path):
         file.read(3, 50_000)
 
 
+def test_arrays_are_read_or_mapped_and_notice_a_cut(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(100)))
+    file = _files.open_file(path)
+    for get in (file.read_array, file.mapped_array):
+        array = get("<u2", 10, 6)
+        assert (array.tolist(), array.flags.writeable) == ([0x0B0A, 0x0D0C, 0x0F0E], False)
+    truncate(path)
+    for get in (file.read_array, file.mapped_array):
+        with pytest.raises(GGUFError, match="shrank while it was open at byte 5"):
+            get("<u2", 10, 6)
+
+
+def test_a_new_file_does_not_replace_its_own_source(tmp_path):
+    path, link, other = (tmp_path / name for name in ("x", "link", "other"))
+    path.write_bytes(b"x")
+    link.hardlink_to(path)
+    _files.refuse_source(other, [path], CalibrationError)
+    for target in (path, link):
+        with pytest.raises(CalibrationError, match="would replace its own source; choose another name"):
+            _files.refuse_source(target, [tmp_path / "nothing here", path], CalibrationError)
+
+
 def test_a_file_that_takes_the_place_of_an_open_one_does_no_harm(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")

@@ -10,7 +10,6 @@ these are LLaMA's (and Alpaca's, Vicuna's ...), and whisper.cpp's, which share o
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 import struct
@@ -18,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Literal, NoReturn, Self
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +28,13 @@ from qviz._files.window import Window
 from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
-from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.header import MAX_ENTRIES, TensorInfo, padded
 from qviz.gguf.legacy import whisper
 from qviz.gguf.legacy.blocks import LAYOUTS, Q4_0_V1, Q4_1_V1, by_row
 from qviz.gguf.metadata import Metadata
 from qviz.gguf.rows import read_rows
 from qviz.gguf.sniff import looks_like
+from qviz.gguf.tensor_file import TensorFile
 from qviz.gguf.values import U32, Array, ValueType
 
 CONTAINERS = {b"lmgg": "GGML", b"fmgg": "GGMF", b"tjgg": "GGJT"}
@@ -71,7 +70,7 @@ class Vocabulary:
     scores: tuple[float, ...] | None
 
 
-class LegacyFile(Mapping[str, QTensor]):
+class LegacyFile(TensorFile[TensorInfo]):
     """An open model file from before GGUF: a mapping from tensor name to `QTensor`. Made by `read`.
 
     Tensors are read-only views of the memory map, except those that have to be put together: of a model in several
@@ -106,7 +105,7 @@ class LegacyFile(Mapping[str, QTensor]):
 
     def __init__(self, parts: tuple[LegacyPart, ...]) -> None:
         first = parts[0]
-        self.parts = parts
+        self.parts, self.paths = parts, tuple(part.path for part in parts)
         self.path, self.model, self.container, self.version = first.path, first.model, first.container, first.version
         self.layout, self.header = first.layout, MappingProxyType(first.header)
         self.scales_per_row = first.scales_per_row
@@ -118,28 +117,11 @@ class LegacyFile(Mapping[str, QTensor]):
         )
 
     def __getitem__(self, name: str) -> QTensor:
-        info = self._info(name)
+        info = self.info(name)
         pieces = [part.blocks(name) for part in self.parts[: _pieces(info, len(self.parts))]]
         axis = 1 if _CUT_INTO_COLUMNS.search(name) else 0
         blocks = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis)
         return QTensor(info.format, blocks, info.shape)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.tensor_info
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensor_info)
-
-    def __len__(self) -> int:
-        return len(self.tensor_info)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return read, (self.path,)
@@ -148,9 +130,6 @@ class LegacyFile(Mapping[str, QTensor]):
         parts = f" in {len(self.parts)} files" if len(self.parts) > 1 else ""
         what = f"{self.model}, {len(self)} tensors, {self.nbytes} bytes{parts}"
         return f"<LegacyFile {self.path.name!r}: {self.container} version {self.version}, {what}>"
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
 
     @property
     def nbytes(self) -> int:
@@ -189,15 +168,10 @@ class LegacyFile(Mapping[str, QTensor]):
         """Some rows of a tensor, read from the file instead of mapped; see `qviz.gguf.GGUFFile.read_rows`."""
         if len(self.parts) > 1 or self.scales_per_row:  # these have to be put together
             return self[name].rows(first, last)
-        info = self._info(name)
+        info = self.info(name)
         blocks = read_rows(self.parts[0].file, info, first, last, buffer)
         blocks.flags.writeable = False
         return QTensor(info.format, blocks, (last - first, info.shape[-1]))
-
-    def _info(self, name: str) -> TensorInfo:
-        if name not in self:
-            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
-        return self.tensor_info[name]
 
     def close(self) -> None:
         """Let go of the file. Tensors already handed out stay usable."""
@@ -267,7 +241,6 @@ class LegacyPart:
 
     def __init__(self, path: Path, mapped: bool) -> None:
         self.path, self.mapped = path, mapped
-        self.buffer: mmap.mmap | None = None
         self.file: OpenFile = open_file(path, wanted="the model's file in it")
         self.size = self.file.size
         try:
@@ -279,8 +252,7 @@ class LegacyPart:
             raise
 
     def close(self) -> None:
-        """Drop the map; it is unmapped when the last tensor that looks at it is gone."""
-        self.buffer = None
+        """Close the file."""
         self.file.close()
 
     def _read(self, cursor: _Cursor) -> None:
@@ -362,27 +334,13 @@ class LegacyPart:
         info = self.tensor_info[name]
         if self.file.closed:
             raise GGUFError("the file was closed; open it again with qviz.gguf.legacy.read", path=self.path)
-        raw = self._mapped(info) if self.mapped else self.read_bytes(info.offset, info.nbytes)
+        get = self.file.mapped_array if self.mapped else self.file.read_array
+        raw = get(np.uint8, info.offset, info.nbytes)
         if self.scales_per_row and info.format in (Q4_0_V1, Q4_1_V1):
             blocks = by_row(info.format, raw.reshape(-1, info.format.row_size(info.shape[-1])))
         else:
             blocks = raw.view(info.format.dtype)
         return blocks.reshape(*info.shape[:-1], -1)
-
-    def _mapped(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
-        if self.buffer is None:
-            self.buffer = self.file.map()
-        if (now := self.buffer.size()) < info.offset + info.nbytes:
-            self._fail(f"the file shrank while it was open, {info.name!r} is no longer in it", info, f"{now} bytes", "")
-        return np.frombuffer(self.buffer, np.uint8, info.nbytes, info.offset)
-
-    def read_bytes(self, offset: int, nbytes: int) -> npt.NDArray[np.uint8]:
-        """Bytes read from the file, if it is still the same."""
-        self.file.check()
-        raw = np.empty(nbytes, np.uint8)
-        self.file.read_into(raw, offset)
-        raw.flags.writeable = False
-        return raw
 
     def _fail(self, problem: str, info: TensorInfo, found: object, expected: str) -> NoReturn:
         raise GGUFError(problem, path=self.path, offset=info.offset, found=found, expected=expected or None)
@@ -537,7 +495,7 @@ def _plausible_scales(part: LegacyPart, info: TensorInfo, scales_per_row: bool) 
     """Share of a tensor's scales that are numbers as trained weights have; codes read as floats rarely are."""
     rows = min(info.shape[0], 64)
     row_size = info.format.row_size(info.shape[-1])
-    raw = part.read_bytes(info.offset, rows * row_size).reshape(rows, row_size)
+    raw = part.file.read_array(np.uint8, info.offset, rows * row_size).reshape(rows, row_size)
     blocks = by_row(info.format, raw) if scales_per_row else raw.reshape(-1).view(info.format.dtype)
     size = np.abs(blocks["d"])
     return float(((size == 0) | ((size > 1e-8) & (size < 1e4))).mean())

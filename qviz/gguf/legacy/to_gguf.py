@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from qviz._files import as_path
+from qviz._files import as_path, refuse_source
 from qviz.errors import GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
@@ -102,8 +102,7 @@ def convert(
         if file.model != "llama":
             raise GGUFError(f"a {file.model} model has no place in GGUF; read it as it is", path=file.path)
         target = as_path(out)
-        if any(target.exists() and target.samefile(part.path) for part in file.parts):
-            raise GGUFError("the result would replace its source; name another file", path=target)
+        refuse_source(target, file.paths, GGUFError)
         file.unchanged(header=True)
         tensors = _Converted(file, inexact)
         metadata = _metadata(file, tensors, context_length, rms_eps)

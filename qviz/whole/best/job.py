@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf, models, recipes, transformer
-from qviz._files import as_path, replacing
+from qviz._files import as_path, refuse_source, replacing
 from qviz._types import Progress, no_progress
 from qviz._version import __version__
 from qviz.errors import PipelineError
@@ -122,7 +122,7 @@ def best_file(
     started = time.perf_counter()
     model = src if isinstance(src, models.Model) else models.load(src)
     target = as_path(dst)
-    by_recipe.refuse_same_file(target, model.file)
+    refuse_source(target, model.file.paths, PipelineError)
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
     job = _Job(model, target, kept, calibration, n_tokens, method or Method(), progress)
     limit = _limit(size, bpw, job.n_weights)

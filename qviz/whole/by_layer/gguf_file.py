@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from qviz import gguf, models, recipes
-from qviz._files import as_path
+from qviz._files import as_path, refuse_source
 from qviz._types import Progress
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
@@ -62,7 +62,7 @@ def gptq_model(
     started = time.perf_counter()
     model = src if isinstance(src, models.Model) else models.load(src)
     target = as_path(dst)
-    by_recipe.refuse_same_file(target, model.file)
+    refuse_source(target, model.file.paths, PipelineError)
     chosen = recipes.get_recipe(recipe)
     choices = {c.name: c for c in recipes.plan(model, model.metadata, chosen, rules)}
     for choice in choices.values():
