@@ -1,6 +1,7 @@
 """Models as others keep them: safetensors to read, a way to GGUF, and packed GPTQ and AWQ checkpoints.
 
-`convert` makes a GGUF file of a folder, `read` opens its safetensors as a mapping from name to `QTensor`.
+`convert` makes a GGUF file of a folder, `plan` says beforehand what becomes of what, `write_folder` is the way back.
+`read` opens a folder's safetensors as a mapping from name to `QTensor`.
 `write_packed` (or `packing`, matrix by matrix) writes what GPTQ and AWQ loaders read, `read_packed` reads it back, and
 `convert` makes GGUF of it, too. `tokenizer_files` and `ModelConfig` turn a GGUF file's metadata into a folder's files.
 """
@@ -24,16 +25,20 @@ from qviz.checkpoints.packed import (
     zeros_from_v1,
     zeros_to_v1,
 )
+from qviz.checkpoints.plan import ConversionPlan, SettingPlace, plan
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
+from qviz.checkpoints.to_folder import write_folder
 from qviz.checkpoints.to_gguf import convert
 
 __all__ = [
     "BITS",
+    "ConversionPlan",
     "ModelConfig",
     "PackedLinear",
     "Packing",
     "Place",
     "Safetensors",
+    "SettingPlace",
     "StoredTensor",
     "convert",
     "interleaved",
@@ -42,10 +47,12 @@ __all__ = [
     "pack_floats",
     "packed_parts",
     "packing",
+    "plan",
     "read",
     "read_packed",
     "tokenizer_files",
     "unpack_bits",
+    "write_folder",
     "write_packed",
     "zeros_from_v1",
     "zeros_to_v1",

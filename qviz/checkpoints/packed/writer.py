@@ -78,7 +78,7 @@ def write_packed(
     _refuse_other_weights(where)
     described = {name: (x.dtype, x.shape) for name, x in tensors.items()}
     with replacing_folder(where, CheckpointError, carry=lambda name: name not in (_WEIGHTS, _CONFIG, _SETTINGS)) as new:
-        with _tensor_file(new, where, described) as out:
+        with tensor_file(new, where, described) as out:
             for name, array in tensors.items():
                 out.put(name, array)
         ignored = [] if "lm_head" in layers else ["lm_head"]
@@ -140,12 +140,13 @@ def _scheme(kind: str, bits: int, group_size: int, sym: bool) -> dict[str, Any]:
 
 
 def _write_settings(new: Path, shown: Path, settings: dict[str, Any], config: Mapping[str, Any] | None) -> None:
-    _write_json(new / _CONFIG, shown, dict(config or {}) | {"quantization_config": settings})
+    write_json(new / _CONFIG, shown, dict(config or {}) | {"quantization_config": settings})
     if settings["quant_method"] != "compressed-tensors":  # its loaders look into config.json alone
-        _write_json(new / _SETTINGS, shown, settings)
+        write_json(new / _SETTINGS, shown, settings)
 
 
-def _write_json(path: Path, shown: Path, value: Any) -> None:
+def write_json(path: Path, shown: Path, value: Any) -> None:
+    """A JSON file of a folder that is being made; errors name the folder that the user knows."""
     with explained(shown, "cannot be written", CheckpointError):
         path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -195,7 +196,7 @@ class _TensorFile:
 
 
 @contextlib.contextmanager
-def _tensor_file(
+def tensor_file(
     new: Path, shown: Path, described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 ) -> Iterator[_TensorFile]:
     """The weights of a folder that is being made; errors name the folder that the user knows."""
@@ -285,7 +286,7 @@ class Packing:
 
     def write_json(self, name: str, value: Any) -> None:
         """Put a JSON file beside the weights."""
-        _write_json(self._folder / name, self._shown, value)
+        write_json(self._folder / name, self._shown, value)
 
 
 @contextlib.contextmanager
@@ -337,7 +338,7 @@ def packing(
             parts = packed_parts(format, bits, first, second, group_size, sym=sym)
             described |= {f"{name}.{part}": what for part, what in parts.items()}
     with replacing_folder(target, CheckpointError) as new:
-        with _tensor_file(new, target, described) as tensors:
+        with tensor_file(new, target, described) as tensors:
             yield Packing(new, target, tensors)
         ignored = [] if "lm_head" in entries else ["lm_head"]
         _write_settings(new, target, _settings(format, bits, group_size, sym, act_order, ignored), config)

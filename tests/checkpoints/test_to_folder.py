@@ -1,0 +1,142 @@
+"""GGUF -> Hugging Face folders, read by the libraries that read real ones; and what `plan` says beforehand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hf_folders as folders
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+import qviz
+from qviz import checkpoints, gguf
+from qviz.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return folders.byte_level("smollm")
+
+
+class Changed(dict):
+    """The small model with something else in its metadata."""
+
+    def __init__(self, **metadata: Any) -> None:
+        model = qviz.load("tiny")
+        super().__init__({name: model[name] for name in model})
+        self.metadata = {**model.metadata, **{key.replace("__", "."): value for key, value in metadata.items()}}
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": True}])
+def test_there_and_back_is_the_folder_that_others_wrote(
+    tmp_path: Path, tokenizer: Tokenizer, dtype: str, changes: dict[str, Any]
+) -> None:
+    config, _ = folders.folder(tmp_path / "model", tokenizer, dtype=dtype, **changes)
+    with_bf16 = checkpoints.read(tmp_path / "model")
+    file = qviz.load(checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf"))
+    back = checkpoints.write_folder(tmp_path / "back", file)
+    found = load_file(back / "model.safetensors")
+    assert set(found) == set(with_bf16)
+    for name, x in found.items():
+        # what was F32 went through F16; everything else is as it was
+        expected = with_bf16[name].dequantize()
+        if dtype == "F32" and x.ndim == 2:
+            expected = expected.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(x.astype(np.float32), expected, err_msg=name)
+        assert x.dtype == (np.float32 if dtype == "BF16" or x.ndim == 1 else np.float16)
+    said = json.loads((back / "config.json").read_text("utf-8"))
+    assert {key: said[key] for key in config if key in said} == {key: config[key] for key in config if key in said}
+    assert said["torch_dtype"] == ("float32" if dtype == "BF16" else "float16")
+
+
+def test_rows_of_a_head_stand_half_a_head_apart(tmp_path: Path) -> None:
+    """By hand: row 2i of a head goes to row i, row 2i + 1 to row i + 32."""
+    tiny = qviz.load("tiny")
+    found = load_file(checkpoints.write_folder(tmp_path / "tiny", tiny) / "model.safetensors")
+    theirs, ours = found["model.layers.3.self_attn.k_proj.weight"], tiny["blk.3.attn_k.weight"].dequantize()
+    for head in (0, 3):
+        for i in (0, 1, 31):
+            np.testing.assert_array_equal(theirs[64 * head + i], ours[64 * head + 2 * i])
+            np.testing.assert_array_equal(theirs[64 * head + i + 32], ours[64 * head + 2 * i + 1])
+    values = found["model.layers.3.self_attn.v_proj.weight"]
+    np.testing.assert_array_equal(values, tiny["blk.3.attn_v.weight"].dequantize())
+
+
+def test_the_tokenizers_library_cuts_text_alike(tmp_path: Path) -> None:
+    tiny = qviz.load("tiny")
+    folder = checkpoints.write_folder(tmp_path / "tiny", tiny)
+    theirs, ours = Tokenizer.from_file(str(folder / "tokenizer.json")), qviz.Transformer(tiny).tokenizer
+    for text in ("Call me Ishmael.", "  two spaces, naïve café\nand a line"):
+        assert theirs.encode(text).ids == ours.encode(text)
+
+
+def test_converting_what_was_written_gives_the_same_tensors(tmp_path: Path) -> None:
+    tiny = qviz.load("tiny")
+    path = checkpoints.convert(checkpoints.write_folder(tmp_path / "tiny", tiny), tmp_path / "again.gguf")
+    again = gguf.read(path)
+    assert set(again) == set(tiny)
+    assert all(again[name].tobytes() == tiny[name].tobytes() for name in tiny)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"general__architecture": "qwen2"}, "only Llama models"),
+        ({"llama__attention__scale": gguf.F32(0.5)}, "attention_scale"),
+        ({"llama__rope__scaling__factor": gguf.F32(4)}, "rope_factor"),
+        ({"llama__rope__scale_linear": gguf.F32(2)}, "rope_factor_2023"),
+    ],
+)
+def test_what_config_json_cannot_say_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.write_folder(tmp_path / "model", Changed(**changed))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="not empty"):
+        checkpoints.write_folder(tmp_path, qviz.load("tiny"))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# -- plan
+
+
+def test_the_plan_is_what_happens(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config, arrays = folders.folder(tmp_path / "model", tokenizer, attention_bias=True)
+    planned = checkpoints.plan(tmp_path / "model")
+    file = gguf.read(checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf"))
+    assert [place.target for place in planned.tensors] == list(file)
+    assert {place.source for place in planned.tensors} == set(arrays)
+    assert all(place.shape == file.tensor_info[place.target].shape for place in planned.tensors)
+    moved = {place.target for place in planned.tensors if place.change}
+    assert moved == {f"blk.{i}.attn_{x}.{part}" for i in (0, 1) for x in "qk" for part in ("weight", "bias")}
+    assert [setting.source for setting in planned.settings] == list(config)
+    for setting in planned.settings:
+        if setting.target.startswith("llama."):
+            assert file.metadata[setting.target] == pytest.approx(setting.value, rel=float(2.0**-24))  # F32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"residual_scale_of_ours": 0.5}, "residual_scale_of_ours"), ({"num_hidden_layers": 3}, "missing")],
+)
+def test_what_has_no_place_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, changes: dict[str, Any], message: str
+) -> None:
+    folders.folder(tmp_path / "model", tokenizer)
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.plan(tmp_path / "model")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not the folder of a model"):
+        checkpoints.plan(tmp_path / "nothing")
