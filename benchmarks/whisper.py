@@ -3,13 +3,17 @@
     python benchmarks/whisper.py [--json FILE]
 
 Wants `qviz fetch whisper-tiny.en`, espeak-ng and pywhispercpp. A synthesiser is no person: compare formats with it, do
-not transfer its figures.
+not transfer its figures. What lesson 12 shows is `data/whisper-word-errors.json`, which ``--json`` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import importlib.metadata
 import json
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -43,15 +47,30 @@ def main() -> None:
                 qviz.quantize_model(source, path, name)
             heard = speech.heard(path, recordings)
             plain = plain or heard
-            errors = sum(map(speech.word_errors, heard, texts))
+            errors = list(map(speech.word_errors, heard, texts))
             moved = sum(map(speech.word_errors, heard, plain))
-            table[name] = {"bytes": path.stat().st_size, "errors": errors, "words": total, "other than F16": moved}
+            table[name] = {"bytes": path.stat().st_size, "errors": errors, "other than F16": moved}
             print(
-                f"{name:5} {path.stat().st_size:>11,} bytes  {errors:3} word errors, {errors / total:6.2%}"
+                f"{name:5} {path.stat().st_size:>11,} bytes  {sum(errors):3} word errors, {sum(errors) / total:6.2%}"
                 f"  {moved:3} words other than with F16",
             )
     if args.json:
-        args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        described = {
+            "model": "Whisper tiny.en",
+            "speech": f"{len(recordings)} recordings, {seconds:.0f} s, synthesised by {_espeak()}",
+            "heard by": f"whisper.cpp, as in pywhispercpp {importlib.metadata.version('pywhispercpp')}, greedy",
+            "measured": datetime.date.today().isoformat(),
+            "words": [len(speech.words(text)) for text in texts],
+            "formats": table,
+        }
+        lines = json.dumps(described, indent=1)
+        lines = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), lines)
+        args.json.write_text(lines + "\n", encoding="utf-8")
+
+
+def _espeak() -> str:
+    said = subprocess.run([speech.ESPEAK, "--version"], capture_output=True, text=True, check=True).stdout
+    return "espeak-ng " + re.search(r"\d[\d.]+", said)[0]
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from qviz.models.fetching import fetch, verify
 from qviz.models.known import KNOWN, SHIPPED, Packaged, Wheel, cache_dir, data_dir
 from qviz.models.material import calibration_text, captured_inputs, heldout_text, mel_filters, photo
 from qviz.models.model import Model, load
+from qviz.models.speech import Heard, SpeechTable, word_errors
 
 __all__ = [
     "KNOWN",
     "SHIPPED",
+    "Heard",
     "Model",
     "Packaged",
+    "SpeechTable",
     "Wheel",
     "cache_dir",
     "calibration_text",
@@ -21,4 +24,5 @@ __all__ = [
     "mel_filters",
     "photo",
     "verify",
+    "word_errors",
 ]
