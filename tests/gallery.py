@@ -6,6 +6,7 @@ Real weights from the model in the repository; the rows that take minutes to mea
 from __future__ import annotations
 
 SETUP = """
+from tempfile import TemporaryDirectory
 import numpy as np
 import qviz
 from qviz.figures.roofline import roofline
@@ -29,6 +30,9 @@ speeds = [FormatSpeed(n, (1000, 1000), 1, b, s, s, s, 3)
           for n, b, s in (("F16", 2_000_000, 2e-4), ("Q4_0", 562_500, 1e-4), ("Q4_K", 562_500, 4e-4))]
 bar = widgets.ProgressBar()
 bar("scoring", 3, 10)
+tiny = qviz.load("tiny")
+work = TemporaryDirectory()
+folder = qviz.checkpoints.write_folder(work.name + "/tiny", tiny)
 def answered():
     for id, option, sure in (("00.1", "b", 90), ("00.2", "a", 60), ("00.3", "b", 80), ("05.2", "c", 60)):
         lesson.predict(id).answer(option, sure)
@@ -44,6 +48,7 @@ WIDGETS = {
     "BugMuseum": "widgets.BugMuseum('block-index')",
     "CapstoneExplorer": "widgets.CapstoneExplorer('7B on a phone')",
     "CodebookExplorer": "widgets.CodebookExplorer(embedding[:128], name='token_embd.weight')",
+    "ConversionExplorer": "widgets.ConversionExplorer(folder, tiny)",
     "CurvatureExplorer": "widgets.CurvatureExplorer(layer, group_size=64)",
     "DuelExplorer": "widgets.DuelExplorer(max_tokens=8)",
     "FileExplorer": "widgets.FileExplorer(model)",

@@ -27,6 +27,7 @@ from qviz.figures.codebook import (
     lloyd_picture,
     normal_levels,
 )
+from qviz.figures.conversion import NameMap, RowMap, name_map, row_map
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.figures.file_strip import FileStrip, file_strip
 from qviz.figures.gptq import (
@@ -92,12 +93,14 @@ __all__ = [
     "LossRace",
     "MatrixImage",
     "ModelMap",
+    "NameMap",
     "NumberLine",
     "PixelImage",
     "PullRow",
     "RangeCurve",
     "RangeHistogram",
     "Roofline",
+    "RowMap",
     "StepRow",
     "TextTable",
     "TokenDuel",
@@ -131,6 +134,7 @@ __all__ = [
     "loss_race",
     "model_map",
     "moved_image",
+    "name_map",
     "normal_levels",
     "number_line",
     "pixel_image",
@@ -141,6 +145,7 @@ __all__ = [
     "result_table",
     "roofline",
     "round_to_levels",
+    "row_map",
     "spread_levels",
     "step_row",
     "table",

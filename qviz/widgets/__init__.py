@@ -10,6 +10,7 @@ from qviz.widgets.balance import BalanceExplorer
 from qviz.widgets.bits import BitsExplorer
 from qviz.widgets.block import BlockExplorer
 from qviz.widgets.codebook import CodebookExplorer
+from qviz.widgets.conversion import ConversionExplorer
 from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.file import FileExplorer
@@ -35,6 +36,7 @@ __all__ = [
     "BugMuseum",
     "CapstoneExplorer",
     "CodebookExplorer",
+    "ConversionExplorer",
     "CurvatureExplorer",
     "DuelExplorer",
     "FileExplorer",
