@@ -36,6 +36,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))  # where this is run from elsewhere
 import stills
 
+NOTEBOOKS = ("[0-9]*.ipynb", "glossary.ipynb", "exercises/exercises.ipynb", "exercises/source/*/*.ipynb")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -298,14 +299,14 @@ def _output(output: Any, count: int, name: str, index: int) -> dict[str, Any]:
 
 
 def lessons(names: list[str]) -> list[Path]:
-    """The notebooks that `names` are the beginnings of; all, with the exercises, if there are none.
+    """The notebooks that `names` are the beginnings of; all, with pages and exercises, if there are none.
 
     Raises
     ------
     BuildError
         A name fits none.
     """
-    found = [*sorted(FOLDER.glob("[0-9]*.ipynb")), *sorted(FOLDER.glob("exercises/source/*/*.ipynb"))]
+    found = [path for kind in NOTEBOOKS for path in sorted(FOLDER.glob(kind))]
     if not names:
         return found
     chosen = []
