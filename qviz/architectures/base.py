@@ -132,12 +132,15 @@ class Inactive:
         What the other values ask for.
     from_setting : str
         Whole numbers from this setting's value on say nothing, either.
+    like_setting : str
+        Nor does the value of this setting.
     """
 
     key: str
     values: tuple[object, ...]
     what: str
     from_setting: str = ""
+    like_setting: str = ""
 
 
 @dataclass(frozen=True)

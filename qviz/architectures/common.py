@@ -135,9 +135,6 @@ SIZES: Settings = (
     Setting("vocab_size", "n_vocab", default=None, source="vocab_size"),
 )
 RMS_EPS: Settings = (Setting("attention.layer_norm_rms_epsilon", "norm_eps", "number", above=0, source="rms_norm_eps"),)
-ATTENTION_SCALE: Settings = (
-    Setting("attention.scale", "attention_scale", "number", default=0.0, least=0),  # 0: 1 / sqrt(head_size)
-)
 EXPERTS: Settings = (
     Setting("expert_count", "n_expert", default=0, least=0, most=1024, source="num_local_experts"),
     Setting("expert_used_count", "n_expert_used", default=0, least=0, most=1024, source="num_experts_per_tok"),
@@ -168,9 +165,13 @@ def rope(base: float = 10000.0, *kinds: str) -> Settings:
 
 
 def windows(default: object = None, base: object = "rope_base") -> Settings:
-    """Attention within the last so many tokens, in some layers; those may turn at a speed of their own."""
+    """Attention within the last so many tokens, in some layers; those may turn at a speed of their own.
+
+    A family that has windows unless told otherwise refuses one of 0 tokens: llama.cpp would attend to nothing.
+    """
+    least = 0 if default is None else 1
     return (
-        Setting("attention.sliding_window", "window", default=default, least=0, source="sliding_window"),
+        Setting("attention.sliding_window", "window", default=default, least=least, source="sliding_window"),
         Setting("attention.sliding_window_pattern", "window_pattern", "pattern", default=None),
         Setting("rope.freq_base_swa", "window_rope_base", "number", default=base, above=0),
     )
@@ -181,6 +182,7 @@ _INACTIVE = (
     Inactive("expert_used_count", (0,), "a mixture of experts"),
     Inactive("expert_shared_count", (0,), "a mixture of experts"),
     Inactive("attention.causal", (True,), "attention to what comes later"),
+    Inactive("attention.scale", (0,), "another scale of scores"),  # llama.cpp reads it for Granite only
     Inactive("attention.sliding_window", (0,), "attention in windows", from_setting="n_ctx"),
     Inactive("attention.clamp_kqv", (0,), "clamped queries, keys and values"),
     Inactive("attention.max_alibi_bias", (0,), "positions by ALiBi"),

@@ -10,8 +10,8 @@ _SETTINGS = (
     *common.RMS_EPS,
     *common.rope(),
     *common.windows(4096),
-    Setting("attn_logit_softcapping", "attention_cap", "number", 50.0, least=0, source="attn_logit_softcapping"),
-    Setting("final_logit_softcapping", "logit_cap", "number", 30.0, least=0, source="final_logit_softcapping"),
+    Setting("attn_logit_softcapping", "attention_cap", "number", 50.0, above=0, source="attn_logit_softcapping"),
+    Setting("final_logit_softcapping", "logit_cap", "number", 30.0, above=0, source="final_logit_softcapping"),
 )
 _ONE: tuple[Change, ...] = ("plus one",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from qviz.architectures import common
-from qviz.architectures.base import Architecture, Change, Setting, TensorPlace
+from qviz.architectures.base import REQUIRED, Architecture, Change, Setting, TensorPlace
 
 _LAYERS, *_OTHERS = (
     dataclasses.replace(setting, default="n_ff_expert") if setting.name == "n_ff" else setting
@@ -17,8 +17,7 @@ _SETTINGS = (
     *_OTHERS,
     *common.RMS_EPS,
     *common.rope(),
-    Setting("attention.sliding_window", "window", least=0, source="sliding_window"),
-    *common.windows()[1:],
+    *common.windows(REQUIRED),
     Setting("expert_count", "n_expert", most=1024, source="num_local_experts"),
     Setting("expert_used_count", "n_expert_used", most=1024, source="num_experts_per_tok"),
 )

@@ -8,7 +8,6 @@ from qviz.architectures.base import Architecture
 _SETTINGS = (
     *common.SIZES,
     *common.RMS_EPS,
-    *common.ATTENTION_SCALE,
     *common.rope(),
     *common.EXPERTS,
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qviz.architectures import common
-from qviz.architectures.base import Architecture
+from qviz.architectures.base import Architecture, Inactive
 
-_SETTINGS = (*common.SIZES, *common.RMS_EPS, *common.rope(), *common.windows())
+_WINDOW, _PATTERN, _ = common.windows()
+_SETTINGS = (*common.SIZES, *common.RMS_EPS, *common.rope(), _WINDOW, _PATTERN)
 
 OLMO2 = Architecture(
     name="olmo2",
@@ -17,7 +18,8 @@ OLMO2 = Architecture(
     Llama without biases whose norms stand behind attention and behind the feed-forward half, before their results are
     added; nothing stands before them. Queries and keys go through an RMSNorm over all heads at once. What turns
     together stands half a head apart. OLMo 3 attends within a window in three layers of four; YaRN stretches positions
-    in the fourth only.
+    in the fourth only. Windowed layers turn as fast as the others: llama.cpp reads a base of their own, and does not
+    use it.
     """,
     settings=_SETTINGS,
     tensors=(
@@ -29,7 +31,10 @@ OLMO2 = Architecture(
         *common.gated(),
         *common.norm("post_ffw_norm", "post_feedforward_layernorm"),
     ),
-    inactive=common.inactive(_SETTINGS),
+    inactive=(
+        *common.inactive(_SETTINGS),
+        Inactive("rope.freq_base_swa", (), "another base of windowed layers", like_setting="rope_base"),
+    ),
     unread=common.UNREAD,
     only={"hidden_act": ("silu",), "attention_bias": (False,), "tie_word_embeddings": (False,)},
     rope="halves",

@@ -40,6 +40,8 @@ _ROPE_UNSCALED = (None, "default", "dynamic")
 _LONG = ("long_factor", "short_factor")
 _WINDOWED, _FULL = "sliding_attention", "full_attention"
 
+_NULL_IS_NONE = ("window", "attention_cap", "logit_cap")  # settings that a key without a value switches off
+
 Rope = dict[str, Any]
 
 
@@ -102,6 +104,10 @@ class ConfigReader:
     def setting(self, setting: Setting, values: Mapping[str, Any]) -> Any:
         """The value of a setting, GGUF's default where nobody says another; `values` are those before it."""
         value = self.said(setting.source)
+        if value is None and setting.name in _NULL_IS_NONE and setting.source in self._config:
+            if setting.kind == "number" and setting.least != 0:
+                raise self._error(f"llama.cpp runs this architecture with a number as {setting.source} only", "null")
+            return 0
         if value is None:
             value = next((self._assumed[key] for key in setting.source.split(" or ") if key in self._assumed), None)
             if value is None:
@@ -192,6 +198,8 @@ class ConfigReader:
         like = {k: v for k, v in full.items() if k not in ("rope_theta", "type")}
         if self._architecture.window_rope == "unscaled" and kind not in (None, "default"):
             raise self._error("llama.cpp does not stretch positions in windowed layers of this architecture", windowed)
+        if "window_rope_base" not in self._own and windowed.get("rope_theta") != full["rope_theta"]:
+            raise self._error("llama.cpp turns windowed layers of this architecture as fast as the others", windowed)
         if self._architecture.window_rope == "same" and scaled != like:
             raise self._error("llama.cpp stretches positions in windowed layers as in the others", windowed)
 

@@ -272,6 +272,8 @@ def _check_silent(settings: Settings, inactive: Inactive, values: Mapping[str, A
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if inactive.from_setting and number and value >= values[inactive.from_setting]:
         return
+    if inactive.like_setting and number and value == values[inactive.like_setting]:
+        return
     for silent in inactive.values:
         # True equals 1: flags are compared with flags, numbers with numbers
         if (number or isinstance(value, bool)) and isinstance(silent, bool) != number and value == silent:

@@ -27,6 +27,12 @@ NESTED = (
 )  # fmt: skip
 
 
+_TWO_BASES = {
+    "full_attention": {"rope_type": "default", "rope_theta": 5e5},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+
+
 def test_a_family_is_one_short_file():
     for name in ARCHITECTURES:
         path = Path(qviz.__file__).parent / "architectures" / f"{name.replace('-', '_')}.py"
@@ -105,6 +111,9 @@ def test_tensors_that_are_missing_extra_or_of_another_shape(folder, case):
         ("qwen3moe", {"num_experts_per_tok": 7}, "7 experts of 6"),
         ("gemma2", {"query_pre_attn_scalar": 128}, "query_pre_attn_scalar 128"),
         ("gemma2", {"hidden_activation": "silu"}, "with gelu_pytorch_tanh only"),
+        ("gemma2", {"attn_logit_softcapping": None}, "with a number as attn_logit_softcapping only"),
+        ("gemma2", {"final_logit_softcapping": 0.0}, "final_logit_softcapping must be a positive number"),
+        ("olmo3", {"rope_parameters": _TWO_BASES}, "as fast as the others"),
         ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("gemma3", {"layer_types": ["full_attention"]}, "a value for each of 7 layers"),
         ("gemma3", {"layer_types": ["chunked_attention"] * 7}, "a kind that is not known here"),
@@ -121,6 +130,15 @@ def test_what_llama_cpp_cannot_be_told(folder, case, changes, says):
     folders.write_json(path / "config.json", values | changes)
     with pytest.raises(CheckpointError, match=says):
         checkpoints.convert(path, path.parent / "out.gguf", type="f32")
+
+
+@pytest.mark.parametrize(("case", "window"), [("gemma2", 512), ("gemma3", 0), ("olmo3", 0), ("gpt-oss", 512)])
+def test_null_is_no_window(folder, case, window):
+    """A window as long as the context where a family has one in any case."""
+    path, values, _ = folder(case)
+    folders.write_json(path / "config.json", values | {"sliding_window": None})
+    model = qviz.load(checkpoints.convert(path, path.parent / "out.gguf", type="f32"))
+    assert qviz.Transformer(model).config.window == window
 
 
 def test_windows_of_another_pattern_are_written(folder):

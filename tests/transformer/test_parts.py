@@ -66,10 +66,9 @@ HALF = 0.01
         ((), {"llama.rope.scaling.factor": 0.0, "llama.rope.scale_linear": 4.0}),
         ((), {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0}),
         ((), {"llama.rope.scaling.attn_factor": 1.25}),
-        ((), {"llama.attention.scale": 0.5}),
         ((), {"llama.attention.scale": 0.0}),
         ((), {"llama.rope.dimension_count": 8}),
-        ("all", {"llama.rope.freq_base": 500.0, "llama.rope.scaling.factor": 8.0, "llama.attention.scale": 0.1}),
+        ("all", {"llama.rope.freq_base": 500.0, "llama.rope.scaling.factor": 8.0}),
     ],
 )
 def test_what_a_file_says_is_done(optional, metadata):
@@ -261,7 +260,7 @@ def test_what_cannot_be_decoded_or_is_no_tensor():
         ("llama.rope.scaling.type", 4, "is 4"),
         ("llama.rope.scaling.factor", float("nan"), "is nan"),
         ("llama.rope.scale_linear", -2.0, "at least 0"),
-        ("llama.attention.scale", float("inf"), "is inf"),
+        ("llama.attention.scale", 0.5, "another scale of scores"),
         ("llama.expert_count", 8, "0 experts of 8"),
         ("llama.expert_used_count", 2, "2 experts of 0"),
         ("llama.rope.scaling.yarn_beta_fast", 16.0, "another ramp of YaRN"),

@@ -528,7 +528,7 @@ def test_packed_biases_come_back(biased, ids, tmp_path):
 
 
 def test_positions_that_config_json_is_not_told(short, tmp_path):
-    for key, value in (("llama.rope.scale_linear", 4.0), ("llama.attention.scale", 0.5)):
+    for key, value in (("llama.rope.scale_linear", 4.0), ("llama.rope.scaling.attn_factor", 1.5)):
         gguf.write(tmp_path / "x.gguf", short.metadata | {key: gguf.F32(value)}, short)
         with pytest.raises(PipelineError, match="which is not written into config"):
             by_layer.pack_model(tmp_path / "x.gguf", tmp_path / "out", "rtn")

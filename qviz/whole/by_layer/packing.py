@@ -191,7 +191,7 @@ def _check_layout(kind: str, bits: int, act_order: bool) -> None:
 def _check_settings(model: Any, config: checkpoints.ModelConfig) -> None:
     """Refuse what a running model listens to, and config.json is not told."""
     run = transformer.TransformerConfig.from_metadata(model.metadata, config.n_vocab)
-    told = {"rope_factor": 1.0, "rope_magnitude": 1.0, "attention_scale": run.head_size**-0.5}
+    told = {"rope_factor": 1.0, "rope_magnitude": 1.0}
     for name, value in told.items():
         if getattr(run, name) != value:
             raise PipelineError(
