@@ -180,7 +180,13 @@ class LessonError(QvizError, ValueError):
 
 
 class WrongAnswerError(LessonError, AssertionError):
-    """A checked answer is wrong; the text names the mistake."""
+    """A checked answer is wrong; the text names the mistake.
+
+    A notebook shows the text alone: the lines of a traceback are the grader's, and say nothing about the answer.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"✗ {self}"]
 
 
 class ProgressError(LessonError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qviz.course.lesson.bank import Option, Question, question, questions
 from qviz.course.lesson.checks import Check, check
 from qviz.course.lesson.fold import Folded, fold
+from qviz.course.lesson.graded import graded
 from qviz.course.lesson.progress_file import Answer, Progress, store
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "Score",
     "check",
     "fold",
+    "graded",
     "lock",
     "predict",
     "progress",
