@@ -26,7 +26,7 @@ from qviz._machine import cache, elsewhere
 
 f32 = np.float32
 i8, u8 = np.int8, np.uint8
-u16, i32, u32 = np.uint16, np.int32, np.uint32
+i16, u16, i32, u32 = np.int16, np.uint16, np.int32, np.uint32
 
 
 @functools.cache

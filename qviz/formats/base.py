@@ -72,6 +72,9 @@ class Format:
         Sixteen whole numbers, -128 … 127: the level that each code 0 … 15 stands for. Without it a code is its level.
     field_notes : mapping, optional
         What each field of `dtype` holds, in a few words.
+    lattice : Encoder, optional
+        Where groups of weights are entries of a codebook: how entries, signs and scales are written one by one
+        (`qviz.formats.iq.encode.Encoder`).
 
     Notes
     -----
@@ -92,6 +95,7 @@ class Format:
     codes: tuple[int, int] | None = None
     table: tuple[float, ...] | None = None
     field_notes: Mapping[str, str] = field(default_factory=dict)
+    lattice: Any = None
 
     def __post_init__(self) -> None:
         if self.dtype.itemsize != self.type_size:

@@ -95,5 +95,6 @@ IQ2_S = Format(
     quantize_blocks=_encoder.blocks,
     quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
+    lattice=_encoder,
     source="ggml-quants.c: quantize_row_iq2_s_impl, dequantize_row_iq2_s; ggml-common.h: block_iq2_s, iq2s_grid",
 )

@@ -83,6 +83,7 @@ IQ2_XS = Format(
     codes=(-43, 43),
     quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
+    lattice=_encoder,
     source="ggml-quants.c: quantize_row_iq2_xs_impl, dequantize_row_iq2_xs; "
     "ggml-common.h: block_iq2_xs, iq2xs_grid, ksigns_iq2xs",
 )

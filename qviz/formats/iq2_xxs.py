@@ -91,6 +91,7 @@ IQ2_XXS = Format(
     codes=(-43, 43),
     quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
+    lattice=_encoder,
     source="ggml-quants.c: quantize_row_iq2_xxs_impl, dequantize_row_iq2_xxs; "
     "ggml-common.h: block_iq2_xxs, iq2xxs_grid, ksigns_iq2xs",
 )

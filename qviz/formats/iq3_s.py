@@ -110,5 +110,6 @@ IQ3_S = Format(
     quantize_blocks=_encoder.blocks,
     quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
+    lattice=_encoder,
     source="ggml-quants.c: quantize_row_iq3_s_impl, dequantize_row_iq3_s; ggml-common.h: block_iq3_s, iq3s_grid",
 )

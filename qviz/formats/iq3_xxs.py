@@ -92,6 +92,7 @@ IQ3_XXS = Format(
     quantize_blocks=_encoder.blocks,
     quantize_weighted=_encoder.weighted,
     unpack_blocks=_unpack,
+    lattice=_encoder,
     source="ggml-quants.c: quantize_row_iq3_xxs_impl, dequantize_row_iq3_xxs; "
     "ggml-common.h: block_iq3_xxs, iq3xxs_grid, ksigns_iq2xs",
 )

@@ -5,13 +5,16 @@ stand; every column counts in that as much as in GPTQ's loss, 1/Uᵢᵢ², where
 Then the columns of the block are rounded one after the other onto those levels, each error moving the columns to come.
 
 A format's encoder writes scales and codes together, so the codes are put in afterwards (`qviz.methods.block_bits`).
-Formats in which a code is not a number of its own (the lattices of IQ2 and IQ3, base-3 packing) are refused.
+Groups of IQ2 and IQ3 are rounded together (`qviz.methods.lattice`). Other formats in which a code is not a number of
+its own (the ternary ones, with several weights in a byte) are refused.
 
 Afterwards `qviz.methods.refine` may go over the matrix as a whole: a column that was rounded early could not know of
 those after it, nor could the scales, which were chosen before their codes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +29,7 @@ from qviz.formats.base import Format, QTensor
 from qviz.methods._inputs import checked_weight
 from qviz.methods.block_bits import bits_of
 from qviz.methods.gptq import checked_damping, factor, without_dead
+from qviz.methods.lattice import LatticeState, book_of, lattice_columns
 from qviz.methods.recommended import damping
 from qviz.methods.refine import refine
 
@@ -48,7 +52,7 @@ def gptq_format(
     stats : ActivationStats
         Of the layer's inputs.
     format : Format, str or int
-        One with a code for each weight: Q4_0 … Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS, MXFP4 and the like.
+        One with a code for each weight: Q4_0 … Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS, MXFP4 and the like; or IQ2, IQ3.
     damp_percent : float, optional
         As in `gptq`; by default what `damping` says.
     sweeps : int
@@ -78,13 +82,13 @@ def gptq_format(
     """
     w, fmt = checked_weight(weight, stats), get(format)
     fmt.blocks_per_row(w.shape[1])
-    known = bits_of(fmt)
+    rounded_onto = _lattice if fmt.lattice is not None else _codes
+    if fmt.lattice is None:
+        bits_of(fmt)  # or a reason why not
     asked = damping(stats.n_tokens, stats.n_in) if damp_percent is None else checked_damping(damp_percent)
     w, H, _ = without_dead(w, stats)
     U, _ = factor(H, asked)
     importance = np.diagonal(U) ** np.float32(-2)
-    table = np.array(() if fmt.table is None else fmt.table, np.float32)
-    lowest, highest = fmt.codes or (0, table.size - 1)
 
     W = w.copy()
     blocks = np.empty((len(w), w.shape[1] // fmt.block_size), fmt.dtype)
@@ -94,15 +98,32 @@ def gptq_format(
         if not np.isfinite(now).all():
             raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
         chosen = quantize(now, fmt, importance[first:last])
-        parts = chosen.unpack()
-        errors, codes = np.empty_like(now), parts.codes.copy()
-        square = np.ascontiguousarray(U[first:last, first:last])
-        _columns(now, square, parts.scales, parts.mins, table, lowest, highest, errors, codes)
-        blocks[:, first // fmt.block_size] = known.put_codes(chosen.blocks[:, 0], codes)
+        square, errors = np.ascontiguousarray(U[first:last, first:last]), np.empty_like(now)
+        blocks[:, first // fmt.block_size] = rounded_onto(chosen, now, square, errors)
         if last < w.shape[1]:
             W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
     rounded = QTensor(fmt, blocks, w.shape)
     return refine(w, rounded, H, sweeps=sweeps, outputs=outputs) if sweeps else rounded
+
+
+def _codes(chosen: QTensor, now: FloatArray, square: FloatArray, errors: FloatArray) -> npt.NDArray[Any]:
+    """Blocks with the scales of `chosen`, one a row, and codes that pass `errors` on."""
+    fmt, parts = chosen.format, chosen.unpack()
+    table = np.array(() if fmt.table is None else fmt.table, np.float32)
+    lowest, highest = fmt.codes or (0, table.size - 1)
+    codes = parts.codes.copy()
+    _columns(now, square, parts.scales, parts.mins, table, lowest, highest, errors, codes)
+    return bits_of(fmt).put_codes(chosen.blocks[:, 0], codes)
+
+
+def _lattice(chosen: QTensor, now: FloatArray, square: FloatArray, errors: FloatArray) -> npt.NDArray[Any]:
+    """The same for entries of a codebook."""
+    state, book = LatticeState(chosen), book_of(chosen.format.name)
+    scales = state.d * state.scales
+    lattice_columns(
+        now, square, scales, book.entries, book.values, book.tree, book.group, book.even, errors, state.codes
+    )
+    return state.tensor().blocks[:, 0]
 
 
 def accepts(format: Format | str | int) -> bool:
@@ -110,9 +131,11 @@ def accepts(format: Format | str | int) -> bool:
 
     Examples
     --------
-    >>> accepts("Q4_K"), accepts("IQ2_XS"), accepts("F16")
-    (True, False, False)
+    >>> accepts("Q4_K"), accepts("IQ2_XS"), accepts("TQ1_0"), accepts("F16")
+    (True, True, False, False)
     """
+    if get(format).lattice is not None:
+        return True
     try:
         bits_of(get(format))
     except MethodError:

@@ -8,6 +8,8 @@ columns that it touches, and made only if the damage falls:
   passed on inside the sub-block, as GPTQ does, towards what the rest of the row leaves it to do);
 - **a super-block**: its factors d and dmin, by least squares for the codes as they are, then rounded to float16.
 
+In the formats whose groups are entries of a codebook, what is rounded anew is groups (`qviz.methods.lattice`).
+
 So the damage on the calibration inputs never rises, wherever it started. With a second matrix over the outputs, the
 damage is tr(O·E·H·Eᵀ): errors of different rows, too, then make up for one another, and each row aims at what the
 errors of the others leave it to do.
@@ -27,6 +29,7 @@ from qviz._types import FloatArray
 from qviz.errors import MethodError
 from qviz.formats.base import QTensor
 from qviz.methods.block_bits import BlockBits, bits_of
+from qviz.methods.lattice import LatticeState, book_of, try_entries
 
 
 @on_one_thread
@@ -40,7 +43,7 @@ def refine(
     weight : float32 array (n_out, n_in)
         What is wanted.
     tensor : QTensor (n_out, n_in)
-        Where to begin: of a format with a code for each weight.
+        Where to begin: of a format with a code for each weight, or IQ2 or IQ3.
     hessian : float32 array (n_in, n_in)
         Positive definite, so damped.
     sweeps : int
@@ -73,25 +76,20 @@ def refine(
         raise MethodError(f"weight {weight.shape}, rounded {tensor.shape} and H {hessian.shape} do not fit together")
     if outputs is not None and outputs.shape != (n_out, n_out):
         raise MethodError(f"a matrix of {n_out} outputs is {(n_out, n_out)}, got {outputs.shape}")
-    fmt = tensor.format
-    known = bits_of(fmt)
-    if known.factor is None:
+    begun = _begun(tensor)
+    if begun is None:
         return tensor
-    table = np.array(() if fmt.table is None else fmt.table, np.float32)
-    lowest, highest = fmt.codes or (0, table.size - 1)
+    state, (levels, values, tree), layout = begun
     w, H = np.ascontiguousarray(weight), np.ascontiguousarray(hessian)
-    parts = tensor.unpack()
-    width = n_in // parts.scales.shape[1]
+    width = n_in // state.scales.shape[1]
     inverse, factors = _of_sub_blocks(H, width)
-    state = _State(known, tensor)
     E = w - tensor.dequantize()
-    limits = np.array([lowest, highest, *_limits(known.scales), *_limits(known.mins)], np.int64)
     both = np.ascontiguousarray(np.empty((0, 0), np.float32) if outputs is None else outputs)
 
     def work(first: int, last: int) -> None:
         _descend(
-            w, E, H, inverse, factors, both, table, limits, width, fmt.block_size // width,
-            state.codes, state.scales, state.mins, state.d, state.dmin, first, last,
+            w, E, H, inverse, factors, both, levels, values, tree, layout, np.float32(state.unit), width,
+            tensor.format.block_size // width, state.codes, state.scales, state.mins, state.d, state.dmin, first, last,
         )  # fmt: skip
 
     for _ in range(sweeps):
@@ -109,8 +107,32 @@ def damage(weight: FloatArray, tensor: QTensor, hessian: FloatArray, outputs: Fl
     return float(np.einsum("ij,ij->", moved, E, dtype=np.float64))
 
 
+def _begun(tensor: QTensor) -> tuple[_State | LatticeState, tuple[Any, ...], npt.NDArray[np.int64]] | None:
+    """A tensor's numbers, the levels that codes stand for, and what there is to choose; None if scales are fixed.
+
+    With the levels come those that occur in a codebook, and its tree. The last array holds the smallest and the largest
+    code, scale and minimum; the step from one scale to the next; and, for a codebook, the weights of an entry and
+    whether an even number of signs is negative (else 0).
+    """
+    fmt = tensor.format
+    if fmt.lattice is not None:
+        book = book_of(fmt.name)
+        layout = [0, 0, 1, 31, 0, 0, 2, book.group, int(book.even)]
+        return LatticeState(tensor), (book.entries, book.values, book.tree), np.array(layout, np.int64)
+    known = bits_of(fmt)
+    if known.factor is None:
+        return None
+    table = np.array(() if fmt.table is None else fmt.table, np.float32)
+    codes = fmt.codes or (0, table.size - 1)
+    layout = [*codes, *_limits(known.scales), *_limits(known.mins), 1, 0, 0]
+    none = np.empty(0, np.float32), np.empty((0, 0), np.int16)
+    return _State(known, tensor), (table, *none), np.array(layout, np.int64)
+
+
 class _State:
     """The numbers of all blocks, outside of their bits."""
+
+    unit = 1.0
 
     def __init__(self, known: BlockBits, tensor: QTensor) -> None:
         n_out, n_in = tensor.shape
@@ -224,13 +246,14 @@ def _damage_of(target, values, U, room):
 
 @kernel
 def _descend(
-    w, E, H, inverses, factors, outputs, table, limits, width, subs, codes, scales, mins, d, dmin, first, last,
+    w, E, H, inverses, factors, outputs, table, book, tree, layout, unit, width, subs,
+    codes, scales, mins, d, dmin, first, last,
 ):  # fmt: skip
     """One sweep over rows `first` to `last`; `E`, and what stands for the blocks, change in place."""
     n = w.shape[1]
-    lowest, highest = limits[0], limits[1]
-    steps_of_scale = limits[3] > limits[2]
-    steps_of_min = limits[5] > limits[4]
+    lowest, highest, stride, group, even = layout[0], layout[1], layout[6], layout[7], layout[8] > 0
+    steps_of_scale = layout[3] > layout[2]
+    steps_of_min = layout[5] > layout[4]
     g, wanted = np.empty(n, np.float32), np.empty(n, np.float32)
     target, values, room = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     trial, kept = np.empty(width, np.int16), np.empty(width, np.int16)
@@ -266,15 +289,20 @@ def _descend(
             sc, mi = scales[r, k], mins[r, k]
             best_sc, best_mi = sc, mi
             for step_s in range(-1, 2):
-                new_sc = sc + step_s
-                if step_s != 0 and (not steps_of_scale or new_sc < limits[2] or new_sc > limits[3]):
+                new_sc = sc + stride * step_s
+                if step_s != 0 and (not steps_of_scale or new_sc < layout[2] or new_sc > layout[3]):
                     continue
                 for step_m in range(-1, 2):
                     new_mi = mi + step_m
-                    if step_m != 0 and (not steps_of_min or new_mi < limits[4] or new_mi > limits[5]):
+                    if step_m != 0 and (not steps_of_min or new_mi < layout[4] or new_mi > layout[5]):
                         continue
                     scale, low = f32(d[r, block] * f32(new_sc)), f32(dmin[r, block] * f32(new_mi))
-                    loss = _try(target, U, scale, low, table, lowest, highest, best, trial, new_values, room)
+                    if group > 0:
+                        loss = try_entries(
+                            target, U, scale, table, book, tree, group, even, best, trial, new_values, room
+                        )
+                    else:
+                        loss = _try(target, U, scale, low, table, lowest, highest, best, trial, new_values, room)
                     if loss < best:
                         best, found, best_sc, best_mi = loss, True, new_sc, new_mi
                         kept[:] = trial
@@ -289,11 +317,12 @@ def _descend(
                         for j in range(n):
                             g[j] -= f32(moved * H[a + i, j])
             if k % subs == subs - 1:
-                _refit(w, E, H, g, table, width, subs, codes, scales, mins, d, dmin, r, block)
+                levels = table[:0] if group > 0 else table  # an entry's levels are its codes
+                _refit(w, E, H, g, levels, unit, width, subs, codes, scales, mins, d, dmin, r, block)
 
 
 @kernel
-def _refit(w, E, H, g, table, width, subs, codes, scales, mins, d, dmin, r, block):
+def _refit(w, E, H, g, table, unit, width, subs, codes, scales, mins, d, dmin, r, block):
     """The factors of one super-block by least squares, if that makes the damage smaller."""
     size = width * subs
     a = block * size
@@ -321,7 +350,7 @@ def _refit(w, E, H, g, table, width, subs, codes, scales, mins, d, dmin, r, bloc
     if det > 1e-6 * aa * bb:
         step, step_min = (bb * ga - ab * gb) / det, (aa * gb - ab * ga) / det
     new_d, new_min = (
-        half_float(half_bits(f32(d[r, block] + step))),
+        f32(half_float(half_bits(f32(f32(d[r, block] + step) / unit))) * unit),
         half_float(half_bits(f32(dmin[r, block] + step_min))),
     )
     if not (np.isfinite(new_d) and np.isfinite(new_min)):

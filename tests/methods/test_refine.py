@@ -13,6 +13,7 @@ from qviz.methods.gptq_format import gptq_format
 from qviz.methods.refine import damage, refine
 
 SCALED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"]
+LATTICES = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"]
 
 
 def layer(n_in=512, n_out=9, tokens=2000):
@@ -29,23 +30,23 @@ def most_rounding(w, tensor, H, O):
 
 
 @pytest.mark.parametrize("coupled", [False, True])
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", [*SCALED, *LATTICES])
 def test_never_uphill(name, coupled):
     w, x, _ = layer(n_in=256, n_out=5)
     H = (x.T @ x / len(x) + 0.01 * np.eye(256)).astype(np.float32)
     mix = np.random.default_rng(3).standard_normal((5, 5))
     O = (mix @ mix.T + np.eye(5)).astype(np.float32) if coupled else np.eye(5, dtype=np.float32)
-    tensor = qviz.quantize(w, name)
+    tensor = plain = qviz.quantize(w, name, imatrix=np.diagonal(H).copy())
     before = damage(w, tensor, H, O)
     for _ in range(3):
         tensor = refine(w, tensor, H, sweeps=1, outputs=O if coupled else None)
         after = damage(w, tensor, H, O)
         assert after <= before + most_rounding(w, tensor, H, O)
         before = after
-    assert before < 0.7 * damage(w, qviz.quantize(w, name), H, O)
+    assert before < 0.7 * damage(w, plain, H, O)
 
 
-@pytest.mark.parametrize("name", ["Q2_K", "Q4_K", "IQ4_XS"])
+@pytest.mark.parametrize("name", ["Q2_K", "Q4_K", "IQ4_XS", "IQ2_XXS", "IQ3_S"])
 def test_better_than_gptq_on_tokens_not_seen(name):
     w, x, held_out = layer()
     stats = ActivationStats.from_inputs(x)
@@ -66,10 +67,10 @@ def test_inputs_that_have_nothing_in_common_leave_the_nearest_codes():
     assert np.array_equal(parts.codes[~between], nearest[~between])
 
 
-@pytest.mark.parametrize("name", [*SCALED, "MXFP4"])
+@pytest.mark.parametrize("name", [*SCALED, *LATTICES, "MXFP4"])
 def test_no_sweep_changes_no_byte(name):
     w, x, _ = layer(n_in=256)
-    tensor = qviz.quantize(w, name)
+    tensor = qviz.quantize(w, name, imatrix=np.ones(256, np.float32))
     assert refine(w, tensor, x.T @ x, sweeps=0).tobytes() == tensor.tobytes()
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qviz._machine.kernels import Kernel, f32, half_bits, kernel, simd, specialise, u8, u16
-from qviz.formats.iq.lattice import lattice
+from qviz.formats.iq.lattice import lattice, lattice_grid
 from qviz.formats.iq.search import search_lattice, searcher
 from qviz.formats.iq.signs import part_signs
 from qviz.formats.kquant.search import nearest_whole
@@ -151,6 +152,21 @@ def put_steps(steps, field):
         field[k] = u8(steps[2 * k] | u8(steps[2 * k + 1] << u8(4)))
 
 
+@kernel
+def _write_levels(d, steps, entries, levels, blocks):
+    """Template: fill blocks from numbers that somebody else has chosen."""
+    signs, none = np.empty(SUPER // 8, np.uint8), np.zeros(SUPER // _WIDTH, np.float32)
+    for b in range(blocks.size):
+        for g in range(signs.size):
+            bits = 0
+            for i in range(7 if _EVEN else 8):
+                if levels[b, 8 * g + i] < 0:
+                    bits |= 1 << i
+            signs[g] = u8(bits)
+        blocks[b].d = half_bits(d[b])
+        _put(blocks[b], steps[b], entries[b], signs, none)
+
+
 # What the templates call; `encoder` puts a format's own values behind these names.
 _WIDTH, _GROUP, _TOP, _EVEN, _BLANKS, _MEAN_FACTOR, _LEAST, _FUDGE = 32, 8, 2, False, False, f32(2), f32(0), f32(1)
 _search, _weigh, _put = search_lattice, _weigh_by_square, put_steps
@@ -200,7 +216,7 @@ class Encoder:
         begin: Kernel = _begin,
         weigh: Kernel = _weigh_by_square,
     ) -> None:
-        self.name = name
+        self.name, self.width, self.group, self.even = name, width, group, even
         self.search = searcher(name, group=group, span=span, step=step, again=again)
         names = {
             "_WIDTH": width,
@@ -218,6 +234,25 @@ class Encoder:
         }
         put_block = specialise(_put_block, f"put_{name}", **names)
         self.encode = specialise(encode_lattice, f"quantize_{name}", **names, _put_block=put_block)
+        self._write = specialise(_write_levels, f"write_{name}", _WIDTH=width, _GROUP=group, _EVEN=even, _put=put)
+
+    @property
+    def grid(self) -> npt.NDArray[np.int8]:
+        """The codebook: an entry's magnitudes in each row."""
+        return lattice_grid(self.name)
+
+    def write(self, d: Any, steps: Any, levels: Any, blocks: Any) -> None:
+        """Fill `blocks` (n,) from float32 `d` (n,), uint8 `steps` (n, sub-blocks) and int16 `levels` (n, 256).
+
+        A level is a magnitude of the codebook with its sign, as `Format.unpack_blocks` gives it. Magnitudes of a group
+        must be an entry; where seven signs are stored for eight weights, an even number of the eight must be negative.
+        The scale of a sub-block is d · (2 · step + 1), times a factor of the format.
+        """
+        values, places = np.unique(self.grid), lattice(self.name)
+        digits = np.searchsorted(values, np.abs(levels)).reshape(len(levels), -1, self.group)
+        bits = 2 if self.group == 8 else 3
+        packed = (digits << bits * np.arange(self.group)).sum(2)
+        self._write(d, steps, places.entry[packed], levels, blocks)
 
     def blocks(self, x: Any, blocks: Any) -> int:
         """`Format.quantize_blocks`."""

@@ -64,6 +64,11 @@ class Lattice:
     entry: npt.NDArray[np.uint16]
 
 
+def lattice_grid(name: str) -> npt.NDArray[np.int8]:
+    """The entries of a lattice's codebook, one a row."""
+    return _BOOKS[name][0]
+
+
 @functools.cache
 def lattice(name: str) -> Lattice:
     """The lattice of ``"IQ1"``, ``"IQ2_XXS"``, ``"IQ2_XS"``, ``"IQ2_S"``, ``"IQ3_XXS"`` or ``"IQ3_S"``.

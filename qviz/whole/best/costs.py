@@ -25,14 +25,15 @@ from qviz.recipes.allocate import Option
 from qviz.whole.best.sensitivity import Sensitivity
 from qviz.whole.by_layer.source import Source
 
-_CANDIDATES = ("Q2_K", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0")
-_SMALL = ("IQ1_M", "IQ2_XXS", "IQ2_S", "IQ3_XXS")  # rounded by importance alone, and slowly: only where they are needed
+_SUPER = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K")
+_CANDIDATES = (*_SUPER, "Q4_0", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0")
+_SMALL = ("IQ1_M",)  # rounded by importance alone, and slowly: only where it is needed
 _ROWS = 256  # of a matrix that are rounded to see what a format costs
 _TOKENS_AT_ONCE = 2048
 
 
 def candidates(row: int, small: bool) -> list[Format]:
-    """Formats that are tried for rows of so many weights; with `small`, those of less than 2.6 bits, too."""
+    """Formats that are tried for rows of so many weights; with `small`, those of less than two bits, too."""
     names = (*_SMALL, *_CANDIDATES) if small else _CANDIDATES
     return [fmt for fmt in map(get, names) if row % fmt.block_size == 0 and fmt.can_encode]
 
