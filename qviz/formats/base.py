@@ -75,6 +75,8 @@ class Format:
     lattice : Encoder, optional
         Where groups of weights are entries of a codebook: how entries, signs and scales are written one by one
         (`qviz.formats.iq.encode.Encoder`).
+    search : Search, optional
+        How a K-quant looks for the scales of its sub-blocks (`qviz.formats.kquant.search.Search`).
 
     Notes
     -----
@@ -96,6 +98,7 @@ class Format:
     table: tuple[float, ...] | None = None
     field_notes: Mapping[str, str] = field(default_factory=dict)
     lattice: Any = None
+    search: Any = None
 
     def __post_init__(self) -> None:
         if self.dtype.itemsize != self.type_size:

@@ -36,6 +36,7 @@ from qviz._machine.kernels import f32, half_float, i32, kernel, specialise, u8
 from qviz.formats.base import Format
 from qviz.formats.kquant.codes import put_pairs, take_pairs
 from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.search import Search
 from qviz.formats.kquant.tiles import TILE
 from qviz.formats.kquant.weights import weigh_by_magnitude
 
@@ -68,19 +69,23 @@ def _unpack(blocks, codes, scales, mins):
         take_pairs(blocks[b].qs, codes, 256 * b)
 
 
+_search = Search(
+    width=16,
+    top=3,
+    first=-0.5,
+    step=0.1,
+    steps=15,
+    absolute=True,
+    weigh=weigh_by_magnitude,
+    mean_factor=1,
+)
+
 _encode = specialise(
     encode_with_min,
     "quantize_Q2_K",
-    _WIDTH=16,
-    _TOP=f32(3),
-    _FIRST=f32(-0.5),
-    _STEP=f32(0.1),
-    _STEPS=15,
-    _ABSOLUTE=True,
+    **_search.names(),
     _SCALE_TOP=f32(15),
     _SCALE_LIMIT=f32(255),
-    _MEAN_FACTOR=f32(1),
-    _weigh=weigh_by_magnitude,
     _put_scales=_put_scales,
     _take_scales=_take_scales,
     _put_codes=_put_codes,
@@ -104,5 +109,6 @@ Q2_K = Format(
     quantize_blocks=without_imatrix(_encode),
     quantize_weighted=_encode,
     unpack_blocks=_unpack,
+    search=_search,
     source="ggml-quants.c: quantize_row_q2_K_ref, dequantize_row_q2_K; ggml-common.h: block_q2_K",
 )

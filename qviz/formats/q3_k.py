@@ -37,6 +37,7 @@ from qviz._machine.kernels import f32, half_float, i8, i32, kernel, simd, specia
 from qviz.formats.base import Format
 from qviz.formats.kquant.codes import put_pairs
 from qviz.formats.kquant.encode import encode_centred, without_imatrix
+from qviz.formats.kquant.search import Search
 from qviz.formats.kquant.tiles import TILE
 
 
@@ -77,12 +78,12 @@ def _unpack(blocks, codes, scales, mins):
             simd.add_bits(blocks[b].hmask, 0, u8(k), u8(1), u8(2), i8(4), codes, at)
 
 
+_search = Search(width=16, top=4, refines=True)
+
 _encode = specialise(
     encode_centred,
     "quantize_Q3_K",
-    _WIDTH=16,
-    _TOP=f32(4),
-    _REFINES=True,
+    **_search.names(),
     _BLANKS=False,
     _SCALE_TOP=f32(32),
     _SCALE_OFFSET=f32(32),
@@ -110,5 +111,6 @@ Q3_K = Format(
     quantize_blocks=without_imatrix(_encode),
     quantize_weighted=_encode,
     unpack_blocks=_unpack,
+    search=_search,
     source="ggml-quants.c: quantize_row_q3_K_ref, dequantize_row_q3_K; ggml-common.h: block_q3_K",
 )

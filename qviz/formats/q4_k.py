@@ -37,6 +37,7 @@ from qviz._machine.kernels import f32, kernel, specialise, u8
 from qviz.formats.base import Format
 from qviz.formats.kquant.codes import put_nibbles, put_sixes, take_nibbles, take_sixes
 from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.search import Search
 from qviz.formats.kquant.weights import weigh_by_size
 
 
@@ -53,18 +54,14 @@ def _unpack(blocks, codes, scales, mins):
         take_nibbles(blocks[b].qs, codes, 256 * b)
 
 
+_search = Search(width=32, top=15, first=-1, step=0.1, steps=20, weigh=weigh_by_size)
+
 _encode = specialise(
     encode_with_min,
     "quantize_Q4_K",
-    _WIDTH=32,
-    _TOP=f32(15),
-    _FIRST=f32(-1),
-    _STEP=f32(0.1),
-    _STEPS=20,
-    _ABSOLUTE=False,
+    **_search.names(),
     _SCALE_TOP=f32(63),
     _SCALE_LIMIT=f32(63),
-    _weigh=weigh_by_size,
     _put_scales=put_sixes,
     _take_scales=take_sixes,
     _put_codes=_put_codes,
@@ -88,5 +85,6 @@ Q4_K = Format(
     quantize_blocks=without_imatrix(_encode),
     quantize_weighted=_encode,
     unpack_blocks=_unpack,
+    search=_search,
     source="ggml-quants.c: quantize_row_q4_K_ref, dequantize_row_q4_K; ggml-common.h: block_q4_K",
 )

@@ -31,6 +31,7 @@ from qviz._machine.kernels import f32, i8, kernel, simd, specialise, u8
 from qviz.formats.base import Format
 from qviz.formats.kquant.codes import put_nibbles, put_sixes, take_sixes
 from qviz.formats.kquant.encode import encode_with_min, without_imatrix
+from qviz.formats.kquant.search import Search
 from qviz.formats.kquant.weights import weigh_by_size
 
 
@@ -52,19 +53,15 @@ def _unpack(blocks, codes, scales, mins):
             simd.add_bits(blocks[b].qh, 0, u8(k), u8(1), u8(4), i8(0), codes, at)
 
 
+_search = Search(width=32, top=31, first=-0.5, step=0.1, steps=15, weigh=weigh_by_size)
+
 _encode = specialise(
     encode_with_min,
     "quantize_Q5_K",
-    _WIDTH=32,
-    _TOP=f32(31),
-    _FIRST=f32(-0.5),
-    _STEP=f32(0.1),
-    _STEPS=15,
-    _ABSOLUTE=False,
+    **_search.names(),
     _SCALE_TOP=f32(63),
     _SCALE_LIMIT=f32(63),
     _WEIGHTED_LIMIT=f32(63),
-    _weigh=weigh_by_size,
     _put_scales=put_sixes,
     _take_scales=take_sixes,
     _put_codes=_put_codes,
@@ -89,5 +86,6 @@ Q5_K = Format(
     quantize_blocks=without_imatrix(_encode),
     quantize_weighted=_encode,
     unpack_blocks=_unpack,
+    search=_search,
     source="ggml-quants.c: quantize_row_q5_K_ref, dequantize_row_q5_K; ggml-common.h: block_q5_K",
 )

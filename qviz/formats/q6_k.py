@@ -37,6 +37,7 @@ import numpy as np
 from qviz._machine.kernels import f32, half_float, i8, kernel, simd, specialise, u8
 from qviz.formats.base import Format
 from qviz.formats.kquant.encode import encode_centred, without_imatrix
+from qviz.formats.kquant.search import Search
 from qviz.formats.kquant.tiles import TILE
 
 
@@ -75,12 +76,12 @@ def _unpack(blocks, codes, scales, mins):
             simd.add_bits(blocks[b].qh, 32 * half, u8(2 * quarter), u8(3), u8(4), i8(32), codes, at)
 
 
+_search = Search(width=16, top=32)
+
 _encode = specialise(
     encode_centred,
     "quantize_Q6_K",
-    _WIDTH=16,
-    _TOP=f32(32),
-    _REFINES=False,
+    **_search.names(),
     _BLANKS=True,
     _SCALE_TOP=f32(128),
     _SCALE_OFFSET=f32(0),
@@ -108,5 +109,6 @@ Q6_K = Format(
     quantize_blocks=without_imatrix(_encode),
     quantize_weighted=_encode,
     unpack_blocks=_unpack,
+    search=_search,
     source="ggml-quants.c: quantize_row_q6_K_ref, dequantize_row_q6_K; ggml-common.h: block_q6_K",
 )

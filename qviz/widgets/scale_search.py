@@ -9,15 +9,14 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from qviz._machine.kernels import simd
 from qviz._types import FloatArray
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures import histogram
 from qviz.figures.scale_search import ScaleSearch, scale_search, search_curve, search_line
 from qviz.formats import Format, get, quantize
-from qviz.formats.kquant.search import refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.record import search_trace
 from qviz.formats.kquant.tiles import SUPER
-from qviz.formats.kquant.weights import weigh_by_magnitude, weigh_by_square
+from qviz.formats.kquant.weights import weigh_by_magnitude
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -56,41 +55,16 @@ def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
             f"the search of {fmt} works on {fmt.sub_block_size} finite weights, got an array of shape {x.shape}"
             + (" with NaN or infinity" if x.shape == (fmt.sub_block_size,) else "")
         )
-    n, its = x.size, _constants(fmt)
-    lanes = simd.LANES  # the search works on sixteen sub-blocks at once; here all of them are the same
-    xs = np.repeat(x, lanes)
-    importance, codes = np.empty_like(xs), np.empty_like(xs)
-    scales, mins = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
-    with_min = fmt.codes is not None and fmt.codes[0] == 0
-    weigh = its["_weigh"] if with_min else weigh_by_square
-    weigh(xs, importance)
-    candidates = its["_STEPS"] + 2 if with_min else 6 if its["_REFINES"] else 19
-    trace = np.full(candidates * (3 + n) * lanes, np.nan, np.float32)
-    if with_min:
-        stretch = its["_FIRST"], its["_STEP"], its["_STEPS"], its["_ABSOLUTE"]
-        search_with_min(xs, importance, its["_TOP"], *stretch, codes, scales, mins, 0, trace)
-    elif its["_REFINES"]:
-        refine_centred(xs, n, its["_TOP"], codes, scales, 0, trace)
-    else:
-        search_centred(xs, importance, its["_TOP"], codes, scales, 0, trace)
-    lane = trace.reshape(candidates, 3 + n, lanes)[:, :, 0]
-    lane = lane[~np.isnan(lane[:, 3:]).any(axis=1)]  # a refinement may end before its fifth round
-    w = importance[::lanes].copy()
-    # a search without a minimum records the gain, from which float32 would make a poor error
-    errors = lane[:, 2] if with_min else np.array([_error(x, w, k[3:], k[0], k[1], False) for k in lane], np.float32)
-    return scale_search(x, w, lane, (scales[0], codes[::lanes]), errors)
+    trace = search_trace(np.tile(x, SUPER // x.size), fmt)
+    recorded = np.column_stack([trace.scales, trace.mins, trace.errors, trace.codes]).astype(np.float32)
+    won = recorded[trace.best]
+    return scale_search(x, trace.weights, recorded, (won[0], won[3:]), trace.errors)
 
 
 def _searched(name: str) -> Format:
     if str(name) not in SEARCHED:
         raise WidgetError(f"the formats that search for their scales this way are {', '.join(SEARCHED)}; got {name!r}")
     return get(name)
-
-
-def _constants(fmt: Format) -> Mapping[str, Any]:
-    """What the encoder of a format was made with: its own constants, not copies of them."""
-    constants: Mapping[str, Any] = fmt.quantize_weighted.py_func.__globals__  # type: ignore[union-attr]
-    return constants
 
 
 def _error(x: FloatArray, w: FloatArray, codes: Any, scale: float, low: float, absolute: bool) -> float:
@@ -312,9 +286,7 @@ class ScaleSearchExplorer(SourceExplorer):
         at = sub % (SUPER // n)
         codes = stored.codes.reshape(-1, n)[at]
         scale, low = (float(part.reshape(-1)[at]) for part in (stored.scales, stored.mins))
-        return _error(
-            self.search.weights, self.search.importance, codes, scale, low, bool(_constants(fmt)["_ABSOLUTE"])
-        )
+        return _error(self.search.weights, self.search.importance, codes, scale, low, fmt.search.absolute)
 
     def _share(self, k: int) -> str:
         return _percent(float(self.search.errors[k]), float(self.search.errors[0]))
@@ -363,25 +335,25 @@ def _baseline(fmt: Format) -> str:
 
 def _name(fmt: Format, k: int) -> str:
     """What a candidate does, in a few words."""
-    its = _constants(fmt)
+    its = fmt.search
     if k == 0:
-        return f"plain {_baseline(fmt)}" if its["_STEPS"] else f"{_baseline(fmt)}, fitted"
-    if its["_REFINES"]:
+        return f"plain {_baseline(fmt)}" if its.with_min else f"{_baseline(fmt)}, fitted"
+    if its.refines:
         return f"after round {k}"
-    if its["_STEPS"]:
-        steps = its["_TOP"] + its["_FIRST"] + its["_STEP"] * (k - 1)
-        return f"range of {steps:.3g} steps instead of {its['_TOP']:g}, fitted"
-    steps = its["_TOP"] + 0.1 * (k - 10 if k < 10 else k - 9)
-    return f"the largest at {steps:.3g} steps instead of {its['_TOP']:g}, fitted"
+    if its.with_min:
+        steps = its.top + its.first + its.step * (k - 1)
+        return f"range of {steps:.3g} steps instead of {its.top:g}, fitted"
+    steps = its.top + 0.1 * (k - 10 if k < 10 else k - 9)
+    return f"the largest at {steps:.3g} steps instead of {its.top:g}, fitted"
 
 
 def _weighing(fmt: Format) -> str:
-    its = _constants(fmt)
-    if not its["_STEPS"]:
+    its = fmt.search
+    if not its.with_min:
         return "Errors are squared and count by the square of the weight."
-    how = "count by their size, times" if its["_ABSOLUTE"] else "are squared and count by"
+    how = "count by their size, times" if its.absolute else "are squared and count by"
     return f"Errors {how} the size of the weight" + (
-        "." if its["_weigh"] is weigh_by_magnitude else ", plus the typical size in the sub-block."
+        "." if its.weigh is weigh_by_magnitude else ", plus the typical size in the sub-block."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +71,10 @@ def lattice_trace(
     from qviz.formats import get
 
     fmt = get(format)
-    encoder = getattr(fmt.quantize_weighted, "__self__", None)
+    encoder = fmt.lattice
     if not isinstance(encoder, Encoder):
         raise FormatError(f"{fmt} has no search through a codebook to show; choose one of IQ2_XXS … IQ3_S")
-    its: dict[str, Any] = encoder.encode.py_func.__globals__
-    width, group, top = its["_WIDTH"], its["_GROUP"], its["_TOP"]
+    width, group = encoder.width, encoder.group
     if not 0 <= sub_block < SUPER // width:
         raise FormatError(f"{fmt} has no sub-block {sub_block}; a super-block has {SUPER // width}, counted from 0")
     n = TILE * SUPER // width
@@ -84,20 +82,19 @@ def lattice_trace(
     xs, ws, importances, magnitudes = (np.zeros(width * TILE, np.float32) for _ in range(4))
     load_tile(one_super_block(x, "weights"), 0, 1, rows)
     load_importance(one_super_block(np.ones(SUPER) if imatrix is None else imatrix, "imatrix"), 0, 1, columns)
-    mean_squares(rows, its["_MEAN_FACTOR"], means)
+    mean_squares(rows, encoder.mean_factor, means)
     side_by_side(rows, 0, xs)
     side_by_side(columns, 0, importances)
     weigh_by_importance(xs, importances, means, 0, ws, np.empty(n, np.float32))
-    part_signs(xs, ws, its["_EVEN"], magnitudes, np.empty(2 * width, np.float32))
+    part_signs(xs, ws, encoder.even, magnitudes, np.empty(2 * width, np.float32))
     reach, empty, scales = (np.zeros(TILE, np.float32) for _ in range(3))
-    its["_begin"](magnitudes, ws, np.float32(top), its["_LEAST"], reach, empty, scales, 0)
+    encoder.begin(magnitudes, ws, np.float32(encoder.top), encoder.least, reach, empty, scales, 0)
     groups, places = width // group, lattice(encoder.name)
-    candidates = 2 * encoder.search.py_func.__globals__["_SPAN"] + 2
+    candidates = 2 * encoder.span + 2
     trace = np.zeros((candidates, 2 + groups, TILE), np.float32)
-    found = np.zeros(groups * TILE, np.float32)
-    encoder.search(
-        *(magnitudes, ws, reach, empty, places.first, places.count, places.packed, places.near, scales, 0, found, trace)
-    )
+    entries = np.zeros(groups * TILE, np.float32)
+    placed = places.first, places.count, places.packed, places.near
+    encoder.search(magnitudes, ws, reach, empty, *placed, scales, 0, entries, trace)
     lane = trace[:, :, sub_block]
     bits = 2 if group == 8 else 3
     digits = lane[:, 2:, None].astype(np.int64) >> bits * np.arange(group) & (1 << bits) - 1

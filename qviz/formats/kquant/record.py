@@ -10,9 +10,9 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats.base import Format
-from qviz.formats.kquant.search import WEIGHTED_SEARCH, refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.search import WEIGHTED_SEARCH, Search, refine_centred, search_centred, search_with_min
 from qviz.formats.kquant.tiles import SUPER, TILE, load_importance, load_tile, mean_squares, side_by_side
-from qviz.formats.kquant.weights import weigh_by_importance, weigh_by_square
+from qviz.formats.kquant.weights import weigh_by_importance
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def search_trace(
     from qviz.formats import get
 
     fmt = get(format)
-    names = getattr(getattr(fmt.quantize_weighted, "py_func", None), "__globals__", {})
-    if "_REFINES" not in names or fmt.block_size != SUPER:
+    its = fmt.search
+    if not isinstance(its, Search):
         raise FormatError(f"{fmt} has no scale search to show; choose one of Q2_K, Q3_K, Q4_K, Q5_K, Q6_K")
-    width, top = names["_WIDTH"], names["_TOP"]
+    width, names = its.width, its.names()
     if not 0 <= sub_block < SUPER // width:
         raise FormatError(f"{fmt} has no sub-block {sub_block}; a super-block has {SUPER // width}, counted from 0")
     block = one_super_block(x, "weights")
@@ -91,29 +91,28 @@ def search_trace(
     load_tile(block, 0, 1, rows)
     side_by_side(rows, 0, xs)
     n = TILE * SUPER // width
-    with_min = names["_STEPS"] > 0
-    refines = names["_REFINES"] and imatrix is None
+    refines = its.refines and imatrix is None
     if imatrix is not None:
         columns, means = np.empty(TILE * SUPER, np.float32), np.empty(n, np.float32)
         load_importance(one_super_block(imatrix, "imatrix"), 0, 1, columns)
         side_by_side(columns, 0, ws)
-        if with_min or names["_REFINES"]:
+        if its.with_min or its.refines:
             mean_squares(rows, names["_MEAN_FACTOR"], means)
             weigh_by_importance(xs, ws.copy(), means, 0, ws, np.empty(n, np.float32))
     else:
-        (names["_weigh"] if with_min else weigh_by_square)(xs, ws)
+        its.weigh(xs, ws)
     codes, scales, mins = np.empty(xs.size, np.float32), np.empty(TILE, np.float32), np.zeros(TILE, np.float32)
-    first, step, steps, absolute = (names[key] for key in ("_FIRST", "_STEP", "_STEPS", "_ABSOLUTE"))
+    first, step, steps, absolute = names["_FIRST"], names["_STEP"], its.steps, its.absolute
     if imatrix is not None:
         first, step, steps, absolute = *WEIGHTED_SEARCH, False
-    candidates = steps + 2 if with_min else 6 if refines else 19
+    candidates = steps + 2 if its.with_min else 6 if refines else 19
     trace = np.full((candidates, 3 + width, TILE), np.nan, np.float32)
-    if with_min:
-        search_with_min(xs, ws, top, first, step, steps, absolute, codes, scales, mins, 0, trace)
+    if its.with_min:
+        search_with_min(xs, ws, names["_TOP"], first, step, steps, absolute, codes, scales, mins, 0, trace)
     elif refines:
-        refine_centred(xs, width, top, codes, scales, 0, trace)
+        refine_centred(xs, width, names["_TOP"], codes, scales, 0, trace)
     else:
-        search_centred(xs, ws, top, codes, scales, 0, trace)
+        search_centred(xs, ws, names["_TOP"], codes, scales, 0, trace)
     lane = np.ascontiguousarray(trace[:, :, sub_block])
     lane = lane[~np.isnan(lane[:, 3])]  # rounds that were not needed
     weights, sub = ws.reshape(width, TILE)[:, sub_block].copy(), xs.reshape(width, TILE)[:, sub_block].copy()
@@ -122,9 +121,9 @@ def search_trace(
     if won.size == 0:  # all zero: there is nothing to search
         lane = np.concatenate([[scales[sub_block], mins[sub_block], 0], final])[None].astype(np.float32)
     errors = lane[:, 2]
-    if not with_min:  # the gain was recorded: as a difference from Σ w·x² it would lose its digits
+    if not its.with_min:  # the gain was recorded: as a difference from Σ w·x² it would lose its digits
         off = np.float64(lane[:, :1]) * lane[:, 3:] - sub
-        errors = np.sum(weights * off * off, axis=1).astype(np.float32)
+        errors = np.sum(weights * (off * off), axis=1).astype(np.float32)
     return SearchTrace(
         sub,
         weights,

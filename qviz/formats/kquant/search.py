@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from qviz._machine.kernels import f32, float_bits, i32, kernel, simd, u32
+from qviz._machine.kernels import Kernel, f32, float_bits, i32, kernel, simd, u32
 from qviz.formats.kquant.tiles import room
+from qviz.formats.kquant.weights import weigh_by_square
 
 WEIGHTED_SEARCH = f32(-0.9), f32(0.05), 36
 """``first``, ``step`` and ``steps`` of `search_with_min` with an importance matrix."""
 
 TINY = f32(1e-15)
 """Below this, a sub-block counts as all zero."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one format looks for the scale (and minimum) of a sub-block.
+
+    Parameters
+    ----------
+    width : int
+        Weights of a sub-block.
+    top : int
+        The largest code; without a minimum codes are −top … top − 1.
+    first, step, steps
+        As of `search_with_min`, without an importance matrix. No steps: a format without a minimum.
+    absolute : bool
+        Errors count by their size rather than by their square.
+    weigh : Kernel
+        ``(x, w)``: how much the error of each weight counts without an importance matrix.
+    refines : bool
+        Without an importance matrix `refine_centred` takes the place of `search_centred`.
+    mean_factor : float
+        As of `qviz.formats.kquant.tiles.mean_squares`, with an importance matrix.
+    """
+
+    width: int
+    top: int
+    first: float = 0
+    step: float = 0
+    steps: int = 0
+    absolute: bool = False
+    weigh: Kernel = weigh_by_square
+    refines: bool = False
+    mean_factor: float = 2
+
+    @property
+    def with_min(self) -> bool:
+        """Whether a sub-block has a minimum."""
+        return self.steps > 0
+
+    def names(self) -> dict[str, Any]:
+        """The same as the templates of the encoders read it: float32 where they compute with it."""
+        return {
+            "_WIDTH": self.width,
+            "_TOP": f32(self.top),
+            "_FIRST": f32(self.first),
+            "_STEP": f32(self.step),
+            "_STEPS": self.steps,
+            "_ABSOLUTE": self.absolute,
+            "_REFINES": self.refines,
+            "_MEAN_FACTOR": f32(self.mean_factor),
+            "_weigh": self.weigh,
+        }
 
 
 @kernel
