@@ -1,6 +1,6 @@
 """What the 32-weight formats (Q4_0 … Q8_0) share.
 
-Their encoders work on `TILE` blocks at a time, in three stages: the range of each block, then the scales of all of
+Their encoders work on `AT_ONCE` blocks at a time, in three stages: the range of each block, then the scales of all of
 them side by side (divisions and float16 rounding vectorise across blocks), then the codes.
 """
 
@@ -12,7 +12,8 @@ from qviz._machine.kernels import bits_float, f32, i32, kernel, order_key, simd,
 from qviz.formats.kquant.tiles import room
 from qviz.formats.kquant.weights import weigh_by_importance
 
-TILE = 64
+AT_ONCE = 64
+"""Blocks encoded at a time."""
 
 
 @kernel

@@ -30,7 +30,7 @@ from qviz._types import FloatArray
 from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
 
 # Weights decoded at a time: 4 kB of codes.
-_TILE = 1 << 12
+_DECODED_AT_ONCE = 1 << 12
 # Outputs from this size on are stored past the cache.
 _STREAM = 1 << 22
 
@@ -527,7 +527,7 @@ def _unpack_and_decode(blocks, out):
     """Template: a tile of blocks at a time, so that codes stay in the first-level cache."""
     width = out.shape[1]
     per_block = out.shape[0] // max(blocks.size, 1)
-    step = max(_TILE // (per_block * width), 1)
+    step = max(_DECODED_AT_ONCE // (per_block * width), 1)
     codes = np.empty((step * per_block, width), np.int8)
     scales, mins = np.empty(step * per_block, np.float32), np.empty(step * per_block, np.float32)
     for start in range(0, blocks.size, step):
@@ -541,7 +541,7 @@ def _unpack_and_decode(blocks, out):
 @kernel
 def _dequantize_and_stream(blocks, out):
     """Template: a tile of float blocks at a time through the first-level cache."""
-    tile = np.empty(_TILE // 4, np.float32)
+    tile = np.empty(_DECODED_AT_ONCE // 4, np.float32)
     for start in range(0, blocks.size, tile.size):
         part = blocks[start : start + tile.size]
         _dequantize(part, tile)

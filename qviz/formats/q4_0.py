@@ -28,7 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise
-from qviz.formats._blocks32 import TILE, encode_weighted, extremes, reciprocal
+from qviz.formats._blocks32 import AT_ONCE, encode_weighted, extremes, reciprocal
 from qviz.formats.base import Format
 from qviz.formats.kquant.search import search_centred
 from qviz.formats.kquant.tiles import NOTHING
@@ -36,10 +36,10 @@ from qviz.formats.kquant.tiles import NOTHING
 
 @kernel
 def _quantize(x, blocks):
-    extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
+    extreme, inverse, half = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.uint16)
     codes = np.empty(x.shape[1], np.uint8)
-    for start in range(0, blocks.size, TILE):
-        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+    for start in range(0, blocks.size, AT_ONCE):
+        rows, part = x[start : start + AT_ONCE], blocks[start : start + AT_ONCE]
         # range
         bad = extremes(rows, extreme)
         if bad >= 0:

@@ -21,15 +21,15 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, kernel, simd
-from qviz.formats._blocks32 import TILE, extremes, reciprocal
+from qviz.formats._blocks32 import AT_ONCE, extremes, reciprocal
 from qviz.formats.base import Format
 
 
 @kernel
 def _quantize(x, blocks):
-    extreme, inverse, half = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
-    for start in range(0, blocks.size, TILE):
-        rows, part = x[start : start + TILE], blocks[start : start + TILE]
+    extreme, inverse, half = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.uint16)
+    for start in range(0, blocks.size, AT_ONCE):
+        rows, part = x[start : start + AT_ONCE], blocks[start : start + AT_ONCE]
         # range
         bad = extremes(rows, extreme)
         if bad >= 0:

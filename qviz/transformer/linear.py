@@ -34,7 +34,7 @@ from qviz.transformer.kernels.groups import GroupFormat
 from qviz.transformer.kernels.rounding import quantize_activations, round_to_codes, round_to_half
 from qviz.transformer.kernels.tiles import ROWS, TOKENS, Tiled, pack_tokens, tiled
 
-_TILE = 1 << 20  # weights decoded at a time: 4 MB, within a second- or third-level cache
+_DECODED_AT_ONCE = 1 << 20  # weights decoded at a time: 4 MB, within a second- or third-level cache
 _FEW = 4  # up to so many tokens go one by one through the integer product
 _WORTH_WAKING = 1 << 21  # weights below which waking another core costs as much as it saves
 
@@ -333,7 +333,7 @@ class Linear:
     @on_one_thread
     def _many(self, rounded: FloatArray, out: FloatArray) -> None:
         """``out = rounded @ weight.T``: each core decodes a part of a tile, then multiplies a part of the tokens."""
-        step = max(1, _TILE // self.n_in)
+        step = max(1, _DECODED_AT_ONCE // self.n_in)
         tile = passing((min(step, self.n_out), self.n_in))
         for start in range(0, self.n_out, step):
             part = self.weight.rows(start, min(start + step, self.n_out))
@@ -353,7 +353,7 @@ class Linear:
         """The same in integers: each core lays out a part of the matrix, then multiplies a part of the tokens."""
         codes, steps, sums = given.groups(self.width)
         sub, n = kernels.sub, self.n_in
-        step = max(1, _TILE // (ROWS * n))  # tiles laid out at a time
+        step = max(1, _DECODED_AT_ONCE // (ROWS * n))  # tiles laid out at a time
         for start in range(0, -(-self.n_out // ROWS), step):
             first, last = ROWS * start, min(ROWS * (start + step), self.n_out)
             tiles = -(-(last - first) // ROWS)

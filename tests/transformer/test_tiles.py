@@ -205,7 +205,7 @@ def test_a_matrix_larger_than_what_is_laid_out_at_a_time(monkeypatch):
     tensor = qviz.quantize(RNG.standard_normal((70, 256)).astype(np.float32), "Q4_K")
     x = RNG.standard_normal((9, 256)).astype(np.float32)
     want = Linear(tensor)(x)
-    monkeypatch.setattr("qviz.transformer.linear._TILE", 2 * 16 * 256)
+    monkeypatch.setattr("qviz.transformer.linear._DECODED_AT_ONCE", 2 * 16 * 256)
     assert np.array_equal(Linear(tensor)(x), want)
 
 

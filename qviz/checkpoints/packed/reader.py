@@ -19,7 +19,7 @@ from qviz._files import as_path, read_folder
 from qviz.checkpoints.packed.bits import unpack_bits, zeros_from_v1
 from qviz.checkpoints.packed.dialects import dialects, layouts
 from qviz.checkpoints.packed.dialects.auto_round import EITHER
-from qviz.checkpoints.packed.dialects.base import Layout, MisfitError, Part, Rule, Settings, Shape, Size
+from qviz.checkpoints.packed.dialects.base import Component, Layout, MisfitError, Rule, Settings, Shape, Size
 from qviz.checkpoints.packed.dialects.compressed_tensors import padded_width
 from qviz.checkpoints.packed.dialects.foreign import by_tensors
 from qviz.checkpoints.packed.linear import PackedLinear
@@ -154,9 +154,9 @@ class StoredLayer:
     def __init__(self, file: Safetensors, where: Path, name: str, rule: Rule) -> None:
         self._file, self._where, self._name, self._rule = file, where, name, rule
         self._layout: Layout = layouts()["gptq" if rule.layout == EITHER else rule.layout]
-        infos = {part.field: (part, info) for part in self._layout.parts if (info := self._info(part)) is not None}
+        infos = {part.field: (part, info) for part in self._layout.components if (info := self._info(part)) is not None}
         self.names = tuple(info.name for _, info in infos.values())
-        first = infos[self._layout.parts[0].field][1]
+        first = infos[self._layout.components[0].field][1]
         self.path, self.offset = first.path, first.offset
         try:
             self._size = self._measured(infos)
@@ -169,7 +169,7 @@ class StoredLayer:
             f"the parts of {self._name!r} do not go together: {problem}", path=self._where, found=found
         )
 
-    def _info(self, part: Part) -> StoredTensor | None:
+    def _info(self, part: Component) -> StoredTensor | None:
         name = f"{self._name}.{part.name}"
         info = self._file.tensor_info.get(name)
         if info is None and not part.required:
@@ -185,7 +185,7 @@ class StoredLayer:
             )
         return info
 
-    def _measured(self, infos: Mapping[str, tuple[Part, StoredTensor]]) -> Size:
+    def _measured(self, infos: Mapping[str, tuple[Component, StoredTensor]]) -> Size:
         shapes = {field: info.shape for field, (_, info) in infos.items()}
         size = self._layout.measure(shapes, self._rule)
         if "shape" in infos:  # the one size that words do not tell: rows are padded
@@ -201,7 +201,7 @@ class StoredLayer:
         self._check_zeros(shapes.get("qzeros"), size, infos)
         return size
 
-    def _check_zeros(self, shape: Any, size: Size, infos: Mapping[str, tuple[Part, StoredTensor]]) -> None:
+    def _check_zeros(self, shape: Any, size: Size, infos: Mapping[str, tuple[Component, StoredTensor]]) -> None:
         """Zero points of compressed-tensors; those of the others were measured with the rest."""
         if "weight_scale" not in {part.name for part, _ in infos.values()}:
             return
@@ -237,7 +237,7 @@ class StoredLayer:
         CheckpointError
             Values that make no sense: scales that are no numbers, groups that do not exist.
         """
-        there = {part.field: self._array(part.name) for part in self._layout.parts if self._has(part)}
+        there = {part.field: self._array(part.name) for part in self._layout.components if self._has(part)}
         scales = there["scales"]
         largest = float(np.abs(scales).max())
         if not largest * (1 << self._rule.bits) < _LARGEST:
@@ -252,11 +252,15 @@ class StoredLayer:
         packed = PackedLinear(layout, self._rule.bits, qweight, qzeros, scales, g_idx, groups, n_out, whole)
         if self._layout.table is not None:
             self._check_floats(packed, self._layout.table)
-        if self._rule.symmetric and "weight_scale" in {part.name for part in self._layout.parts} and qzeros is not None:
+        if (
+            self._rule.symmetric
+            and "weight_scale" in {part.name for part in self._layout.components}
+            and qzeros is not None
+        ):
             self._check_middle(packed)
         return packed
 
-    def _has(self, part: Part) -> bool:
+    def _has(self, part: Component) -> bool:
         wanted = part.field in ("qweight", "qzeros", "scales", "g_idx", "global_scale")
         return wanted and f"{self._name}.{part.name}" in self._file
 
@@ -278,7 +282,7 @@ class StoredLayer:
         return g_idx.astype(np.int32)
 
     def _names_of_parts(self) -> set[str]:
-        return {part.name for part in self._layout.parts}
+        return {part.name for part in self._layout.components}
 
     def _version(self, qzeros: npt.NDArray[Any] | None) -> str:
         """GPTQ's 1 or 2: on a symmetric grid every zero point lies in the middle, so they tell."""

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from qviz.checkpoints.packed.bits import unpack_bits, unpack_stream
 from qviz.checkpoints.packed.dialects.base import (
+    Component,
     Dialect,
     Layout,
     MisfitError,
-    Part,
     Rule,
     Settings,
     Shape,
@@ -156,11 +156,15 @@ def _fast_zeros(packed: PackedLinear) -> npt.NDArray[np.int32]:
     return np.clip(zeros, 0, 15).astype(np.int32)
 
 
-_GEMM = (Part("qweight", "qweight", ("I32",)), Part("qzeros", "qzeros", ("I32",)), Part("scales", "scales", SCALES))
+_GEMM = (
+    Component("qweight", "qweight", ("I32",)),
+    Component("qzeros", "qzeros", ("I32",)),
+    Component("scales", "scales", SCALES),
+)
 _FAST = (
-    Part("qweight", "qweight", ("I16",)),
-    Part("qzeros", "qzeros", ("F16",)),
-    Part("scales", "scales", ("F16",)),
+    Component("qweight", "qweight", ("I16",)),
+    Component("qzeros", "qzeros", ("F16",)),
+    Component("scales", "scales", ("F16",)),
 )
 DIALECT = Dialect(
     name="AWQ",

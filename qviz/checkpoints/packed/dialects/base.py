@@ -22,7 +22,7 @@ class MisfitError(Exception):
     """Shapes that do not go together; the text says how. Whoever knows the file makes a `CheckpointError` of it."""
 
 
-class Part(NamedTuple):
+class Component(NamedTuple):
     """A tensor of a packed matrix.
 
     Attributes
@@ -86,7 +86,7 @@ class Layout:
     Parameters
     ----------
     name : str
-    parts : tuple of Part
+    components : tuple of Component
         The first one tells that a matrix is packed.
     measure : callable ``(shapes by field, rule) -> Size``
         Raises `MisfitError`.
@@ -101,7 +101,7 @@ class Layout:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    components: tuple[Component, ...]
     measure: Callable[[Mapping[str, Shape], Rule], Size]
     codes: Callable[[PackedLinear], npt.NDArray[np.uint8]]
     zero_points: Callable[[PackedLinear], npt.NDArray[np.int32]]

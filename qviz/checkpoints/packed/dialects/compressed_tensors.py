@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.checkpoints.packed.bits import unpack_stream
-from qviz.checkpoints.packed.dialects.base import Dialect, Layout, MisfitError, Part, Rule, Settings, Shape, Size
+from qviz.checkpoints.packed.dialects.base import Component, Dialect, Layout, MisfitError, Rule, Settings, Shape, Size
 from qviz.checkpoints.packed.dialects.gptq import SCALES
 from qviz.checkpoints.packed.patterns import Pattern
 from qviz.grids import E2M1, E4M3
@@ -238,12 +238,12 @@ def _nvfp4_scales(packed: PackedLinear) -> npt.NDArray[np.float32]:
 
 _NDIMS = (0, 1, 2)
 _SHARED = (
-    Part("scales", "weight_scale", SCALES, _NDIMS),
-    Part("qzeros", "weight_zero_point", ("I32", "I8"), _NDIMS, required=False),
-    Part("g_idx", "weight_g_idx", ("I32", "I64"), (1,), required=False),
+    Component("scales", "weight_scale", SCALES, _NDIMS),
+    Component("qzeros", "weight_zero_point", ("I32", "I8"), _NDIMS, required=False),
+    Component("g_idx", "weight_g_idx", ("I32", "I64"), (1,), required=False),
     # statistics of activations, and of keys and values: see the module's text
     *(
-        Part(name, name, ("F32", "F16", "BF16", "I8", "I32"), _NDIMS, required=False)
+        Component(name, name, ("F32", "F16", "BF16", "I8", "I32"), _NDIMS, required=False)
         for name in ("input_scale", "input_zero_point", "output_scale", "output_zero_point", "input_global_scale")
     ),
 )
@@ -257,8 +257,8 @@ DIALECT = Dialect(
         Layout(
             _PACKED,
             (
-                Part("qweight", "weight_packed", ("I32",)),
-                Part("shape", "weight_shape", ("I64", "I32"), (1,)),
+                Component("qweight", "weight_packed", ("I32",)),
+                Component("shape", "weight_shape", ("I64", "I32"), (1,)),
                 *_SHARED,
             ),
             _measure_packed,
@@ -269,7 +269,11 @@ DIALECT = Dialect(
         ),
         Layout(
             _FP8,
-            (Part("qweight", "weight", ("F8_E4M3",)), Part("scales", "weight_scale", SCALES, _NDIMS), *_SHARED[3:]),
+            (
+                Component("qweight", "weight", ("F8_E4M3",)),
+                Component("scales", "weight_scale", SCALES, _NDIMS),
+                *_SHARED[3:],
+            ),
             _measure_plain,
             _float_codes,
             _no_zeros,
@@ -280,9 +284,9 @@ DIALECT = Dialect(
         Layout(
             _NVFP4,
             (
-                Part("qweight", "weight_packed", ("U8",)),
-                Part("scales", "weight_scale", ("F8_E4M3",)),
-                Part("global_scale", "weight_global_scale", ("F32",), (0, 1)),
+                Component("qweight", "weight_packed", ("U8",)),
+                Component("scales", "weight_scale", ("F8_E4M3",)),
+                Component("global_scale", "weight_global_scale", ("F32",), (0, 1)),
                 *_SHARED[3:],
             ),
             _measure_nvfp4,
@@ -294,7 +298,7 @@ DIALECT = Dialect(
         ),
         Layout(
             _PLAIN,
-            (Part("qweight", "weight", ("I8",)), *_SHARED),
+            (Component("qweight", "weight", ("I8",)), *_SHARED),
             _measure_plain,
             _plain_codes,
             _zeros,

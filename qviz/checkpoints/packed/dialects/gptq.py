@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from qviz.checkpoints.packed.bits import BITS, unpack_bits, zeros_from_v1
 from qviz.checkpoints.packed.dialects.base import (
+    Component,
     Dialect,
     Layout,
     MisfitError,
-    Part,
     Rule,
     Settings,
     Shape,
@@ -120,10 +120,10 @@ def scales_of_columns(packed: PackedLinear) -> npt.NDArray[np.float32]:
 
 
 _PARTS = (
-    Part("qweight", "qweight", ("I32",)),
-    Part("qzeros", "qzeros", ("I32",)),
-    Part("scales", "scales", SCALES),
-    Part("g_idx", "g_idx", ("I32", "I64"), (1,), required=False),
+    Component("qweight", "qweight", ("I32",)),
+    Component("qzeros", "qzeros", ("I32",)),
+    Component("scales", "scales", SCALES),
+    Component("g_idx", "g_idx", ("I32", "I64"), (1,), required=False),
 )
 _SOURCE = "GPTQModel nn_modules/qlinear, utils/model.py; bytes that it wrote"
 DIALECT = Dialect(
