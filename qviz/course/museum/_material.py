@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from qviz import models
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
+from qviz.course.museum.exhibit import Number, output_error
 
 Grid = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], int]
 
@@ -44,6 +46,17 @@ class Layer:
             f"{self.name} of SmolLM2-135M, {rows} × {columns}, with real inputs: {len(self.inputs)} tokens to calibrate"
             f" on, {len(self.heldout)} of other text to judge by"
         )
+
+    def output_errors(
+        self, right: npt.NDArray[Any], wrong: npt.NDArray[Any], plain: npt.NDArray[Any] | None = None
+    ) -> tuple[Number, ...]:
+        """The output error of both builds, and where plainly rounded weights are given, as a share of theirs."""
+        errors = [output_error(self.heldout, self.weight, w.astype(np.float32)) for w in (right, wrong)]
+        numbers = (Number("Output error", *errors, kind="share"),)
+        if plain is None:
+            return numbers
+        least = output_error(self.heldout, self.weight, plain.astype(np.float32))
+        return (*numbers, Number("… of plain rounding's", errors[0] / least, errors[1] / least, kind="share"))
 
 
 @cache

@@ -275,3 +275,8 @@ def weight_error(weight: FloatArray, other: FloatArray) -> float:
         return math.inf
     apart = metrics.compare(weight, other)
     return apart.error / apart.signal
+
+
+def weight_errors(weight: FloatArray, right: FloatArray, wrong: FloatArray) -> Number:
+    """The `weight_error` of both builds, as one of a trial's numbers."""
+    return Number("Weight error", weight_error(weight, right), weight_error(weight, wrong), kind="share")

@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import round_groups
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial
 
 _ALPHA, _SMALL = 0.75, 2.0**-16
 
@@ -50,14 +50,13 @@ def _examine() -> Trial:
         with np.errstate(invalid="ignore"):
             rounded.append((round_groups(layer.weight * s, 3, 64) / s).astype(np.float32))
         finite.append(int(np.isfinite(s).sum()))
-    errors = [output_error(layer.heldout, layer.weight, w) for w in rounded]
     return Trial(
         f"{layer.material}; the inputs were divided by {round(1 / _SMALL)}. 3 bits, a scale for each 64, alpha"
         f" {_ALPHA}",
         rounded[0],
         rounded[1],
         (
-            Number("Output error", *errors, kind="share"),
+            *layer.output_errors(*rounded),
             Number("Channels with a finite scale", *finite, kind="count"),
         ),
         64,

@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import round_groups
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial
 
 
 def _wrong_size(x):
@@ -53,13 +53,12 @@ def _examine() -> Trial:
     layer = _material.layer()
     weight, x = layer.weight.astype(np.float64), layer.inputs.astype(np.float64)
     (right, s, alpha), (wrong, t, beta) = (_search(weight, x, step) for step in (_right_size, _wrong_size))
-    errors = [output_error(layer.heldout, layer.weight, w.astype(np.float32)) for w in (right, wrong)]
     return Trial(
         f"{layer.material}. 3 bits, a scale for each 64",
         right.astype(np.float32),
         wrong.astype(np.float32),
         (
-            Number("Output error", *errors, kind="share"),
+            *layer.output_errors(right, wrong),
             Number("Alpha found", alpha, beta),
             Number("Channels with a scale other than 1", int((s != 1).sum()), int((t != 1).sum()), kind="count"),
         ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import BATCH, round_to, row_grid
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Thread, Trial
 
 
 def _wrong_gptq(w, U, to_grid, size):
@@ -70,16 +70,12 @@ def _examine() -> Trial:
     layer = _material.layer()
     weight, U, to_grid = _case(*layer.weight.shape)
     right, wrong = (step(weight, U, to_grid, BATCH).astype(np.float32) for step in (_right_gptq, _wrong_gptq))
-    rtn = output_error(layer.heldout, layer.weight, to_grid(weight).astype(np.float32))
-    errors = [output_error(layer.heldout, layer.weight, w) for w in (right, wrong)]
+    rtn = to_grid(weight)
     return Trial(
         f"{layer.material}. 3 bits, a scale for each row; columns in groups of {BATCH}",
         right,
         wrong,
-        (
-            Number("Output error", *errors, kind="share"),
-            Number("… of plain rounding's", errors[0] / rtn, errors[1] / rtn, kind="share"),
-        ),
+        layer.output_errors(right, wrong, rtn),
         BATCH,
         "group",
     )

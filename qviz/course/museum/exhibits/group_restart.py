@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import BATCH, round_to, row_grid, slices
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Thread, Trial
 
 _GROUP = 64
 
@@ -64,15 +64,11 @@ def _examine() -> Trial:
     rtn = np.hstack(
         [round_to(weight[:, part], grid) for part, grid in zip(slices(weight.shape[1], _GROUP), grids, strict=True)]
     )
-    errors = [output_error(layer.heldout, layer.weight, w.astype(np.float32)) for w in (right, wrong, rtn)]
     return Trial(
         f"{layer.material}. 3 bits, a scale for each {_GROUP}; blocks of {BATCH} columns",
         right,
         wrong,
-        (
-            Number("Output error", *errors[:2], kind="share"),
-            Number("… of plain rounding's", errors[0] / errors[2], errors[1] / errors[2], kind="share"),
-        ),
+        layer.output_errors(right, wrong, rtn),
         _GROUP,
         "group",
     )

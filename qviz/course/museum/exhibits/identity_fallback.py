@@ -9,7 +9,7 @@ import numpy as np
 from qviz.calibration import ActivationStats
 from qviz.course.museum import _material
 from qviz.course.museum._material import round_to, row_grid
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial
 
 _TOKENS = 384
 
@@ -59,13 +59,12 @@ def _examine() -> Trial:
     right, wrong = (_gptq(weight, step(H), to_grid).astype(np.float32) for step in (_right_factor, _wrong_factor))
     rtn = to_grid(weight).astype(np.float32)
     unlike = [int((np.abs(w - rtn) > 1e-4).sum()) for w in (right, wrong)]
-    errors = [output_error(layer.heldout, layer.weight, w) for w in (right, wrong)]
     return Trial(
         f"{layer.material}. 3 bits, a scale for each row; {_TOKENS} of the tokens, fewer than there are columns",
         right,
         wrong,
         (
-            Number("Output error", *errors, kind="share"),
+            *layer.output_errors(right, wrong),
             Number("Weights unlike plain rounding's", *unlike, kind="count"),
         ),
         len(H),

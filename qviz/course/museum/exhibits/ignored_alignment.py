@@ -9,7 +9,7 @@ import numpy as np
 
 from qviz import gguf
 from qviz.course.museum import _material
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial
 
 
 def _wrong_data_start(header_end, alignment):
@@ -51,13 +51,12 @@ def _examine() -> Trial:
         np.frombuffer(raw, "<f2", weight.size, int(step(end, np.uint32(16)))).astype(np.float32).reshape(weight.shape)
         for step in (_right_data_start, _wrong_data_start)
     )
-    errors = [output_error(layer.heldout, layer.weight, w) for w in (right, wrong)]
     return Trial(
         f"{layer.material}. F16, in a GGUF file whose general.alignment is 16",
         right,
         wrong,
         (
-            Number("Output error", *errors, kind="share"),
+            *layer.output_errors(right, wrong),
             Number("Mean |weight|", float(np.abs(right).mean()), float(np.abs(wrong).mean())),
             Number("Largest weight", float(np.abs(right).max()), float(np.abs(wrong).max())),
         ),

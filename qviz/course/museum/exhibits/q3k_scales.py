@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qviz.course.museum import _material
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_errors
 from qviz.formats import QTensor, quantize
 
 
@@ -52,7 +52,7 @@ def _examine() -> Trial:
         right,
         wrong,
         (
-            Number("Weight error", weight_error(weight, right), weight_error(weight, wrong), kind="share"),
+            weight_errors(weight, right, wrong),
             Number("Largest weight", float(np.abs(right).max()), float(np.abs(wrong).max())),
         ),
         256,

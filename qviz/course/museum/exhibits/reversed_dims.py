@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz import models
 from qviz.course.museum import _material
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial
 
 
 def _wrong_matrix(data, dims):
@@ -40,12 +40,7 @@ def _examine() -> Trial:
         right,
         wrong,
         (
-            Number(
-                "Output error",
-                output_error(layer.heldout, layer.weight, right),
-                output_error(layer.heldout, layer.weight, wrong),
-                kind="share",
-            ),
+            *layer.output_errors(right, wrong),
             Number("Sum of all weights", float(right.sum(dtype=np.float64)), float(wrong.sum(dtype=np.float64))),
             Number("Largest weight", float(np.abs(right).max()), float(np.abs(wrong).max())),
         ),

@@ -9,7 +9,7 @@ from numpy.linalg import cholesky, inv, solve
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import BATCH, round_to, row_grid, slices
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Thread, Trial
 
 
 def _wrong_rounding(weight, H, to_grid):
@@ -67,15 +67,11 @@ def _examine() -> Trial:
     layer = _material.layer()
     weight, H, to_grid = _case(*layer.weight.shape)
     right, wrong, rtn = (step(weight, H, to_grid) for step in (_right_rounding, _wrong_rounding, _rtn))
-    errors = [output_error(layer.heldout, layer.weight, w.astype(np.float32)) for w in (right, wrong, rtn)]
     return Trial(
         f"{layer.material}. 3 bits, a scale for each row; blocks of {BATCH} columns are rounded at a time",
         right.astype(np.float32),
         wrong.astype(np.float32),
-        (
-            Number("Output error", *errors[:2], kind="share"),
-            Number("… of plain rounding's", errors[0] / errors[2], errors[1] / errors[2], kind="share"),
-        ),
+        layer.output_errors(right, wrong, rtn),
         BATCH,
         "block",
     )

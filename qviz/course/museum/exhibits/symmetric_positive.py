@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qviz import models
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_errors
 
 
 def _wrong_range(group):
@@ -57,7 +57,7 @@ def _examine() -> Trial:
         right,
         wrong,
         (
-            Number("Weight error", weight_error(gains, right), weight_error(gains, wrong), kind="share"),
+            weight_errors(gains, right, wrong),
             Number("Largest weight", float(right.max()), float(wrong.max())),
             Number(
                 "Real groups hit",

@@ -8,7 +8,7 @@ import numpy as np
 
 from qviz import models
 from qviz.checkpoints.packed import pack_bits, unpack_bits, zeros_to_v1
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_errors
 from qviz.grids import AffineGrid
 
 
@@ -58,7 +58,7 @@ def _examine() -> Trial:
         (
             Number("Zero points that are 0", int(zero.sum()), int(zero.sum()), kind="count"),
             Number("Zero points read wrongly", 0, int(off.sum()), kind="count"),
-            Number("Weight error", weight_error(weight, right), weight_error(weight, wrong), kind="share"),
+            weight_errors(weight, right, wrong),
         ),
         size,
         "group",

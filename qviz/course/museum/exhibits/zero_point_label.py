@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qviz.course.museum import _material
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error, weight_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_errors
 from qviz.grids import AffineGrid
 
 
@@ -43,14 +43,13 @@ def _examine() -> Trial:
     right, wrong = (
         _read(codes, tensor.scale, stored, "gptq", 4, read) for read in (_right_zero_point, _wrong_zero_point)
     )
-    errors = [output_error(layer.heldout, layer.weight, w) for w in (right, wrong)]
     return Trial(
         f"{layer.material}, 4 bits, a scale for each 64, symmetric",
         right,
         wrong,
         (
-            Number("Output error", *errors, kind="share"),
-            Number("Weight error", weight_error(layer.weight, right), weight_error(layer.weight, wrong), kind="share"),
+            *layer.output_errors(right, wrong),
+            weight_errors(layer.weight, right, wrong),
             Number("Mean weight", float(right.mean()), float(wrong.mean())),
         ),
         64,

@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz.course.museum import _material
 from qviz.course.museum._material import row_grid
-from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error, weight_error
+from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, weight_errors
 
 
 def _wrong_round(weight, scale, zero, top):
@@ -44,14 +44,13 @@ def _examine() -> Trial:
     right, wrong = (
         step(grouped, *grid).astype(np.float32).reshape(layer.weight.shape) for step in (_right_round, _wrong_round)
     )
-    errors = [output_error(layer.heldout, layer.weight, w) for w in (right, wrong)]
     return Trial(
         f"{layer.material}, 4 bits, a scale and a zero point for each 64",
         right,
         wrong,
         (
-            Number("Output error", *errors, kind="share"),
-            Number("Weight error", weight_error(layer.weight, right), weight_error(layer.weight, wrong), kind="share"),
+            *layer.output_errors(right, wrong),
+            weight_errors(layer.weight, right, wrong),
             Number("Largest weight", float(right.max()), float(wrong.max())),
         ),
         64,
