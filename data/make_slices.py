@@ -8,13 +8,11 @@ why, is in PROVENANCE.md beside this script.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import sys
 from pathlib import Path
 
-from qviz import gguf, models
-from qviz.errors import QvizError
+import slicing
+
+from qviz import gguf
 
 EMBEDDING_ROWS = 1536  # of 49152: the first rows, and the tokens that belong to them
 
@@ -29,12 +27,8 @@ CHOSEN = {
 }
 
 
-def cut(source: Path, output: Path) -> Path:
+def cut(source: Path, sha256: str, output: Path) -> Path:
     """Write the slices of `source` to `output`."""
-    model = models.KNOWN["smollm2"]
-    found = hashlib.sha256(source.read_bytes()).hexdigest()
-    if found != model.sha256:
-        raise QvizError(f"{source} is another file: sha256 {found}, expected {model.sha256}")
     with gguf.read(source) as file:
         tokens, types = file.metadata["tokenizer.ggml.tokens"], file.metadata["tokenizer.ggml.token_type"]
         metadata = file.metadata.without("tokenizer.ggml.merges") | {
@@ -42,7 +36,7 @@ def cut(source: Path, output: Path) -> Path:
             "tokenizer.ggml.token_type": gguf.Array(types[:EMBEDDING_ROWS], types.item_type),
             "qviz.slices.model": "smollm2",
             "qviz.slices.file": source.name,
-            "qviz.slices.sha256": found,
+            "qviz.slices.sha256": sha256,
             "qviz.slices.tensor_count": len(file),
             "qviz.slices.token_embd_rows": EMBEDDING_ROWS,
             "qviz.slices.note": (
@@ -56,19 +50,5 @@ def cut(source: Path, output: Path) -> Path:
         return gguf.write(output, metadata, tensors)
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, nargs="?", help="the whole model; fetched if not given")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("smollm2-slices.gguf"))
-    args = parser.parse_args()
-    try:
-        output = cut(args.source or models.fetch("smollm2"), args.output)
-    except (QvizError, OSError) as error:
-        sys.exit(f"error: {error}")
-    raw = output.read_bytes()
-    print(f"{output}: {len(raw)} bytes, sha256 {hashlib.sha256(raw).hexdigest()}")
-
-
 if __name__ == "__main__":
-    main()
+    slicing.run(__doc__.splitlines()[0], "smollm2", "smollm2-slices.gguf", cut)
