@@ -32,6 +32,24 @@ def _nibbles_of_quarters(v: _Vectors, argument: int) -> list[Any]:
     return [part for packed in quarters for part in _nibbles(v, packed)]
 
 
+@kernel
+def _step_twin(factors, j):
+    """The step of weight j of 256: that of its sub-block of 16, in the order of `steps`."""
+    return i32(factors[j // 32 + 8 * (j // 16 % 2)])
+
+
+@kernel
+def _two_twin(qs, j):
+    """Two bits of weight j of 256, as `_twos` picks them out of 64 bytes."""
+    return u8(qs[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
+
+
+@kernel
+def _nibble_twin(qs, j):
+    """Four bits of weight j of 256, as `_nibbles_of_quarters` picks them out of 128 bytes."""
+    return u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
+
+
 @intrinsic
 def dot_nibbles_k(typingctx, factors, qs, codes, at):
     """Words: 256 codes 0 … 15 of Q4_K, times their `factors`, times ``codes[at:at+256]``."""
@@ -48,9 +66,7 @@ def dot_nibbles_k_twin(factors, qs, codes, at):
     """Plain loop of `dot_nibbles_k`, summed."""
     total = i32(0)
     for j in range(256):
-        code = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
-        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
-        total += i32(code) * step * i32(codes[at + j])
+        total += i32(_nibble_twin(qs, j)) * _step_twin(factors, j) * i32(codes[at + j])
     return total
 
 
@@ -71,10 +87,8 @@ def dot_fives_k_twin(factors, qh, qs, codes, at):
     """Plain loop of `dot_fives_k`, summed."""
     total = i32(0)
     for j in range(256):
-        low = u8(qs[j // 64 * 32 + j % 32] >> u8(4 * (j // 32 % 2))) & u8(15)
         fifth = u8(u8(u8(qh[j % 32] >> u8(j // 32)) & u8(1)) << u8(4))
-        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
-        total += i32(u8(low | fifth)) * step * i32(codes[at + j])
+        total += i32(u8(_nibble_twin(qs, j) | fifth)) * _step_twin(factors, j) * i32(codes[at + j])
     return total
 
 
@@ -93,9 +107,7 @@ def dot_twos_twin(factors, qs, codes, at):
     """Plain loop of `dot_twos`, summed."""
     total = i32(0)
     for j in range(256):
-        code = u8(qs[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
-        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
-        total += i32(code) * step * i32(codes[at + j])
+        total += i32(_two_twin(qs, j)) * _step_twin(factors, j) * i32(codes[at + j])
     return total
 
 
@@ -116,10 +128,8 @@ def dot_threes_twin(factors, hmask, qs, codes, at):
     """Plain loop of `dot_threes`, summed."""
     total = i32(0)
     for j in range(256):
-        low = u8(qs[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
         third = u8(u8(u8(hmask[j % 32] >> u8(j // 32)) & u8(1)) << u8(2))
-        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
-        total += i32(u8(low | third)) * step * i32(codes[at + j])
+        total += i32(u8(_two_twin(qs, j) | third)) * _step_twin(factors, j) * i32(codes[at + j])
     return total
 
 
@@ -146,9 +156,8 @@ def dot_sixes_twin(factors, ql, qh, codes, at):
     total = i32(0)
     for j in range(256):
         low = u8(ql[j // 128 * 64 + j % 64] >> u8(4 * (j // 64 % 2))) & u8(15)
-        high = u8(qh[j // 128 * 32 + j % 32] >> u8(2 * (j // 32 % 4))) & u8(3)
-        step = i32(factors[j // 32 + 8 * (j // 16 % 2)])
-        total += i32(u8(low | u8(high << u8(4)))) * step * i32(codes[at + j])
+        code = u8(low | u8(_two_twin(qh, j) << u8(4)))
+        total += i32(code) * _step_twin(factors, j) * i32(codes[at + j])
     return total
 
 
