@@ -67,7 +67,7 @@ def replacing(
     Raises
     ------
     QvizError
-        Of the kind asked for: the file cannot be written. `path` is as it was.
+        The kind asked for: the file cannot be written. `path` is as it was.
     """
     shown = Path(path)
     with explained(shown, error=error):
@@ -140,7 +140,7 @@ def replacing_folder(
     Raises
     ------
     QvizError
-        Of the kind asked for: the folder cannot be written. `path` is as it was.
+        The kind asked for: the folder cannot be written. `path` is as it was.
     """
     shown = Path(path)
     with explained(shown, error=error):
@@ -222,7 +222,7 @@ def replacing_files(
     Raises
     ------
     QvizError
-        Of the kind asked for: the files cannot be written.
+        The kind asked for: the files cannot be written.
     """
     where = Path(folder)
     with explained(where, error=error):
@@ -359,7 +359,7 @@ def read_folder(path: Path, read: Callable[[Path], Found], error: type[QvizError
     Raises
     ------
     QvizError
-        Of the kind asked for: the folder is replaced again and again. Whatever `read` raises, too.
+        The kind asked for: the folder is replaced again and again. Whatever `read` raises, too.
     """
     for _ in range(_ATTEMPTS):
         recover_folder(path)

@@ -39,7 +39,7 @@ def copy_bytes(
     start, length : int
         Which of its bytes.
     target : binary file
-        Of `replacing` or `replacing_files`; it stands behind the copied bytes afterwards.
+        From `replacing` or `replacing_files`; it stands behind the copied bytes afterwards.
     path : pathlib.Path
         What the target will be, for errors.
     error : type

@@ -59,7 +59,7 @@ def read_json(
     Raises
     ------
     QvizError
-        Of the kind asked for: not there though required, not a regular file, not UTF-8, not JSON, not an object, with a
+        The kind asked for: not there though required, not a regular file, not UTF-8, not JSON, not an object, with a
         name twice, or beyond a limit.
     """
     where = as_path(path)

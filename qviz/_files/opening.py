@@ -240,7 +240,7 @@ def open_file(path: str | os.PathLike[str], *, error: type[QvizError] = GGUFErro
     ModelNotFoundError
         No such file.
     QvizError
-        Of the kind asked for: a folder, a pipe, a device, a socket; or the system refuses.
+        The kind asked for: a folder, a pipe, a device, a socket; or the system refuses.
     """
     where = as_path(path)
     try:
@@ -277,7 +277,7 @@ def refuse_source(target: Path, sources: Iterable[Path], error: type[QvizError])
     Raises
     ------
     QvizError
-        Of the kind asked for.
+        The kind asked for: the target is one of the sources.
     """
     if any(_same(target, source) for source in sources):
         raise failure(error, "the new file would replace its own source; choose another name for it", target)
@@ -300,7 +300,7 @@ def read_bytes(
     ModelNotFoundError
         No such file.
     QvizError
-        Of the kind asked for: not a regular file, larger than `limit`, or it cannot be read.
+        The kind asked for: not a regular file, larger than `limit`, or it cannot be read.
     """
     file = open_file(path, error=error)
     try:

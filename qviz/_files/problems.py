@@ -80,7 +80,7 @@ def explained(
     Raises
     ------
     QvizError
-        Of that kind. Errors that are qviz's already pass unchanged.
+        The kind asked for. Errors that are qviz's already pass unchanged.
     """
     try:
         yield

@@ -101,7 +101,7 @@ class Setting:
     in_layers : bool
         An array with a value for each layer is allowed. What runs here needs the same one in all.
     choices : tuple of str
-        Of a text: what can be run here.
+        Texts that can be run here.
     source : str
         Its key in config.json; empty where it follows from several, or from none.
     """

@@ -34,7 +34,7 @@ def linear(
     name, source : str
         Without what stands before and behind: ``"attn_q"``, ``"self_attn.q_proj"``.
     shape, role, change, part, when
-        Of the matrix; see `TensorPlace`.
+        As in `TensorPlace`, for the matrix.
     bias : {"", "optional", "required"}
     """
     full = f"blk.{{}}.{name}"
@@ -66,7 +66,7 @@ def around(*, output: str = "optional", change: tuple[Change, ...] = ()) -> Plac
     ----------
     output : {"optional", "required", "none"}
     change : tuple of str
-        Of the norm.
+        What converting changes in the norm.
     """
     places = [
         TensorPlace("token_embd.weight", ("n_vocab", "n_embd"), "embedding", "model.embed_tokens.weight"),
@@ -150,7 +150,7 @@ def rope(base: float = 10000.0, *kinds: str) -> Settings:
     ----------
     base : float
     kinds : str
-        Of scaling, beside ``"none"``, ``"linear"`` and ``"yarn"``.
+        Kinds of scaling that are allowed beside ``"none"``, ``"linear"`` and ``"yarn"``.
     """
     choices = ("none", "linear", "yarn", *kinds)
     return (

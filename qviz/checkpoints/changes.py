@@ -20,7 +20,7 @@ def as_stored(tensor: QTensor, place: Place) -> QTensor:
     Parameters
     ----------
     tensor : QTensor
-        Of F32, F16 or BF16.
+        In F32, F16 or BF16.
     place : Place
 
     Examples

@@ -44,7 +44,7 @@ class CTranslate2(TensorFile[StoredTensor]):
     spec : str
         What kind of model this is, such as ``"WhisperSpec"``.
     revision : int
-        Of the spec.
+        Revision of the spec.
     tensor_info : mapping of str to StoredTensor
         A single number has the shape ().
     aliases : mapping of str to str

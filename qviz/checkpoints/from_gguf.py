@@ -22,7 +22,7 @@ def tokenizer_files(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     metadata : mapping
-        Of a GGUF file.
+        A GGUF file's.
 
     Returns
     -------

@@ -92,7 +92,7 @@ class ModelConfig:
     ----------
     architecture : Architecture
     values : mapping of str to object
-        Of each setting.
+        Setting -> its value.
     stated : frozenset of str
         Settings that config.json gives, so that a GGUF file must, too.
     tied : bool
@@ -267,7 +267,7 @@ class ModelConfig:
         Parameters
         ----------
         metadata : mapping
-            Of the GGUF file: which tokens begin and end a text.
+            The GGUF file's, which say what tokens begin and end a text.
         """
         v = self.values
         values: dict[str, Any] = {

@@ -101,12 +101,12 @@ class Safetensors(TensorFile[StoredTensor]):
         ----------
         name : str
         first, last : int
-            Of the rows, all leading axes counted through.
+            Rows of the tensor, counted through all leading axes.
 
         Returns
         -------
         QTensor
-            Of shape (last - first, row length).
+            Its shape is (last - first, row length).
 
         Raises
         ------

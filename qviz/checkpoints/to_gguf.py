@@ -70,7 +70,8 @@ def convert(
     out : path-like
         Appears whole or not at all; an existing file is replaced.
     type : {"auto", "f32", "f16", "bf16"}, optional
-        Of the matrices; ``"auto"`` keeps BF16, makes packed codes F32, which holds them exactly, and anything else F16.
+        How matrices are stored. ``"auto"`` keeps BF16, makes packed codes F32, which holds them exactly, and anything
+        else F16.
     name : str, optional
         ``general.name``; the folder's if not given.
     pre : str, optional

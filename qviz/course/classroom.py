@@ -252,7 +252,7 @@ def gain(before: Class, after: Class, *, resamples: int = 2000, seed: int = 0) -
     resamples : int
         Draws of as many students, for the interval.
     seed : int
-        Of the draws.
+        Decides the draws.
 
     Returns
     -------

@@ -127,7 +127,7 @@ class ErrorBars:
     Attributes
     ----------
     names, notes : tuple of str
-        Of each bar, and what to write beside it.
+        What each bar is called, and what to write beside it.
     heldout, calibration : float64 arrays (n,)
         On tokens that no method saw, and on those that all saw.
     best : int

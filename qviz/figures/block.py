@@ -34,7 +34,7 @@ class Field:
     name : str
         As in the format's dtype.
     type : str
-        Of one element, e.g. ``"float16"``.
+        Type of one element, e.g. ``"float16"``.
     offset : int
         Bytes from the start of the block.
     size : int

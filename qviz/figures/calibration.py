@@ -24,7 +24,7 @@ class Calibration:
     Attributes
     ----------
     confidence, share : float64 arrays (k,)
-        Of each group: how sure, and the share that was right; from the least sure to the surest.
+        How sure each group was, and the share of it that was right; from the least sure to the surest.
     low, high : float64 arrays (k,)
         Where the true share probably lies: Wilson's interval at 68 %, one standard error.
     counts : int32 array (k,)

@@ -146,7 +146,7 @@ def lloyd_curve(
     ----------
     steps : sequence of KMeansStep
     mean_square : float
-        Of the values: what the errors are compared with.
+        Mean square of the values: what the errors are compared with.
     current : int
         Which step is on show.
     others : mapping of str to float

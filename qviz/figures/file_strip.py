@@ -98,7 +98,7 @@ def file_strip(
     original : bytes
         The page, as it is in the file.
     fields : sequence of (start, stop, name, value)
-        Of the page, in order.
+        Fields of the page, in order.
     changes : collection of (position, byte)
         Bytes that are changed.
     wrong_at : int, optional

@@ -40,7 +40,7 @@ class GptqRun:
     order : int32 array (n,)
         Input column of each.
     scales, zero_points : arrays (n_out, n)
-        Of the group of each weight.
+        What the group of each weight has.
     chosen : int32 array (n,)
         The step before which the grid of each column was chosen; 0 where all were chosen at the start.
     grid : AffineGrid
@@ -157,9 +157,9 @@ def gptq_run(
     weight : array_like (n_out, n_in)
         What was rounded.
     result : MethodResult
-        Of ``gptq(..., trace=True)``.
+        From ``gptq(..., trace=True)``.
     nearest : MethodResult
-        Of ``rtn`` on the same grid.
+        From ``rtn`` on the same grid.
     grid : AffineGrid
     column_batch, static_groups
         As given to ``gptq``.

@@ -46,9 +46,9 @@ class MapTensor:
     step : int
         Index into `ModelMap.steps`.
     nbytes : int
-        Of this tensor.
+        Size of this tensor.
     share : float
-        Of all bytes of the model, the same kind in every layer together, 0 … 1.
+        Share of the model's bytes that tensors of this kind have in all layers together, 0 … 1.
     """
 
     name: str

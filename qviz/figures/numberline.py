@@ -55,7 +55,7 @@ def group_axis(group: FloatArray, sym: bool) -> tuple[float, float]:
     ----------
     group : float32 array (n,)
     sym : bool
-        Of the grid.
+        Whether the grid is symmetric.
 
     Returns
     -------

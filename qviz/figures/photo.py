@@ -260,7 +260,7 @@ def level_set(
     low, high : float
         Ends of the axis.
     bins : int
-        Of the histogram; one for each value where values are whole numbers.
+        Bars of the histogram; one for each value where values are whole numbers.
 
     Returns
     -------

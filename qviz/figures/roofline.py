@@ -32,7 +32,7 @@ class Roofline:
     peaks : float64 array (n_kinds,)
         their heights in operations per second.
     names : tuple of str
-        Of the points.
+        What the points are called.
     intensities, operations : float64 arrays (n,)
         Operations per byte, and operations per second that were reached.
     bounds : float64 array (n,)

@@ -117,14 +117,14 @@ class GGUFFile(TensorFile[TensorInfo]):
         ----------
         name : str
         first, last : int
-            Of the rows, all leading axes counted through.
+            Rows of the tensor, counted through all leading axes.
         buffer : bytearray, optional
             Where to read to, if it is long enough; the tensor is a view of it. What was read before is overwritten.
 
         Returns
         -------
         QTensor
-            Of shape (last - first, row length).
+            Its shape is (last - first, row length).
 
         Raises
         ------

@@ -50,9 +50,9 @@ class PlannedPart:
     tensors : tuple of TensorInfo
         As they stand in the model.
     nbytes : int
-        Of the whole file.
+        Size of the whole file.
     tensor_bytes : int
-        Of its tensors, each padded: what ``max_size`` is compared with.
+        Size of its tensors, each padded: what ``max_size`` is compared with.
     header : bytes
         What stands before them.
     """

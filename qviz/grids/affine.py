@@ -285,7 +285,7 @@ class AffineGrid:
         Parameters
         ----------
         scale, zero_point : array_like
-            Of one group or of many, as `params` returns them.
+            For one group or for many, as `params` returns them.
 
         Returns
         -------

@@ -88,7 +88,7 @@ class RangeErrors:
     Attributes
     ----------
     shares : float64 array (k,)
-        Of the range from smallest to largest value of each group.
+        Widths, as shares of the range from smallest to largest value of each group.
     clipping, rounding : float64 arrays (k,)
         Sums of squared errors: of values whose code the grid does not have, and of all others.
     best : float32 array (..., n_groups)

@@ -40,7 +40,7 @@ class TensorDifference:
     format_a, format_b : str
     bytes_a, bytes_b : int
     sqnr_db : float or None
-        Of B's weights against A's: infinite where they are equal, None where one of the formats cannot be decoded.
+        B's weights against A's: infinite where they are equal, None where one of the formats cannot be decoded.
     """
 
     name: str
@@ -85,7 +85,7 @@ class ModelDifference:
     only_a, only_b : tuple of str
         Tensors that the other file lacks, or has in another shape.
     quality : Perplexity or None
-        Of B against A on a text.
+        How well B does on a text, against A.
     parting : Parting or None
     note : str
         Why nothing was read, if so.

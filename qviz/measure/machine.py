@@ -219,9 +219,9 @@ class FormatSpeed:
     tokens : int
         Columns of activations that it met in each product.
     nbytes : int
-        Of the matrix.
+        Size of the matrix.
     seconds : float
-        Of a product: the median.
+        Time of a product: the median.
     fastest, slowest : float
         Seconds of the best product and of the worst.
     repeats : int
@@ -298,7 +298,7 @@ def measure_formats(
     ----------
     formats : sequence of str
     shape : (int, int)
-        Of the matrix: outputs, inputs.
+        Outputs and inputs of the matrix.
     tokens : int
         Columns of activations; more than four are multiplied as a prompt is, tile by tile.
     seconds : float

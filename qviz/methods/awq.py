@@ -51,7 +51,7 @@ def awq(
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs. A channel that no token used gets the smallest scale, not an infinite one.
+        What is known of the layer's inputs. A channel that no token used gets the smallest scale, not an infinite one.
     grid : AffineGrid
     n_grid : int
         Alphas to try: 0, 1/n_grid, …, 1 − 1/n_grid.

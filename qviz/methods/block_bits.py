@@ -34,7 +34,7 @@ class BitField:
     empty : int64 array (places,)
         What a block of zeros says.
     lowest, highest : int
-        Of the numbers that fit.
+        The smallest and the largest number that fits.
     """
 
     at: npt.NDArray[np.intp]
@@ -57,7 +57,7 @@ class BlockBits:
     format : Format
     codes : BitField
     scales, mins : BitField, optional
-        Of each sub-block, as multiples of the factors; None where the factor alone is the scale or minimum.
+        One a sub-block, as multiples of the factors; None where the factor alone is the scale or minimum.
     factor : str, optional
         The field of the scales' float16; None where scales are no multiple of one.
     min_factor : str, optional

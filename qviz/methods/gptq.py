@@ -57,10 +57,10 @@ def gptq(
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs. With fewer tokens than columns H is singular: damping makes that work, but the result
+        What is known of the layer's inputs. With fewer tokens than columns H is singular: damping helps, but the result
         fits the calibration tokens and may be worse than `rtn` on others.
     grid : AffineGrid
-        Of 2 to 8 bits, any group size, symmetric or not.
+        It has 2 to 8 bits, any group size, and is symmetric or not.
     act_order : bool
         Columns with the largest diagonal of H first; groups then are of columns in that order (`g_idx`).
     static_groups : bool

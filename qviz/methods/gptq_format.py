@@ -50,7 +50,7 @@ def gptq_format(
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs.
+        What is known of the layer's inputs.
     format : Format, str or int
         One with a code for each weight: Q4_0 … Q8_0, Q2_K … Q6_K, IQ4_NL, IQ4_XS, MXFP4 and the like; or IQ2, IQ3.
     damp_percent : float, optional

@@ -98,7 +98,7 @@ def obs_row(
     hessian : array_like (n, n)
         Damped, in processing order.
     scales, zero_points : array_like (n,)
-        Of each weight.
+        What each weight's group has.
     grid : AffineGrid
         Its smallest and largest code count.
 

@@ -40,7 +40,7 @@ def recommended(
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs.
+        What is known of the layer's inputs.
     grid : AffineGrid, optional
         4 bits, groups of 128, asymmetric unless given.
     trace : bool

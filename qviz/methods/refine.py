@@ -54,7 +54,7 @@ def refine(
     Returns
     -------
     QTensor
-        Of the same format.
+        In the same format.
 
     Raises
     ------

@@ -93,12 +93,12 @@ def rotation(
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs.
+        What is known of the layer's inputs.
     grid : AffineGrid
     method : callable
         `rtn`, `gptq` or `recommended`.
     seed : int
-        Of the signs.
+        Chooses the signs.
     **options
         For the method.
 

@@ -25,7 +25,7 @@ def smoothquant(weight: npt.ArrayLike, stats: ActivationStats, grid: AffineGrid,
     ----------
     weight : array_like (n_out, n_in)
     stats : ActivationStats
-        Of the layer's inputs.
+        What is known of the layer's inputs.
     grid : AffineGrid
         For the weights; the activations are the caller's to round (`qviz.grids.round_inputs`).
     alpha : float

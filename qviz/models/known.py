@@ -38,7 +38,7 @@ class Packaged(Wheel):
     nbytes : int
         Size of the model.
     sha256 : str
-        Of the model.
+        Hash of the model.
     slices : str
         Name of the shipped file with some of its tensors; empty where there is none.
     more : tuple of Wheel

@@ -63,7 +63,7 @@ def allocate(options: Mapping[str, Sequence[Option]], budget: int, *, most_sums:
     Parameters
     ----------
     options : mapping of str to sequence of Option
-        Of each tensor; with padding in their bytes, where a file has it.
+        Tensor -> what it could be; their bytes include padding, where a file has it.
     budget : int
         Bytes for all tensors together.
     most_sums : int

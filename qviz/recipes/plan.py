@@ -68,7 +68,7 @@ class TensorChoice:
     source_name : str
         Its name in the source, which differs where layers were pruned.
     switch : str
-        Of `Switches`, what decided here, as it stands on a command line; empty if it was the rules.
+        The one of `Switches` that decided here, as on a command line; empty if the rules did.
     """
 
     name: str
@@ -146,7 +146,7 @@ def plan(
     tensors : mapping of str to QTensor or TensorInfo
         The model; of a `GGUFFile`, only the header is read.
     metadata : mapping
-        Of its keys, ``general.architecture`` and the numbers of layers, heads and experts matter.
+        Only ``general.architecture`` and the numbers of layers, heads and experts matter.
     recipe : str
         ``"Q4_K_M"`` ...; see `RECIPES`.
     rules : {"modern", "2023-06", "uniform"}

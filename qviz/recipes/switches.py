@@ -86,7 +86,7 @@ class Switches:
         ``PATTERN=TYPE``; the first that fits a tensor decides. Such tensors are not counted by rules that ask for the
         first of a kind.
     include_weights, exclude_weights : sequence of str
-        Of the importance matrix, only tensors whose names contain one of these, or none of these; not both.
+        Use the importance matrix only for tensors whose names contain one of these, or none of these; not both.
     keep_split : bool
         A model in several files stays in as many.
     prune_layers : sequence of int

@@ -146,7 +146,7 @@ class KVCache:
                 f"a cache of {n_ctx:,} tokens takes {nbytes / 2**30:,.1f} GiB, more than there is; give a smaller n_ctx"
             ) from None
         self._stores: tuple[Any, Any] = keys, values
-        self.room: Any = None  # whose, and what: where a token is worked on
+        self.room: Any = None  # the pass that adds tokens here, and the buffers that it works in
 
     @property
     def nbytes(self) -> int:
@@ -159,7 +159,7 @@ class KVCache:
         Parameters
         ----------
         config : TransformerConfig
-            Of the model that asks.
+            Settings of the model that asks.
         n_new : int
             Tokens that it wants to add.
 

@@ -41,7 +41,7 @@ class TransformerConfig:
     rope_original : int
         The context that a model was trained on before it was stretched.
     turned, windowed : tuple of bool
-        Of each layer: whether positions turn it, whether it attends within the last `window` tokens only.
+        For each layer: whether positions turn it, whether it attends within the last `window` tokens only.
     window : int
     window_rope_base : float
         `rope_base` of windowed layers.

@@ -20,7 +20,7 @@ class ExpertLinears(Sequence[Linear]):
     ----------
     weight : QTensor (n_expert, n_out, n_in)
     name : str
-        Of the tensor. An expert's matrix is called ``"blk.0.ffn_up_exps.weight[3]"``.
+        Name of the tensor. An expert's matrix is called ``"blk.0.ffn_up_exps.weight[3]"``.
     activations : {"int8", "float"}
         See `Linear`.
     bias : float32 array (n_expert, n_out), optional

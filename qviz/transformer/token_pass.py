@@ -372,7 +372,7 @@ class TokenPass:
     architecture : Architecture
         How a layer is done.
     layers : sequence of mappings
-        Of each layer its matrices (`Linear`), experts (`ExpertLinears`) and norms (arrays), by the names of their
+        For each layer its matrices (`Linear`), experts (`ExpertLinears`) and norms (arrays), by the names of their
         parts.
     output_norm : mapping
         ``"output_norm"``, and ``"output_norm.bias"`` where there is one.
@@ -507,7 +507,7 @@ class TokenPass:
         x : float32 array (1, n_embd)
             Its embedding, which is changed.
         cache : KVCache
-            Of F16.
+            It must hold F16.
         cos, sin : float32 arrays (1 or 2, at least ``cache.length + 1``, rope_size / 2)
 
         Returns

@@ -130,7 +130,7 @@ def quantize_model(
     rules : {"modern", "2023-06", "uniform"}
         Which tensor gets which format; see `qviz.recipes.RULES`.
     threads : int, optional
-        Of this machine; all cores unless given. Not a byte depends on it.
+        How many threads to use; one a core unless given. Not a byte depends on it.
     dask : str or distributed.Client, optional
         Address of a Dask scheduler, whose workers then do the work. They need the same qviz, which is compared by
         its sources, but not the file. What a frozen or dead worker had goes to another.
@@ -326,9 +326,9 @@ def output_metadata(
     source : qviz.gguf.Metadata
     recipe : Recipe
     importance : Imatrix or mapping, optional
-        Of an `Imatrix`, the keys say where it came from.
+        The keys say where it came from, if it is an `Imatrix`.
     switches : Switches
-        Of them, what is overridden.
+        A key that they override gets their value.
     choices : sequence of TensorChoice
         Only needed where layers are pruned: they are counted.
 

@@ -83,7 +83,7 @@ class GPTQExplorer(SourceExplorer):
         ``figure["steps"]`` is a `StepRow`, ``"pull"`` a `PullRow`, ``"race"`` a `LossRace`; ``"moved"``, ``"hessian"``
         and ``"factor"`` are each a `CursorImage`.
     result, nearest : MethodResult
-        Of GPTQ, with its trace, and of rounding to nearest.
+        What GPTQ gives, with its trace, and what rounding to nearest gives.
     run : GptqRun
         The same in processing order.
 

@@ -124,7 +124,7 @@ def pack(
     scale : array_like (n_out, n_groups)
         Rounded to float16.
     zero_point : integer array (n_out, n_groups)
-        Of the codes as given.
+        The code that stands for zero.
     bits : {2, 3, 4, 8}
         AWQ knows 4 only.
     format : {"gptq_v2", "gptq", "gemm", "pack-quantized"}

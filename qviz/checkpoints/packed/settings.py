@@ -69,7 +69,7 @@ def find_dialect(settings: Settings) -> Dialect:
     Raises
     ------
     CheckpointError
-        Of a format that is not read here; the text says what to do.
+        The format is not read here; the text says what to do.
     """
     method = _method(settings)
     for dialect in dialects():

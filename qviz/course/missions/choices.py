@@ -99,11 +99,11 @@ class Choice:
     Attributes
     ----------
     recipe : str
-        Of `RECIPES`, or of `MEASURED_METHODS`.
+        One of `RECIPES` or of `MEASURED_METHODS`.
     embedding, values : str
         Formats that overrule the recipe, for the embedding and for ``attn_v`` and ``ffn_down``; empty: as it says.
     cache : str
-        Of `CACHES`.
+        One of `CACHES`.
     imatrix : bool
         Round with an importance matrix.
     """

@@ -29,7 +29,7 @@ class Chooser:
     budget : float
         Where the wall stands.
     size : float
-        Of the choice that is being made.
+        Size of the choice that is being made.
     predicted : (float, float)
         Where its damage is expected.
     tries : tuple of str

@@ -21,7 +21,7 @@ class Download:
     kind : str
         Container and method.
     bits : float
-        Of a code.
+        Bits of a code.
     bpw : float
         Bits per weight at 7B, everything counted; NaN if the name does not say enough.
     runs_on : str

@@ -69,7 +69,7 @@ def importance(model: Model, progress: Progress | None = None, n_tokens: int = C
     progress : callable, optional
         Called before each window.
     n_tokens : int
-        Of the calibration text, rounded up to whole windows.
+        How many tokens of the calibration text to use, rounded up to whole windows.
 
     Returns
     -------

@@ -30,7 +30,7 @@ class Layer:
     name : str
     weight : float32 array (n_out, n_in)
     inputs, heldout : float32 arrays (n_tokens, n_in)
-        Of the text to calibrate on, and of the text to judge by.
+        From the text to calibrate on, and from the text to judge by.
     """
 
     name: str

@@ -76,7 +76,7 @@ class Number:
     ----------
     label : str
     right, wrong : float
-        Of the correct build, and of the one that shipped.
+        What the correct build gives, and the one that shipped.
     kind : {"share", "count", "number"}
         How to write it: in percent, as a whole number, or as it is.
     note : str

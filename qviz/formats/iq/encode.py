@@ -178,7 +178,7 @@ class Encoder:
     Parameters
     ----------
     name : str
-        Of the format and of its `lattice`.
+        Name of the format and of its `lattice`.
     put : Kernel
         ``(block, steps, entries, signs, empty)``: fill all fields but `d`.
     width, group : int

@@ -37,7 +37,7 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
     empty : float32 array (16,)
         1 for a sub-block that is not searched: it gets scale 0 and the first entry.
     first, count, packed, near
-        Of a `Lattice`.
+        Fields of a `Lattice`.
     scales : float32 array
         Sixteen from position `at`: the scale should no candidate fit; then the result. It may be negative.
     codes : float32 array (16 groups,)

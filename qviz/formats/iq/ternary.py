@@ -80,7 +80,7 @@ def search_ternary(xs, ws, rows, row_ws, empty, first, count, packed, near, scal
     empty : float32 array (16,)
         1 for a sub-block that gets scale 0, the first entry, and shifts up; also a result.
     first, count, packed, near
-        Of the `Lattice`.
+        Fields of the `Lattice`.
     scales : float32 array (16,)
         Result, not negative.
     codes, down : float32 arrays (16 groups,)

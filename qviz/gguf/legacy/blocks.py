@@ -275,7 +275,7 @@ def repack(tensor: QTensor) -> QTensor:
     Parameters
     ----------
     tensor : QTensor
-        Of a format that has an `equivalent`.
+        Its format must have an `equivalent`.
     """
     fmt = equivalent(tensor.format)
     assert fmt is not None, tensor.format

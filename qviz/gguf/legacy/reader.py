@@ -83,7 +83,7 @@ class LegacyFile(TensorFile[TensorInfo]):
     model : {"llama", "whisper"}
     container : {"GGML", "GGMF", "GGJT"}
     version : int
-        Of the container; 0 for GGML, which has none.
+        Version of the container; 0 for GGML, which has none.
     layout : {1, 2, 3}
         Generation of the block layouts, see `qviz.gguf.legacy.blocks`; 3 is what GGUF holds.
     scales_per_row : bool
@@ -92,7 +92,7 @@ class LegacyFile(TensorFile[TensorInfo]):
         The numbers at the head of the file by name: ``n_embd``, ``n_layer`` ...
     vocabulary : Vocabulary
     mel_filters : float32 array (n_mel, n_fft) or None
-        Of a whisper model: spectrogram -> mel bands.
+        From a spectrogram to mel bands; only a whisper model has them.
     alignment : int
         Tensors start at multiples of so many bytes.
     tensor_info : mapping of str to TensorInfo

@@ -39,7 +39,7 @@ def tensor_names(header: Mapping[str, int]) -> Iterator[str]:
     Parameters
     ----------
     header : mapping of str to int
-        Of its numbers, those of layers matter.
+        Only the numbers of layers matter.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def _dot(blocks, codes, scales, sums, out):
     scales : float32 array
         What a block's codes share: one for 32 of them, or for 256 with K-quants.
     sums : int32 array (n_in / 16,)
-        Of every sixteen codes.
+        Sum of every sixteen codes.
     out : float32 array (n_rows,)
     """
     n, width = blocks.shape

@@ -43,7 +43,7 @@ class GroupFormat(Format):
     Attributes
     ----------
     bits : int
-        Of a code.
+        Bits of a code.
     """
 
     bits: int = 4

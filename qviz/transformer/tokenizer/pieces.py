@@ -29,7 +29,7 @@ class Pieces:
     Parameters
     ----------
     vocabulary : Vocabulary
-        Of model ``llama``.
+        Its model is ``llama``.
     kinds : uint8 (n,)
         What each token is; one that controls, stands for a byte or for the unknown is made by no merge.
     error : callable ``(text) -> QvizError``

@@ -108,11 +108,11 @@ class Cutter:
     Attributes
     ----------
     numbers : int64 (n,)
-        Of the tokens in the vocabulary.
+        Numbers of the tokens in the vocabulary.
     strings : Strings
         How they are spelled.
     lengths : int64
-        Of the spellings in bytes, each once, the longest first.
+        Lengths of the spellings in bytes, each once, the longest first.
     begins, stops : bool (256, 256)
         Which two bytes a spelling may begin and stop with; one of a single byte goes with any other.
     before, after : bool (n,)

@@ -118,7 +118,7 @@ class Tokenizer:
         reply : bool
             Whether they end where the model shall answer.
         name : str
-            Of a template other than the first: ``"tool_use"``.
+            Which template, if not the first: ``"tool_use"``.
         **more
             For the template: ``tools``, ``enable_thinking`` ...
 

@@ -45,11 +45,11 @@ class BestFile:
     ----------
     path : pathlib.Path
     nbytes : int
-        Of the whole file: at most the size that was asked for.
+        Size of the whole file: at most what was asked for.
     bpw : float
         Bits of the file for each weight.
     formats : dict of str to str
-        Of every tensor.
+        Tensor -> its format.
     predicted : float
         Divergence of the answers that was expected, before rounding was made better than what was measured.
     measured : float or None
@@ -99,7 +99,7 @@ def best_file(
     calibration : str or sequence of int, optional
         Text, or its tokens; the course's calibration text unless given.
     n_tokens : int
-        Of it, to calibrate on.
+        How many tokens of it to calibrate on.
     method : Method, optional
         Parts of the rounding switched off, to see what they buy.
     measurements : path-like, optional

@@ -43,7 +43,7 @@ class Method:
     Attributes
     ----------
     sweeps : int
-        Of `qviz.methods.refine`.
+        As for `qviz.methods.refine`.
     follow : bool
         Towards W*, rather than W.
     drift : bool

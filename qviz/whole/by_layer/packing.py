@@ -40,9 +40,9 @@ class Written:
     path : pathlib.Path
         The new folder or file.
     nbytes : int
-        Of all tensors in it.
+        Size of all tensors in it.
     n_weights : int
-        Of the source.
+        Weights of the source.
     bpw : float
         Bits per weight of the matrices that were rounded, everything counted.
     seconds : float
@@ -68,11 +68,11 @@ class PackPlan:
     grid : qviz.AffineGrid
     checkpoint : {"gptq", "gptq_v2", "awq", "compressed-tensors"}
     options : dict
-        Of the method.
+        Options of the method.
     matrices : dict of str to (n_out, n_in)
         What will be rounded, by tensor name.
     nbytes : int
-        Of all tensors of the new folder.
+        Size of all tensors of the new folder.
     source_nbytes, n_weights : int
     notes : tuple of str
     """

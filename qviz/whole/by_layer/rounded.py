@@ -38,7 +38,7 @@ class RoundedMatrix:
     exact_scales : float32 array (n_out, n_groups)
         Before float16.
     bits : int
-        Of a code.
+        Bits of a code.
     """
 
     codes: npt.NDArray[Any]

@@ -22,7 +22,7 @@ class Source:
     Parameters
     ----------
     model : Model, or another mapping of tensors
-        Of a mapping that is no file, tensors are taken as they are.
+        Tensors of a mapping that is no file are taken as they are.
     """
 
     def __init__(self, model: Any) -> None:

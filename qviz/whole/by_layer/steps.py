@@ -61,7 +61,7 @@ def round_model(
         ``"rtn"``, ``"gptq"``, ``"awq"``, ``"recommended"``; a GGML format such as ``"Q4_K"``, onto which weights are
         rounded as `qviz.quantize` does; or ``"gptq Q4_K"``, by GPTQ onto that format's levels.
     bits, group_size, sym
-        Of the grid; see `qviz.AffineGrid`.
+        As for `qviz.AffineGrid`.
     calibration : str or sequence of int, optional
         Text, or its tokens; the course's calibration text unless given.
     n_tokens : int

@@ -28,7 +28,7 @@ class Component(NamedTuple):
     Attributes
     ----------
     field : str
-        Of `PackedLinear`; others are only looked at.
+        Which field of `PackedLinear` it fills; one that fills none is only looked at.
     name : str
         The last part of its name in the file.
     dtypes : tuple of str
@@ -92,7 +92,7 @@ class Layout:
         Raises `MisfitError`.
     codes : callable ``(packed) -> uint8 (n_out, n_in)``
     zero_points : callable ``(packed) -> int32 (n_out, n_groups)``
-        Of the unsigned codes.
+        What stands for zero, in unsigned codes.
     scales : callable ``(packed) -> float32 (n_out, n_groups)``
     source : str
         Whose source or bytes say so.
