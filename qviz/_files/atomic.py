@@ -365,22 +365,22 @@ def read_folder(path: Path, read: Callable[[Path], Found], error: type[QvizError
         recover_folder(path)
         before = _which(path)
         try:
-            found = read(path)
+            contents = read(path)
         except QvizError:
             if _which(path) == before:
                 raise
             continue
         if _which(path) == before:
-            return found
+            return contents
     raise failure(error, "the folder is being replaced again and again; wait until that is done", path)
 
 
 def _which(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _flush_tree(folder: Path) -> None:

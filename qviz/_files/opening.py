@@ -38,9 +38,9 @@ _KINDS = (
 def as_path(path: str | os.PathLike[str]) -> Path:
     """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
     try:
-        found = Path(os.fsdecode(path)).expanduser()
-        if "\0" not in str(found):
-            return found
+        expanded = Path(os.fsdecode(path)).expanduser()
+        if "\0" not in str(expanded):
+            return expanded
     except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
         pass
     raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
@@ -55,9 +55,9 @@ class Identity(NamedTuple):
     modified_ns: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Identity:
+    def of(cls, status: os.stat_result) -> Identity:
         """Read from what `os.fstat` says."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class OpenFile:
@@ -76,8 +76,8 @@ class OpenFile:
 
     _map: mmap.mmap | None = None  # made when the first array of it is asked for
 
-    def __init__(self, path: Path, descriptor: int, found: os.stat_result, error: type[QvizError]) -> None:
-        self.path, self.size, self.identity = path, found.st_size, Identity.of(found)
+    def __init__(self, path: Path, descriptor: int, status: os.stat_result, error: type[QvizError]) -> None:
+        self.path, self.size, self.identity = path, status.st_size, Identity.of(status)
         self._descriptor, self._error = descriptor, error
         self._closer = weakref.finalize(self, _close, descriptor)
         self._lock = threading.Lock()
@@ -173,10 +173,10 @@ class OpenFile:
             raise failure(self._error, problem, self.path)
 
     def _hashed(self, length: int) -> bytes:
-        found = hashlib.blake2b()
+        digest = hashlib.blake2b()
         for start in range(0, length, _CHUNK):
-            found.update(self.read(start, min(_CHUNK, length - start)))
-        return found.digest()
+            digest.update(self.read(start, min(_CHUNK, length - start)))
+        return digest.digest()
 
     def read_array(self, dtype: npt.DTypeLike, offset: int, nbytes: int) -> npt.NDArray[Any]:
         """Some bytes as a read-only array (n,) of a dtype, once it is sure that the file is still the same.
@@ -248,8 +248,8 @@ def open_file(path: str | os.PathLike[str], *, error: type[QvizError] = GGUFErro
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_CLOEXEC"))
         descriptor = os.open(where, flags)
         try:
-            found = os.fstat(descriptor)
-            _regular(where, found, error, wanted)
+            status = os.fstat(descriptor)
+            _regular(where, status, error, wanted)
         except BaseException:
             os.close(descriptor)
             raise
@@ -259,15 +259,15 @@ def open_file(path: str | os.PathLike[str], *, error: type[QvizError] = GGUFErro
         ) from None
     except OSError as problem:
         raise failure(error, f"cannot be opened: {os_problem(problem)}", where) from None
-    return OpenFile(where, descriptor, found, error)
+    return OpenFile(where, descriptor, status, error)
 
 
-def _regular(path: Path, found: os.stat_result, error: type[QvizError], wanted: str) -> None:
-    if stat.S_ISREG(found.st_mode):
+def _regular(path: Path, status: os.stat_result, error: type[QvizError], wanted: str) -> None:
+    if stat.S_ISREG(status.st_mode):
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise failure(error, f"cannot be opened: this is a folder; name {wanted}", path)
-    kind = next((f" but {name}" for is_kind, name in _KINDS if is_kind(found.st_mode)), "")
+    kind = next((f" but {name}" for is_kind, name in _KINDS if is_kind(status.st_mode)), "")
     raise failure(error, f"cannot be opened: this is not a regular file{kind}", path)
 
 

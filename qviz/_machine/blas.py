@@ -48,8 +48,8 @@ class _OneThread:
         if not self._found[1] or self._found[0] != scipy:
             from threadpoolctl import ThreadpoolController
 
-            found = ThreadpoolController().lib_controllers
-            self._found = scipy, [library for library in found if library.user_api == "blas"]
+            controllers = ThreadpoolController().lib_controllers
+            self._found = scipy, [library for library in controllers if library.user_api == "blas"]
         return self._found[1]
 
     def limit(self) -> None:

@@ -152,10 +152,10 @@ def made_of(kernel: Any) -> bytes:
         It reads a global of a kind that is not foreseen here.
     """
     if kernel.digest is None:
-        found = hashlib.blake2b(_llvm(), digest_size=_DIGEST)
+        hashed = hashlib.blake2b(_llvm(), digest_size=_DIGEST)
         for part in _parts(kernel, {}):
-            found.update(part)
-        kernel.digest = found.digest()
+            hashed.update(part)
+        kernel.digest = hashed.digest()
     digest: bytes = kernel.digest
     return digest
 
@@ -163,12 +163,12 @@ def made_of(kernel: Any) -> bytes:
 @functools.cache
 def _llvm() -> bytes:
     """Hash of the sources that intrinsics and flags come from."""
-    found = hashlib.blake2b(digest_size=_DIGEST)
+    digest = hashlib.blake2b(digest_size=_DIGEST)
     for stem in _LLVM:
         paths = sorted((_HERE / stem).glob("*.py")) or [_HERE / f"{stem}.py"]
         for path in paths:
-            found.update(path.read_bytes())
-    return found.digest()
+            digest.update(path.read_bytes())
+    return digest.digest()
 
 
 def _parts(value: Any, seen: dict[int, int]) -> list[bytes]:

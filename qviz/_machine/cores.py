@@ -37,9 +37,9 @@ def _quota(cgroups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> i
     inner = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
     here = cgroups / inner
     folders = [here, *here.parents] if inner and ".." not in inner else [cgroups]
-    found = [_cores(folder / "cpu.max") for folder in folders if folder.is_relative_to(cgroups)]
-    found.append(_cores(cgroups / "cpu/cpu.cfs_quota_us", cgroups / "cpu/cpu.cfs_period_us"))  # cgroups 1
-    return min((n for n in found if n is not None), default=None)
+    quotas = [_cores(folder / "cpu.max") for folder in folders if folder.is_relative_to(cgroups)]
+    quotas.append(_cores(cgroups / "cpu/cpu.cfs_quota_us", cgroups / "cpu/cpu.cfs_period_us"))  # cgroups 1
+    return min((n for n in quotas if n is not None), default=None)
 
 
 def _cores(*files: Path) -> int | None:

@@ -50,10 +50,10 @@ class Cache:
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What the cache holds for a signature, if need be after the other process has put it there."""
-        found = self._inner.load_overload(sig, target_context)
-        if found is None and wanted() and _other.compile(self._kernel, sig):
-            found = self._inner.load_overload(sig, target_context)
-        return found
+        overload = self._inner.load_overload(sig, target_context)
+        if overload is None and wanted() and _other.compile(self._kernel, sig):
+            overload = self._inner.load_overload(sig, target_context)
+        return overload
 
 
 def description(kernel: Any) -> Any:
@@ -74,11 +74,11 @@ def description(kernel: Any) -> Any:
     if kernel.made_from is None:
         return None
     template, names = kernel.made_from
-    found = description(template)
+    described = description(template)
     others = {n: _Described(description(v)) if _is_kernel(v) else v for n, v in names.items()}
-    if found is None or any(isinstance(v, _Described) and v.by is None for v in others.values()):
+    if described is None or any(isinstance(v, _Described) and v.by is None for v in others.values()):
         return None
-    return found, name, others
+    return described, name, others
 
 
 def find(described: Any) -> Any:

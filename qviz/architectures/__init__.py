@@ -21,16 +21,16 @@ __all__ = ["ARCHITECTURES", "REQUIRED", "Architecture", "Inactive", "Setting", "
 
 
 def _collect() -> Mapping[str, Architecture]:
-    found: dict[str, Architecture] = {}
+    by_name: dict[str, Architecture] = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
-            if not isinstance(value, Architecture) or found.get(value.name) is value:
+            if not isinstance(value, Architecture) or by_name.get(value.name) is value:
                 continue
-            if value.name in found:
+            if value.name in by_name:
                 raise ImportError(f"two files claim the architecture {value.name!r}; {info.name} is one of them")
-            found[value.name] = value
-    return MappingProxyType(found)
+            by_name[value.name] = value
+    return MappingProxyType(by_name)
 
 
 ARCHITECTURES: Mapping[str, Architecture] = _collect()

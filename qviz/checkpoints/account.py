@@ -87,8 +87,8 @@ def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, pack
     if left:
         what = f"there are tensors that a model of the family {config.architecture.name!r} does not have"
         advice = next((text for mark, text in _ADVICE.items() for name in left if text and mark in name), "")
-        found = ", ".join(sorted(left)[:3])
-        raise CheckpointError(what, path=folder, found=found, expected=advice or "an unmodified model")
+        names = ", ".join(sorted(left)[:3])
+        raise CheckpointError(what, path=folder, found=names, expected=advice or "an unmodified model")
     return places
 
 

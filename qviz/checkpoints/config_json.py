@@ -61,15 +61,15 @@ def family_of(config: Mapping[str, Any], path: Path) -> tuple[Architecture, Mapp
         One that is not known here, or weights that are quantized already.
     """
     named = config.get("architectures") or [None]
-    found = named[0] if isinstance(named, list) else named
+    class_name = named[0] if isinstance(named, list) else named
     for architecture in ARCHITECTURES.values():
-        if isinstance(found, str) and found in architecture.classes:
-            return architecture, architecture.classes[found]
+        if isinstance(class_name, str) and class_name in architecture.classes:
+            return architecture, architecture.classes[class_name]
     known = sorted(name for architecture in ARCHITECTURES.values() for name in architecture.classes)
     raise CheckpointError(
         "this architecture cannot be converted here",
         path=path,
-        found=found or config.get("model_type"),
+        found=class_name or config.get("model_type"),
         expected=", ".join(known),
     )
 
@@ -291,17 +291,17 @@ class ConfigReader:
             return
         period = self.said("sliding_window_pattern or _sliding_window_pattern")
         period = family.windowed if period is None else self._count("sliding_window_pattern", period)
-        found: int | list[bool] = period
+        pattern: int | list[bool] = period
         kinds = self._config.get("layer_types")
         if kinds is not None:
             _of_each("layer_types", kinds, n, self)
             if not set(map(str, kinds)) <= {_WINDOWED, _FULL}:
                 raise self._error("layer_types names a kind that is not known here", kinds, f"{_WINDOWED} or {_FULL}")
-            found = [kind == _WINDOWED for kind in kinds]
-            if found == [i % family.windowed < family.windowed - 1 for i in range(n)]:
-                found = family.windowed
-        if found != family.windowed:
-            values["window_pattern"] = found
+            pattern = [kind == _WINDOWED for kind in kinds]
+            if pattern == [i % family.windowed < family.windowed - 1 for i in range(n)]:
+                pattern = family.windowed
+        if pattern != family.windowed:
+            values["window_pattern"] = pattern
 
 
 def _of_each(key: str, value: Any, n_layers: int, reader: ConfigReader) -> list[Any]:
@@ -313,22 +313,22 @@ def _of_each(key: str, value: Any, n_layers: int, reader: ConfigReader) -> list[
 
 def rope_metadata(rope: Rope, windowed: Rope | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """The ``rope.`` keys of a GGUF file."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     kind = rope.get("rope_type")
     if kind in ("linear", "yarn"):
-        found = {"scaling.type": kind, "scaling.factor": F32(rope["factor"])}
+        settings = {"scaling.type": kind, "scaling.factor": F32(rope["factor"])}
         if kind == "yarn":
-            found["scaling.original_context_length"] = U32(rope["original_max_position_embeddings"])
+            settings["scaling.original_context_length"] = U32(rope["original_max_position_embeddings"])
             for key, names in YARN.items():
                 if said := [rope[name] for name in names if name in rope]:
-                    found[f"scaling.{key}"] = F32(said[0])
+                    settings[f"scaling.{key}"] = F32(said[0])
     if kind == "longrope":
-        found["scaling.original_context_length"] = U32(rope["original_max_position_embeddings"])
-        found["scaling.attn_factor"] = F32(_long_magnitude(rope, values["n_ctx"]))
-    found |= {"freq_base": F32(rope["rope_theta"]), "dimension_count": U32(values["rope_size"])}
+        settings["scaling.original_context_length"] = U32(rope["original_max_position_embeddings"])
+        settings["scaling.attn_factor"] = F32(_long_magnitude(rope, values["n_ctx"]))
+    settings |= {"freq_base": F32(rope["rope_theta"]), "dimension_count": U32(values["rope_size"])}
     if windowed is not None:
-        found["freq_base_swa"] = F32(windowed["rope_theta"])
-    return {f"rope.{key}": value for key, value in found.items()}
+        settings["freq_base_swa"] = F32(windowed["rope_theta"])
+    return {f"rope.{key}": value for key, value in settings.items()}
 
 
 def rope_factors(rope: Rope, rope_size: int, path: Path) -> dict[str, npt.NDArray[np.float32]]:
@@ -338,7 +338,7 @@ def rope_factors(rope: Rope, rope_size: int, path: Path) -> dict[str, npt.NDArra
         return {"rope_freqs.weight": _llama3(rope, rope_size)}
     if kind != "longrope":
         return {}
-    found = {}
+    factors = {}
     for key in _LONG:
         values = rope.get(key)
         numbers = isinstance(values, list) and all(type(x) in (int, float) and 0 < x < _LARGEST_FLOAT for x in values)
@@ -348,8 +348,8 @@ def rope_factors(rope: Rope, rope_size: int, path: Path) -> dict[str, npt.NDArra
                 path=path,
                 found=values,
             )
-        found[f"rope_factors_{key.split('_')[0]}.weight"] = np.array(values, np.float32)
-    return found
+        factors[f"rope_factors_{key.split('_')[0]}.weight"] = np.array(values, np.float32)
+    return factors
 
 
 def _llama3(rope: Rope, rope_size: int) -> npt.NDArray[np.float32]:

@@ -105,14 +105,14 @@ def _variables(cursor: Cursor) -> dict[str, StoredTensor]:
     start = cursor.position
     (count,) = cursor.unpack(_U32, "the number of variables")
     cursor.plausible(count, _SMALLEST_VARIABLE, "variables", start)
-    found: dict[str, StoredTensor] = {}
+    variables: dict[str, StoredTensor] = {}
     for index in range(count):
         start = cursor.position
         name = _text(cursor, f"the name of variable {index}")
-        if name in found:
+        if name in variables:
             cursor.fail(f"variable {name!r} appears twice", start)
-        found[name] = _variable(cursor, name)
-    return found
+        variables[name] = _variable(cursor, name)
+    return variables
 
 
 def _variable(cursor: Cursor, name: str) -> StoredTensor:
@@ -139,18 +139,18 @@ def _aliases(cursor: Cursor, variables: Mapping[str, StoredTensor]) -> dict[str,
     start = cursor.position
     (count,) = cursor.unpack(_U32, "the number of aliases")
     cursor.plausible(count, 4, "aliases", start)
-    found: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for index in range(count):
         start = cursor.position
         alias = _text(cursor, f"alias {index}")
-        if alias in variables or alias in found:
+        if alias in variables or alias in aliases:
             cursor.fail(f"alias {alias!r} is the name of something else, too", start)
         start = cursor.position
         name = _text(cursor, f"what {alias!r} stands for")
         if name not in variables:
             cursor.fail(f"alias {alias!r} stands for a variable that is not there", start, name)
-        found[alias] = name
-    return found
+        aliases[alias] = name
+    return aliases
 
 
 def _text(cursor: Cursor, what: str) -> str:

@@ -148,8 +148,8 @@ class ModelConfig:
         read = ConfigReader(config, path, architecture, assumed)
         if config.get("quantization_config"):
             method = config["quantization_config"]
-            found = method.get("quant_method") if isinstance(method, dict) else method
-            raise CheckpointError("its weights are quantized already", path=path, found=found, expected="floats")
+            how = method.get("quant_method") if isinstance(method, dict) else method
+            raise CheckpointError("its weights are quantized already", path=path, found=how, expected="floats")
         read.check_only()
         check_keys(config, path, architecture)
         values: dict[str, Any] = {}
@@ -225,8 +225,8 @@ class ModelConfig:
             raise CheckpointError("only Llama models without experts can be written as a folder", found="experts")
         scaled = values["rope_scaling"] != "none" and f"{architecture.name}.rope.scaling.type" in metadata
         if scaled or "rope_freqs.weight" in infos:
-            found = values["rope_scaling"] if scaled else "rope_freqs.weight"
-            raise CheckpointError("scaled rotary positions cannot be written as config.json here", found=found)
+            cause = values["rope_scaling"] if scaled else "rope_freqs.weight"
+            raise CheckpointError("scaled rotary positions cannot be written as config.json here", found=cause)
         if (turned := values["rope_size"]) != values["head_size"]:
             raise CheckpointError("only whole heads can turn", found=turned, expected=values["head_size"])
         embedding = infos["token_embd.weight"].shape if "token_embd.weight" in infos else (0,)
@@ -249,11 +249,11 @@ class ModelConfig:
             if not place.announced:
                 continue
             if place.target not in infos or infos[place.target].shape != place.shape:
-                found = infos[place.target].shape if place.target in infos else None
+                shape = infos[place.target].shape if place.target in infos else None
                 is_bias = place.target.endswith("bias")
                 hint = "; config.json has words for biases of all matrices only" if is_bias else ""
                 raise CheckpointError(
-                    f"tensor {place.target!r} is missing, or of another shape{hint}", found=found, expected=place.shape
+                    f"tensor {place.target!r} is missing, or of another shape{hint}", found=shape, expected=place.shape
                 )
             del left[place.target]
         if left:
@@ -323,17 +323,17 @@ class ModelConfig:
     def metadata(self) -> dict[str, Any]:
         """The keys of a GGUF file that begin with the architecture's name."""
         always = {"n_ff", "n_head_kv", "n_vocab", "window", "window_pattern"}
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for setting in self.architecture.settings:
             value = self.values.get(setting.name)
             ours = bool(setting.source) or setting.name in always | {"value_size"}
             if value is None or not ours:
                 continue
             if setting.name in always | self.stated or setting.default is REQUIRED:
-                found[setting.key] = _encoded(setting, value)
+                entries[setting.key] = _encoded(setting, value)
         if self.rope:
-            found |= rope_metadata(self.rope, self.window_rope, self.values)
-        return {f"{self.architecture.name}.{key}": value for key, value in found.items()}
+            entries |= rope_metadata(self.rope, self.window_rope, self.values)
+        return {f"{self.architecture.name}.{key}": value for key, value in entries.items()}
 
     def rope_factors(self) -> dict[str, npt.NDArray[np.float32]]:
         """What rotary frequencies are divided by, float32 (rope_size / 2,), by tensor name; empty for most models."""
@@ -377,8 +377,8 @@ def _stored(metadata: Mapping[str, Any], family: Architecture, setting: Setting,
 def _check_sizes(values: Mapping[str, Any], path: Path, *, whole: bool) -> None:
     n_embd, heads, shared, width = (values[name] for name in ("n_embd", "n_head", "n_head_kv", "head_size"))
     if heads % shared or width % 2 or (whole and width * heads != n_embd and n_embd // heads == width):
-        found = f"width {n_embd}, {heads} heads, {shared} key-value heads of {width}"
-        raise CheckpointError("its heads do not fit together", path=path, found=found)
+        sizes = f"width {n_embd}, {heads} heads, {shared} key-value heads of {width}"
+        raise CheckpointError("its heads do not fit together", path=path, found=sizes)
     there, used = values.get("n_expert", 0), values.get("n_expert_used", 0)
     if used > there or (there and not used):
         raise CheckpointError(f"{used} experts of {there} cannot be used for each token", path=path)

@@ -65,14 +65,14 @@ def special_tokens(
     values: dict[str, Any] = {}
     for role, key in _ROLES.items():
         texts = [text for config in configs if (text := _text(config.get(f"{role}_token"))) is not None]
-        found = next((numbers[text] for text in texts if text in numbers), None)
+        number = next((numbers[text] for text in texts if text in numbers), None)
         for path, config in ids:
             stated = _stated(path, f"{role}_token_id", config.get(f"{role}_token_id"), n_vocab)
-            found = stated if found is None else found
-        if found is None:
-            found = numbers.get(around.get(role) or "")
-        if found is not None:
-            values[f"ggml.{key}"] = U32(found)
+            number = stated if number is None else number
+        if number is None:
+            number = numbers.get(around.get(role) or "")
+        if number is not None:
+            values[f"ggml.{key}"] = U32(number)
         elif texts and role in _NEEDED:
             raise CheckpointError(
                 f"{role}_token is not in the vocabulary",

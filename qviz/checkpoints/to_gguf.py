@@ -282,10 +282,10 @@ class _Tensors:
 def _sampling(folder: Path) -> dict[str, Any]:
     """The settings that a model's makers recommend."""
     path = folder / "generation_config.json"
-    found = read_json(path, required=False)
+    config = read_json(path, required=False)
     values: dict[str, Any] = {}
     for key, (target, kind) in _SAMPLING.items():
-        value = found.get(key)
+        value = config.get(key)
         if type(value) in (int, float):
             try:
                 values[f"general.sampling.{target}"] = kind(value)

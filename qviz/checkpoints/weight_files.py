@@ -64,7 +64,7 @@ def weight_files(folder: Path, read_json: Callable[..., Mapping[str, Any]]) -> W
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror or error}", path=folder) from None
-    found = [name for name in names if name.endswith(_SUFFIX)]
+    present = [name for name in names if name.endswith(_SUFFIX)]
     indexes = [name for name in names if name.endswith(_INDEX_SUFFIX)]
     if INDEX in indexes:
         indexes = [INDEX]
@@ -74,13 +74,13 @@ def weight_files(folder: Path, read_json: Callable[..., Mapping[str, Any]]) -> W
         )
     if indexes:
         return _indexed(folder, indexes[0], read_json)
-    if "model.safetensors" in found:
+    if "model.safetensors" in present:
         return WeightFiles([folder / "model.safetensors"])
-    if not found:
+    if not present:
         raise _nothing(folder, names)
-    if named := _named(folder, found, read_json):
+    if named := _named(folder, present, read_json):
         return WeightFiles([folder / named])
-    return WeightFiles([folder / name for name in _chosen(folder, found)])
+    return WeightFiles([folder / name for name in _chosen(folder, present)])
 
 
 def _indexed(folder: Path, index: str, read_json: Callable[..., Mapping[str, Any]]) -> WeightFiles:
@@ -96,7 +96,7 @@ def _indexed(folder: Path, index: str, read_json: Callable[..., Mapping[str, Any
     return WeightFiles([folder / name for name in files], places, index)
 
 
-def _named(folder: Path, found: list[str], read_json: Callable[..., Mapping[str, Any]]) -> str | None:
+def _named(folder: Path, present: list[str], read_json: Callable[..., Mapping[str, Any]]) -> str | None:
     """The file that the quantization's settings name."""
     for file in _SETTINGS:
         settings = read_json(folder / file, required=False)
@@ -104,14 +104,14 @@ def _named(folder: Path, found: list[str], read_json: Callable[..., Mapping[str,
         for values in (settings, inner if isinstance(inner, dict) else {}):
             for key in _NAMES:
                 name = values.get(key)
-                if isinstance(name, str) and name + _SUFFIX in found:
+                if isinstance(name, str) and name + _SUFFIX in present:
                     return name + _SUFFIX
     return None
 
 
-def _chosen(folder: Path, found: list[str]) -> list[str]:
+def _chosen(folder: Path, present: list[str]) -> list[str]:
     """One file, or all shards of one set."""
-    rest = [name for name in found if name not in _NOT_THE_MODEL] or found
+    rest = [name for name in present if name not in _NOT_THE_MODEL] or present
     if rest == ["adapter_model.safetensors"]:
         raise CheckpointError("this is an adapter (LoRA), not a model; merge it into its model first", path=folder)
     sets: dict[tuple[str, int], dict[int, str]] = {}

@@ -111,9 +111,9 @@ def convert(folder: str | os.PathLike[str], out: str | os.PathLike[str], mel_fil
     with ctranslate2.read(place / "model.bin") as file:
         header = _header(file)
         if mel_filters.ndim != 2 or len(mel_filters) != header["n_mels"]:
-            found = f"mel filters of shape {mel_filters.shape}"
+            what = f"mel filters of shape {mel_filters.shape}"
             raise CheckpointError(
-                "these are not the model's mel filters", found=found, expected=f"{header['n_mels']} bands"
+                "these are not the model's mel filters", found=what, expected=f"{header['n_mels']} bands"
             )
         tokens = _tokens(place / "vocabulary.txt", header["n_vocab"])
         tensors = {
@@ -149,22 +149,22 @@ def _place_of(name: str) -> _Place:
         return _Place(f"{name.partition('.')[0]}/position_encodings/encodings")
     stem, _, kind = name.rpartition(".")
     if inside := _BLOCK.fullmatch(stem):
-        found = _INSIDE[inside[3]]
-        where = f"{inside[1]}/layer_{inside[2]}/{found.variable}"
+        place = _INSIDE[inside[3]]
+        where = f"{inside[1]}/layer_{inside[2]}/{place.variable}"
     else:
         side, _, part = stem.partition(".")
-        found = _Place(_OUTSIDE[part])
-        where = f"{side}/{found.variable}"
+        place = _Place(_OUTSIDE[part])
+        where = f"{side}/{place.variable}"
     if where.endswith("layer_norm"):
         kind = {"weight": "gamma", "bias": "beta"}[kind]
-    return found._replace(variable=f"{where}/{kind}")
+    return place._replace(variable=f"{where}/{kind}")
 
 
 def _header(file: CTranslate2) -> dict[str, int]:
     if (file.spec, file.revision) != SPEC:
-        found, expected = f"{file.spec} {file.revision}", "{} {}".format(*SPEC)
+        spec, expected = f"{file.spec} {file.revision}", "{} {}".format(*SPEC)
         raise CheckpointError(
-            "this is not a Whisper model of CTranslate2", path=file.path, found=found, expected=expected
+            "this is not a Whisper model of CTranslate2", path=file.path, found=spec, expected=expected
         )
     n_vocab, width = _dims(file, "decoder/embeddings/weight", 2)
     n_audio_ctx, audio = _dims(file, "encoder/position_encodings/encodings", 2)
@@ -187,33 +187,33 @@ def _header(file: CTranslate2) -> dict[str, int]:
     }
     for side in ("audio", "text"):
         if values[f"n_{side}_head"] < 1 or values[f"n_{side}_state"] % values[f"n_{side}_head"]:
-            found = f"{values[f'n_{side}_head']} heads, {values[f'n_{side}_state']} wide"
-            raise CheckpointError("heads do not divide the width", path=file.path, found=found)
+            sizes = f"{values[f'n_{side}_head']} heads, {values[f'n_{side}_state']} wide"
+            raise CheckpointError("heads do not divide the width", path=file.path, found=sizes)
     return {name: values[name] for name in whisper.HEADER}
 
 
 def _dims(file: CTranslate2, name: str, count: int) -> tuple[int, ...]:
     info = file.tensor_info.get(name)
     if info is None or len(info.shape) != count or 0 in info.shape:
-        found = "nothing" if info is None else info.shape
-        raise CheckpointError(f"the model has no {name!r} of {count} dimensions", path=file.path, found=found)
+        shape = "nothing" if info is None else info.shape
+        raise CheckpointError(f"the model has no {name!r} of {count} dimensions", path=file.path, found=shape)
     return info.shape
 
 
 def _number(file: CTranslate2, name: str) -> int:
     info = file.tensor_info.get(name)
     if info is None or info.shape or not info.dtype.startswith("I"):
-        found = "nothing" if info is None else f"{info.dtype} {info.shape}"
-        raise CheckpointError(f"{name!r} must be one whole number", path=file.path, found=found)
+        stored = "nothing" if info is None else f"{info.dtype} {info.shape}"
+        raise CheckpointError(f"{name!r} must be one whole number", path=file.path, found=stored)
     return int(file[name].blocks.view(f"<i{info.nbytes}")[0])
 
 
 def _account(file: CTranslate2, header: Mapping[str, int]) -> None:
     """Refuse what is missing, has another shape or would change what the model computes."""
     for name, expected in _SETTINGS.items():
-        if (found := _number(file, name)) != expected:
+        if (number := _number(file, name)) != expected:
             raise CheckpointError(
-                f"whisper.cpp has no {name!r} of this kind", path=file.path, found=found, expected=expected
+                f"whisper.cpp has no {name!r} of this kind", path=file.path, found=number, expected=expected
             )
     used = {*_SETTINGS, *_HEADS.values(), *_UNUSED}
     for name in whisper.tensor_names(header):

@@ -30,16 +30,16 @@ def by_recipe(
     if dry_run:
         with_imatrix = "imatrix" in given and bool(switches.chosen(imatrix.read(given["imatrix"])))
         with open_model(path) as file:
-            found, choices = plan(file, recipe, rules, imatrix=with_imatrix, switches=switches)
+            chosen, choices = plan(file, recipe, rules, imatrix=with_imatrix, switches=switches)
         answer: dict[str, Any] = {"dry_run": True}
         if not allow_requantize:
             warn_of_requantizing(source, choices)
     else:
         result = _run(path, target, recipe, allow_requantize=allow_requantize, switches=switches, **given)
-        found, choices = result.recipe, result.choices
+        chosen, choices = result.recipe, result.choices
         answer = {"path": str(result.path), "seconds": result.seconds, "without_imatrix": result.without_imatrix}
     if as_json:
-        echo_json({"recipe": found.name, "rules": rules, **answer, **report.as_dict(choices)})
+        echo_json({"recipe": chosen.name, "rules": rules, **answer, **report.as_dict(choices)})
         return
     table = list(report.lines(choices))
     for line in table if dry_run else table[-1:]:

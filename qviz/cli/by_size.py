@@ -24,8 +24,8 @@ def parse_size(text: str) -> int:
     >>> parse_size("120M"), parse_size("1.5g"), parse_size("4096")
     (120000000, 1500000000, 4096)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
-    if found is None or not (size := int(float(found[1]) * _UNITS[found[2]])):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
+    if match is None or not (size := int(float(match[1]) * _UNITS[match[2]])):
         raise click.UsageError(
             f"--size is {text!r}; bytes are wanted, such as 4500000 or 120M (K, M, G: powers of ten)"
         )

@@ -32,11 +32,11 @@ def compare(a: str, b: str, text_file: str | None, max_tokens: int, no_text: boo
     text = None if no_text else models.heldout_text() if text_file is None else read_text(text_file)
     one, two = models.load(a), models.load(b)
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        found = difference.compare_models(
+        apart = difference.compare_models(
             one, two, text, max_tokens=max_tokens, must_run=text_file is not None, progress=bars_of(bars)
         )
     if as_json:
-        echo_json({"a": a, "b": b, **found.as_dict()})
+        echo_json({"a": a, "b": b, **apart.as_dict()})
         return
-    for line in difference.lines(found, {"a": a, "b": b}):
+    for line in difference.lines(apart, {"a": a, "b": b}):
         echo(printable(line))

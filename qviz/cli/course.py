@@ -58,10 +58,10 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
     """
     if importlib.util.find_spec("voila") is None:
         raise QvizError("Voilà is missing; run: pip install 'qviz-toolkit[show]'")
-    found = sorted(_lessons().glob("[0-9]*.ipynb"))
-    chosen = [path for path in found if path.name.startswith(Path(lesson).name)]
+    lessons = sorted(_lessons().glob("[0-9]*.ipynb"))
+    chosen = [path for path in lessons if path.name.startswith(Path(lesson).name)]
     if len(chosen) != 1:
-        raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in found)}")
+        raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in lessons)}")
     arguments = [str(chosen[0]), "--template=qviz", f"--strip_sources={not code}", *voila_args]
     with (
         _scratch_folder() as scratch,

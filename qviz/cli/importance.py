@@ -29,7 +29,7 @@ def imatrix(model: str, target: str, text_file: str | None, chunks: int | None, 
 
     text = models.calibration_text() if text_file is None else read_text(text_file)
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        found = whole.collect(
+        collected = whole.collect(
             models.load(model),
             text,
             n_ctx=ctx,
@@ -37,7 +37,7 @@ def imatrix(model: str, target: str, text_file: str | None, chunks: int | None, 
             dataset=text_file or "tiny-calibration.txt",
             progress=bars_of(bars),
         )
-    for name, entry in found.entries.items():
+    for name, entry in collected.entries.items():
         if missed := int((entry.counts == 0).sum()):
             echo(printable(f"{name}: the text reached {len(entry.counts) - missed} of {len(entry.counts)}"), err=True)
-    echo_path(files.write(target, found))
+    echo_path(files.write(target, collected))

@@ -36,8 +36,8 @@ def perplexity(
         def update(what: str, done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = transformer.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)
+        measured = transformer.perplexity(run, text, base, n_ctx=n_ctx, max_tokens=max_tokens, progress=update)
     if as_json:
-        echo_json({"model": model, "baseline": baseline, **found.as_dict()})
+        echo_json({"model": model, "baseline": baseline, **measured.as_dict()})
         return
-    echo(str(found))
+    echo(str(measured))

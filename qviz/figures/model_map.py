@@ -216,7 +216,7 @@ def model_map(title: str, parts: Mapping[str, Part], layer: int = 0, current: st
     """
     if not parts:
         raise WidgetError("a model without tensors has no map")
-    layers = [int(found[1]) for name in parts if (found := _LAYER.match(name))]
+    layers = [int(match[1]) for name in parts if (match := _LAYER.match(name))]
     n_layers = max(layers, default=-1) + 1
     if n_layers and layer not in layers:
         raise WidgetError(f"no layer {layer}; {title} has tensors of layers {', '.join(map(str, sorted(set(layers))))}")
@@ -225,7 +225,7 @@ def model_map(title: str, parts: Mapping[str, Part], layer: int = 0, current: st
     for name, part in parts.items():
         key = part.kind, _LAYER.match(name) is not None
         of_kind[key] = of_kind.get(key, 0) + part.nbytes
-    shown = [name for name in parts if (found := _LAYER.match(name)) is None or int(found[1]) == layer]
+    shown = [name for name in parts if (match := _LAYER.match(name)) is None or int(match[1]) == layer]
     steps = [_step_of(parts[name].kind) for name in shown]
     there = sorted(set(steps))
     tensors = [

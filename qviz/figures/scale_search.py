@@ -87,7 +87,11 @@ class SearchCurve:
 
 
 def scale_search(
-    weights: FloatArray, importance: FloatArray, trace: FloatArray, found: tuple[float, FloatArray], errors: FloatArray
+    weights: FloatArray,
+    importance: FloatArray,
+    trace: FloatArray,
+    returned: tuple[float, FloatArray],
+    errors: FloatArray,
 ) -> ScaleSearch:
     """Put a recorded search in order, and find its winner.
 
@@ -96,7 +100,7 @@ def scale_search(
     weights, importance : float32 arrays (n,)
     trace : float32 array (k, 3 + n)
         Scale, minimum, score and codes of each candidate, as the encoder recorded them.
-    found : (float, float32 array (n,))
+    returned : (float, float32 array (n,))
         The scale and the codes that the encoder returned.
     errors : float32 array (k,)
         The weighted error of each candidate.
@@ -118,7 +122,7 @@ def scale_search(
     >>> search.winner, search.best.tolist(), search.ratio
     (1, [0, 1], 0.0)
     """
-    scale, codes = found
+    scale, codes = returned
     same = (trace[:, 0] == np.float32(scale)) & (trace[:, 3:] == codes).all(axis=1)
     if not same.any():
         raise WidgetError(

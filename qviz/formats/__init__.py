@@ -21,20 +21,20 @@ __all__ = ["FORMATS", "Format", "QTensor", "get", "quantize"]
 
 
 def _collect() -> Mapping[str, Format]:
-    found: dict[str, Format] = {}
+    by_name: dict[str, Format] = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
             # type(), not isinstance(): asking a lazily imported module for its class would import it
             for fmt in value if type(value) is tuple else (value,):
-                if type(fmt) is not Format or found.get(fmt.name) is fmt:
+                if type(fmt) is not Format or by_name.get(fmt.name) is fmt:
                     continue
-                if twin := next((f for f in found.values() if fmt.name == f.name or fmt.type_id == f.type_id), None):
+                if twin := next((f for f in by_name.values() if fmt.name == f.name or fmt.type_id == f.type_id), None):
                     raise ImportError(
                         f"two formats claim {fmt.name} / type id {fmt.type_id}: {fmt!r} in {info.name} and {twin!r}"
                     )
-                found[fmt.name] = fmt
-    return MappingProxyType(dict(sorted(found.items(), key=lambda item: item[1].type_id)))
+                by_name[fmt.name] = fmt
+    return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: item[1].type_id)))
 
 
 FORMATS: Mapping[str, Format] = _collect()
@@ -64,9 +64,9 @@ def get(key: str | int | Format) -> Format:
     if isinstance(key, Format):
         return key
     if not isinstance(key, str | int | np.integer) or isinstance(key, bool):
-        found = repr(key) if key is None else type(key).__name__
+        shown = repr(key) if key is None else type(key).__name__
         raise UnknownFormatError(
-            f"no format {found}: a name or a ggml type id is wanted; known formats: {', '.join(FORMATS)}"
+            f"no format {shown}: a name or a ggml type id is wanted; known formats: {', '.join(FORMATS)}"
         )
     fmt = FORMATS.get(key.upper()) if isinstance(key, str) else _BY_ID.get(int(key))
     if isinstance(key, int) and key in REMOVED:

@@ -91,10 +91,10 @@ def _type_named(name: str) -> tuple[ValueType, bool]:
     """A type, and whether an array of it is meant."""
     known = {str(type_): type_ for type_ in ValueType if type_ is not ValueType.ARR}
     match = _TYPE.fullmatch(name)
-    found = known.get((match[1] or match[2]) if match else "")
-    if found is None or match is None:
+    value_type = known.get((match[1] or match[2]) if match else "")
+    if value_type is None or match is None:
         raise GGUFError("no such type", found=name, expected=f"{', '.join(known)}, or arr[...] of one of these")
-    return found, bool(match[1])
+    return value_type, bool(match[1])
 
 
 def _guessed(text: str) -> Any:
@@ -118,10 +118,10 @@ def _array(text: str, item: ValueType) -> Array:
 
 def _json_list(text: str) -> list[Any] | None:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, list) else None
+    return value if isinstance(value, list) else None
 
 
 def edit(

@@ -176,8 +176,7 @@ class Header(Cursor):
         for endian in ("little", "big"):
             if (version := int.from_bytes(raw, endian)) in VERSIONS:
                 return Layout(version, endian)
-        found = int.from_bytes(raw, "little")
-        self.fail("unknown GGUF version", len(MAGIC), found, "1, 2 or 3 in either byte order")
+        self.fail("unknown GGUF version", len(MAGIC), int.from_bytes(raw, "little"), "1, 2 or 3 in either byte order")
 
     # -- the metadata
 

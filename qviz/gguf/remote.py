@@ -203,11 +203,11 @@ class RemoteFile(OpenFile):
             )
         if answer.headers.get("Content-Encoding", "identity") != "identity":
             self._fail("the server compresses what it was asked to leave as it is; download the file")
-        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        if found is None:
+        match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if match is None:
             said = answer.headers.get("Content-Range")
             raise GGUFError("the server does not say which bytes it sends", path=self.path, found=said)
-        return int(found[1]), int(found[2]), int(found[3])
+        return int(match[1]), int(match[2]), int(match[3])
 
     def _fail(self, problem: str) -> NoReturn:
         raise GGUFError(problem, path=self.path) from None

@@ -218,10 +218,10 @@ class Settings:
         peek = getattr(self._metadata, "peek", None)
         if peek is None or whole not in self._metadata:
             return self._take(key, default, wanted, lambda value: len(self._sequence(key, value, wanted, None)))
-        value, found = peek(whole, 4)
-        if found is None:
+        value, count = peek(whole, 4)
+        if count is None:
             raise self._wrong(key, value, wanted)
-        return int(found)
+        return int(count)
 
     def raw(self, key: str) -> Any:
         """The value as it stands, for who checks it; a key that is missing is an error."""

@@ -81,10 +81,10 @@ def _siblings(part: Part, count: int) -> list[Path]:
 def _check(parts: list[Part], count: int) -> None:
     names: dict[str, Path] = {}
     for index, part in enumerate(parts):
-        if (found := _number(part, COUNT)) != count:
-            _mixed(part, COUNT, found, count)
-        if (found := _number(part, NUMBER)) != index:
-            _mixed(part, NUMBER, found, index)
+        if (number := _number(part, COUNT)) != count:
+            _mixed(part, COUNT, number, count)
+        if (number := _number(part, NUMBER)) != index:
+            _mixed(part, NUMBER, number, index)
         if part.layout != parts[0].layout:
             _mixed(part, "the version or byte order", part.layout, parts[0].layout)
         for name in part.tensor_info:

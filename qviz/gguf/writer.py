@@ -308,14 +308,14 @@ def entry_of(name: Any, tensor: Any) -> Entry:
 
 
 def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
-    found = _ARRAY_FORMATS.get(array.dtype.newbyteorder("="))
-    if found is None:
+    format_name = _ARRAY_FORMATS.get(array.dtype.newbyteorder("="))
+    if format_name is None:
         raise GGUFError(
             f"tensor {name!r} has a dtype that GGUF cannot hold",
             found=str(array.dtype),
             expected="float32, float16, float64, int8 … int64, or a QTensor from qviz.quantize",
         )
-    return get_format(found)
+    return get_format(format_name)
 
 
 def header_bytes(metadata: Metadata, entries: Sequence[Entry], layout: Layout, alignment: int) -> bytes:

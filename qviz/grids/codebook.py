@@ -302,13 +302,13 @@ def _fit_groups(w, size, iterations, levels, codes):
         for g in range(levels.shape[1]):
             group = w[r, g * size : (g + 1) * size]
             values = np.sort(group).astype(np.float64)
-            found = _lloyd(values, levels.shape[2], iterations)
-            n = found.size
+            book = _lloyd(values, levels.shape[2], iterations)
+            n = book.size
             for k in range(levels.shape[2]):
-                levels[r, g, k] = found[min(k, n - 1)]
+                levels[r, g, k] = book[min(k, n - 1)]
             for j in range(group.size):
                 code = 0
-                while code < n - 1 and np.float64(group[j]) > (found[code] + found[code + 1]) / 2:
+                while code < n - 1 and np.float64(group[j]) > (book[code] + book[code + 1]) / 2:
                     code += 1
                 codes[r, g * size + j] = code
 

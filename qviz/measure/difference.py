@@ -221,33 +221,33 @@ def _parting(a: Any, b: Any, text: str | Sequence[int]) -> Parting:
     return Parting(a.tokenizer.decode(prompt), parted, steps, *said)
 
 
-def lines(found: ModelDifference, names: Mapping[str, str]) -> Iterator[str]:
+def lines(apart: ModelDifference, names: Mapping[str, str]) -> Iterator[str]:
     """A difference for the eyes, line by line.
 
     Parameters
     ----------
-    found : ModelDifference
+    apart : ModelDifference
     names : mapping
         What ``"a"`` and ``"b"`` are called.
     """
-    if not found.tensors and not found.only_a and not found.only_b:
+    if not apart.tensors and not apart.only_a and not apart.only_b:
         raise QvizError("neither file has a tensor; there is nothing to compare")
-    width = max([6, *(len(tensor.name) for tensor in found.tensors)])
+    width = max([6, *(len(tensor.name) for tensor in apart.tensors)])
     yield f"{'tensor':{width}}  {'A':>8} {'bytes':>15}  {'B':>8} {'bytes':>15}  SQNR dB"
-    for t in found.tensors:
+    for t in apart.tensors:
         sqnr = "?" if t.sqnr_db is None else "equal" if t.sqnr_db == math.inf else f"{t.sqnr_db:.2f}"
         yield f"{t.name:{width}}  {t.format_a:>8} {t.bytes_a:>15,}  {t.format_b:>8} {t.bytes_b:>15,}  {sqnr:>7}"
-    yield f"{'all':{width}}  {'':8} {found.bytes_a:>15,}  {'':8} {found.bytes_b:>15,}"
-    for which, only in (("a", found.only_a), ("b", found.only_b)):
+    yield f"{'all':{width}}  {'':8} {apart.bytes_a:>15,}  {'':8} {apart.bytes_b:>15,}"
+    for which, only in (("a", apart.only_a), ("b", apart.only_b)):
         if only:
             more = f" and {len(only) - 5} more" if len(only) > 5 else ""
             yield f"only in {names[which]}, or there in another shape: {', '.join(only[:5])}{more}"
-    if found.note:
-        yield f"no text was read: {found.note}"
-    if found.quality is not None:
-        yield str(found.quality)
-    if found.parting is not None:
-        p = found.parting
+    if apart.note:
+        yield f"no text was read: {apart.note}"
+    if apart.quality is not None:
+        yield str(apart.quality)
+    if apart.parting is not None:
+        p = apart.parting
         alike = "never" if p.step is None else f"at token {p.step + 1}"
         yield f"greedy continuations of {p.steps} tokens part {alike}, after: {p.prompt!r}"
         yield f"A: {p.text_a!r}"

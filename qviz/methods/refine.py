@@ -285,7 +285,7 @@ def _descend(
                 target[i] = f32(values[i] + total)
             best = _damage_of(target, values, U, room)
             best = f32(best * f32(0.999999))
-            found = False
+            better = False
             sc, mi = scales[r, k], mins[r, k]
             best_sc, best_mi = sc, mi
             for step_s in range(-1, 2):
@@ -304,10 +304,10 @@ def _descend(
                     else:
                         loss = _try(target, U, scale, low, table, lowest, highest, best, trial, new_values, room)
                     if loss < best:
-                        best, found, best_sc, best_mi = loss, True, new_sc, new_mi
+                        best, better, best_sc, best_mi = loss, True, new_sc, new_mi
                         kept[:] = trial
                         kept_values[:] = new_values
-            if found:
+            if better:
                 scales[r, k], mins[r, k] = best_sc, best_mi
                 for i in range(width):
                     codes[r, a + i] = kept[i]

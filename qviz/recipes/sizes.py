@@ -152,13 +152,13 @@ def get_architecture(name: str | Architecture) -> Architecture:
     if isinstance(name, Architecture):
         return name
     key = name.lower() if isinstance(name, str) else None
-    found = ARCHITECTURES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
-    if found is None:
+    architecture = ARCHITECTURES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
+    if architecture is None:
         raise RecipeError(
             f"no shapes of a model {name!r}; there are {', '.join(ARCHITECTURES)}. "
             f"For a file, use qviz.recipes.plan(file, file.metadata, recipe)"
         )
-    return found
+    return architecture
 
 
 def model_plan(
@@ -285,12 +285,12 @@ def _row(recipe: str) -> SizeRow:
 
 def _formats(choices: list[TensorChoice]) -> dict[str, dict[str, int]]:
     """Role -> how many tensors got each format."""
-    found: dict[str, dict[str, int]] = {}
+    by_role: dict[str, dict[str, int]] = {}
     for choice in choices:
         if choice.quantized:
-            counts = found.setdefault(choice.role, {})
+            counts = by_role.setdefault(choice.role, {})
             counts[choice.format.name] = counts.get(choice.format.name, 0) + 1
-    return found
+    return by_role
 
 
 def _changes(before: list[TensorChoice], after: list[TensorChoice]) -> str:

@@ -62,13 +62,13 @@ def get_recipe(name: str | Recipe) -> Recipe:
     >>> get_recipe("q5_k").file_type
     13
     """
-    found = RECIPES.get((name.name if isinstance(name, Recipe) else str(name)).upper())
-    if found is None:
+    recipe = RECIPES.get((name.name if isinstance(name, Recipe) else str(name)).upper())
+    if recipe is None:
         shown = repr(name.name if isinstance(name, Recipe) else name)
         raise RecipeError(
             f"a whisper.cpp file has one format throughout: no recipe {shown}; there are {', '.join(RECIPES)}"
         )
-    return found
+    return recipe
 
 
 def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[TensorChoice]:
@@ -97,8 +97,8 @@ def plan(tensors: Mapping[str, TensorLike], recipe: str | Recipe) -> list[Tensor
     >>> plan({"decoder.blocks.0.attn.key.weight": Weights}, "Q5_1")[0].format.name
     'Q5_1'
     """
-    found = get_recipe(recipe)
-    return [_choice(name, tensor, found) for name, tensor in tensors.items()]
+    chosen = get_recipe(recipe)
+    return [_choice(name, tensor, chosen) for name, tensor in tensors.items()]
 
 
 def _choice(name: str, tensor: TensorLike, recipe: Recipe) -> TensorChoice:

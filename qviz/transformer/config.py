@@ -239,12 +239,12 @@ def _read(settings: Settings, setting: Setting, values: Mapping[str, Any]) -> An
     most = int(min(setting.most, LARGEST_COUNT))
     if not setting.in_layers:
         return settings.count(setting.key, default, least=least, most=most)
-    found = settings.counts(setting.key, values["n_layers"], default, least=least, most=most)
-    if not isinstance(found, tuple):
-        return found
-    if len(set(found)) > 1:
-        raise LlamaError(f"{setting.key} differs among the layers ({shown(list(found))}); such models do not run here")
-    return found[0]
+    value = settings.counts(setting.key, values["n_layers"], default, least=least, most=most)
+    if not isinstance(value, tuple):
+        return value
+    if len(set(value)) > 1:
+        raise LlamaError(f"{setting.key} differs among the layers ({shown(list(value))}); such models do not run here")
+    return value[0]
 
 
 def _pattern(settings: Settings, setting: Setting, n_layers: int) -> int | tuple[bool, ...] | None:

@@ -165,9 +165,9 @@ class Transformer:
         last_only = flag(last_only, "last_only", LlamaError)
         if ids.size == 1 and own.halves is not None and not own.rotated and self.on_linear_input is None:
             x = self._embed(ids, own.length)
-            found = self._token_pass(x, own, *self._rope.tables(own.length + 1, own.n_ctx))
+            last = self._token_pass(x, own, *self._rope.tables(own.length + 1, own.n_ctx))
             own.length += 1
-            return self._scaled(found)
+            return self._scaled(last)
         hidden = self._hidden(ids[None], own)[0]
         own.length += ids.size
         return self._logits(np.ascontiguousarray(hidden[-1:] if last_only else hidden))
@@ -467,20 +467,20 @@ _NO_SINKS = np.empty(0, np.float32)
 
 def _layer_parts(parts: Parts, i: int | None, activations: str) -> dict[str, Any]:
     """The parts of layer `i`, or of what is outside the layers: matrices to multiply by, other arrays, by kind."""
-    found: dict[str, Any] = {}
+    layer_parts: dict[str, Any] = {}
     for place in parts.architecture.tensors:
         name = place.name.format(i)
         if place.in_layers != (i is not None) or name not in parts.tensors:
             continue
         bias = f"{name.removesuffix('weight')}bias"
         if place.role == "matrix":
-            found[place.kind] = _linear(parts.tensors, name, activations, bias)
+            layer_parts[place.kind] = _linear(parts.tensors, name, activations, bias)
         elif place.role == "experts":
             biases = parts.tensors[bias].dequantize() if bias in parts.tensors else None
-            found[place.kind] = ExpertLinears(parts.tensors[name], name, activations, biases)
-        elif place.role in ("norm", "factors", "sinks") or isinstance(found.get(place.kind[:-5]), np.ndarray):
-            found[place.kind] = parts.tensors[name].dequantize()  # a bias is a norm's; matrices have taken theirs
-    return found
+            layer_parts[place.kind] = ExpertLinears(parts.tensors[name], name, activations, biases)
+        elif place.role in ("norm", "factors", "sinks") or isinstance(layer_parts.get(place.kind[:-5]), np.ndarray):
+            layer_parts[place.kind] = parts.tensors[name].dequantize()  # a bias is a norm's; matrices have taken theirs
+    return layer_parts
 
 
 def _linear(tensors: Mapping[str, QTensor], name: str, activations: str, bias: str) -> Linear:

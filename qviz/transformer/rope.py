@@ -87,8 +87,8 @@ class Rope:
 def _frequencies(rope_size: int, base: float) -> FloatArray:
     """By how much each pair of a head turns from one position to the next, float32 (rope_size / 2,)."""
     power = -np.arange(0, rope_size, 2, dtype=np.float32) / np.float32(rope_size)
-    found: FloatArray = np.float32(base) ** power
-    return found
+    frequencies: FloatArray = np.float32(base) ** power
+    return frequencies
 
 
 def _ramp(rope_size: int, base: float, original: int) -> FloatArray:
@@ -97,10 +97,10 @@ def _ramp(rope_size: int, base: float, original: int) -> FloatArray:
     def pair(turns: float) -> float:
         """The pair, as a fraction, that turns so often within the trained context."""
         try:
-            found = rope_size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+            index = rope_size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
         except (ValueError, ZeroDivisionError):  # a base of 1
-            found = 0.0
-        return min(max(found, -1e9), 1e9)
+            index = 0.0
+        return min(max(index, -1e9), 1e9)
 
     low = max(0, math.floor(pair(_FAST)))
     high = min(rope_size - 1, math.ceil(pair(_SLOW)))

@@ -174,16 +174,16 @@ class CodebookExplorer(SourceExplorer):
     def _tables_of(self, part: FloatArray) -> dict[str, tuple[FloatArray, float]]:
         """Levels and SQNR on one group (1, n) of what else there is at these bits."""
         grid = AffineGrid(self.bits, -1)
-        found = {_EVEN: (grid.levels(*grid.params(part)).reshape(-1), metrics.sqnr_db(part, grid.fake_quantize(part)))}
+        tables = {_EVEN: (grid.levels(*grid.params(part)).reshape(-1), metrics.sqnr_db(part, grid.fake_quantize(part)))}
         low, high = choose_range(part, grid, "mse", steps=99)
         clipped = grid.params(np.array([[low, high]], np.float32))
-        found[_LEAST] = grid.levels(*clipped).reshape(-1), metrics.sqnr_db(part, round_inputs(part, grid, (low, high)))
+        tables[_LEAST] = grid.levels(*clipped).reshape(-1), metrics.sqnr_db(part, round_inputs(part, grid, (low, high)))
         if self.bits == 4:
             for name, table in _TABLES.items():
                 book = Codebook(table.levels, -1, table.scale)
                 codes, scales = book.quantize(part)
-                found[name] = book.levels * scales[0, 0], metrics.sqnr_db(part, book.dequantize(codes, scales))
-        return found
+                tables[name] = book.levels * scales[0, 0], metrics.sqnr_db(part, book.dequantize(codes, scales))
+        return tables
 
     def _scene(self) -> Scene:
         if not self.steps:

@@ -97,12 +97,12 @@ class CurvatureExplorer(LayerExplorer):
     def _round(self) -> None:
         w, stats = self._layer.weight, self._stats
         grid = AffineGrid(self.controls["bits"].value, self.controls["group_size"].value)
-        found = awq(w, stats, grid, trace=True)
-        self._alpha = float(found.trace["best"])
+        scaled = awq(w, stats, grid, trace=True)
+        self._alpha = float(scaled.trace["best"])
         self.results: dict[str, MethodResult] = {
             "round to nearest": rtn(w, stats, grid),
             "with an importance matrix": rtn(w, stats, grid, weighted=True),
-            "AWQ": found,
+            "AWQ": scaled,
             "AWQ with clipping": awq(w, stats, grid, alpha=self._alpha, clip=True),
             "GPTQ": gptq(w, stats, grid),
         }

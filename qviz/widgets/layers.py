@@ -73,8 +73,8 @@ class Layers(Mapping[str, Layer]):
         if name not in self._given:
             raise WidgetError(f"no layer {name!r}; there are {', '.join(self._given)}")
         if name not in self._made:
-            found = self._given[name]() if callable(self._given[name]) else self._given[name]
-            self._made[name] = found if isinstance(found, Layer) else _layer(name, found)
+            layer = self._given[name]() if callable(self._given[name]) else self._given[name]
+            self._made[name] = layer if isinstance(layer, Layer) else _layer(name, layer)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:

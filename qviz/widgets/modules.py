@@ -76,8 +76,8 @@ def _handle(path: Path) -> str:
 
 
 def _body(path: Path) -> str:
-    def bound(found: re.Match[str]) -> str:
-        return f"const {found[1]} = {_handle((path.parent / found[2]).resolve())};\n"
+    def bound(match: re.Match[str]) -> str:
+        return f"const {match[1]} = {_handle((path.parent / match[2]).resolve())};\n"
 
     return _EXPORT.sub("", _IMPORT.sub(bound, path.read_text(encoding="utf-8")))
 

@@ -236,15 +236,15 @@ def _dropdown(label: str, options: list[Any], value: str, tooltip: str) -> ipywi
 
 
 def _cell(choice: TensorChoice) -> Cell:
-    found = _IN_LAYER.fullmatch(choice.name)
+    match = _IN_LAYER.fullmatch(choice.name)
     return Cell(
         choice.name,
         choice.shape,
         choice.format,
         choice.nbytes,
         choice.reason,
-        int(found[1]) if found else OUTSIDE,
-        (found[2] if found else choice.name).removesuffix(".weight"),
+        int(match[1]) if match else OUTSIDE,
+        (match[2] if match else choice.name).removesuffix(".weight"),
         choice.fallback_from is not None,
     )
 

@@ -119,13 +119,13 @@ class SpeedExplorer(Explorer):
         return Scene(self._layout, {"rates": panel}, readouts, self._summary(rates), (table,), tuple(notes))
 
     def _traffic(self) -> tuple[list[Traffic], list[str]]:
-        found, missing = [], []
+        traffic, missing = [], []
         for name in self._speeds:
             try:
-                found.append(token_traffic(self.controls["model"].value, name, int(self.controls["context"].value)))
+                traffic.append(token_traffic(self.controls["model"].value, name, int(self.controls["context"].value)))
             except ShapeError:
                 missing.append(name)
-        return found, missing
+        return traffic, missing
 
     def _readouts(self, traffic: Traffic, rates: TokenRates) -> tuple[Readout, ...]:
         i = rates.current

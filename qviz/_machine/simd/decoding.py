@@ -70,12 +70,12 @@ def _look_up16(typingctx, codes, at, table):
     def body(v: _Vectors) -> None:
         # the mask shows LLVM that no index leaves the table
         index, levels = v.b.and_(v.load(0, _B16, v.args[1]), _all(_B16, 15)), v.load(2, _B16)
-        found = ir.Constant(_B16, ir.Undefined)
+        looked_up = ir.Constant(_B16, ir.Undefined)
         for k in range(16):
             lane = ir.Constant(_I32, k)
             level = v.b.extract_element(levels, v.b.zext(v.b.extract_element(index, lane), _I32))
-            found = v.b.insert_element(found, level, lane)
-        v.store(found, 0, v.args[1])
+            looked_up = v.b.insert_element(looked_up, level, lane)
+        v.store(looked_up, 0, v.args[1])
 
     return _function(types.void, body)(codes, types.uint64, table)
 

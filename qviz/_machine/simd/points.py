@@ -123,7 +123,7 @@ def nearest_of_four(typingctx, x, w, at, scale, levels, points, first, n):
 
 @kernel
 def _nearest_twin(x, w, at, scale, levels, points, first, n, dimensions, bits):
-    best, found = f32(np.finfo(np.float32).max), 0
+    best, nearest = f32(np.finfo(np.float32).max), 0
     for k in range(n):
         total = f32(0)
         for i in range(dimensions):
@@ -131,8 +131,8 @@ def _nearest_twin(x, w, at, scale, levels, points, first, n, dimensions, bits):
             off = scale * level - x[at + i]
             total += w[at + i] * off * off
         if total < best:
-            best, found = total, k
-    return found
+            best, nearest = total, k
+    return nearest
 
 
 @kernel

@@ -95,14 +95,14 @@ class PackedLinear:
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """What a checkpoint stores, by the last part of the name."""
-        found = {part.name: getattr(self, part.field, None) for part in layouts()[self.format].components}
+        arrays = {part.name: getattr(self, part.field, None) for part in layouts()[self.format].components}
         if self.format == "pack-quantized":
-            found["weight_shape"] = np.array(self.shape, np.int64)
-            del found["weight_g_idx"]  # columns are in order
+            arrays["weight_shape"] = np.array(self.shape, np.int64)
+            del arrays["weight_g_idx"]  # columns are in order
         for part in layouts()[self.format].components:
             if part.dtypes == ("F8_E4M3",):
-                found[part.name] = np.ascontiguousarray(found[part.name]).view(F8)
-        return {name: array for name, array in found.items() if array is not None}
+                arrays[part.name] = np.ascontiguousarray(arrays[part.name]).view(F8)
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 def pack(

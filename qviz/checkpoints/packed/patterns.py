@@ -236,8 +236,8 @@ class _Compiler:
         self._take()
 
         def test(x: str) -> bool:
-            found = any(low <= x <= high for low, high in singles) or any(known(x) for known in classes)
-            return found != negated
+            inside = any(low <= x <= high for low, high in singles) or any(known(x) for known in classes)
+            return inside != negated
 
         return test
 

@@ -122,13 +122,13 @@ def refuse_unsaid(where: Path, names: Iterable[str]) -> None:
 
 
 def _modules(file: Safetensors, markers: Iterable[str]) -> list[str]:
-    found: dict[str, None] = {}
+    modules: dict[str, None] = {}
     for marker in markers:
         for name in file:
             module, _, last = name.rpartition(".")
             if last == marker and module:
-                found[module] = None
-    return list(found)
+                modules[module] = None
+    return list(modules)
 
 
 def _packed_parts(file: Safetensors, module: str) -> list[str]:

@@ -44,23 +44,23 @@ def find_settings(folder: Path) -> Settings | None:
     CheckpointError
         A file that is damaged, or two that contradict each other.
     """
-    found: list[Settings] = []
+    stated: list[Settings] = []
     config = read_json(folder / "config.json", required=False)
     for key in _INSIDE:
         if config.get(key):
-            found.append(_normal(config[key], folder / "config.json"))
+            stated.append(_normal(config[key], folder / "config.json"))
             break
     for name in FILES:
         if values := read_json(folder / name, required=False):
             inside = next((values[key] for key in _INSIDE if isinstance(values.get(key), dict)), values)
-            found.append(_normal(inside, folder / name))
-    if not found:
+            stated.append(_normal(inside, folder / name))
+    if not stated:
         return None
-    merged = dict(found[0].values)
-    for other in found[1:]:
-        _check_agreement(found[0], other)
+    merged = dict(stated[0].values)
+    for other in stated[1:]:
+        _check_agreement(stated[0], other)
         merged = dict(other.values) | merged
-    return Settings(merged, found[0].path)
+    return Settings(merged, stated[0].path)
 
 
 def find_dialect(settings: Settings) -> Dialect:

@@ -60,8 +60,8 @@ def encode_lattice(x, imatrix, first, count, packed, near, entry, blocks):
                 _weigh(xs, means, at, ws)
             part_signs(xs, ws, _EVEN, magnitudes, signs[2 * _WIDTH * g : 2 * _WIDTH * (g + 1)])
             _begin(magnitudes, ws, f32(_TOP), _LEAST, reach, empty, scales, at)
-            found = codes[codes_in_group * g : codes_in_group * (g + 1)]
-            _search(magnitudes, ws, reach, empty[at:], first, count, packed, near, scales, at, found, NOTHING)
+            part_codes = codes[codes_in_group * g : codes_in_group * (g + 1)]
+            _search(magnitudes, ws, reach, empty[at:], first, count, packed, near, scales, at, part_codes, NOTHING)
             _make_positive(scales, empty, at, f32(127) if _EVEN else f32(255), signs[2 * _WIDTH * g :], _WIDTH // 8)
         for b in range(part.size):
             _put_block(part[b], b * per_block, scales, empty, codes, signs, entry)

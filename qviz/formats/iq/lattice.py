@@ -107,9 +107,9 @@ def _neighbours(squares, low, high, entries, distances, first, count, near):
             continue
         total = squares[point % half][low] + squares[point // half][high]
         at_each = np.bincount(total)
-        found, last = 0, 0
-        while found < distances:
-            found += at_each[last] > 0
+        distinct, last = 0, 0
+        while distinct < distances:
+            distinct += at_each[last] > 0
             last += 1
         n = at_each[:last].sum()
         first[point], padded = size, -(-n // _TOGETHER) * _TOGETHER

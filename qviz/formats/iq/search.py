@@ -48,7 +48,7 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
     """
     size = codes.size
     products, rows, roots = room(xs.size), room(xs.size), room(xs.size)
-    points, found, off, again, wanted, now = (
+    points, entries, off, again, wanted, now = (
         room(size),
         room(size),
         room(size),
@@ -75,15 +75,15 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
         inverse = (f32(2 * _TOP + 1) + f32(k - _SPAN) * _STEP) / extent
         simd.store(now, 0, f32(1) / inverse)
         _round(xs, inverse, points)
-        _look_up(points, wanted, rows, roots, now, first, count, packed, near, found, off)
-        sum_qx, sum_qq = _fit(products, ws, found)
+        _look_up(points, wanted, rows, roots, now, first, count, packed, near, entries, off)
+        sum_qx, sum_qq = _fit(products, ws, entries)
         if trace.size > 0:
-            _record(trace, k, sum_qx / sum_qq, sum_qx / sum_qq * sum_qx, found)
+            _record(trace, k, sum_qx / sum_qq, sum_qx / sum_qq * sum_qx, entries)
         better = simd.select(sum_qq > zero, sum_qx * sum_qx, never) > gain * sum_qq
         scale = simd.select(better, sum_qx / sum_qq, scale)
         gain = simd.select(better, scale * sum_qx, gain)
         for g in range(0, size, simd.LANES):
-            simd.store(codes, g, simd.select(better, simd.load(found, g), simd.load(codes, g)))
+            simd.store(codes, g, simd.select(better, simd.load(entries, g), simd.load(codes, g)))
             simd.store(again, g, simd.select(better, simd.load(off, g), simd.load(again, g)))
 
     positive, some_off = scale > zero, one if _AGAIN == ALL_AGAIN else zero
@@ -95,9 +95,9 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
         simd.store(wanted, g, simd.select(some_off > zero, which, zero))
     simd.store(now, 0, scale)
     _round(xs, one / scale, points)
-    _look_up(points, wanted, rows, roots, now, first, count, packed, near, found, off)
+    _look_up(points, wanted, rows, roots, now, first, count, packed, near, entries, off)
     for g in range(0, size, simd.LANES):
-        code = simd.select(simd.load(wanted, g) > zero, simd.load(found, g), simd.load(codes, g))
+        code = simd.select(simd.load(wanted, g) > zero, simd.load(entries, g), simd.load(codes, g))
         simd.store(codes, g, simd.select(blank > zero, zero, code))
     sum_qx, sum_qq = _fit(products, ws, codes)
     scale = simd.select(simd.select(sum_qq > zero, some_off, zero) > zero, sum_qx / sum_qq, scale)
@@ -120,15 +120,15 @@ def _round(xs, inverse, points):
 
 
 @kernel
-def _look_up(points, wanted, rows, roots, scales, first, count, packed, near, found, off):
+def _look_up(points, wanted, rows, roots, scales, first, count, packed, near, entries, off):
     """The entries for `points` where `wanted`: themselves, or, and then `off` is 1, their best neighbour."""
     for j in range(points.size):
-        found[j], off[j] = f32(0), f32(0)
+        entries[j], off[j] = f32(0), f32(0)
         if wanted[j] > f32(0):
             point = int(points[j])
             start = first[point]
             if start < i32(0):
-                found[j] = f32(packed[point])
+                entries[j] = f32(packed[point])
             else:
                 lane, i = j % simd.LANES, j // simd.LANES * _GROUP
                 place = (i // simd.LANES * simd.LANES + lane) * simd.LANES + i % simd.LANES
@@ -136,7 +136,7 @@ def _look_up(points, wanted, rows, roots, scales, first, count, packed, near, fo
                     best = simd.nearest_of_eight(rows, roots, place, scales[lane], LEVELS, near, start, count[point])
                 else:
                     best = simd.nearest_of_four(rows, roots, place, scales[lane], LEVELS, near, start, count[point])
-                found[j], off[j] = f32(near[start + best]), f32(1)
+                entries[j], off[j] = f32(near[start + best]), f32(1)
 
 
 @kernel

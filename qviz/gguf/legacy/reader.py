@@ -291,9 +291,9 @@ class LegacyPart:
             cursor.fail("the file has fewer tensors than layers", self.size, len(self.tensor_info), expected)
         for name in whisper.tensor_names(self.header) if self.model == "whisper" else _llama_names(layers):
             if name not in self.tensor_info:
-                found = next(iter(self.tensor_info), "")
+                first = next(iter(self.tensor_info), "")
                 expected = f"all tensors of the model; the file is cut short or damaged{_OTHER_MODELS}"
-                cursor.fail(f"the file ends before tensor {name!r}", self.size, f"{found!r} ...", expected)
+                cursor.fail(f"the file ends before tensor {name!r}", self.size, f"{first!r} ...", expected)
 
     def part_count(self) -> int:
         """How many files the model was cut into, which only the width of its embeddings tells."""
@@ -404,20 +404,20 @@ def _vocabulary(cursor: _Cursor, count: int | None, container: str) -> Vocabular
 def _tensors(
     cursor: _Cursor, formats: Mapping[int, Format], *, aligned: bool, most_dims: int
 ) -> Mapping[str, TensorInfo]:
-    found: dict[str, TensorInfo] = {}
+    tensors: dict[str, TensorInfo] = {}
     while cursor.position < cursor.size:
         start = cursor.position
-        if len(found) == MAX_ENTRIES:
+        if len(tensors) == MAX_ENTRIES:
             cursor.fail("more tensors than any model has", start, None, f"at most {MAX_ENTRIES}")
-        what = f"the header of tensor {len(found)}"
+        what = f"the header of tensor {len(tensors)}"
         n_dims, length, type_id = cursor.numbers(3, what)
         if not 1 <= n_dims <= most_dims:
-            cursor.fail(f"tensor {len(found)} has a wrong number of dimensions", start, n_dims, f"1 … {most_dims}")
+            cursor.fail(f"tensor {len(tensors)} has a wrong number of dimensions", start, n_dims, f"1 … {most_dims}")
         if not 1 <= length <= _MAX_NAME_BYTES:
             cursor.fail(f"the length of a name in {what}", start + 4, length, f"1 … {_MAX_NAME_BYTES}")
         dims = cursor.numbers(n_dims, what)
         name = _name(cursor, length)
-        if name in found:
+        if name in tensors:
             cursor.fail(f"tensor name {name!r} appears twice", start)
         fmt = formats.get(type_id)
         if fmt is None:
@@ -430,9 +430,9 @@ def _tensors(
             nbytes *= n
         if aligned:
             cursor.skip(padded(cursor.position, _ALIGNMENT) - cursor.position, f"the padding of {name!r}")
-        found[name] = TensorInfo(name, dims[::-1], dims, fmt, cursor.position, nbytes, cursor.path)
+        tensors[name] = TensorInfo(name, dims[::-1], dims, fmt, cursor.position, nbytes, cursor.path)
         cursor.skip(nbytes, f"the data of {name!r}")
-    return found
+    return tensors
 
 
 def _name(cursor: _Cursor, length: int) -> str:

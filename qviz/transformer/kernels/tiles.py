@@ -158,5 +158,5 @@ class Tiled:
 @cache
 def tiled(fmt: Format) -> Tiled | None:
     """The kernels of `fmt`; None where decoding and BLAS are faster: floats, lookup tables, 8 bits on some hosts."""
-    found = unsigned_codes(fmt)
-    return Tiled(fmt, *found) if found is not None and found[1] <= simd.largest_code() else None
+    layout = unsigned_codes(fmt)
+    return Tiled(fmt, *layout) if layout is not None and layout[1] <= simd.largest_code() else None

@@ -65,9 +65,9 @@ class Pieces:
         """
         escaped = [text.replace(b" ", _SPACE) for text in texts]
         parts, last = self._parts(escaped)
-        found: dict[bytes, list[int]] = {part: [] for part in parts}
-        data = np.frombuffer(b"".join(found), np.uint8)
-        edges = np.cumsum([0, *map(len, found)])
+        ids_of: dict[bytes, list[int]] = {part: [] for part in parts}
+        data = np.frombuffer(b"".join(ids_of), np.uint8)
+        edges = np.cumsum([0, *map(len, ids_of)])
         out, counts = np.empty(len(data), np.int32), np.zeros(len(edges), np.int64)
         strings = self._strings.blob, self._strings.slots, self._strings.powers
         bad = _merge(data, hash_text(data), edges, *strings, self._numbers, self._costs, self._bytes, out, counts)
@@ -76,10 +76,10 @@ class Pieces:
                 f"the vocabulary has no token for {bytes(data[bad : bad + 4])!r}, nor one for the unknown"
             )
         ids, ends = out[: counts[-1]].tolist(), counts.tolist()
-        for part, (start, stop) in zip(found, itertools.pairwise(ends), strict=True):
-            found[part] = ids[start:stop]
+        for part, (start, stop) in zip(ids_of, itertools.pairwise(ends), strict=True):
+            ids_of[part] = ids[start:stop]
         joined = itertools.chain.from_iterable
-        tokens = [list(joined(map(found.__getitem__, parts[i:j]))) for i, j in itertools.pairwise([0, *last])]
+        tokens = [list(joined(map(ids_of.__getitem__, parts[i:j]))) for i, j in itertools.pairwise([0, *last])]
         return [self._fused(ids) for ids in tokens] if bad >= 0 else tokens
 
     def _parts(self, texts: list[bytes]) -> tuple[list[bytes], list[int]]:

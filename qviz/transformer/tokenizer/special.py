@@ -60,10 +60,10 @@ def as_llama_cpp(vocabulary: Vocabulary) -> tuple[npt.NDArray[np.uint8], frozens
     number = {token: i for i, token in enumerate(vocabulary.tokens)}
     kinds, special = vocabulary.kinds.copy(), dict(vocabulary.special)
     for role, spellings in _BY_SPELLING.items():
-        found = [number[spelling] for spelling in spellings if spelling in number]
-        if role not in special and found:
-            special[role] = found[0]
-            kinds[found[0]] = Kind.CONTROL
+        numbers = [number[spelling] for spelling in spellings if spelling in number]
+        if role not in special and numbers:
+            special[role] = numbers[0]
+            kinds[numbers[0]] = Kind.CONTROL
     ends = {number[spelling] for spelling in _ENDS if spelling in number}
     kinds[list(ends)] = Kind.CONTROL
     kinds[[number[spelling] for spelling in _SHOWN if spelling in number]] = Kind.USER_DEFINED
@@ -165,14 +165,14 @@ class Cutter:
         )
         at = 0
         edges = np.flatnonzero(np.diff(np.concatenate([[False], taken, [False]]))).tolist()
-        found = iter(np.flatnonzero(owner >= 0).tolist())
-        place = next(found, None)
+        owned = iter(np.flatnonzero(owner >= 0).tolist())
+        place = next(owned, None)
         for start, stop in zip(edges[::2], edges[1::2], strict=True):
             if start > at:
                 yield text[at:start]
             while place is not None and place < stop:
                 yield int(self.numbers[owner[place]])
-                place = next(found, None)
+                place = next(owned, None)
             at = stop
         if at < len(text):
             yield text[at:]

@@ -61,10 +61,10 @@ class Words:
                     "give the text in smaller parts"
                 )
         if len(texts) == 1:
-            found = [self._library.encode(texts[0], add_special_tokens=False).ids]
+            all_ids = [self._library.encode(texts[0], add_special_tokens=False).ids]
         else:
-            found = [encoding.ids for encoding in self._library.encode_batch(texts, add_special_tokens=False)]
-        return [[token for token in ids if token < self._n] for ids in found] if self._drops else found
+            all_ids = [encoding.ids for encoding in self._library.encode_batch(texts, add_special_tokens=False)]
+        return [[token for token in ids if token < self._n] for ids in all_ids] if self._drops else all_ids
 
 
 def _is_text(token: str) -> bool:

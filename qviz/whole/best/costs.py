@@ -54,7 +54,7 @@ def layer_options(
     """Options of the matrices of every layer."""
     run, source = transformer.Transformer(model, activations="float"), Source(model)
     stream = run.embed(windows)
-    found = {}
+    options = {}
     for i in range(run.config.n_layers):
         before = run.layers[i]
         run.layers[i] = source.layer(before)
@@ -62,9 +62,9 @@ def layer_options(
         for kind, stats in _inputs(run, i, stream, sensitivity).items():
             name, w = f"blk.{i}.{kind}.weight", run.layers[i][kind].weight.dequantize()
             rows = np.diagonal(sensitivity.of(i, kind).outputs)
-            found[name] = _options(w, stats, rows, alignment, small)
+            options[name] = _options(w, stats, rows, alignment, small)
         run.layers[i] = before
-    return found
+    return options
 
 
 def _inputs(run: Any, i: int, stream: FloatArray, sensitivity: Sensitivity) -> dict[str, ActivationStats]:

@@ -225,14 +225,14 @@ class _Job:
         if kept in known:
             read = json.loads(str(known[kept]))
             return {name: [Option(*option) for option in given] for name, given in read.items()}
-        found = {}
+        options = {}
         for name, roles in self._outer().items():
             w = Source(self.model).tensor(name).dequantize()
-            found[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
+            options[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
         windows = self.windows[: max(1, _COST_TOKENS // self.windows.shape[1])]
-        found |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
-        self._keep({**known, kept: np.array(json.dumps(found))})
-        return found
+        options |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
+        self._keep({**known, kept: np.array(json.dumps(options))})
+        return options
 
     def _outer(self) -> dict[str, tuple[str, ...]]:
         """Matrices outside of layers, and what they are for."""
@@ -271,9 +271,9 @@ class _Job:
 
     def metadata(self) -> gguf.Metadata:
         """What the new file says of itself."""
-        found = recipes.get_recipe("Q4_K_M")
+        recipe = recipes.get_recipe("Q4_K_M")
         # no recipe made it: without a file type, llama.cpp names the most frequent format
-        return by_recipe.output_metadata(self.model.metadata, found).without("general.file_type") | {
+        return by_recipe.output_metadata(self.model.metadata, recipe).without("general.file_type") | {
             "quantize.qviz.method": "formats and codes of least damage at a size",
             "quantize.qviz.tokens": gguf.U32(self.windows.size),
         }

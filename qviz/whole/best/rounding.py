@@ -151,8 +151,8 @@ class Sums:
         lapack = of_scipy("lapack")
         factor, _ = lapack.dpotrf(H, lower=1)
         moved, _ = lapack.dpotrs(factor, right.T, lower=1)
-        found: FloatArray = (w + moved.T).astype(np.float32)
-        return found
+        moved_weights: FloatArray = (w + moved.T).astype(np.float32)
+        return moved_weights
 
 
 def rounded_layers(
@@ -171,15 +171,15 @@ def rounded_layers(
         before = sides.ours.layers[i]
         read = source.layer(before)
         sides.exact.layers[i], sides.ours.layers[i] = read, dict(read)
-        found: dict[str, QTensor] = {}
+        tensors: dict[str, QTensor] = {}
         steps = steps_of(read)
         for k, kinds in enumerate(steps):
             progress(f"layer {i}: {', '.join(kinds)}", i * len(steps) + k, n * len(steps))
-            found |= _step(sides, i, kinds, format_of, method, sensitivity)
+            tensors |= _step(sides, i, kinds, format_of, method, sensitivity)
         if i + 1 < n:
             sides.advance(i)
         sides.exact.layers[i] = sides.ours.layers[i] = before
-        yield found
+        yield tensors
 
 
 def _step(

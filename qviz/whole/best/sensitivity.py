@@ -83,13 +83,13 @@ class Sensitivity:
     @classmethod
     def from_arrays(cls, arrays: Any, n_layers: int) -> Sensitivity:
         """What `as_arrays` gave."""
-        found = cls(len(arrays["reading"]), len(arrays["frequency"]), int(arrays["n_tokens"]))
-        found.reading, found.answering = arrays["reading"], arrays["answering"]
-        found.frequency = arrays["frequency"]
+        sensitivity = cls(len(arrays["reading"]), len(arrays["frequency"]), int(arrays["n_tokens"]))
+        sensitivity.reading, sensitivity.answering = arrays["reading"], arrays["answering"]
+        sensitivity.frequency = arrays["frequency"]
         for i in range(n_layers):
             for kind in KINDS:
-                found.by_kind[i, kind] = Sensed(arrays[f"{i}.{kind}.tokens"], arrays[f"{i}.{kind}.outputs"])
-        return found
+                sensitivity.by_kind[i, kind] = Sensed(arrays[f"{i}.{kind}.tokens"], arrays[f"{i}.{kind}.outputs"])
+        return sensitivity
 
 
 def unknown_parts(run: transformer.Transformer) -> str:
@@ -214,13 +214,13 @@ class _Sums:
 
     def sensed(self) -> dict[tuple[int, str], Sensed]:
         """By layer and kind."""
-        found = {}
+        by_kind = {}
         for key, products in self.outputs.items():
             weights, square = self.tokens[key], (products / self._count).astype(np.float32)
             square[np.diag_indices(len(square))] += np.float32(_DAMP) * np.diagonal(square).mean()
             mean = np.float32(max(weights.mean(dtype=np.float64), 1e-30))
-            found[key] = Sensed(weights / mean, square)
-        return found
+            by_kind[key] = Sensed(weights / mean, square)
+        return by_kind
 
 
 @on_one_thread
@@ -244,7 +244,7 @@ def measure(
     """
     run = transformer.Transformer(model, activations="float")
     rng, c, head = np.random.default_rng(0), run.config, run.output.weight.dequantize()
-    found, sums = Sensitivity(c.n_embd, c.n_vocab, windows.size), _Sums(windows, c.n_layers, draws)
+    sensitivity, sums = Sensitivity(c.n_embd, c.n_vocab, windows.size), _Sums(windows, c.n_layers, draws)
     reading, answering = np.zeros((c.n_embd, c.n_embd)), np.zeros((c.n_embd, c.n_embd))
     frequency = np.zeros(c.n_vocab)
     step = max(1, _TOKENS_AT_ONCE // windows.shape[1])
@@ -269,8 +269,8 @@ def measure(
             for i in reversed(range(c.n_layers)):
                 dx = batch.layer(i, streams[i].reshape(-1, c.n_embd), dx, sums.keep)
             reading += dx.T @ dx
-    found.by_kind = sums.sensed()
-    found.reading = (reading / (windows.size * draws)).astype(np.float32)
-    found.answering = (answering / windows.size).astype(np.float32)
-    found.frequency = (frequency / windows.size).astype(np.float32)
-    return found
+    sensitivity.by_kind = sums.sensed()
+    sensitivity.reading = (reading / (windows.size * draws)).astype(np.float32)
+    sensitivity.answering = (answering / windows.size).astype(np.float32)
+    sensitivity.frequency = (frequency / windows.size).astype(np.float32)
+    return sensitivity

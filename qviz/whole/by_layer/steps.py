@@ -267,23 +267,23 @@ def _step(
     stats = None if stream is None else _inputs(run, i, here[kinds[0]], stream)
     weights = [here[kind].weight.dequantize() for kind in kinds]
     hindrance = _hindrance(run, here, kinds[0])
-    found = _rounded(rule, names, weights, stats, hindrance)
+    rounded = _rounded(rule, names, weights, stats, hindrance)
     del weights, stats  # the largest arrays here; the next ones need their room
     matrices, norms, biases = dict(layer.matrices), dict(layer.norms), dict(layer.biases)
-    matrices |= dict(zip(names, found.matrices, strict=True))
+    matrices |= dict(zip(names, rounded.matrices, strict=True))
     changed = list(kinds)
-    if found.scale is not None and not hindrance:
+    if rounded.scale is not None and not hindrance:
         before = _BEFORE.get(kinds[0], "ffn_norm")
         for kind in (before, f"{before}.bias"):
             name = next((p.name.format(i) for p in run.architecture.tensors if p.in_layers and p.kind == kind), "")
             if name in norms:
-                norms[name] = here[kind] = norms[name] / found.scale
+                norms[name] = here[kind] = norms[name] / rounded.scale
             elif name in biases:
-                biases[name] = biases[name] / found.scale
+                biases[name] = biases[name] / rounded.scale
             elif name in matrices:
                 earlier = matrices[name]
                 assert isinstance(earlier, RoundedMatrix)
-                matrices[name] = earlier.with_rows_divided(found.scale)
+                matrices[name] = earlier.with_rows_divided(rounded.scale)
                 changed.append(before)
     for kind in changed:
         name = here[kind].name
@@ -291,7 +291,7 @@ def _step(
         assert not isinstance(matrix, RoundedExperts)
         tensor = matrix if isinstance(matrix, QTensor) else quantize(matrix.dequantize(), "F32")
         here[kind] = Linear(tensor, name, "float", bias=biases.get(f"{name.removesuffix('weight')}bias"))
-    notes = tuple(f"{', '.join(names)}: {note}" for note in found.notes)
+    notes = tuple(f"{', '.join(names)}: {note}" for note in rounded.notes)
     return RoundedLayer(i, matrices, norms, biases, layer.notes + notes)
 
 
@@ -310,10 +310,10 @@ def _experts_step(
     at_once = max(1, _STATISTICS // (8 * first[0].n_in ** 2))
     for start in range(0, n, at_once):
         experts = range(start, min(start + at_once, n))
-        found: list[ActivationStats | None] = [None] * len(experts)
+        stats_of: list[ActivationStats | None] = [None] * len(experts)
         if stream is not None:
-            found = _inputs_of_experts(run, i, [first[e] for e in experts], stream)
-        for expert, stats in zip(experts, found, strict=True):
+            stats_of = _inputs_of_experts(run, i, [first[e] for e in experts], stream)
+        for expert, stats in zip(experts, stats_of, strict=True):
             if stats is not None and not stats.n_tokens:
                 unreached.append(expert)
                 stats.update(np.eye(stats.n_in, dtype=np.float32))

@@ -20,7 +20,7 @@ __all__ = ["Dialect", "Layout", "dialects", "layouts"]
 @functools.cache
 def dialects() -> tuple[Dialect, ...]:
     """Every dialect of this folder."""
-    names = sorted(found.name for found in pkgutil.iter_modules(__path__))
+    names = sorted(file.name for file in pkgutil.iter_modules(__path__))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return tuple(module.DIALECT for module in modules if hasattr(module, "DIALECT"))
 

@@ -53,7 +53,7 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     def rule(module: str) -> Rule | None:
         if module in exact:
             return exact[module]
-        return next((found for pattern, found in patterns if pattern.within(module)), base)
+        return next((own for pattern, own in patterns if pattern.within(module)), base)
 
     return rule
 

@@ -212,11 +212,11 @@ class Dialect:
     markers: tuple[str, ...] = ("qweight",)
 
 
-def check_groups(found: int, n_in: int, rule: Rule) -> None:
+def check_groups(groups: int, n_in: int, rule: Rule) -> None:
     """Raise `MisfitError` unless there are as many groups as the settings say."""
     wanted = rule.groups(n_in)
-    if wanted is not None and found != wanted:
+    if wanted is not None and groups != wanted:
         size = "rows" if rule.group_size == -1 else f"groups of {rule.group_size}"
-        raise MisfitError(f"{n_in} columns in {size} have {wanted} scales a row, its tensors hold {found}")
-    if wanted is None and (not found or n_in % found):
-        raise MisfitError(f"nothing says group_size, and {n_in} columns are not {found} equal groups")
+        raise MisfitError(f"{n_in} columns in {size} have {wanted} scales a row, its tensors hold {groups}")
+    if wanted is None and (not groups or n_in % groups):
+        raise MisfitError(f"nothing says group_size, and {n_in} columns are not {groups} equal groups")

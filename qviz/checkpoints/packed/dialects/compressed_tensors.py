@@ -67,8 +67,8 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     def rule(module: str) -> Rule | None:
         if any(matches(module) for matches, _ in ignored):
             return None
-        found = [(rank, given) for targets, given in schemes for matches, rank in targets if matches(module)]
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+        matching = [(rank, given) for targets, given in schemes for matches, rank in targets if matches(module)]
+        return min(matching, key=lambda pair: pair[0])[1] if matching else None
 
     return rule
 

@@ -53,7 +53,7 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     overrides = [_override(settings, pattern, given, base) for pattern, given in settings.table("dynamic").items()]
 
     def rule(module: str) -> Rule | None:
-        return next((found for pattern, found in overrides if pattern.begins(module)), base)
+        return next((own for pattern, own in overrides if pattern.begins(module)), base)
 
     return rule
 
@@ -77,13 +77,13 @@ def _override(settings: Settings, pattern: str, given: Any, base: Rule) -> tuple
     if not isinstance(given, dict | None):
         raise settings.error(f"dynamic {pattern!r} must be an object", found=given)
     values: Mapping[str, Any] = given or {}
-    found = Pattern(pattern.removeprefix("+:").removeprefix("-:"), settings)
+    compiled = Pattern(pattern.removeprefix("+:").removeprefix("-:"), settings)
     if pattern.startswith("-:"):
-        return found, None
+        return compiled, None
     order, symmetric = values.get("desc_act", base.act_order), values.get("sym", base.symmetric)
     if not isinstance(order, bool) or not isinstance(symmetric, bool | None):
         raise settings.error(f"desc_act and sym of dynamic {pattern!r} must be true or false", found=values)
-    return found, Rule(base.layout, settings.bits(BITS, values), settings.group_size(values), order, symmetric)
+    return compiled, Rule(base.layout, settings.bits(BITS, values), settings.group_size(values), order, symmetric)
 
 
 # -- words

@@ -30,8 +30,8 @@ def _blind_usual_alignment(data_start):
 
 
 def _sharp_every_alignment(data_start):
-    found = [data_start(1000, np.uint32(n)) for n in (8, 16, 32, 64)]
-    return found == [1000, 1008, 1024, 1024]
+    starts = [data_start(1000, np.uint32(n)) for n in (8, 16, 32, 64)]
+    return starts == [1000, 1008, 1024, 1024]
 
 
 def _examine() -> Trial:
