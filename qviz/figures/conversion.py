@@ -21,9 +21,9 @@ class NameMap:
     sources, targets : tuple of str
         In the order in which they stand in the folder, and in the file.
     places : tuple of int
-        Of each source: where among `targets` it stands.
+        Where each source stands among `targets`.
     moved : tuple of int
-        Of each target: 1 where rows change places on the way.
+        1 for a target whose rows change places on the way, else 0.
     current : int
         The target on show.
     """

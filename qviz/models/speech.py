@@ -21,7 +21,7 @@ class Heard:
     ----------
     format : str
     nbytes : int
-        Of the whole file.
+        Size of the whole file.
     errors : tuple of int
         Wrong words in each recording.
     words : tuple of int

@@ -27,7 +27,7 @@ class CacheForm:
     ----------
     config : TransformerConfig
     kind : {"F16", "F32", "Q8_0", "Q4_0"} or (str, str)
-        Of both, or of keys and of values.
+        For both, or for keys and for values.
     rotation : float32 array (head_size, head_size), optional
         An orthogonal matrix that every head of keys and of values is multiplied by before it is rounded, and by its
         transpose after. llama.cpp does that with a Hadamard matrix where a cache is quantized

@@ -39,7 +39,7 @@ class OutlierExplorer(LayerExplorer):
     layer : str, optional
         The one to start with.
     bits, input_bits : int
-        Of the weights and of the inputs: 2, 3, 4 or 8.
+        Bits of the weights and of the inputs: 2, 3, 4 or 8.
     group_size : int
         Weights of a row that share a range: 64, 128 or −1.
 
