@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 
-class _Required:
+class Required:
     """The default of a setting that has none."""
 
     def __repr__(self) -> str:
         return "REQUIRED"
 
 
-REQUIRED: Final = _Required()
+REQUIRED: Final = Required()
 
 Role = Literal["embedding", "positions", "matrix", "experts", "bias", "norm", "factors", "sinks"]
 When = Literal["always", "dense", "experts"]

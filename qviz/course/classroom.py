@@ -167,8 +167,13 @@ class Class:
 
     def opened(self, lesson: str) -> tuple[str, ...]:
         """Names of the files with an answer to a question of a lesson, such as ``"05"``."""
-        begun = (name for name, progress in self.students.items() if _in_lesson(progress, lesson))
-        return tuple(sorted(begun))
+        return tuple(
+            sorted(
+                name
+                for name, progress in self.students.items()
+                if any(id.startswith(f"{lesson}.") for id in progress.answers)
+            )
+        )
 
     def not_opened(self, lesson: str) -> tuple[str, ...]:
         """Names of the other files."""
@@ -377,10 +382,6 @@ def _shares(group: Class) -> dict[str, float]:
         if right:
             shares[name] = float(np.mean(right))
     return shares
-
-
-def _in_lesson(progress: Progress, lesson: str) -> bool:
-    return any(id.startswith(f"{lesson}.") for id in progress.answers)
 
 
 def _row(question: bank.Question, given: Sequence[Answer]) -> Row:

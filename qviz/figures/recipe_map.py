@@ -141,7 +141,8 @@ def recipe_map(cells: Sequence[Cell], other: Sequence[Cell]) -> RecipeMap:
     for i, cell in enumerate(cells):
         if cell.layer != OUTSIDE:
             grid[kinds.index(cell.kind), cell.layer] = i
-    formats = sorted({cell.format.name: cell.format for cell in cells}.values(), key=_by_bits)
+    by_name = {cell.format.name: cell.format for cell in cells}
+    formats = sorted(by_name.values(), key=lambda fmt: (-fmt.bpw, fmt.name))
     names = [fmt.name for fmt in formats]
     reasons = tuple(dict.fromkeys(cell.reason for cell in cells))
     differs = np.array([a.format != b.format for a, b in zip(cells, other, strict=True)], np.uint8)
@@ -222,7 +223,3 @@ def shade(fmt: Format) -> int:
         return 0
     share = (fmt.bpw - _FEWEST) / (_MOST - _FEWEST)
     return 1 + round(253 * min(1.0, max(0.0, share)))
-
-
-def _by_bits(fmt: Format) -> tuple[float, str]:
-    return -fmt.bpw, fmt.name

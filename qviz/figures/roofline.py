@@ -91,7 +91,8 @@ class Roofline:
         name = f"memory, {self.bandwidth / 1e9:.3g} GB/s"
         slope = _charts.plain(self.bandwidth * top / 1e9)
         figure.add_scatter(x=_charts.plain(top), y=slope, mode="lines", line=line, name=name, hoverinfo="skip")
-        for kind, peak, colour in zip(self.kinds, self.peaks, _cycle(theme), strict=False):
+        colours = (theme[name] for name in ("weight", "field-2", "field-3", "field-4"))
+        for kind, peak, colour in zip(self.kinds, self.peaks, colours, strict=False):
             x, y = (
                 _charts.plain(np.array([peak / self.bandwidth, span[1]])),
                 _charts.plain(np.array([peak, peak]) / 1e9),
@@ -132,10 +133,6 @@ class Roofline:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Plotly's own would add megabytes of JavaScript to the notebook; JupyterLab has it already."""
         return {_charts.MIME: self.plotly().to_plotly_json(), "text/plain": repr(self)}
-
-
-def _cycle(theme: Mapping[str, str]) -> list[str]:
-    return [theme["weight"], theme["field-2"], theme["field-3"], theme["field-4"]]
 
 
 def roofline(bandwidth: float, peaks: Mapping[str, float], points: Sequence[tuple[str, float, float]] = ()) -> Roofline:

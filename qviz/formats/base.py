@@ -400,7 +400,8 @@ class QTensor:
         if fmt.unpack_blocks is None:
             raise NotEncodableError(f"{fmt} has no codes and scales to unpack")
         blocks = self._kernel_blocks()
-        codes, scales, mins = _code_arrays(self.n_weights // fmt.sub_block_size, fmt.sub_block_size)
+        n = self.n_weights // fmt.sub_block_size
+        codes, (scales, mins) = np.empty((n, fmt.sub_block_size), np.int8), np.empty((2, n), np.float32)
         fmt.unpack_blocks(blocks, codes, scales, mins)
         shared = (*self.shape[:-1], self.shape[-1] // fmt.sub_block_size)
         return Unpacked(codes.reshape(self.shape), scales.reshape(shared), mins.reshape(shared))
@@ -495,10 +496,6 @@ def _half_as_bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(("<u2", shape)) if base == np.dtype("<f2") else dtype
     assert dtype.names is not None
     return np.dtype([(name, _half_as_bits(dtype.fields[name][0])) for name in dtype.names])
-
-
-def _code_arrays(n: int, width: int) -> tuple[npt.NDArray[np.int8], FloatArray, FloatArray]:
-    return np.empty((n, width), np.int8), np.empty(n, np.float32), np.empty(n, np.float32)
 
 
 @kernel

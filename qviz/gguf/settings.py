@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from qviz.architectures.base import REQUIRED, Required
 from qviz.errors import GGUFError, QvizError
 
 LARGEST_COUNT = (1 << 31) - 1  # ggml keeps counts in 32 bits
@@ -32,13 +33,6 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 _Default = TypeVar("_Default")
 _Found = TypeVar("_Found")
-
-
-class _Required:
-    """The default of what has none."""
-
-
-REQUIRED: Final = _Required()
 
 
 class Settings:
@@ -83,7 +77,7 @@ class Settings:
         return [key for key in self._metadata if str(key).startswith(self.prefix) and key not in self.used]
 
     def count(
-        self, key: str, default: _Default | _Required = REQUIRED, *, least: int = 1, most: int = LARGEST_COUNT
+        self, key: str, default: _Default | Required = REQUIRED, *, least: int = 1, most: int = LARGEST_COUNT
     ) -> int | _Default:
         """A whole number in `least` … `most`; a float is none, though it be 2.0."""
 
@@ -96,7 +90,7 @@ class Settings:
         self,
         key: str,
         length: int,
-        default: _Default | _Required = REQUIRED,
+        default: _Default | Required = REQUIRED,
         *,
         least: int = 1,
         most: int = LARGEST_COUNT,
@@ -116,7 +110,7 @@ class Settings:
     def number(
         self,
         key: str,
-        default: _Default | _Required = REQUIRED,
+        default: _Default | Required = REQUIRED,
         *,
         above: float = -math.inf,
         least: float = -math.inf,
@@ -133,7 +127,7 @@ class Settings:
 
         return self._take(key, default, wanted, check)
 
-    def flag(self, key: str, default: _Default | _Required = REQUIRED) -> bool | _Default:
+    def flag(self, key: str, default: _Default | Required = REQUIRED) -> bool | _Default:
         """True or false; a number is neither."""
         wanted = "true or false"
 
@@ -145,7 +139,7 @@ class Settings:
         return self._take(key, default, wanted, check)
 
     def text(
-        self, key: str, default: _Default | _Required = REQUIRED, *, choices: Sequence[str] | None = None
+        self, key: str, default: _Default | Required = REQUIRED, *, choices: Sequence[str] | None = None
     ) -> str | _Default:
         """A string, one of `choices` where there are some."""
         wanted = "a text" if choices is None else f"one of {', '.join(map(repr, choices))}"
@@ -158,7 +152,7 @@ class Settings:
         return self._take(key, default, wanted, check)
 
     def texts(
-        self, key: str, default: _Default | _Required = REQUIRED, *, length: int | None = None
+        self, key: str, default: _Default | Required = REQUIRED, *, length: int | None = None
     ) -> list[str] | _Default:
         """Strings, `length` of them where it is given; bytes that are no UTF-8 are lone surrogates in them."""
         wanted = _array_text("texts", length)
@@ -176,7 +170,7 @@ class Settings:
     def integers(
         self,
         key: str,
-        default: _Default | _Required = REQUIRED,
+        default: _Default | Required = REQUIRED,
         *,
         length: int | None = None,
         least: int = -(1 << 63),
@@ -194,7 +188,7 @@ class Settings:
         return self._take(key, default, wanted, check)
 
     def numbers(
-        self, key: str, default: _Default | _Required = REQUIRED, *, length: int | None = None
+        self, key: str, default: _Default | Required = REQUIRED, *, length: int | None = None
     ) -> npt.NDArray[np.float32] | _Default:
         """Finite numbers as a float32 array, `length` of them where it is given."""
         wanted = _array_text("numbers", length)
@@ -211,7 +205,7 @@ class Settings:
 
         return self._take(key, default, wanted, check)
 
-    def length(self, key: str, default: _Default | _Required = REQUIRED) -> int | _Default:
+    def length(self, key: str, default: _Default | Required = REQUIRED) -> int | _Default:
         """How many items an array has; a long one in a file is not decoded for it."""
         whole, wanted = self.prefix + key, "an array"
         self.used.add(whole)
@@ -228,13 +222,13 @@ class Settings:
         return self._take(key, REQUIRED, "a value", lambda value: value)
 
     def _take(
-        self, key: str, default: _Default | _Required, wanted: str, check: Callable[[Any], _Found]
+        self, key: str, default: _Default | Required, wanted: str, check: Callable[[Any], _Found]
     ) -> _Found | _Default:
         whole = self.prefix + key
         self.used.add(whole)
         if whole in self._metadata:
             return check(self._metadata[whole])
-        if isinstance(default, _Required):
+        if isinstance(default, Required):
             raise self._error(f"there is no {whole}; {wanted} is wanted")
         return default
 

@@ -155,7 +155,8 @@ def compare_models(
     """
     max_tokens = whole_number(max_tokens, "max_tokens", ModelError, least=1)
     report = progress or no_progress
-    shared = [name for name in a.tensor_info if _same_shape(a, b, name)]
+    shapes = {name: info.shape for name, info in b.tensor_info.items()}
+    shared = [name for name, info in a.tensor_info.items() if shapes.get(name) == info.shape]
     tensors = []
     for done, name in enumerate(shared):
         report("tensors", done, len(shared))
@@ -174,10 +175,6 @@ def compare_models(
             raise
         return ModelDifference(tuple(tensors), only_a, only_b, note=str(error))
     return ModelDifference(tuple(tensors), only_a, only_b, quality, parting)
-
-
-def _same_shape(a: Any, b: Any, name: str) -> bool:
-    return name in b.tensor_info and a.tensor_info[name].shape == b.tensor_info[name].shape
 
 
 def _tensor(a: Any, b: Any, name: str) -> TensorDifference:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from qviz._arrays import whole_number
-from qviz.architectures import ARCHITECTURES, REQUIRED, Architecture, Inactive, Setting, size
+from qviz.architectures import ARCHITECTURES, Architecture, Inactive, Setting, size
 from qviz.errors import LlamaError
 from qviz.gguf.settings import LARGEST_COUNT, Settings, shown
-from qviz.gguf.settings import REQUIRED as NO_DEFAULT
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -221,7 +220,7 @@ def read_settings(architecture: Architecture, metadata: Mapping[str, Any]) -> di
 
 
 def _read(settings: Settings, setting: Setting, values: Mapping[str, Any]) -> Any:
-    default: Any = NO_DEFAULT if setting.default is REQUIRED else setting.default
+    default: Any = setting.default
     if setting.kind == "text":
         return settings.text(setting.key, default, choices=setting.choices or None)
     if setting.kind == "flag":

@@ -89,9 +89,8 @@ def stored_layers(where: Path, file: Safetensors, settings: Settings | None) -> 
     for name in names:
         rule = rule_of(name)
         if rule is None:
-            raise settings.error(
-                f"{name!r} is packed, though the settings leave it out", found=_packed_parts(file, name)
-            )
+            inside = [tensor for tensor in file if tensor.rpartition(".")[0] == name]
+            raise settings.error(f"{name!r} is packed, though the settings leave it out", found=inside[:5])
         layers[name] = StoredLayer(file, where, name, rule)
     return layers
 
@@ -129,10 +128,6 @@ def _modules(file: Safetensors, markers: Iterable[str]) -> list[str]:
             if last == marker and module:
                 modules[module] = None
     return list(modules)
-
-
-def _packed_parts(file: Safetensors, module: str) -> list[str]:
-    return [name for name in file if name.rpartition(".")[0] == module][:5]
 
 
 class StoredLayer:
@@ -270,7 +265,8 @@ class StoredLayer:
         size = self._rule.group_size
         width = n_in // groups if size is None else n_in if size <= 0 else size
         in_order = np.arange(n_in, dtype=np.int32) // np.int32(min(width, n_in))
-        if g_idx is None or ((g_idx == -1).any() and "weight_g_idx" in self._names_of_parts()):
+        optional = any(part.name == "weight_g_idx" for part in self._layout.components)
+        if g_idx is None or (optional and (g_idx == -1).any()):
             return in_order
         if g_idx.shape != (n_in,) or not 0 <= g_idx.min() <= g_idx.max() < groups:
             raise self._error(
@@ -280,9 +276,6 @@ class StoredLayer:
         if groups > 1 and not g_idx.any():
             raise self._error(f"g_idx puts all columns into group 0, though there are {groups}")
         return g_idx.astype(np.int32)
-
-    def _names_of_parts(self) -> set[str]:
-        return {part.name for part in self._layout.components}
 
     def _version(self, qzeros: npt.NDArray[Any] | None) -> str:
         """GPTQ's 1 or 2: on a symmetric grid every zero point lies in the middle, so they tell."""

@@ -205,12 +205,12 @@ def _metadata(file: LegacyFile, tensors: _Converted, context_length: int, rms_ep
 
 def _file_type(file: LegacyFile, tensors: _Converted) -> int:
     """The file's own type while its blocks stay what they were, else that of the floats they became."""
-    changed = {plan.format.type_id for plan in tensors.tensor_info.values() if _changed(file, plan)}
-    return max(changed) if changed else file.header["ftype"]
-
-
-def _changed(file: LegacyFile, plan: _Plan) -> bool:
-    return plan.format is not equivalent(file.tensor_info[plan.source].format)
+    changed = [
+        plan.format.type_id
+        for plan in tensors.tensor_info.values()
+        if plan.format is not equivalent(file.tensor_info[plan.source].format)
+    ]
+    return max(changed, default=file.header["ftype"])
 
 
 def _tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
