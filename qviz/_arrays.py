@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz.errors import CalibrationError, QvizError
+from qviz.errors import CalibrationError, QvizError, shortened
 
 Shape = tuple[int | str, ...]
 
@@ -112,7 +112,7 @@ def whole_number(x: Any, what: str, error: Callable[[str], QvizError], *, least:
     whole = isinstance(x, int | np.integer) and not isinstance(x, bool)
     if not whole or x < least or (most is not None and x > most):
         limits = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
-        raise error(f"{what} is {_shown(x)}; a whole number {limits} is wanted")
+        raise error(f"{what} is {shortened(x)}; a whole number {limits} is wanted")
     return int(x)
 
 
@@ -138,7 +138,7 @@ def finite_number(
         limits = [f"of at least {least:g}"] if least > -np.inf else []
         limits += [f"above {above:g}"] if above > -np.inf else []
         limits += [f"at most {most:g}"] if most < np.inf else []
-        raise error(f"{what} is {_shown(x)}; a finite number{' ' if limits else ''}{' and '.join(limits)} is wanted")
+        raise error(f"{what} is {shortened(x)}; a finite number{' ' if limits else ''}{' and '.join(limits)} is wanted")
     return float(x)
 
 
@@ -155,30 +155,22 @@ def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, leas
     if not isinstance(items, list | tuple) or not all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least for n in items
     ):
-        raise error(f"{what} is {_shown(shape)}; whole numbers of at least {least} are wanted")
+        raise error(f"{what} is {shortened(shape)}; whole numbers of at least {least} are wanted")
     return tuple(int(n) for n in items)
 
 
 def flag(x: Any, what: str, error: Callable[[str], QvizError]) -> bool:
     """`x` as a bool: True, False, or 1 and 0 for them."""
     if not isinstance(x, bool | np.bool_ | int) or x not in (0, 1):
-        raise error(f"{what} is {_shown(x)}; True or False is wanted")
+        raise error(f"{what} is {shortened(x)}; True or False is wanted")
     return bool(x)
 
 
 def one_of(x: Any, what: str, choices: Collection[str], error: Callable[[str], QvizError]) -> str:
     """`x` if it is one of a few words."""
     if not isinstance(x, str) or x not in choices:
-        raise error(f"{what} must be {', '.join(choices)}, got {_shown(x)}")
+        raise error(f"{what} must be {', '.join(choices)}, got {shortened(x)}")
     return x
-
-
-def _shown(x: Any) -> str:
-    """`repr`, cut to what fits a line."""
-    if isinstance(x, int) and x.bit_length() > 256:
-        return f"a whole number of {x.bit_length()} bits"
-    text = f"an array of shape {x.shape}" if isinstance(x, np.ndarray) and x.size > 4 else repr(x)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def token_rows(x: npt.ArrayLike) -> npt.NDArray[np.float32]:

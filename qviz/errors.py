@@ -32,6 +32,7 @@ An error names what was wrong, the value, what was expected, and the next step.
 
 from __future__ import annotations
 
+import math
 from os import PathLike, fspath
 
 
@@ -129,9 +130,9 @@ class GGUFError(QvizError):
             text += f" at byte {offset}"
         details = []
         if found is not None:
-            details.append(f"found {_short(found)}")
+            details.append(f"found {shortened(found)}")
         if expected is not None:
-            details.append(f"expected {expected if isinstance(expected, str) else _short(expected)}")
+            details.append(f"expected {expected if isinstance(expected, str) else shortened(expected)}")
         super().__init__(text + (": " + ", ".join(details) if details else ""))
 
 
@@ -201,12 +202,20 @@ class WidgetError(QvizError, ValueError):
     """A figure or widget was given something that it cannot show."""
 
 
-def _short(value: object, limit: int = 80) -> str:
-    """`repr`, cut to what fits a line: a hostile file must not write the error's length."""
+def shortened(value: object, limit: int = 80) -> str:
+    """`repr`, cut to what fits a line: a hostile file must not write the error's length, nor cost its memory.
+
+    Examples
+    --------
+    >>> shortened("a" * 200, 10), shortened(10**5000), shortened(True)
+    ("'aaaaaaaaaa'...", 'a whole number of 16610 bits', 'True')
+    """
     if isinstance(value, str | bytes) and len(value) > limit:
-        value = value[:limit]
-        return repr(value) + "..."
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to print very long integers
-        return f"an integer of {value.bit_length()} bits"
+        return f"{value[:limit]!r}..."
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python refuses to print very long ones
+        return f"a whole number of {value.bit_length()} bits"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and math.prod(shape) > 4:
+        return f"an array of shape {shape}"
     text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "..."
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -17,7 +17,7 @@ import numpy as np
 
 from qviz._files.opening import as_path, read_bytes
 from qviz._files.problems import failure
-from qviz.errors import CheckpointError, QvizError
+from qviz.errors import CheckpointError, QvizError, shortened
 
 MAX_JSON_BYTES = 100_000_000
 """The largest tokenizers have a third of it."""
@@ -143,12 +143,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise NotJSONError(f"{_short(twice)} appears twice")
+        raise NotJSONError(f"{shortened(twice, 60)} appears twice")
     return result
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 60 else f"{name[:60]}...")
 
 
 def _whole(digits: str) -> int:
@@ -177,4 +173,4 @@ def _refuse_half_characters(value: Any) -> None:
             try:
                 item.encode("utf-8")
             except UnicodeEncodeError:
-                raise NotJSONError(f"{_short(item)} holds half of a character (a lone surrogate)") from None
+                raise NotJSONError(f"{shortened(item, 60)} holds half of a character (a lone surrogate)") from None

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.architectures.base import REQUIRED, Required
-from qviz.errors import GGUFError, QvizError
+from qviz.errors import GGUFError, QvizError, shortened
 
 LARGEST_COUNT = (1 << 31) - 1  # ggml keeps counts in 32 bits
 
@@ -254,25 +254,21 @@ class Settings:
 
 
 def shown(value: Any, limit: int = 80) -> str:
-    """`repr`, short: a hostile file must not write the error's length, nor cost its memory.
+    """As `qviz.errors.shortened`, with the first few values of a list and how many there are.
 
     Examples
     --------
-    >>> shown(10**5000), shown([1, 2, 3, 4] * 1000), shown("a" * 200, 10)
-    ('a whole number of 16610 bits', '[1, 2, 3, ...] (4,000 values)', "'aaaaaaaaaa'...")
+    >>> shown([1, 2, 3, 4] * 1000), shown("a" * 200, 10)
+    ('[1, 2, 3, ...] (4,000 values)', "'aaaaaaaaaa'...")
     """
     value = _plain(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return repr(int(value)) if value.bit_length() <= 256 else f"a whole number of {value.bit_length()} bits"
-    if isinstance(value, str | bytes):
-        return repr(value) if len(value) <= limit else f"{value[:limit]!r}..."
     if isinstance(value, list | tuple):
         first = ", ".join(shown(item, 20) if not isinstance(item, list | tuple) else "[...]" for item in value[:3])
         return f"[{first}, ...] ({len(value):,} values)" if len(value) > 3 else f"[{first}]"
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} and shape {value.shape}"
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+    # a number from a file has a type of GGUF, which does not matter here
+    return shortened(int(value) if isinstance(value, int) and not isinstance(value, bool) else value, limit)
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal, Self, SupportsFloat, SupportsInt
 
 import numpy as np
 
-from qviz.errors import GGUFError
+from qviz.errors import GGUFError, shortened
 
 Endian = Literal["little", "big"]
 
@@ -76,7 +76,9 @@ class _Int(int):
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or number != value or not low <= number <= high:
-            raise GGUFError(f"{_shown(value)} is not a {cls.value_type}", expected=f"a whole number in {low} … {high}")
+            raise GGUFError(
+                f"{shortened(value, 60)} is not a {cls.value_type}", expected=f"a whole number in {low} … {high}"
+            )
         return number
 
 
@@ -164,14 +166,7 @@ def _real(value: SupportsFloat, type_: ValueType) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise GGUFError(f"{_shown(value)} is not a {type_}", expected="a number") from None
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.60}"
-    except ValueError:  # Python does not print integers of more than 4300 digits
-        return "this number"
+        raise GGUFError(f"{shortened(value, 60)} is not a {type_}", expected="a number") from None
 
 
 class Array(list[Any]):
@@ -195,12 +190,12 @@ class Array(list[Any]):
         try:
             super().__init__(items)
         except TypeError:
-            raise GGUFError(f"{_shown(items)} is not a list of items for an array") from None
+            raise GGUFError(f"{shortened(items, 60)} is not a list of items for an array") from None
         try:
             self.item_type = ValueType[item_type.upper()] if isinstance(item_type, str) else ValueType(item_type)
         except (KeyError, ValueError):
             known = ", ".join(str(t) for t in ValueType)
-            raise GGUFError(f"no value type {_shown(item_type)}", expected=f"one of {known}") from None
+            raise GGUFError(f"no value type {shortened(item_type, 60)}", expected=f"one of {known}") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Array, (list(self), self.item_type)
@@ -411,7 +406,7 @@ def typed(value: Any, what: str) -> Any:
         return Array(value, _item_type(value, what))
     raise GGUFError(
         f"{what} cannot be stored as GGUF metadata",
-        found=f"{type(value).__name__} {_shown(value)}",
+        found=f"{type(value).__name__} {shortened(value, 60)}",
         expected="a bool, int, float, str, or a list of one of these",
     )
 
@@ -433,7 +428,7 @@ def _narrowest(values: Collection[int], what: str, order: tuple[type[_Int], ...]
         first, last = _int_range(cls.value_type)
         if first <= low and high <= last:
             return cls
-    raise GGUFError(f"{what} does not fit 64 bits", found=_shown(low if low < -(2**63) else high))
+    raise GGUFError(f"{what} does not fit 64 bits", found=shortened(low if low < -(2**63) else high, 60))
 
 
 def _int_range(type_: ValueType) -> tuple[int, int]:
@@ -499,16 +494,16 @@ def _encode_items(items: Array, layout: Layout, what: str, depth: int) -> Iterab
             yield struct.pack(f"{layout.order}{len(items)}{_CODES[item_type]}", *items)
         except (struct.error, OverflowError, TypeError, ValueError):
             index = next(i for i, item in enumerate(items) if not _fits(item, item_type))
-            raise GGUFError(f"{what}[{index}] is not a {item_type}", found=_shown(items[index])) from None
+            raise GGUFError(f"{what}[{index}] is not a {item_type}", found=shortened(items[index], 60)) from None
         if item_type is ValueType.BOOL and not all(isinstance(item, bool | np.bool_) for item in items):
             index = next(i for i, item in enumerate(items) if not isinstance(item, bool | np.bool_))
-            raise GGUFError(f"{what}[{index}] is not a bool", found=_shown(items[index]))
+            raise GGUFError(f"{what}[{index}] is not a bool", found=shortened(items[index], 60))
         return
     for index, item in enumerate(items):
         name = f"{what}[{index}]"
         value = typed(item, name)
         if type_of(value)[0] is not item_type:
-            raise GGUFError(f"{name} is not a {item_type}", found=_shown(item))
+            raise GGUFError(f"{name} is not a {item_type}", found=shortened(item, 60))
         yield from _encode(value, layout, name, depth + 1)
 
 
