@@ -106,17 +106,6 @@ class MatrixImage:
     limit: float
     window: Window
 
-    def rgba(self, dark: bool = False) -> npt.NDArray[np.uint8]:
-        """The picture itself.
-
-        Returns
-        -------
-        uint8 array (height, width, 4)
-        """
-        table = _theme.diverging(dark) if self.colours == "diverging" else _theme.sequential()
-        alpha = np.full((*self.pixels.shape, 1), 255, np.uint8)
-        return np.concatenate([table[self.pixels], alpha], axis=-1)
-
 
 def weights_image(weights: FloatArray, *, limit: float, window: Window | None = None) -> MatrixImage:
     """Weights in blue (negative) and orange (positive).

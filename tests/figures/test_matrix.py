@@ -84,18 +84,6 @@ def test_window_shows_only_its_part():
     assert np.array_equal(image.pixels, expected)
 
 
-def test_rgba_looks_codes_up():
-    image = weights_image(np.float32([[-1, 0, 1]]), limit=1)
-    rgba = image.rgba()
-    assert rgba.shape == (1, 3, 4)
-    assert (rgba[..., 3] == 255).all()
-    (red, _, blue), middle, (red2, _, blue2) = rgba[0, :, :3].astype(int)
-    assert blue > red + 60, "negative is blue"
-    assert red2 > blue2 + 60, "positive is orange"
-    assert middle.min() > 230, "zero is paper"
-    assert image.rgba(dark=True)[0, 1, :3].max() < 60, "on a dark page zero is dark"
-
-
 @pytest.mark.parametrize(
     "bad", [np.zeros(4, np.float32), np.zeros((0, 4), np.float32), np.zeros((2, 2, 2), np.float32)]
 )
