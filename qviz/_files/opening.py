@@ -98,7 +98,7 @@ class OpenFile:
         self._closer()
 
     def read(self, offset: int, length: int) -> bytes:
-        """Some bytes.
+        """Read some bytes.
 
         Parameters
         ----------

@@ -53,7 +53,7 @@ class Owner(NamedTuple):
         return cls(*_machine(), os.getpid(), _state(os.getpid())[1])
 
     def gone(self, age: float) -> bool:
-        """Whether it certainly lives no more, but for its lock.
+        """Whether the process has certainly ended, as far as can be told without its lock.
 
         Parameters
         ----------

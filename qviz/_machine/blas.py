@@ -43,7 +43,7 @@ class _OneThread:
         self._found: tuple[bool, list[Any]] = False, []
 
     def libraries(self) -> list[Any]:
-        """Those that are loaded. Looking takes milliseconds, so only when SciPy may have brought its own since."""
+        """The loaded BLAS libraries. Looking takes milliseconds, so it is done again only once SciPy is loaded."""
         scipy = "scipy.linalg" in sys.modules
         if not self._found[1] or self._found[0] != scipy:
             from threadpoolctl import ThreadpoolController
@@ -53,7 +53,7 @@ class _OneThread:
         return self._found[1]
 
     def limit(self) -> None:
-        """Put those on one thread that are not yet."""
+        """Tell every BLAS to use one thread, and remember how many it used before."""
         for library in self.libraries():
             if library.filepath not in self._before:
                 self._before[library.filepath] = library.get_num_threads() or 1
@@ -78,7 +78,7 @@ class _OneThread:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One thread at a time. Who holds the lock for a second lost it to an interrupt: there is a new one then."""
+        """Let one thread in at a time. A lock that stays held for a second was lost to an interrupt: it is replaced."""
         if not self._lock.acquire(timeout=1):
             self._lock = threading.Lock()
             self._lock.acquire(timeout=1)

@@ -215,7 +215,7 @@ def _parts_of_code(code: CodeType, seen: dict[int, int]) -> list[bytes]:
 
 
 def _parts_of_function(function: FunctionType, seen: dict[int, int]) -> list[bytes]:
-    """Its code, and the globals, cells and defaults that the code reads."""
+    """What a function is made of: its code, and the globals, cells and defaults that the code reads."""
     parts = [function.__qualname__.encode(), *_parts_of_code(function.__code__, seen)]
     for name in sorted(_names(function.__code__)):
         if name in function.__globals__:

@@ -128,7 +128,7 @@ class _Other:
         return False
 
     def _ask(self, request: bytes) -> bool | None:
-        """One question; None if the other process is gone."""
+        """Ask one question; None if the other process is gone."""
         done = False
         watch = threading.Timer(_PATIENCE, self._end)
         watch.daemon = True

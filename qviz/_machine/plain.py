@@ -200,7 +200,7 @@ def replace_word(words: Any, at: int, old: Any, new: Any) -> bool:
 
 
 def pause() -> None:
-    """Nothing: this thread is the only one."""
+    """Do nothing: this thread is the only one."""
 
 
 def multiply(address: Any, blocks: Any, rows: Any, columns: Any, itemsize: Any, given: Any, out: Any) -> None:

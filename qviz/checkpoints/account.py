@@ -33,7 +33,7 @@ class Checkpoint(Protocol):
 
     @property
     def tensor_info(self) -> Mapping[str, StoredTensor]:
-        """By name."""
+        """Name of a tensor -> what its header says."""
 
     def __getitem__(self, name: str) -> QTensor: ...
 

@@ -79,7 +79,7 @@ class Place:
         return tuple(shape)
 
     def as_mxfp4(self) -> Place:
-        """The same tensor where the folder has it in MXFP4: rows are outputs there."""
+        """The place of this tensor in a folder that keeps it in MXFP4, where rows are outputs."""
         change = tuple(step for step in self.change if step != "transposed")
         return dataclasses.replace(self, change=change, mxfp4=True)
 

@@ -39,7 +39,7 @@ class TextTable:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """The same as HTML. JupyterLab sets every cell flush right unless told otherwise."""
+        """The table as HTML. JupyterLab sets every cell flush right unless told otherwise."""
         lines = []
         for tag, rows in (("th", (self.columns,)), ("td", self.rows)):
             for row in rows:

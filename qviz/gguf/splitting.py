@@ -127,7 +127,7 @@ def _entries(infos: Iterable[TensorInfo]) -> list[Entry]:
 
 
 def _dims(info: TensorInfo) -> tuple[int, ...]:
-    """As ggml writes them: at least one, and no one at the end of several."""
+    """Dimensions as ggml writes them: at least one, and no 1 at the end of several."""
     dims = list(info.dims)
     while len(dims) > 1 and dims[-1] == 1:
         dims.pop()

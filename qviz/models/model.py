@@ -1,4 +1,4 @@
-"""Where models come from: what is shipped in ``data/``, what `fetch` has put into the user's cache, any GGUF file.
+"""Opening a model: shipped in ``data/``, put into the user's cache by `fetch`, or any GGUF file.
 
 ===================  =================================================================================
 name                 what it is

@@ -171,7 +171,7 @@ class Switches:
 
 
 NO_SWITCHES = Switches()
-"""As a recipe says."""
+"""No switch at all: everything is as the recipe says."""
 
 
 def read_tensor_types(path: str | os.PathLike[str]) -> tuple[TensorType, ...]:

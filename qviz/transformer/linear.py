@@ -166,7 +166,7 @@ class Activations:
             )
 
     def ordered(self, linear: Linear) -> Activations:
-        """The same activations in the order in which the columns of a matrix stand."""
+        """These activations in the order in which the columns of a matrix stand."""
         if linear.order is None:
             return self
         if id(linear) not in self._ordered:
@@ -350,7 +350,7 @@ class Linear:
             in_parallel(len(rounded), multiply)
 
     def _many_in_tiles(self, kernels: Tiled, given: Activations, out: FloatArray) -> None:
-        """The same in integers: each core lays out a part of the matrix, then multiplies a part of the tokens."""
+        """Multiply many tokens in integers: a core lays out a part of the matrix, then takes a part of the tokens."""
         codes, steps, sums = given.groups(self.width)
         sub, n = kernels.sub, self.n_in
         step = max(1, _DECODED_AT_ONCE // (ROWS * n))  # tiles laid out at a time

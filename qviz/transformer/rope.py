@@ -40,7 +40,7 @@ class Rope:
         self._kept: dict[bool, tuple[FloatArray, FloatArray]] = {}
 
     def tables(self, n: int, n_ctx: int) -> tuple[FloatArray, FloatArray]:
-        """For positions 0 … n − 1 at least.
+        """Cosines and sines for positions 0 … n − 1 at least.
 
         Parameters
         ----------

@@ -462,7 +462,7 @@ class TokenPass:
         return (c.head_size, heads[name] * c.head_size) if name in heads else (c.n_embd,)
 
     def _put(self, linear: Linear, n_in: int, n_out: int, out: str) -> int:
-        """One more matrix between two vectors; where it stands."""
+        """Add a matrix between two vectors; return where it stands."""
         check_compiled_sizes(linear, n_in, n_out)
         rows, columns = linear.blocks.shape
         order = -1
@@ -543,7 +543,7 @@ class _Joined:
 
     @property
     def array(self) -> Any:
-        """All of them."""
+        """All vectors so far, one behind the other."""
         if len(self._parts) != 1:
             self._parts = [np.concatenate(self._parts) if self._parts else np.empty(0, self._dtype)]
         return self._parts[0]

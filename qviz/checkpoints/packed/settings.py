@@ -64,7 +64,7 @@ def find_settings(folder: Path) -> Settings | None:
 
 
 def find_dialect(settings: Settings) -> Dialect:
-    """Whose settings these are.
+    """Find the dialect that wrote some settings.
 
     Raises
     ------

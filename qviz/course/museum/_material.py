@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def material(self) -> str:
-        """The same in words."""
+        """The layer in words: where it is from, its shape, and how many tokens reach it."""
         rows, columns = self.weight.shape
         return (
             f"{self.name} of SmolLM2-135M, {rows} × {columns}, with real inputs: {len(self.inputs)} tokens to calibrate"

@@ -358,7 +358,7 @@ def _lines(trial: museum.Trial) -> str:
 
 
 def _capital(text: str) -> str:
-    """With a capital, unless it starts with the name of a repository."""
+    """Give a sentence a capital letter, unless it starts with the name of a repository."""
     return text if "/" in text.split(" ")[0] else text[0].upper() + text[1:]
 
 

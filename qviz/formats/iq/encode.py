@@ -139,7 +139,7 @@ def _weigh_by_square(xs, means, at, ws):
 
 @kernel
 def weigh_with_mean(xs, means, at, ws):
-    """Or by x² plus a quarter of what `means` holds."""
+    """Without an importance matrix errors count by x² plus a quarter of what `means` holds."""
     mean = f32(0.25) * simd.load(means, at)
     for i in range(0, xs.size, simd.LANES):
         simd.store(ws, i, mean + simd.load(xs, i) * simd.load(xs, i))

@@ -56,7 +56,7 @@ class Search:
         return self.steps > 0
 
     def names(self) -> dict[str, Any]:
-        """The same as the templates of the encoders read it: float32 where they compute with it."""
+        """Values behind the names that the encoders' templates read; float32 where they compute with them."""
         return {
             "_WIDTH": self.width,
             "_TOP": f32(self.top),

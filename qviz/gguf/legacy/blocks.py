@@ -270,7 +270,7 @@ def scale_error(tensor: QTensor) -> float:
 
 
 def repack(tensor: QTensor) -> QTensor:
-    """The same codes in today's format; float32 scales are rounded to float16, whatever `scale_error` says.
+    """Put a tensor's codes into today's format; float32 scales are rounded to float16, whatever `scale_error` says.
 
     Parameters
     ----------

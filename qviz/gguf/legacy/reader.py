@@ -237,7 +237,7 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None, ma
 
 
 class LegacyPart:
-    """One file, its header checked from front to back, and its memory map, made when the first tensor is asked for."""
+    """One file, its header checked from front to back."""
 
     def __init__(self, path: Path, mapped: bool) -> None:
         self.path, self.mapped = path, mapped

@@ -74,7 +74,7 @@ def rotate(x, positions, cos, sin, head_size):
 
 @loose_kernel
 def rotate_halves(x, positions, cos, sin, head_size):
-    """The same of values half a turning part apart: (i, i + pairs) of each head (ggml's NEOX mode)."""
+    """`rotate` for values half a turning part apart: (i, i + pairs) of each head (ggml's NEOX mode)."""
     rows, n = x.shape
     pairs = cos.shape[1]
     for t in range(rows):
@@ -119,7 +119,7 @@ def causal_softmax(scores, first):
 
 @loose_kernel
 def masked_softmax(scores, first, window, limit, sinks, head):
-    """The same with a window, a cap and sinks; a kernel of its own, for the plain one's sums keep their order.
+    """`causal_softmax` with a window, a cap and sinks; apart from it, so that its sums keep their order.
 
     Parameters
     ----------

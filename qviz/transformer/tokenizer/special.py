@@ -131,7 +131,7 @@ class Cutter:
     def of(
         cls, tokens: list[str], numbers: npt.NDArray[np.int64], before: frozenset[int], after: frozenset[int]
     ) -> Cutter:
-        """From the vocabulary, the tokens to cut out of a text, and those of them that swallow blanks."""
+        """Choose the tokens of a vocabulary to cut out of a text, and those of them that swallow blanks."""
         spelled = [tokens[i].encode("utf-8", "surrogateescape") for i in numbers]
         begins, stops = np.zeros((2, 256, 256), np.bool_)
         for text in spelled:

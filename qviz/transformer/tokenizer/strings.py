@@ -43,7 +43,7 @@ class Strings:
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Strings:
-        """From strings of which no two are alike and none is empty."""
+        """Make them from strings, none of them empty and no two alike."""
         blob = np.frombuffer(b"".join(strings), np.uint8)
         starts = np.zeros(len(strings) + 1, np.int64)
         np.cumsum([len(string) for string in strings], out=starts[1:])

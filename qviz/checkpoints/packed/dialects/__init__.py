@@ -1,4 +1,4 @@
-"""Who packs weights how: one file a dialect, found by being in this folder.
+"""How each program packs weights: one file a dialect, found by being in this folder.
 
 To add one, copy the file that is most like it. It holds a `Dialect` record: what the settings of its writers look
 like, and the layouts of words that are its own. `foreign` names what is refused, and what to do about it.
