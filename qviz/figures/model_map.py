@@ -12,7 +12,7 @@ from qviz.errors import WidgetError
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
-class Part(NamedTuple):
+class ModelTensor(NamedTuple):
     """A tensor of a model, without its weights.
 
     Attributes
@@ -184,13 +184,13 @@ def meaning(kind: str) -> tuple[str, str]:
     return MEANING.get(plain, ("", ""))
 
 
-def model_map(title: str, parts: Mapping[str, Part], layer: int = 0, current: str | None = None) -> ModelMap:
+def model_map(title: str, parts: Mapping[str, ModelTensor], layer: int = 0, current: str | None = None) -> ModelMap:
     """Put the tensors of a model where a token meets them.
 
     Parameters
     ----------
     title : str
-    parts : mapping of str to Part
+    parts : mapping of str to ModelTensor
         Name -> tensor.
     layer : int
         The layer to show.
@@ -208,8 +208,8 @@ def model_map(title: str, parts: Mapping[str, Part], layer: int = 0, current: st
 
     Examples
     --------
-    >>> parts = {"token_embd.weight": Part((9, 4), "F16", 72, "token_embd"),
-    ...          "blk.0.attn_q.weight": Part((4, 4), "Q8_0", 17, "attn_q")}
+    >>> parts = {"token_embd.weight": ModelTensor((9, 4), "F16", 72, "token_embd"),
+    ...          "blk.0.attn_q.weight": ModelTensor((4, 4), "Q8_0", 17, "attn_q")}
     >>> drawn = model_map("a toy", parts)
     >>> drawn.steps, drawn.tensors[1].kind, round(drawn.tensors[1].share, 2)
     (('look up', 'ask'), 'attn_q', 0.19)
@@ -256,7 +256,7 @@ def _adds(step: int, there: Sequence[int]) -> bool:
     return _STEPS[step].adds and not normed
 
 
-def _tensor(name: str, part: Part, step: int, share: float) -> MapTensor:
+def _tensor(name: str, part: ModelTensor, step: int, share: float) -> MapTensor:
     *more, columns = part.shape
     rows = more[-1] if more else 1
     copies = more[0] if len(more) > 1 else 1

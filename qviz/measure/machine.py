@@ -28,7 +28,7 @@ from qviz._types import Progress, no_progress
 from qviz.errors import FormatError, NotEncodableError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
-from qviz.recipes import get_architecture
+from qviz.recipes import get_shapes
 from qviz.transformer.linear import Activations, Linear, multiply_one
 
 _OPERATIONS = 2  # with each weight: a multiplication and an addition
@@ -446,7 +446,7 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
     Parameters
     ----------
     model : str
-        ``"llama-7b"`` ...; see `qviz.recipes.ARCHITECTURES`. Of a mixture of experts, all experts are counted.
+        ``"llama-7b"`` ...; see `qviz.recipes.MODEL_SHAPES`. Of a mixture of experts, all experts are counted.
     format : str
     context : int
         Tokens before this one, whose keys and values are read.
@@ -465,17 +465,17 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
     >>> token_traffic("llama-7b", "Q4_0").nbytes
     3717548288
     """
-    architecture, fmt = get_architecture(model), get(format)
+    shapes, fmt = get_shapes(model), get(format)
     weights = nbytes = 0
-    for name, (kept, shape) in architecture.tensors().items():
+    for name, (kept, shape) in shapes.tensors().items():
         n = int(np.prod(shape))
-        if name == "token_embd.weight" and not architecture.tied:
+        if name == "token_embd.weight" and not shapes.tied:
             n, shape = shape[1], (1, shape[1])  # one row of it
         weights += n
         nbytes += 4 * n if kept == "F32" else n // shape[-1] * fmt.row_size(shape[-1])
-    head = architecture.width // architecture.heads
-    cache = 2 * architecture.layers * architecture.kv_heads * head * context * 2
-    return Traffic(architecture.name, fmt.name, context, weights, nbytes, cache)
+    head = shapes.width // shapes.heads
+    cache = 2 * shapes.layers * shapes.kv_heads * head * context * 2
+    return Traffic(shapes.name, fmt.name, context, weights, nbytes, cache)
 
 
 # -- energy: a model, not a measurement

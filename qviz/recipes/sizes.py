@@ -27,7 +27,7 @@ class TensorSpec(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class ModelShapes:
     """The shapes of a Llama-like model, as its F16 GGUF file has them.
 
     Parameters
@@ -91,22 +91,22 @@ class Architecture:
         }
 
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+MODEL_SHAPES: Mapping[str, ModelShapes] = MappingProxyType(
     {
         a.name: a
         for a in (
-            Architecture("llama-7b", 32000, 4096, 11008, 32, 32, 32),
-            Architecture("llama-13b", 32000, 5120, 13824, 40, 40, 40),
-            Architecture("llama-33b", 32000, 6656, 17920, 60, 52, 52),
-            Architecture("llama-65b", 32000, 8192, 22016, 80, 64, 64),
-            Architecture("llama-2-70b", 32000, 8192, 28672, 80, 64, 8),
-            Architecture("llama-3-8b", 128256, 4096, 14336, 32, 32, 8),
-            Architecture("mistral-7b", 32000, 4096, 14336, 32, 32, 8),
-            Architecture("mixtral-8x7b", 32000, 4096, 14336, 32, 32, 8, experts=8),
-            Architecture("tinyllama-1.1b", 32000, 2048, 5632, 22, 32, 4),
-            Architecture("smollm2-135m", 49152, 576, 1536, 30, 9, 3, tied=True),
-            Architecture("smollm2-360m", 49152, 960, 2560, 32, 15, 5, tied=True),
-            Architecture("smollm2-1.7b", 49152, 2048, 8192, 24, 32, 32, tied=True),
+            ModelShapes("llama-7b", 32000, 4096, 11008, 32, 32, 32),
+            ModelShapes("llama-13b", 32000, 5120, 13824, 40, 40, 40),
+            ModelShapes("llama-33b", 32000, 6656, 17920, 60, 52, 52),
+            ModelShapes("llama-65b", 32000, 8192, 22016, 80, 64, 64),
+            ModelShapes("llama-2-70b", 32000, 8192, 28672, 80, 64, 8),
+            ModelShapes("llama-3-8b", 128256, 4096, 14336, 32, 32, 8),
+            ModelShapes("mistral-7b", 32000, 4096, 14336, 32, 32, 8),
+            ModelShapes("mixtral-8x7b", 32000, 4096, 14336, 32, 32, 8, experts=8),
+            ModelShapes("tinyllama-1.1b", 32000, 2048, 5632, 22, 32, 4),
+            ModelShapes("smollm2-135m", 49152, 576, 1536, 30, 9, 3, tied=True),
+            ModelShapes("smollm2-360m", 49152, 960, 2560, 32, 15, 5, tied=True),
+            ModelShapes("smollm2-1.7b", 49152, 2048, 8192, 24, 32, 32, tied=True),
         )
     }
 )
@@ -141,7 +141,7 @@ PUBLISHED: Mapping[str, str] = MappingProxyType(
 """Sizes at 7B, as the help text of llama.cpp's `quantize` prints them (ggml-org/llama.cpp#1787, 2023-06-13)."""
 
 
-def get_architecture(name: str | Architecture) -> Architecture:
+def get_shapes(name: str | ModelShapes) -> ModelShapes:
     """Look a model's shapes up by name, in any case.
 
     Raises
@@ -149,33 +149,33 @@ def get_architecture(name: str | Architecture) -> Architecture:
     RecipeError
         With the names that exist.
     """
-    if isinstance(name, Architecture):
+    if isinstance(name, ModelShapes):
         return name
     key = name.lower() if isinstance(name, str) else None
-    architecture = ARCHITECTURES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
-    if architecture is None:
+    shapes = MODEL_SHAPES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
+    if shapes is None:
         raise RecipeError(
-            f"no shapes of a model {name!r}; there are {', '.join(ARCHITECTURES)}. "
+            f"no shapes of a model {name!r}; there are {', '.join(MODEL_SHAPES)}. "
             f"For a file, use qviz.recipes.plan(file, file.metadata, recipe)"
         )
-    return architecture
+    return shapes
 
 
 def model_plan(
-    model: str | Architecture, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False
+    model: str | ModelShapes, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False
 ) -> list[TensorChoice]:
     """`plan` for a model of which only the shapes are known."""
-    architecture = get_architecture(model)
-    return plan(architecture.tensors(), architecture.metadata(), recipe, rules, imatrix=imatrix)
+    shapes = get_shapes(model)
+    return plan(shapes.tensors(), shapes.metadata(), recipe, rules, imatrix=imatrix)
 
 
-def model_size(model: str | Architecture, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False) -> int:
+def model_size(model: str | ModelShapes, recipe: str | Recipe, rules: str = "modern", *, imatrix: bool = False) -> int:
     """Bytes that a model's tensors take.
 
     Parameters
     ----------
-    model : str or Architecture
-        ``"llama-7b"`` ...; see `ARCHITECTURES`.
+    model : str or ModelShapes
+        ``"llama-7b"`` ...; see `MODEL_SHAPES`.
     recipe : str
         ``"Q4_K_M"`` ...
     rules : {"modern", "2023-06", "uniform"}

@@ -10,7 +10,7 @@ import ipywidgets
 from qviz import models, recipes
 from qviz.architectures import ARCHITECTURES
 from qviz.errors import RecipeError, WidgetError
-from qviz.figures.model_map import MapTensor, ModelMap, Part, meaning, model_map
+from qviz.figures.model_map import MapTensor, ModelMap, ModelTensor, meaning, model_map
 from qviz.recipes.sizes import TensorSpec
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
@@ -125,16 +125,16 @@ class ModelExplorer(Explorer):
         return f"ModelExplorer({', '.join(title for title, _ in self._models)})"
 
 
-def _parts_of(given: Any) -> tuple[str, dict[str, Part]]:
+def _parts_of(given: Any) -> tuple[str, dict[str, ModelTensor]]:
     if isinstance(given, str) and given.lower() not in models.KNOWN | models.SHIPPED:
         try:
-            shapes = recipes.get_architecture(given)
+            shapes = recipes.get_shapes(given)
         except RecipeError:
             pass
         else:
             specs = shapes.tensors()
             return shapes.name, {
-                name: Part(spec.shape, spec.format.name, _nbytes(spec), _kind("llama", name))
+                name: ModelTensor(spec.shape, spec.format.name, _nbytes(spec), _kind("llama", name))
                 for name, spec in specs.items()
             }
     model = given if isinstance(given, models.Model) else None
@@ -145,7 +145,7 @@ def _parts_of(given: Any) -> tuple[str, dict[str, Part]]:
     family = str(model.metadata.get("general.architecture", ""))
     title = str(model.metadata.get("general.name", model.name))
     return title, {
-        name: Part(info.shape, info.format.name, info.nbytes, _kind(family, name))
+        name: ModelTensor(info.shape, info.format.name, info.nbytes, _kind(family, name))
         for name, info in model.tensor_info.items()
     }
 

@@ -10,7 +10,7 @@ import ipywidgets
 
 from qviz.errors import RecipeError, WidgetError
 from qviz.figures.recipe_map import OUTSIDE, ByteBars, Cell, RecipeMap, byte_bars, recipe_map
-from qviz.recipes import ARCHITECTURES, RECIPES, RULES, Architecture, TensorChoice, get_architecture, get_recipe, plan
+from qviz.recipes import MODEL_SHAPES, RECIPES, RULES, ModelShapes, TensorChoice, get_recipe, get_shapes, plan
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -28,8 +28,8 @@ class RecipeExplorer(Explorer):
 
     Parameters
     ----------
-    given : str, Architecture, or a model
-        A name such as ``"llama-7b"`` (see `qviz.recipes.ARCHITECTURES`), or a file opened by `qviz.load` or
+    given : str, ModelShapes, or a model
+        A name such as ``"llama-7b"`` (see `qviz.recipes.MODEL_SHAPES`), or a file opened by `qviz.load` or
         `qviz.gguf.read`.
     left, right : str
         The recipes.
@@ -69,7 +69,7 @@ class RecipeExplorer(Explorer):
 
     def __init__(
         self,
-        given: str | Architecture | Mapping[str, Any] = "llama-7b",
+        given: str | ModelShapes | Mapping[str, Any] = "llama-7b",
         left: str = "Q4_K_S",
         right: str = "Q4_K_M",
         *,
@@ -78,17 +78,17 @@ class RecipeExplorer(Explorer):
     ) -> None:
         super().__init__()
         self._model: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
-        if isinstance(given, str | Architecture):
-            self._name = get_architecture(given).name
-            known = self._name in ARCHITECTURES and isinstance(given, str)
+        if isinstance(given, str | ModelShapes):
+            self._name = get_shapes(given).name
+            known = self._name in MODEL_SHAPES and isinstance(given, str)
             if not known:
-                assert isinstance(given, Architecture)
+                assert isinstance(given, ModelShapes)
                 self._model = _shapes(given)
         else:
             self._name, self._model = _opened(given)
         if self._model is None:
             self.controls["model"] = _dropdown(
-                "Model", list(ARCHITECTURES), self._name, "whose shapes to fill: published ones, without any weights"
+                "Model", list(MODEL_SHAPES), self._name, "whose shapes to fill: published ones, without any weights"
             )
         for side, recipe, rules in zip(_SIDES, (left, right), (left_rules, right_rules), strict=True):
             if rules not in RULES:
@@ -110,7 +110,7 @@ class RecipeExplorer(Explorer):
         return str(self.controls["model"].value) if "model" in self.controls else self._name
 
     def _scene(self) -> Scene:
-        tensors, metadata = self._model or _shapes(get_architecture(self.model_name))
+        tensors, metadata = self._model or _shapes(get_shapes(self.model_name))
         self.plans = {
             side: plan(tensors, metadata, self.controls[side].value, self.controls[f"{side}_rules"].value)
             for side in _SIDES
@@ -213,8 +213,8 @@ class RecipeExplorer(Explorer):
         return f"RecipeExplorer({self.model_name}, {self._title('left')} and {self._title('right')})"
 
 
-def _shapes(architecture: Architecture) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    return architecture.tensors(), architecture.metadata()
+def _shapes(shapes: ModelShapes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return shapes.tensors(), shapes.metadata()
 
 
 def _opened(given: Any) -> tuple[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -11,7 +11,7 @@ import ipywidgets
 from qviz.errors import ShapeError, WidgetError
 from qviz.figures.roofline import TokenRates, token_rates
 from qviz.measure.machine import FormatSpeed, Machine, Traffic, token_traffic
-from qviz.recipes import ARCHITECTURES
+from qviz.recipes import MODEL_SHAPES
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -55,8 +55,8 @@ class SpeedExplorer(Explorer):
         self._speeds = {speed.format: speed for speed in speeds if speed.tokens == 1}
         if not self._speeds:
             raise WidgetError("no measured formats to show; make some with qviz.measure.machine.measure_formats()")
-        if model not in ARCHITECTURES:
-            raise WidgetError(f"no model {model!r}; there are {', '.join(ARCHITECTURES)}")
+        if model not in MODEL_SHAPES:
+            raise WidgetError(f"no model {model!r}; there are {', '.join(MODEL_SHAPES)}")
         self._machine = machine
         self._current = "Q4_K" if "Q4_K" in self._speeds else next(iter(self._speeds))
         self.controls |= {

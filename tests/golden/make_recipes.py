@@ -27,7 +27,7 @@ SIZES = {kind.name: size for kind, size in GGML_QUANT_SIZES.items()} | {"Q2_0": 
 REQUANTIZED = ("F32", "Q4_K_M", "Q8_0", "Q4_0", "IQ4_XS")
 
 
-def hollow(path: Path, architecture: recipes.Architecture) -> Path:
+def hollow(path: Path, architecture: recipes.ModelShapes) -> Path:
     """A file of the right shapes, its tensors a hole."""
     writer = GGUFWriter(path, "llama")
     for key, value in architecture.metadata().items():
@@ -58,7 +58,7 @@ def hollow(path: Path, architecture: recipes.Architecture) -> Path:
 def dry_runs(folder: Path) -> dict[str, dict[str, int]]:
     """Architecture -> recipe -> bytes, from what llama.cpp says that it would write."""
     found: dict[str, dict[str, int]] = {}
-    for name, architecture in recipes.ARCHITECTURES.items():
+    for name, architecture in recipes.MODEL_SHAPES.items():
         source = hollow(folder / "hollow.gguf", architecture)
         for recipe in recipes.RECIPES:
             done, said = llamacpp.quantize(source, folder / "none.gguf", recipe, dry_run=True)

@@ -7,7 +7,7 @@ import pytest
 import qviz
 from qviz.architectures import ARCHITECTURES
 from qviz.errors import WidgetError
-from qviz.figures.model_map import MEANING, Part, meaning, model_map
+from qviz.figures.model_map import MEANING, ModelTensor, meaning, model_map
 from qviz.widgets import ModelExplorer
 
 RARE = {"rope_freqs", "rope_factors_long", "rope_factors_short"}  # nothing is multiplied with them
@@ -16,7 +16,7 @@ RARE = {"rope_freqs", "rope_factors_long", "rope_factors_short"}  # nothing is m
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_every_tensor_of_every_family_has_a_place_and_a_meaning(family):
     places = ARCHITECTURES[family].tensors
-    parts = {place.name.format(0): Part((2, 2), "F16", 8, place.kind) for place in places}
+    parts = {place.name.format(0): ModelTensor((2, 2), "F16", 8, place.kind) for place in places}
     drawn = model_map(family, parts)
     homeless = {t.kind for t in drawn.tensors if drawn.steps[t.step] == "the rest"}
     assert homeless <= RARE
@@ -29,10 +29,10 @@ def test_every_tensor_of_every_family_has_a_place_and_a_meaning(family):
 
 def test_shares_add_up():
     parts = {
-        "token_embd.weight": Part((10, 4), "F16", 80, "token_embd"),
-        "blk.0.ffn_down.weight": Part((4, 8), "Q8_0", 10, "ffn_down"),
-        "blk.1.ffn_down.weight": Part((4, 8), "Q8_0", 30, "ffn_down"),
-        "output_norm.weight": Part((4,), "F32", 40, "output_norm"),
+        "token_embd.weight": ModelTensor((10, 4), "F16", 80, "token_embd"),
+        "blk.0.ffn_down.weight": ModelTensor((4, 8), "Q8_0", 10, "ffn_down"),
+        "blk.1.ffn_down.weight": ModelTensor((4, 8), "Q8_0", 30, "ffn_down"),
+        "output_norm.weight": ModelTensor((4,), "F32", 40, "output_norm"),
     }
     drawn = model_map("toy", parts, layer=1)
     assert {t.kind: t.share for t in drawn.tensors} == {"token_embd": 0.5, "ffn_down": 0.25, "output_norm": 0.25}
@@ -43,7 +43,7 @@ def test_shares_add_up():
 
 def test_a_norm_behind_a_half_is_what_the_stream_takes():
     kinds = ["attn_output", "post_attention_norm", "ffn_down"]
-    drawn = model_map("toy", {f"blk.0.{kind}.weight": Part((2, 2), "F16", 8, kind) for kind in kinds})
+    drawn = model_map("toy", {f"blk.0.{kind}.weight": ModelTensor((2, 2), "F16", 8, kind) for kind in kinds})
     assert dict(zip(drawn.steps, drawn.adds, strict=True)) == {"answer": 0, "norm": 1, "narrow": 1}
 
 
@@ -78,6 +78,6 @@ def test_no_model(given):
 
 def test_no_such_layer():
     with pytest.raises(WidgetError, match="no layer 3; toy has tensors of layers 0"):
-        model_map("toy", {"blk.0.attn_q.weight": Part((2, 2), "F16", 8, "attn_q")}, layer=3)
+        model_map("toy", {"blk.0.attn_q.weight": ModelTensor((2, 2), "F16", 8, "attn_q")}, layer=3)
     with pytest.raises(WidgetError, match="without tensors"):
         model_map("toy", {})

@@ -7,7 +7,7 @@ import pytest
 
 from qviz import load
 from qviz.errors import RecipeError, WidgetError
-from qviz.recipes import get_architecture
+from qviz.recipes import get_shapes
 from qviz.widgets import RecipeExplorer
 
 
@@ -87,7 +87,7 @@ def test_a_file_of_ones_own():
 
 
 def test_shapes_of_ones_own():
-    explorer = RecipeExplorer(get_architecture("tinyllama-1.1b"))
+    explorer = RecipeExplorer(get_shapes("tinyllama-1.1b"))
     assert "model" not in explorer.controls
     assert "tinyllama-1.1b" in explorer.figure.scene.summary
 

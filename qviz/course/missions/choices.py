@@ -51,7 +51,7 @@ class Mission:
     ----------
     name, story : str
     model : str
-        ``"tiny"``, which is measured, or a name of `qviz.recipes.ARCHITECTURES`, which is looked up.
+        ``"tiny"``, which is measured, or a name of `qviz.recipes.MODEL_SHAPES`, which is looked up.
     disk, memory : float
         MiB at most: of the tensors; of the tensors and all KV caches.
     context, chats : int
@@ -186,7 +186,7 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
     disk = sum(nbytes for _, nbytes, _ in plan.values())
     cache = mission.chats * _cache_bytes(mission, choice.cache)
     read = disk
-    if not mission.measured and not recipes.get_architecture(mission.model).tied:
+    if not mission.measured and not recipes.get_shapes(mission.model).tied:
         read -= plan["token_embd.weight"][1]  # only one row of it is read
     one = cache // mission.chats
     speed = mission.bandwidth / (read + one) if math.isfinite(mission.bandwidth) else math.nan
@@ -226,8 +226,8 @@ def small() -> Model:
 def _shapes(mission: Mission) -> tuple[Any, Any]:
     if mission.measured:
         return small(), small().metadata
-    architecture = recipes.get_architecture(mission.model)
-    return architecture.tensors(), architecture.metadata()
+    shapes = recipes.get_shapes(mission.model)
+    return shapes.tensors(), shapes.metadata()
 
 
 def _cache_bytes(mission: Mission, kind: str) -> int:
@@ -236,6 +236,6 @@ def _cache_bytes(mission: Mission, kind: str) -> int:
         config = transformer.TransformerConfig.from_metadata(small().metadata)
         layers, width = config.n_layers, config.n_head_kv * config.head_size
     else:
-        a = recipes.get_architecture(mission.model)
+        a = recipes.get_shapes(mission.model)
         layers, width = a.layers, a.width // a.heads * a.kv_heads
     return 2 * layers * mission.context * formats.get(kind).row_size(width)
