@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets
@@ -19,6 +18,7 @@ from qviz.grids.codebook import KMeansStep, kmeans_groups
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+from qviz.widgets.sources import first_matrix
 
 MOST_WEIGHTS = 1 << 18
 """Weights that are fitted; of a larger tensor the explorer takes the first rows, and says so."""
@@ -80,14 +80,12 @@ class CodebookExplorer(SourceExplorer):
     def __init__(
         self, given: Any, tensor: str | None = None, *, bits: int = 4, shared: int = 0, name: str | None = None
     ) -> None:
-        if isinstance(given, Mapping) and tensor is None:
-            tensor = next((key for key, value in given.items() if len(getattr(value, "shape", (0, 0))) > 1), None)
         if bits not in range(2, 7) or shared not in _SHARED.values():
             raise WidgetError(
                 f"bits must be 2 to 6 and shared one of {', '.join(map(str, _SHARED.values()))}; "
                 f"got {bits!r} and {shared!r}"
             )
-        super().__init__(given, tensor, name)
+        super().__init__(given, tensor or first_matrix(given), name)
         narrow = {"width": "min(100%, 300px)"}
         iteration = ipywidgets.IntSlider(
             0, 0, 0, description="Iteration", tooltip="of Lloyd's", layout={"width": "min(100%, 420px)"}

@@ -18,6 +18,7 @@ from qviz.grids.ranges import RangeErrors, RangeMethod, choose_range, range_erro
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+from qviz.widgets.sources import first_matrix
 
 Ends = tuple[float, float]
 
@@ -102,8 +103,6 @@ class RangeExplorer(SourceExplorer):
         chooser: str = "min–max",
         name: str | None = None,
     ) -> None:
-        if isinstance(given, Mapping) and tensor is None:
-            tensor = next((key for key, value in given.items() if len(getattr(value, "shape", (0, 0))) > 1), None)
         if shared not in self._sharing.values() or chooser not in (*_CHOOSERS, _BY_HAND):
             raise WidgetError(
                 f"shared must be one of {', '.join(map(str, self._sharing.values()))} and chooser one of "
@@ -111,7 +110,7 @@ class RangeExplorer(SourceExplorer):
             )
         if bits not in range(2, 9):
             raise WidgetError(f"bits must be 2 to 8, got {bits!r}")
-        super().__init__(given, tensor, name)
+        super().__init__(given, tensor or first_matrix(given), name)
         wide, narrow = {"width": "min(100%, 360px)"}, {"width": "min(100%, 300px)"}
         self.controls |= {
             "bits": ipywidgets.IntSlider(bits, 2, 8, description="Bits", tooltip="bits of a code", layout=narrow),

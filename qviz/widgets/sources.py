@@ -79,6 +79,13 @@ class Source:
         return tensor.reshape(self.rows, columns)[: self.shown_rows]
 
 
+def first_matrix(given: Any) -> str | None:
+    """Name of the first tensor of a model that has rows and columns; None if there is none, or `given` is no model."""
+    if not isinstance(given, Mapping):
+        return None
+    return next((name for name, tensor in given.items() if len(getattr(tensor, "shape", (0, 0))) > 1), None)
+
+
 class Sources:
     """The tensors that can be looked at, opened when asked for.
 
