@@ -38,7 +38,7 @@ class Book:
     group : int
         Levels of an entry.
     even : bool
-        Of eight signs an even number is negative.
+        Whether an even number of eight signs must be negative.
     """
 
     entries: FloatArray
