@@ -13,10 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nbformat
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import qviz
@@ -175,6 +178,13 @@ class NotebookPage:
                   === document.querySelectorAll('.jp-OutputArea .qviz[data-layout]').length"""
         )
 
+    def shown(self, kind: str) -> Self:
+        """Run all cells, none of which may fail, and wait for a view of that kind."""
+        self.run_all()
+        assert self.cell_errors() == []
+        self.views(kind).first.wait_for()
+        return self
+
     def wait_idle(self, timeout: float = PATIENCE) -> None:
         self.page.wait_for_function(
             """() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'""",
@@ -253,3 +263,23 @@ class NotebookPage:
 
     def close(self) -> None:
         self.context.close()
+
+
+def colours(locator: Any) -> int:
+    """How many different colours a part of a page shows."""
+    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
+    return len(np.unique(image.reshape(-1, 3), axis=0))
+
+
+def cut(view: Any, besides: str) -> list[str]:
+    """What of a view is wider than its place, and texts that are cut; `besides`: selectors of what may be."""
+    found: list[str] = view.evaluate(
+        """(root, besides) => [...root.querySelectorAll('*')].filter((node) =>
+            !node.closest(besides) &&
+            (node.getBoundingClientRect().right > root.getBoundingClientRect().right + 1 ||
+             (node.children.length === 0 && node.tagName !== 'CANVAS' && node.scrollWidth > node.clientWidth + 1
+              && getComputedStyle(node).display !== 'inline')))
+            .map((node) => `${node.className}: ${node.textContent}`)""",
+        besides,
+    )
+    return found

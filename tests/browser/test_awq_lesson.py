@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
+from browser.lab import colours
 
 SETUP = """
 import numpy as np
@@ -14,11 +11,6 @@ rng = np.random.default_rng(1)
 x = (rng.standard_normal((400, 96)) * np.r_[30, 9, np.ones(94)]).astype(np.float32)
 layers = {"loud": (rng.standard_normal((32, 96)), x[:200], x[200:])}
 """
-
-
-def colours(locator):
-    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
-    return len(np.unique(image.reshape(-1, 3), axis=0))
 
 
 def test_the_lab_follows_hand_and_keyboard(lab, open_notebook, screenshots):

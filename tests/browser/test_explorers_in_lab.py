@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import numpy as np
 import pytest
-from browser.lab import NotebookPage
+from browser.lab import NotebookPage, colours, cut
 from PIL import Image
 
 SETUP = """
@@ -62,12 +60,6 @@ def press(book, selector, key):
     handle = book.page.locator(f".qviz-explorer {selector}").first
     handle.focus()
     book.page.keyboard.press(key)
-
-
-def colours(locator):
-    """How many different colours a part of the page shows."""
-    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
-    return len(np.unique(image.reshape(-1, 3), axis=0))
 
 
 def handle(label):
@@ -268,15 +260,7 @@ def test_it_looks_right(explorer, screenshots, kind):
             ground = np.asarray(Image.open(screenshots / f"{kind}-{width}-{theme}.png").convert("L"))
             assert (np.median(ground) > 200) == (theme == "light"), "the picture does not follow the theme"
             # nothing is wider than its place, and no text is cut
-            cut = book.views(kind).first.evaluate(
-                """(root) => [...root.querySelectorAll('*')].filter((node) =>
-                    !node.closest('.qviz-heard, .qviz-wires, .qviz-tables') &&
-                    (node.getBoundingClientRect().right > root.getBoundingClientRect().right + 1 ||
-                     (node.children.length === 0 && node.tagName !== 'CANVAS' && node.scrollWidth > node.clientWidth + 1
-                      && getComputedStyle(node).display !== 'inline')))
-                    .map((node) => `${node.className}: ${node.textContent}`)"""
-            )
-            assert cut == []
+            assert cut(book.views(kind).first, ".qviz-heard, .qviz-wires, .qviz-tables") == []
     book.theme("JupyterLab Light")
     assert book.problems == []
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
+from browser.lab import colours
 
 SETUP = """
 import numpy as np
@@ -17,16 +14,7 @@ weights, inputs = rng.standard_normal((64, 64)), rng.standard_normal((99, 64))
 
 
 def open_explorer(lab, open_notebook, kind, cell):
-    book = open_notebook(lab.notebook(f"{kind}.ipynb", SETUP, cell), height=1300)
-    book.run_all()
-    assert book.cell_errors() == []
-    book.views(kind).first.wait_for()
-    return book
-
-
-def colours(locator):
-    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
-    return len(np.unique(image.reshape(-1, 3), axis=0))
+    return open_notebook(lab.notebook(f"{kind}.ipynb", SETUP, cell), height=1300).shown(kind)
 
 
 def press(book, selector, key):

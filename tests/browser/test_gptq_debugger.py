@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
+from browser.lab import colours
 
 SETUP = """
 import numpy as np
@@ -16,17 +13,9 @@ weights = rng.standard_normal((32, 64)).astype(np.float32)
 """
 
 
-def colours(locator):
-    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
-    return len(np.unique(image.reshape(-1, 3), axis=0))
-
-
 def test_the_debugger_follows_keys_clicks_and_play(lab, open_notebook, screenshots):
     cell = "steps = GPTQExplorer(weights, inputs=x[:200], held_out=x[200:], name='w'); steps"
-    book = open_notebook(lab.notebook("gptq.ipynb", SETUP, cell), height=1700)
-    book.run_all()
-    assert book.cell_errors() == []
-    book.views("gptq").first.wait_for()
+    book = open_notebook(lab.notebook("gptq.ipynb", SETUP, cell), height=1700).shown("gptq")
     names = ("steps", "pull", "race", "moved", "hessian", "factor")
     canvas = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in names}
     later = ("moved", "hessian", "factor")

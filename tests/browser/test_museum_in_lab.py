@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
-import numpy as np
-from PIL import Image
+from browser.lab import colours, cut
 
 from qviz.course.museum import EXHIBITS
 
 TOTAL = len(EXHIBITS)
 CELLS = ("from qviz.widgets import BugMuseum", "room = BugMuseum('stale-inverse'); room")
-
-
-def colours(locator):
-    image = np.asarray(Image.open(BytesIO(locator.screenshot())).convert("RGB"))
-    return len(np.unique(image.reshape(-1, 3), axis=0))
 
 
 def test_an_exhibit_is_diagnosed_by_keyboard(lab, open_notebook, screenshots):
@@ -76,15 +68,7 @@ def test_an_exhibit_is_diagnosed_by_keyboard(lab, open_notebook, screenshots):
             book.theme(f"JupyterLab {theme.capitalize()}")
             output = page.locator(".jp-OutputArea-output:has(.qviz-explorer)").first
             output.screenshot(path=screenshots / f"museum-{width}-{theme}.png")
-            cut = view.evaluate(
-                """(root) => [...root.querySelectorAll('*')].filter((node) =>
-                    !node.closest('.qviz-heard, .qviz-tables, .qviz-code-side, .qviz-listing') &&
-                    (node.getBoundingClientRect().right > root.getBoundingClientRect().right + 1 ||
-                     (node.children.length === 0 && node.tagName !== 'CANVAS' && node.scrollWidth > node.clientWidth + 1
-                      && getComputedStyle(node).display !== 'inline')))
-                    .map((node) => `${node.className}: ${node.textContent}`)"""
-            )
-            assert cut == []
+            assert cut(view, ".qviz-heard, .qviz-tables, .qviz-code-side, .qviz-listing") == []
     book.theme("JupyterLab Light")
     assert book.problems == []
 

@@ -1,13 +1,12 @@
 """BLAS on one thread: for as long as somebody needs that, and never longer."""
 
-import itertools
 import os
-import sys
 import threading
 
 import numpy as np
 import pytest
 import scipy.linalg
+from interrupts import interrupts
 from threadpoolctl import threadpool_info
 
 from qviz._machine import blas
@@ -82,30 +81,7 @@ def test_stopped_anywhere_blas_has_its_threads_again(two):
     """At the latest when the next call ends; that call works as ever. Lines, or bytecodes for who has the time."""
     deep = "QVIZ_FUZZ" in os.environ
     work = on_one_thread(counts)
-    for at in itertools.count(1):
-        left = at
-
-        def trace(frame, event, argument):
-            nonlocal left
-            if frame.f_code.co_filename != blas.__file__:
-                return None
-            frame.f_trace_opcodes = deep
-            if event in ("line", "opcode"):
-                left -= 1
-                if left == 0:
-                    raise KeyboardInterrupt
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            work()
-        except KeyboardInterrupt as stop:
-            held = stop  # as Jupyter holds the last traceback, and every name in it
-        finally:
-            sys.settrace(before)
-        if left > 0:
-            break
-        assert work() == ones(two), (at, held)
+    for at in interrupts(work, blas.__file__, deep=deep, hold=True):
+        assert work() == ones(two), at
         assert counts() == two, at
     assert at > (200 if deep else 20)

@@ -1,6 +1,5 @@
 """Threads that help: each piece of work is done once, whoever comes early, late, or not at all."""
 
-import itertools
 import os
 import sys
 import threading
@@ -8,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from interrupts import interrupts
 
 from qviz._machine import team as _team
 from qviz._machine.kernels import kernel, native
@@ -146,38 +146,6 @@ def test_work_on_each_thread(three):
     assert len(set(threads)) == len(threads) == 3
 
 
-def interrupts(call, deep=True):
-    """Run `call` with KeyboardInterrupt raised at the first step that team.py's code takes here, then the second, ...
-
-    Steps are bytecodes, if `deep`, else lines. Yields after each call that was interrupted.
-    """
-    for at in itertools.count(1):
-        left = at
-
-        def trace(frame, event, argument):
-            nonlocal left
-            if frame.f_code.co_filename != _team.__file__:
-                return None
-            frame.f_trace_opcodes = deep
-            if event in ("line", "opcode"):
-                left -= 1
-                if left == 0:
-                    raise KeyboardInterrupt
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            call()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(before)
-        if left > 0:
-            return
-        yield at
-
-
 class Watched:
     """Parts whose progress can be seen; the caller's own goes on when the others have begun."""
 
@@ -206,7 +174,7 @@ def test_stopped_anywhere_nobody_still_writes_and_all_come_again(three, deep):
         watched.append(Watched())
         in_parallel(3, watched[-1], least=1)
 
-    for n in interrupts(call, deep):
+    for n in interrupts(call, _team.__file__, deep=deep):
         assert not watched[-1].running, n
         meet()
     assert n > (200 if deep else 30)
@@ -219,7 +187,7 @@ def test_stopped_while_the_helpers_are_called_for_the_first_time(three):
         _team._start_anew()
         in_parallel(3, Watched(), least=1)
 
-    for n in interrupts(call, deep=False):  # noqa: B007
+    for n in interrupts(call, _team.__file__, deep=False):  # noqa: B007
         meet()
     assert n > 30
 
@@ -233,7 +201,7 @@ def test_stopped_at_a_board_the_next_job_is_whole(three, deep):
             assert _post_jobs(board, marks, 7) >= 0
 
     call()
-    for n in interrupts(call, deep):
+    for n in interrupts(call, _team.__file__, deep=deep):
         marks[:] = 0
         call()
         assert (marks == 1).all(), n
