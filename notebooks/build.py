@@ -66,7 +66,8 @@ def build(path: Path, busy: bool = False, redraw: bool = False, draw: bool = Tru
     redraw : bool
         Draw every still anew, whether or not what it shows has changed.
     draw : bool
-        Draw stills at all; without it those that would have to be drawn are left out.
+        Draw stills at all; without it those that would have to be drawn are left out. Exercises have none: students
+        get them without outputs.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def build(path: Path, busy: bool = False, redraw: bool = False, draw: bool = Tru
     shown = _execute(notebook, path)
     for index, outputs in measured.items():
         notebook.cells[index].outputs = outputs
-    _add_stills(notebook, before, shown, path.name, redraw, draw)
+    _add_stills(notebook, before, shown, path.name, redraw, draw and "exercises" not in path.parts)
     return canonical(notebook, path.name)
 
 

@@ -33,6 +33,7 @@ QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD, 
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {
     "course/lesson/test_answers.py": ("test_10_3",),
+    "course/lesson/test_answers_12.py": ("test_12_1", "test_12_3"),
     "transformer/test_agreement.py": ("F16", "Q8_0", "llama_cpps"),
     "transformer/test_evaluate.py": (),
     "transformer/test_inputs.py": (),

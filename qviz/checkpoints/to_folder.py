@@ -69,8 +69,11 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
             what = f"the model has a {name}, which config.json of a plain Llama has no word for"
             raise CheckpointError(what, found=config.values[name], expected=values[-1])
     files = tokenizer_files(model.metadata)
-    places = {place.source: place for place in config.places() if place.announced}
-    described = {source: (_dtype(model[place.target]), place.source_shape) for source, place in places.items()}
+    there = {place.source: place for place in config.places() if place.announced}
+    dtypes = {source: _dtype(model[place.target]) for source, place in there.items()}
+    # as the safetensors package sorts them: wider types first, so that every tensor is aligned, then by name
+    places = {source: there[source] for source in sorted(there, key=lambda name: (-dtypes[name].itemsize, name))}
+    described = {source: (dtypes[source], place.source_shape) for source, place in places.items()}
     kind = "float16" if model["token_embd.weight"].format == "F16" else "float32"
     with replacing_folder(target, CheckpointError) as new:
         with tensor_file(new, target, described) as out:

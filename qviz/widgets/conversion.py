@@ -172,7 +172,7 @@ class ConversionExplorer(Explorer):
         readouts = (
             Readout("In the folder", f"{stored.dtype} {_text.shape(stored.shape)}", place.source),
             Readout("In the file", f"{info.format} {_text.shape(info.shape)}", place.target),
-            Readout("Written as", ", ".join(f"ne[{i}] = {n}" for i, n in enumerate(info.dims)), "row length first"),
+            Readout("Dimensions in GGUF", ", ".join(map(str, info.dims)), "the length of a row comes first"),
             Readout("Rows that move", f"{total} of {len(rows.order)}", "in each head" if place.heads else "none"),
             Readout(
                 "Turned together",

@@ -9,7 +9,7 @@ from typing import Any
 import hf_folders as folders
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 import qviz
@@ -65,6 +65,14 @@ def test_rows_of_a_head_stand_half_a_head_apart(tmp_path: Path) -> None:
             np.testing.assert_array_equal(theirs[64 * head + i + 32], ours[64 * head + 2 * i + 1])
     values = found["model.layers.3.self_attn.v_proj.weight"]
     np.testing.assert_array_equal(values, tiny["blk.3.attn_v.weight"].dequantize())
+
+
+def test_tensors_stand_in_the_order_of_the_safetensors_package(tmp_path: Path) -> None:
+    ours = checkpoints.write_folder(tmp_path / "tiny", qviz.load("tiny")) / "model.safetensors"
+    save_file(load_file(ours), tmp_path / "theirs.safetensors")
+    theirs = checkpoints.read(tmp_path / "theirs.safetensors").tensor_info
+    found = checkpoints.read(ours).tensor_info
+    assert sorted(found, key=lambda name: found[name].offset) == sorted(theirs, key=lambda name: theirs[name].offset)
 
 
 def test_the_tokenizers_library_cuts_text_alike(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_most_tensors_only_change_their_name(explorer):
     assert (rows.order.tolist(), rows.half) == (list(range(64)), 0)
     assert explorer.controls["order"].disabled
     readouts = {readout.label: readout.value for readout in explorer.figure.scene.readouts}
-    assert readouts["Written as"] == "ne[0] = 256, ne[1] = 768"
+    assert readouts["Dimensions in GGUF"] == "256, 768"
     assert readouts["In the folder"] == readouts["In the file"] == "F16 768 × 256"
     explorer.controls["tensor"].value = "blk.{}.attn_k.weight"
     assert not explorer.controls["order"].disabled
