@@ -22,7 +22,6 @@ from qviz.errors import CheckpointError
 from qviz.formats import QTensor
 
 _SAYS_NOTHING: Mapping[str, tuple[object, ...]] = {
-    "attention_scale": (0.0,),
     "rope_factor": (None, 0.0, 1.0),
     "rope_factor_2023": (0.0, 1.0),
     "rope_magnitude": (1.0,),
@@ -64,10 +63,7 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
         if target.is_dir() and any(target.iterdir()):
             raise CheckpointError("this folder is not empty; choose another name, or delete it first", path=target)
     config = ModelConfig.from_metadata(model.metadata, model)
-    for name, values in _SAYS_NOTHING.items():
-        if config.values[name] not in values:
-            what = f"the model has a {name}, which config.json of a plain Llama has no word for"
-            raise CheckpointError(what, found=config.values[name], expected=values[-1])
+    _check_settings(config, model.metadata)
     files = tokenizer_files(model.metadata)
     there = {place.source: place for place in config.places() if place.announced}
     dtypes = {source: _dtype(model[place.target]) for source, place in there.items()}
@@ -83,6 +79,20 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
         for name, text in files.items():
             write_json(new / name, target, text)
     return target
+
+
+def _check_settings(config: ModelConfig, metadata: Mapping[str, Any]) -> None:
+    """Refuse what the file says, and a plain Llama's config.json has no word for."""
+    family = config.architecture
+    said = {name: (config.values[name], values) for name, values in _SAYS_NOTHING.items()}
+    for silent in family.inactive:
+        value = metadata.get(f"{family.name}.{silent.key}")
+        same = [config.values[name] for name in (silent.from_setting, silent.like_setting) if name]
+        said[silent.key] = (value, (None, *silent.values, *same))
+    for name, (value, values) in said.items():
+        if value not in values:
+            what = f"the model has a {name}, which config.json of a plain Llama has no word for"
+            raise CheckpointError(what, found=value, expected=values[-1])
 
 
 def _dtype(tensor: QTensor) -> np.dtype[Any]:

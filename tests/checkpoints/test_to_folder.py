@@ -95,7 +95,8 @@ def test_converting_what_was_written_gives_the_same_tensors(tmp_path: Path) -> N
     ("changed", "message"),
     [
         ({"general__architecture": "qwen2"}, "only Llama models"),
-        ({"llama__attention__scale": gguf.F32(0.5)}, "attention_scale"),
+        ({"llama__attention__scale": gguf.F32(0.5)}, "attention.scale"),
+        ({"llama__residual_scale": gguf.F32(0.5)}, "residual_scale"),
         ({"llama__rope__scaling__factor": gguf.F32(4)}, "rope_factor"),
         ({"llama__rope__scale_linear": gguf.F32(2)}, "rope_factor_2023"),
     ],
