@@ -56,6 +56,7 @@ SLOW = {
     "models/test_whisper_model.py": ("publishes", "hears"),
     "test_notebooks.py": ("build", "nbval", "test_measured", "test_a_cell_that_fails"),
     "test_packaging.py": ("makes_what_it_needs", "elsewhere", "test_the_tests_bring", "test_an_interrupted"),
+    "whole/test_agreement_files.py": (),
     "whole/test_by_recipe.py": ("byte_identical",),
     "whole/test_whisper.py": ("byte_identical",),
     "whole/test_best.py": (),

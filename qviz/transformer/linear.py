@@ -129,7 +129,7 @@ def activation_width(fmt: Format) -> int:
     """How activations are rounded where they meet `fmt`, as ggml does.
 
     To int8 with a scale for every 256 (super-blocks) or 32 (blocks, groups); to float16 for F16 (returned as 16); for
-    F32 and BF16, 0: not at all.
+    F32, 0: not at all. BF16 is also 0, and here we part from ggml, which rounds activations to BF16, too.
     """
     if fmt.is_float:
         return _HALF if fmt == "F16" else 0
