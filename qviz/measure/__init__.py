@@ -12,6 +12,7 @@ from qviz.measure.machine import (
     surprises,
     token_traffic,
 )
+from qviz.measure.rounding import RoundingCost, measure_rounding
 from qviz.measure.tables import (
     GROUPS,
     METHODS,
@@ -40,6 +41,7 @@ __all__ = [
     "Machine",
     "MethodRow",
     "RecipeRow",
+    "RoundingCost",
     "Traffic",
     "agreement",
     "generation_speed",
@@ -47,6 +49,7 @@ __all__ = [
     "intensity",
     "measure_formats",
     "measure_machine",
+    "measure_rounding",
     "method_table",
     "pareto",
     "recipe_table",
