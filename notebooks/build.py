@@ -346,7 +346,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for path in lessons(args.names):
             before = path.read_text(encoding="utf-8")
-            after = reword(path) if args.prose else build(path, args.busy, args.redraw, not args.check)
+            draw = path.parent == FOLDER and not args.check  # what students get of an exercise has no outputs
+            after = reword(path) if args.prose else build(path, args.busy, args.redraw, draw)
             if before == after:
                 print(f"{_title(path)}.ipynb: unchanged, {len(after.encode()):,} bytes")
             elif args.check:
