@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
-
-import click
 
 from qviz.cli.by_method import reading_of, with_bar
 from qviz.cli.names import file_of
 from qviz.cli.terminal import echo, echo_json
 from qviz.whole.best import best_file
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-
-
-def parse_size(text: str) -> int:
-    """Bytes, from a number that K, M or G may follow; these are powers of ten.
-
-    Examples
-    --------
-    >>> parse_size("120M"), parse_size("1.5g"), parse_size("4096")
-    (120000000, 1500000000, 4096)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip().upper())
-    if match is None or not (size := int(float(match[1]) * _UNITS[match[2]])):
-        raise click.UsageError(
-            f"--size is {text!r}; bytes are wanted, such as 4500000 or 120M (K, M, G: powers of ten)"
-        )
-    return size
-
 
 def by_size(source: str, target: str, given: dict[str, Any], *, allow_requantize: bool, as_json: bool) -> None:
     """Measure, choose, round, write, and say what it costs."""
     reading = reading_of(given)
-    size = parse_size(given["size"]) if "size" in given else None
     made = with_bar(
         lambda progress: best_file(
             file_of(source),
             target,
-            size=size,
+            size=given.get("size"),
             bpw=given.get("bpw"),
             allow_requantize=allow_requantize,
             progress=progress,

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from qviz.cli.sizes import Size
+
 _BY_METHOD = "With --method: "
 _WITH_RECIPE = "With RECIPE: "
 _SWITCHES = (
@@ -50,7 +52,9 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
     "--calibration", metavar="FILE", help="With gptq, awq, recommended, --size: a text; the course's by default."
 )
 @click.option("--tokens", type=click.IntRange(1, 2**31 - 1), help="Of the calibration text; 8192 unless given.")
-@click.option("--size", metavar="BYTES", help="Choose formats and codes of least damage: 120M; K, M, G powers of ten.")
+@click.option(
+    "--size", type=Size(), metavar="SIZE", help="Choose formats and codes of least damage: 120M; K, M, G powers of ten."
+)
 @click.option("--bpw", type=float, help="Instead of --size: bits of the whole file for each weight.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}
 
 
@@ -16,8 +16,8 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
 
     Examples
     --------
-    >>> Size().convert("1.5G", None, None)
-    1500000000
+    >>> Size().convert("1.5G", None, None), Size().convert("3k", None, None), Size().convert("2 GB", None, None)
+    (1500000000, 3000, 2000000000)
     """
 
     name = "size"

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import qviz
 from qviz import cli, gguf
-from qviz.cli.by_size import parse_size
+from qviz.cli.sizes import Size
 from qviz.gguf import U32
 
 
@@ -33,7 +33,7 @@ def test_a_file_of_at_most_that_size(tmp_path):
 
 
 def test_sizes():
-    assert [parse_size(text) for text in ("120M", "1.5g", "4096", "3k", "2GB")] == [
+    assert [Size().convert(text, None, None) for text in ("120M", "1.5g", "4096", "3k", "2GB")] == [
         *(120_000_000, 1_500_000_000, 4096, 3000, 2_000_000_000),
     ]
 
@@ -41,8 +41,8 @@ def test_sizes():
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--size", "many"), "--size is 'many'; bytes are wanted"),
-        (("--size", "0"), "--size is '0'; bytes are wanted"),
+        (("--size", "many"), "'--size': 'many' is no size; write bytes, or 500K"),
+        (("--size", "0"), "'--size': '0' is no size; write bytes, or 500K"),
         (("--size", "1M", "--bpw", "4"), "give one of them"),
         (("Q4_K_M", "--size", "1M"), "Q4_K_M is not for --size"),
         (("--size", "1M", "--bits", "4"), "--bits is not for --size"),
