@@ -80,6 +80,19 @@ def test_gguf_by_gptq(run, source, tmp_path, recipe):
     assert not (tmp_path / "no.gguf").exists()
 
 
+def test_gptq_measures_the_importance_that_a_recipe_needs(run, source, tmp_path):
+    """What a layer's inputs say is an importance matrix; the embedding has none, so it may not need one."""
+    result = run(source, tmp_path / "out.gguf", "IQ2_XXS", "--method", "gptq", "--tokens", 512)
+    assert result.exit_code == 0, result.output
+    assert "IQ2_XXS" in {t.format.name for t in gguf.read(tmp_path / "out.gguf").values()}
+    result = run(source, tmp_path / "few.gguf", "IQ1_S", "--method", "gptq", "--tokens", 512)
+    assert result.exit_code == 0, result.output
+    assert "the codes of IQ1_S cannot be chosen one by one" in result.stderr + result.stdout
+    refused = run(source, tmp_path / "no.gguf", "IQ2_XS", "--method", "gptq", "--rules", "uniform")
+    assert refused.exit_code == 2
+    assert "only matrices of layers are calibrated here" in " ".join(refused.stderr.split())
+
+
 def test_a_dry_run_writes_nothing(run, source, tmp_path):
     result = run(source, tmp_path / "out", "--method", "awq", "--dry-run")
     assert result.exit_code == 0, result.output

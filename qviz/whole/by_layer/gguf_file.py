@@ -102,6 +102,11 @@ def gptq_model(
 def _check(choice: TensorChoice, allow_requantize: bool) -> None:
     if choice.format is choice.source and not choice.quantized:
         return
-    if not choice.format.can_encode:
+    if choice.needs_imatrix and not choice.name.startswith("blk."):
+        raise PipelineError(
+            f"{choice.name!r} should become {choice.format}, which needs an importance matrix; only matrices of layers "
+            f"are calibrated here, so write the recipe without --method, with --imatrix"
+        )
+    if not (choice.format.can_encode or choice.format.needs_imatrix):
         raise PipelineError(f"{choice.name!r} should become {choice.format}, which can be read here but not written")
     by_recipe.refuse_quantized(choice.name, choice.source, allow_requantize)

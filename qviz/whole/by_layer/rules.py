@@ -149,7 +149,7 @@ def format_rule(name: str, format_of: Callable[[str], Format], by_gptq: bool, op
             else:
                 assert stats is not None
                 matrices.append(quantize(weight, fmt, stats.mean_sq))
-                notes.append(f"{tensor}: the codes of {fmt} cannot be chosen one by one; rounded by importance instead")
-        return Found(matrices, None, tuple(notes))
+                notes.append(f"the codes of {fmt} cannot be chosen one by one; rounded by importance instead")
+        return Found(matrices, None, tuple(dict.fromkeys(notes)))
 
     return Rule(name, by_gptq, rounded)
