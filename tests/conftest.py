@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import gc
 import inspect
 import os
 import re
@@ -72,3 +73,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         verdict = item.path.name == "test_exercises.py" and "told_their_mistakes" in item.name
         if verdict or _compares_floats(item.function, item.path):
             item.add_marker("floats")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
