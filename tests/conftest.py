@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from scheduling import Together
 from stages import SLOW
+from xdist.remote import Producer
 
 # nobody's own progress is read or written by a test
 os.environ["QVIZ_PROGRESS"] = str(Path(tempfile.mkdtemp(prefix="qviz-progress-")) / "progress.json")
@@ -50,23 +52,16 @@ def _compares_floats(function: Callable[..., object], path: Path) -> bool:
     return _comparing(path).search(inspect.getsource(function)) is not None
 
 
-def _group(item: pytest.Item) -> str:
-    """Tests that one process runs, one after the other, where several share them."""
-    place = item.path.relative_to(HERE)
-    # a kernel that two processes want at once is compiled twice, and compiling is what a first run is slow for
-    if place.parts[0] == "formats" or "[qviz.formats." in item.name:
-        return "formats"
-    return place.as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together | None:
+    return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, what compares floats, and what stays together."""
+    """Mark what is slow, and what compares floats."""
     for item in items:
         if HERE not in item.path.parents or not isinstance(item, pytest.Function):
             continue
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
         names = SLOW.get(item.path.relative_to(HERE).as_posix())
         if names is not None and (not names or any(name in item.name for name in names)):
             item.add_marker("slow")

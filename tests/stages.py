@@ -19,16 +19,16 @@ from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A kernel of the first stage is compiled once: its cache serves the other two.
-SPREAD = ("-n", str(min(CORES, 8)), "--dist")
+SPREAD = ("-n", str(min(CORES, 8)), "--dist", "loadscope")
 # A browser often waits for its kernel, and a kernel for its browser: one more of them than cores. Put in the order of
 # their tests, the longest lesson would come last.
-WAITING = ("-n", str(min(CORES, 3) + 1), "--dist", "loadgroup", "--no-loadscope-reorder")
+WAITING = ("-n", str(min(CORES, 3) + 1), "--dist", "loadscope", "--no-loadscope-reorder")
 STAGES = {
-    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD, "loadgroup"),
+    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD),
     "browser": ("-m", "browser", "tests/browser", *WAITING),
-    "lessons": ("--nbval", "notebooks/", *SPREAD, "loadscope"),
+    "lessons": ("--nbval", "notebooks/", *SPREAD),
 }
-QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD, "loadgroup")}
+QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
 
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {

@@ -7,7 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import scheduling
 import stages
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "scope"),
+    [
+        ("tests/formats/test_golden.py::test_x[Q4_0]", "formats"),
+        ("tests/test_doctests.py::test_examples[qviz.formats.base]", "formats"),
+        ("tests/test_doctests.py::test_examples[qviz.gguf]", "tests/test_doctests.py"),
+        ("tests/browser/test_stills.py::test_x", "tests/browser/test_stills.py"),
+        ("tests/browser/test_lessons_in_lab.py::test_y[00]", "tests/browser/test_lessons_in_lab.py::test_y[00]"),
+    ],
+)
+def test_what_one_process_runs(nodeid, scope):
+    assert scheduling.Together._split_scope(None, nodeid) == scope
 
 
 def test_the_stages_leave_nothing_out():

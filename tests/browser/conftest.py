@@ -12,15 +12,11 @@ from playwright.sync_api import Browser
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker("browser")
-            # a module shares its pages, so one process runs it; each lesson has a page of its own
-            alone = item.path.name == "test_lessons_in_lab.py"
-            item.add_marker(pytest.mark.xdist_group(item.name if alone else item.path.stem))
             if chromium() is None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium or Chrome on the PATH; install one to run it"))
 
