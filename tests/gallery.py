@@ -52,6 +52,7 @@ WIDGETS = {
     "CurvatureExplorer": "widgets.CurvatureExplorer(layer, group_size=64)",
     "DuelExplorer": "widgets.DuelExplorer(max_tokens=8)",
     "FileExplorer": "widgets.FileExplorer(model)",
+    "FloatExplorer": "widgets.FloatExplorer()",
     "GPTQExplorer": "widgets.GPTQExplorer(layer['mine'][0], inputs=x, name='a layer')",
     "InputRangeExplorer": "widgets.InputRangeExplorer((inputs, 3 * inputs), name='inputs')",
     "ModelExplorer": "widgets.ModelExplorer('tiny', 'mixtral-8x7b')",

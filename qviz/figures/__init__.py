@@ -30,6 +30,7 @@ from qviz.figures.codebook import (
 from qviz.figures.conversion import NameMap, RowMap, name_map, row_map
 from qviz.figures.duel import TokenDuel, token_duel
 from qviz.figures.file_strip import FileStrip, file_strip
+from qviz.figures.floatbits import FloatBits, float_bits
 from qviz.figures.gptq import (
     CursorImage,
     GptqRun,
@@ -83,6 +84,7 @@ __all__ = [
     "ErrorBars",
     "ErrorHistogram",
     "FileStrip",
+    "FloatBits",
     "GptqRun",
     "GroupStrip",
     "HexDump",
@@ -119,6 +121,7 @@ __all__ = [
     "error_image",
     "factor_image",
     "file_strip",
+    "float_bits",
     "from_afar",
     "gptq_run",
     "group_axis",

@@ -14,6 +14,7 @@ from qviz.widgets.conversion import ConversionExplorer
 from qviz.widgets.curvature import CurvatureExplorer
 from qviz.widgets.duel import DuelExplorer
 from qviz.widgets.file import FileExplorer
+from qviz.widgets.floats import FloatExplorer
 from qviz.widgets.gptq import GPTQExplorer
 from qviz.widgets.input_ranges import InputRangeExplorer
 from qviz.widgets.model import ModelExplorer
@@ -40,6 +41,7 @@ __all__ = [
     "CurvatureExplorer",
     "DuelExplorer",
     "FileExplorer",
+    "FloatExplorer",
     "GPTQExplorer",
     "InputRangeExplorer",
     "ModelExplorer",
