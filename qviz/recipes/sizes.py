@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from qviz._arrays import whole_number
 from qviz.errors import RecipeError
 from qviz.formats import Format, get
 from qviz.recipes.plan import TensorChoice, plan
@@ -194,6 +195,35 @@ def model_size(model: str | ModelShapes, recipe: str | Recipe, rules: str = "mod
     3.8
     """
     return sum(choice.nbytes for choice in model_plan(model, recipe, rules, imatrix=imatrix))
+
+
+def cache_size(model: str | ModelShapes, n_ctx: int, kind: str | tuple[str, str] = "F16") -> int:
+    """Bytes that keys and values of a context take.
+
+    Parameters
+    ----------
+    model : str or ModelShapes
+        ``"llama-7b"`` ...; see `MODEL_SHAPES`.
+    n_ctx : int
+        Tokens.
+    kind : str or (str, str)
+        Format of both, or of keys and of values: ``"F16"``, ``"Q8_0"`` ...
+
+    Returns
+    -------
+    int
+        Bytes: for each layer and token a key and a value for every key-value head.
+
+    Examples
+    --------
+    >>> cache_size("llama-7b", 2048) / 2**20
+    1024.0
+    """
+    a = get_shapes(model)
+    n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0)
+    keys, values = kind if isinstance(kind, tuple) else (kind, kind)
+    width = a.width // a.heads * a.kv_heads
+    return a.layers * n_ctx * (get(keys).row_size(width) + get(values).row_size(width))
 
 
 @dataclass(frozen=True, slots=True)

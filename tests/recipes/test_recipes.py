@@ -306,3 +306,12 @@ def test_parameter_counts_of_the_architectures():
         "smollm2-1.7b": 1.71e9,
     }
     assert {name: counts[name] for name in expected} == pytest.approx(expected, rel=0.005)  # stated with three digits
+
+
+def test_a_cache_has_the_size_that_others_print():
+    """What llama.cpp printed for Llama-3.1-8B at 2048 tokens, keys in Q8_0 (ikawrakow/ik_llama.cpp#92): 68.00 MiB."""
+    both = recipes.cache_size("llama-3-8b", 2048, ("Q8_0", "IQ4_NL"))
+    assert both / 2**20 == 68 + 36
+    assert recipes.cache_size("llama-3-8b", 2048, "Q8_0") / 2**20 == 2 * 68
+    with pytest.raises(RecipeError, match="n_ctx is -1"):
+        recipes.cache_size("llama-3-8b", -1)

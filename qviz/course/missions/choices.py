@@ -232,10 +232,7 @@ def _shapes(mission: Mission) -> tuple[Any, Any]:
 
 def _cache_bytes(mission: Mission, kind: str) -> int:
     """Bytes of the KV cache of one conversation."""
-    if mission.measured:
-        config = transformer.TransformerConfig.from_metadata(small().metadata)
-        layers, width = config.n_layers, config.n_head_kv * config.head_size
-    else:
-        a = recipes.get_shapes(mission.model)
-        layers, width = a.layers, a.width // a.heads * a.kv_heads
-    return 2 * layers * mission.context * formats.get(kind).row_size(width)
+    if not mission.measured:
+        return recipes.cache_size(mission.model, mission.context, kind)
+    config = transformer.TransformerConfig.from_metadata(small().metadata)
+    return 2 * config.n_layers * mission.context * formats.get(kind).row_size(config.n_head_kv * config.head_size)
