@@ -70,6 +70,7 @@ from qviz.figures.ranges import (
     range_histogram,
 )
 from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
+from qviz.figures.rounding import rounding_table
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
@@ -148,6 +149,7 @@ __all__ = [
     "result_table",
     "roofline",
     "round_to_levels",
+    "rounding_table",
     "row_map",
     "spread_levels",
     "step_row",

@@ -17,7 +17,7 @@ class FloatBits:
     Attributes
     ----------
     name : str
-        Of the float.
+        Name of the float.
     code : int
     sign, exponent, mantissa : str
         Its bits, as binary digits.

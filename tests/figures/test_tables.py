@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qviz.errors import WidgetError
-from qviz.figures import hexdump, table
+from qviz.figures import hexdump, rounding_table, table
+from qviz.grids import Codebook
 
 
 def test_table_as_text():
@@ -93,3 +94,13 @@ def test_edges_that_do_not_fit_are_refused(edges):
 def test_labels_that_do_not_fit_are_refused(edges, labels):
     with pytest.raises(WidgetError, match="labels"):
         hexdump(bytes(8), edges, labels)
+
+
+def test_rounding_by_hand():
+    """Levels 0, 1, 2, 3: exact, or one number off by a tenth."""
+    x = [[0.0, 1.0, 2.0, 3.0], [0.0, 0.0, 0.0, 3.0]]
+    rows = rounding_table({"x": x, "off": [[0.0, 1.1, 2.0, 3.0]]}, {"even": Codebook([0, 1, 2, 3], -1)}).rows
+    bits = 2 + 16 / 4
+    assert rows == (("even", f"{bits:g}", "∞", f"{10 * math.log10((1.21 + 4 + 9) / 0.01):.1f}"),)
+    with pytest.raises(WidgetError, match="arrays and grids are needed, got 0 and 1"):
+        rounding_table({}, {"even": Codebook([0, 1], -1)})

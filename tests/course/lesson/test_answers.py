@@ -9,7 +9,15 @@ import qviz
 from qviz.course import lesson
 from qviz.measure.machine import FormatSpeed, Machine
 from qviz.metrics import sqnr_db
-from qviz.widgets import BlockExplorer, NumberExplorer, PhotoExplorer, SpeedExplorer, TensorExplorer, trace_search
+from qviz.widgets import (
+    BlockExplorer,
+    NumberExplorer,
+    OutlierExplorer,
+    PhotoExplorer,
+    SpeedExplorer,
+    TensorExplorer,
+    trace_search,
+)
 
 MODEL = qviz.load("smollm2-slices")
 EMBEDDING = MODEL["token_embd.weight"].rows(0, 1536).dequantize()
@@ -203,3 +211,90 @@ def test_08_6_few_tokens_settle_one_number_and_not_hundreds():
     assert right("08.6") == "GPTQ on those 64, AWQ on held-out ones"
     assert gptq[1] < awq[1]
     assert awq[2] < gptq[2]
+
+
+# -- lesson 13
+
+NAMES = ("blk.14.attn_q.weight", "blk.14.attn_output.weight", "blk.27.ffn_gate.weight")
+
+
+@pytest.fixture(scope="module")
+def captured():
+    return qviz.models.captured_inputs()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_13_1_the_last_four_bits_of_the_inputs_cost_most(captured, name):
+    w, x = MODEL[name].dequantize(), captured[name][1]
+    y = x @ w.T
+
+    def lost(bits, input_bits):
+        rounded = qviz.AffineGrid(bits, 128).fake_quantize(w)
+        seen = x if input_bits == 16 else qviz.grids.round_inputs(x, qviz.AffineGrid(input_bits, -1))
+        return np.square(seen @ rounded.T - y).sum() / np.square(y).sum()
+
+    costs = [lost(*pair) for pair in ((8, 16), (4, 16), (4, 8), (4, 4))]
+    assert right("13.1") == "Inputs from 8 bits to 4"
+    assert np.diff(costs).argmax() == 2
+    assert np.diff(costs)[2] > 3 * np.diff(costs)[:2].max()
+
+
+def test_13_2_an_outlier_channel_is_there_in_nearly_every_token(captured):
+    x = np.abs(captured[NAMES[0]][1])
+    assert right("13.2") == "In more than nine of ten"
+    assert np.mean(x.argmax(axis=1) == x.mean(axis=0).argmax()) > 0.9
+
+
+def test_13_3_a_float_has_few_numbers_at_the_top():
+    even = np.arange(-127, 128) * 448 / 127
+    counts = [np.sum((levels >= 224) & (levels <= 448)) for levels in (qviz.grids.E4M3.levels, even)]
+    assert right("13.3") == "E4M3 has {}, INT8 has {}".format(*counts)
+
+
+def test_13_4_integers_for_weights_floats_for_outliers(captured):
+    found = {}
+    for what, a in (("weights", MODEL[NAMES[0]].dequantize()), ("inputs", captured[NAMES[0]][1])):
+        for name, levels in (("INT8", np.arange(-127, 128)), ("E4M3", qviz.grids.E4M3.levels)):
+            found[what, name] = sqnr_db(a, qviz.grids.Codebook(levels, -1).fake_quantize(a))
+    assert right("13.4") == "INT8 the weights, E4M3 the inputs"
+    assert found["weights", "INT8"] > found["weights", "E4M3"] + 5
+    assert found["inputs", "E4M3"] > found["inputs", "INT8"] + 5
+
+
+def test_13_5_all_of_the_ranges_are_too_much_for_the_weights():
+    explorer = OutlierExplorer(layer="SmolLM2 blk.14.attn_output")
+    errors = {}
+    for strength in (0.5, 1.0):
+        explorer.controls["strength"].value = strength
+        errors[strength] = explorer.errors["SmoothQuant"]
+    assert right("13.5") == "It rises: the weights have the outlier now"
+    assert errors[0.5] < explorer.errors["as they are"] < errors[1.0], "even worse than without, says the feedback"
+
+
+def test_13_6_keys_have_outlier_channels(captured):
+    x, grid, gains = captured["blk.14.attn_k.weight"][1], qviz.AffineGrid(4, 32), {}
+    for part in ("attn_k", "attn_v"):
+        a = x @ MODEL[f"blk.14.{part}.weight"].dequantize().T
+        along_tokens, along_channels = (sqnr_db(b, grid.fake_quantize(b)) for b in (a.T.copy(), a))
+        gains[part] = along_tokens - along_channels
+    assert right("13.6") == "Keys: several decibels. Values: about one"
+    assert gains["attn_k"] > 5
+    assert 0.5 < gains["attn_v"] < 2
+
+
+def test_13_7_the_small_model_does_not_copy():
+    run = qviz.Transformer(qviz.load("tiny"))
+    ids = np.array(run.tokenizer.encode(qviz.models.heldout_text())[: 256 * 8]).reshape(8, 2, 128)
+    first, second = ids[:, 0], ids[:, 1]
+    repeated, unrelated = (
+        qviz.perplexity(run, np.concatenate([before, second], axis=1).ravel()).ppl
+        for before in (second, np.roll(first, 5, axis=0))
+    )
+    assert right("13.7") == "Hardly at all: it does not look back that way"
+    assert repeated > 0.8 * unrelated, "a half or a tenth, say the other options"
+
+
+def test_13_bits_of_nvfp4():
+    most = 32 / EMBEDDING.size  # the float32 of the tensor
+    assert lesson.question("13.bits").answer == pytest.approx(qviz.grids.NVFP4.bpw(EMBEDDING.shape), abs=2 * most)
+    assert qviz.formats.get("NVFP4").bpw == lesson.question("13.bits").answer
