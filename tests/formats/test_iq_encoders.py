@@ -7,10 +7,11 @@ from rows import adversarial
 
 from qviz._machine import simd as _simd
 from qviz._machine.kernels import f32, i32, kernel, simd
-from qviz.errors import NonFiniteError, NotEncodableError
+from qviz.errors import FormatError, NonFiniteError, NotEncodableError
 from qviz.formats import FORMATS, QTensor, quantize
 from qviz.formats.iq import codebooks
 from qviz.formats.iq.lattice import lattice
+from qviz.formats.iq.record import lattice_trace
 from qviz.formats.iq1_m import encoder_before
 from qviz.whole.workers.pieces import Piece, convert
 
@@ -139,6 +140,26 @@ def test_the_older_form_of_iq1_m_is_as_good():
         for t in (QTensor.from_bytes("IQ1_M", before.tobytes(), x.shape), today)
     ]
     assert errors[0] == pytest.approx(errors[1], rel=0.01)  # stated: as good, not the same
+
+
+@pytest.mark.parametrize("name", ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"])
+def test_the_recorded_search_is_what_the_file_holds(name):
+    """Gains by linear algebra, and the levels of the last row against the encoder's bytes, whose table counts anew."""
+    x, importance = normal(256, seed=12), np.exp(normal(256, seed=13))
+    width = FORMATS[name].sub_block_size
+    codes = np.abs(quantize(x, name, importance).unpack().codes)
+    steps = np.unique(np.concatenate([codes, *([np.unique(codebooks.IQ2_XS_GRID)] if "IQ2" in name else [])]))
+    for sub_block in (0, 3):
+        trace = lattice_trace(x, name, sub_block, importance)
+        w, levels = trace.weights.astype(np.float64), trace.levels.astype(np.float64)
+        products = (w * trace.magnitudes * levels).sum(1)
+        # two sums of `width` rounded products of three factors, a square and a division, all in float32
+        rounding = (2 * (width + 3) + 3) * float(np.finfo(np.float32).eps)
+        assert np.allclose(trace.gains[:-1], products[:-1] ** 2 / (w * levels**2).sum(1)[:-1], rtol=rounding)
+        assert trace.scales[-1] == pytest.approx(products[-1] / (w * levels[-1] ** 2).sum(), rel=rounding)
+        assert np.array_equal(np.sort(steps)[(trace.levels[-1] - 1) // 2], codes[sub_block * width :][:width])
+    with pytest.raises(FormatError, match="has no search through a codebook"):
+        lattice_trace(x, "Q4_K")
 
 
 # --- neighbours ------------------------------------------------------------------------------------------------------

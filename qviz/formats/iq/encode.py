@@ -61,7 +61,7 @@ def encode_lattice(x, imatrix, first, count, packed, near, entry, blocks):
             part_signs(xs, ws, _EVEN, magnitudes, signs[2 * _WIDTH * g : 2 * _WIDTH * (g + 1)])
             _begin(magnitudes, ws, f32(_TOP), _LEAST, reach, empty, scales, at)
             part_codes = codes[codes_in_group * g : codes_in_group * (g + 1)]
-            _search(magnitudes, ws, reach, empty[at:], first, count, packed, near, scales, at, part_codes)
+            _search(magnitudes, ws, reach, empty[at:], first, count, packed, near, scales, at, part_codes, NOTHING)
             _make_positive(scales, empty, at, f32(127) if _EVEN else f32(255), signs[2 * _WIDTH * g :], _WIDTH // 8)
         for b in range(part.size):
             _put_block(part[b], b * per_block, scales, empty, codes, signs, entry)
@@ -216,15 +216,17 @@ class Encoder:
         begin: Kernel = _begin,
         weigh: Kernel = _weigh_by_square,
     ) -> None:
-        self.name, self.width, self.group, self.even = name, width, group, even
+        self.name, self.width, self.group, self.span, self.even = name, width, group, span, even
+        self.top = 2 if group == 8 else 7
+        self.mean_factor, self.least, self.begin = f32(mean_factor), f32(least), begin
         self.search = searcher(name, group=group, span=span, step=step, again=again)
         names = {
             "_WIDTH": width,
             "_GROUP": group,
-            "_TOP": 2 if group == 8 else 7,
+            "_TOP": self.top,
             "_EVEN": even,
-            "_MEAN_FACTOR": f32(mean_factor),
-            "_LEAST": f32(least),
+            "_MEAN_FACTOR": self.mean_factor,
+            "_LEAST": self.least,
             "_FUDGE": f32(fudge),
             "_BLANKS": blanks,
             "_search": self.search,

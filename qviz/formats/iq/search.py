@@ -25,7 +25,7 @@ ALL_AGAIN, OFF_AGAIN, ALL_IF_OFF_AGAIN = range(3)
 
 
 @kernel
-def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at, codes):
+def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at, codes, trace):
     """Template: the scales of sixteen sub-blocks, and the entries of their groups.
 
     Parameters
@@ -42,6 +42,9 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
         Sixteen from position `at`: the scale should no candidate fit; then the result. It may be negative.
     codes : float32 array (16 groups,)
         Result: packed entries, ``codes[16 * group + lane]``.
+    trace : float32 array
+        Empty, or (candidates + 1, 2 + groups, 16) for scale, gain and packed entries of each candidate and after the
+        last rounding.
     """
     size = codes.size
     products, rows, roots = room(xs.size), room(xs.size), room(xs.size)
@@ -74,6 +77,8 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
         _round(xs, inverse, points)
         _look_up(points, wanted, rows, roots, now, first, count, packed, near, entries, off)
         sum_qx, sum_qq = _fit(products, ws, entries)
+        if trace.size > 0:
+            _record(trace, k, sum_qx / sum_qq, sum_qx / sum_qq * sum_qx, entries)
         better = simd.select(sum_qq > zero, sum_qx * sum_qx, never) > gain * sum_qq
         scale = simd.select(better, sum_qx / sum_qq, scale)
         gain = simd.select(better, scale * sum_qx, gain)
@@ -96,6 +101,8 @@ def search_lattice(xs, ws, reach, empty, first, count, packed, near, scales, at,
         simd.store(codes, g, simd.select(blank > zero, zero, code))
     sum_qx, sum_qq = _fit(products, ws, codes)
     scale = simd.select(simd.select(sum_qq > zero, some_off, zero) > zero, sum_qx / sum_qq, scale)
+    if trace.size > 0:
+        _record(trace, 2 * _SPAN + 1, scale, scale * sum_qx, codes)
     simd.store(scales, at, simd.select(blank > zero, zero, scale))
 
 
@@ -144,6 +151,15 @@ def _fit(products, ws, codes):
             sum_qx = sum_qx + simd.load(products, at) * q
             sum_qq = sum_qq + simd.load(ws, at) * q * q
     return sum_qx, sum_qq
+
+
+@kernel
+def _record(trace, k, scale, gain, codes):
+    at = k * (2 * simd.LANES + codes.size)
+    simd.store(trace, at, scale)
+    simd.store(trace, at + simd.LANES, gain)
+    for g in range(0, codes.size, simd.LANES):
+        simd.store(trace, at + 2 * simd.LANES + g, simd.load(codes, g))
 
 
 # What the templates read; `searcher` puts a format's own values behind these names.

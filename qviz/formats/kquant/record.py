@@ -86,7 +86,7 @@ def search_trace(
     width, names = its.width, its.names()
     if not 0 <= sub_block < SUPER // width:
         raise FormatError(f"{fmt} has no sub-block {sub_block}; a super-block has {SUPER // width}, counted from 0")
-    block = _one_super_block(x, "weights")
+    block = one_super_block(x, "weights")
     rows, xs, ws = (np.empty(size, np.float32) for size in (TILE * SUPER, width * TILE, width * TILE))
     load_tile(block, 0, 1, rows)
     side_by_side(rows, 0, xs)
@@ -94,7 +94,7 @@ def search_trace(
     refines = its.refines and imatrix is None
     if imatrix is not None:
         columns, means = np.empty(TILE * SUPER, np.float32), np.empty(n, np.float32)
-        load_importance(_one_super_block(imatrix, "imatrix"), 0, 1, columns)
+        load_importance(one_super_block(imatrix, "imatrix"), 0, 1, columns)
         side_by_side(columns, 0, ws)
         if its.with_min or its.refines:
             mean_squares(rows, names["_MEAN_FACTOR"], means)
@@ -135,7 +135,7 @@ def search_trace(
     )
 
 
-def _one_super_block(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float32]:
+def one_super_block(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float32]:
     """`values` as float32 (256,), checked."""
     array = real_array(values, what, FormatError)
     if array.shape != (SUPER,):
