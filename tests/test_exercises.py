@@ -203,20 +203,42 @@ WRONG = [
         "off.mean() > 0.02",
         "hidden:small as the error of rounding may be",
     ),
-    ("09", "bound", "bpw / 8", "bpw", "bits are not bytes"),
+    ("09", "limit", "nbytes / seconds / bandwidth", "seconds * bandwidth / nbytes / 4", "upside down"),
     (
         "09",
-        "bound",
-        "bandwidth / (n_weights * bpw / 8 + cache_bytes)",
-        "(n_weights * bpw / 8 + cache_bytes) / bandwidth",
-        "seconds per token",
+        "limit",
+        'return most if shares[most] >= 0.5 else "kernel"',
+        'return "memory" if operations / nbytes < peak / bandwidth else "arithmetic"',
+        "look at the time",
     ),
-    ("09", "bound", " + cache_bytes", "", "the cache is read too"),
-    ("09", "intensity", "2 * tokens", "tokens", "two operations"),
-    ("09", "intensity", "(bpw / 8)", "bpw", "per *byte*"),
-    ("09", "intensity", "2 * tokens / (bpw / 8)", "2 / (bpw / 8)", "share each byte"),
-    ("09", "batch", "return tokens", "return 1", "the ridge lies at"),
-    ("09", "batch", "return tokens", "return int(tokens - 0.5)", "the ridge is at 16"),
+    ("09", "limit", ">= 0.5", "> 0.5", "hidden:exactly one half"),
+    (
+        "09",
+        "users",
+        "weight_bytes + (users + 1) * cache_bytes",
+        "(users + 1) * (weight_bytes + cache_bytes)",
+        "one copy of the weights",
+    ),
+    (
+        "09",
+        "users",
+        "read * speed / bandwidth",
+        "(users + 1) * (weight_bytes + cache_bytes) * speed / bandwidth",
+        "read once in a step",
+    ),
+    ("09", "users", '            "memory": read / memory,\n', "", "count the bytes"),
+    (
+        "09",
+        "users",
+        '            "memory": read / memory,\n            "bandwidth": read * speed / bandwidth,\n',
+        "",
+        "only the arithmetic",
+    ),
+    ("09", "users", "read * speed / bandwidth", "read / bandwidth", "so many steps each second"),
+    ("09", "users", "used[worst] > 1", "used[worst] >= 1", "hidden:fit exactly"),
+    ("09", "room", "2 ** (bits - 1)", "2**bits", "one bit is the sign"),
+    ("09", "room", " * 127", "", "the *product* counts"),
+    ("09", "room", "max(abs(low), abs(high))", "high", "larger than 7"),
     ("10", "surprise", "total - logits[", "-total + logits[", "the sign"),
     ("10", "surprise", "    logits = logits - logits.max(axis=1, keepdims=True)\n", "", "overflows"),
     ("10", "surprise", "np.log(np.exp(logits).sum(axis=1))", "np.log2(np.exp(logits).sum(axis=1))", "not log2"),
@@ -233,26 +255,30 @@ WRONG = [
     ("10", "paired", " / np.sqrt(len(a))", "", "√n times as certain"),
     ("10", "paired", "np.sqrt(len(a))", "len(a)", "not by n"),
     ("10", "paired", ", ddof=1", "", "hidden:n − 1"),
-    ("11", "cache", "2 * layers", "layers", "*and* a value"),
-    ("11", "cache", "2 * layers * ", "2 * ", "every layer"),
-    ("11", "cache", "* bytes_each", "* 8 * bytes_each", "not bits"),
-    ("11", "choose", "sizes[name] + cache <= budget", "sizes[name] <= budget", "no cache"),
+    ("11", "card", 'card["kv_heads"]', 'card["heads"]', "8 key-value heads"),
+    ("11", "card", "2 * card", "card", "keys *and* values"),
+    ("11", "card", "nbytes + cache <=", "nbytes <=", "do you count it"),
+    ("11", "card", "* context *", '* card["context"] *', "you have []"),
+    ("11", "card", " and reads and", " and", "not GGUF"),
+    ("11", "card", ' and (name != "NVFP4" or machine["fp4"])', "", "no hardware for 4-bit floats"),
+    ("11", "card", "<= machine", "< machine", "hidden:"),
+    ("11", "spend", "size <= budget and harm < least", "harm < least", "and the budget is"),
     (
         "11",
-        "choose",
-        "min(fitting, key=damage.get, default=None)",
-        "max(fitting, key=sizes.get, default=None)",
-        "not by size",
+        "spend",
+        "size, harm = (sum(part) for part in zip(*chosen, strict=True))",
+        "size = harm = sum(chosen_size for chosen_size, _ in chosen)",
+        "the budget allows more",
     ),
+    ("11", "spend", "harm < least", "len(set(formats)) == 1 and harm < least", "spend a byte where"),
     (
         "11",
-        "choose",
-        "min(fitting, key=damage.get, default=None)",
-        "min(fitting, key=sizes.get, default=None)",
-        "smallest file",
+        "spend",
+        "best, least = None, np.inf",
+        "best, least = dict.fromkeys(options, 'Q3_K'), np.inf",
+        "hidden:nothing fits",
     ),
-    ("11", "choose", ", default=None", "", "hidden:"),
-    ("11", "choose", "<= budget", "< budget", "hidden:fit exactly"),
+    ("11", "spend", "size <= budget", "size < budget", "Q4_K for every matrix"),
     ("12", "names", "{TABLE[rest]}.{kind}", "{TABLE[rest]}", "belongs to the name"),
     ("12", "names", "blk.{head}.", "blk.{head[0]}.", "cut at the dot"),
     ("12", "names", "{TABLE[rest]}.{kind}", "{TABLE[rest]}.weight", "a bias stays a bias"),
@@ -471,7 +497,7 @@ def test_nbgrader_scores_a_right_a_wrong_and_an_empty_submission(course):
     name = "09_speed"
     right = Play(SOURCES / name / f"{name}.ipynb").answers
     hand_in(course, "right", name, right)
-    hand_in(course, "wrong", name, right | {"intensity": solved(right["intensity"], "2 * tokens", "tokens")})
+    hand_in(course, "wrong", name, right | {"room": solved(right["room"], "2 ** (bits - 1)", "2**bits")})
     hand_in(course, "empty", name, {})
     run("-m", "nbgrader", "autograde", name, "--create", cwd=course)
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
@@ -479,7 +505,7 @@ def test_nbgrader_scores_a_right_a_wrong_and_an_empty_submission(course):
         most = {entry.max_score for entry in book.assignment_submissions(name)}
     assert (scores, most) == ({"right": 10, "wrong": 7, "empty": 0}, {10})
     graded_by_machine = course / "autograded" / "wrong" / name / f"{name}.ipynb"
-    assert "a multiplication *and* an addition" in graded_by_machine.read_text(encoding="utf-8")
+    assert "one bit is the sign" in graded_by_machine.read_text(encoding="utf-8")
 
 
 def test_release_refuses_an_exercise_that_does_not_exist(course):
