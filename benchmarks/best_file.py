@@ -7,6 +7,8 @@ recipe's file and of ours, which may take no more bytes. With --steps each part 
 the recipe's formats; the formats chosen under the budget; descent after GPTQ; the unquantized stream as the aim; errors
 of outputs together. What did not help on the shipped model is there, too: the drift of the stream in the aim, and
 tokens weighted by their gradients.
+
+Lesson 14 shows ``data/best-files.json``: ``--json`` writes its part "files", with ``--steps`` its part "steps".
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import qviz
 from qviz import models, transformer
 from qviz.calibration.stats import Collector
+from qviz.measure.best import BEST, RECIPE, BestRow
 from qviz.whole.best import Method, best_file
 from qviz.whole.by_layer import calibration_windows, gptq_model
 
@@ -98,25 +102,29 @@ def main() -> None:
             )
             theirs = scores["imatrix"].kld
             for what, score in scores.items():
-                row = {
-                    "recipe": recipe,
-                    "what": what,
-                    "bytes": files[what].stat().st_size,
-                    "kld": score.kld,
-                    "kld_se": score.kld_se,
-                    "ratio": score.kld / theirs,
-                    "ppl": score.ppl,
-                    "base_ppl": score.base_ppl,
-                    "seconds": seconds[what],
-                }
-                rows.append(row)
+                row = BestRow(
+                    recipe,
+                    RECIPE if what == "imatrix" else BEST if what == USED and not args.steps else what,
+                    files[what].stat().st_size,
+                    *(float(f"{x:.5g}") for x in (score.kld, score.kld_se, score.ppl, score.base_ppl)),
+                    round(seconds[what]),
+                )
+                rows.append(asdict(row))
                 print(
-                    f"{recipe:8} {what:20} {row['bytes']:>10,} bytes  KLD {row['kld']:.5f} ± {row['kld_se']:.5f} "
-                    f"({row['ratio']:.3f})  ppl {row['ppl']:.3f} (source {row['base_ppl']:.3f}) {row['seconds']:.0f} s",
+                    f"{recipe:8} {what:20} {row.nbytes:>10,} bytes  KLD {row.kld:.5f} ± {row.kld_se:.5f} "
+                    f"({score.kld / theirs:.3f})  ppl {row.ppl:.3f} (source {row.base_ppl:.3f}) {row.seconds:.0f} s",
                     flush=True,
                 )
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1), "utf-8")
+        stored = json.loads(args.json.read_text("utf-8")) if args.json.exists() else {"files": [], "steps": []}
+        about = {
+            "model": args.model,
+            "calibrated on": f"{args.tokens} tokens of data/tiny-calibration.txt",
+            "scored on": f"{args.score} tokens of data/tiny-heldout.txt",
+            "measured": time.strftime("%Y-%m-%d"),
+        }
+        stored = {"about": about} | stored | {"steps" if args.steps else "files": rows}
+        args.json.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
+from qviz.measure.best import BestRow, about_best_files, best_files, best_steps
 from qviz.measure.machine import (
     ENERGY_45NM,
     EnergyModel,
@@ -36,6 +37,7 @@ __all__ = [
     "PUBLISHED_PPL",
     "TABLE_RECIPES",
     "Agreement",
+    "BestRow",
     "EnergyModel",
     "FormatSpeed",
     "Machine",
@@ -43,7 +45,10 @@ __all__ = [
     "RecipeRow",
     "RoundingCost",
     "Traffic",
+    "about_best_files",
     "agreement",
+    "best_files",
+    "best_steps",
     "generation_speed",
     "groups_in_order",
     "intensity",

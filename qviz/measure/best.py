@@ -1,0 +1,85 @@
+"""The damage of the best file at a size, as it was measured once: a lesson has no time to measure it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from qviz._files.jsontext import read_json
+from qviz.errors import ModelNotFoundError
+from qviz.models import data_dir
+
+RECIPE, BEST = "recipe with importance matrix", "best file"
+"""What a row of `best_files` is."""
+
+
+@dataclass(frozen=True)
+class BestRow:
+    """One file, measured against the unquantized model on text that no calibration saw.
+
+    Attributes
+    ----------
+    recipe : str
+        llama.cpp's recipe, whose size the file may take.
+    what : str
+        `RECIPE`, `BEST`, or a step on the way from one to the other.
+    nbytes : int
+        Of the file.
+    kld, kld_se : float
+        KL divergence in nats a token, and its standard error.
+    ppl, base_ppl : float
+        Perplexity, and that of the unquantized model.
+    seconds : float
+        To write the file, on two busy cores.
+    """
+
+    recipe: str
+    what: str
+    nbytes: int
+    kld: float
+    kld_se: float
+    ppl: float
+    base_ppl: float
+    seconds: float
+
+
+def best_files() -> tuple[BestRow, ...]:
+    """Two files for each recipe: llama.cpp's, with an importance matrix, and what ``qviz quantize --size`` writes.
+
+    Both were calibrated on the same tokens. `about_best_files` says which.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The file of the measurement is missing.
+
+    Examples
+    --------
+    >>> rows = best_files()
+    >>> theirs, ours = (row for row in rows if row.recipe == "Q2_K")
+    >>> theirs.what, ours.what, ours.nbytes <= theirs.nbytes, ours.kld < theirs.kld
+    ('recipe with importance matrix', 'best file', True, True)
+    """
+    return _rows("files")
+
+
+def best_steps() -> tuple[BestRow, ...]:
+    """The same for one recipe, with each step of the method added in turn; steps that did not help stand last."""
+    return _rows("steps")
+
+
+def about_best_files() -> dict[str, Any]:
+    """The model, the texts and the tokens that were measured, by what, and when."""
+    about: dict[str, Any] = _stored()["about"]
+    return about
+
+
+def _rows(part: str) -> tuple[BestRow, ...]:
+    return tuple(BestRow(**row) for row in _stored()[part])
+
+
+def _stored() -> Any:
+    path = data_dir() / "best-files.json"
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    return read_json(path)
