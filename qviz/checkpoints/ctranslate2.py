@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from qviz._files import Cursor, as_path, open_file
+from qviz._files import Cursor, OpenFile, as_path, open_file
 from qviz._files.window import Window
 from qviz.checkpoints.safetensors import StoredTensor
 from qviz.errors import CheckpointError
@@ -74,9 +74,8 @@ class CTranslate2(TensorFile[StoredTensor]):
         blocks = self._file.read_array(fmt.dtype, info.offset, info.nbytes).reshape(shape)
         return QTensor(fmt, blocks, shape)
 
-    def close(self) -> None:
-        """Let go of the file. Tensors already handed out stay usable."""
-        self._file.close()
+    def _opened(self) -> Iterator[tuple[OpenFile, int]]:
+        yield self._file, 0  # headers stand between the data
 
 
 def read(path: str | os.PathLike[str]) -> CTranslate2:

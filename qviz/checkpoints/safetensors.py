@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from qviz._files import NotJSONError, as_path, open_file, parse_json, read_json
+from qviz._files import NotJSONError, OpenFile, as_path, open_file, parse_json, read_json
 from qviz.checkpoints.weight_files import INDEX, weight_files
 from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor
@@ -129,26 +129,8 @@ class Safetensors(TensorFile[StoredTensor]):
             raise CheckpointError(f"{name!r} is not of bytes", path=info.path, found=info.dtype, expected="U8")
         return file.read_bytes(info)
 
-    def unchanged(self, *, header: bool = False) -> None:
-        """Refuse to go on if another program has changed a file; see `qviz.gguf.GGUFFile.unchanged`.
-
-        Parameters
-        ----------
-        header : bool
-            Compare hashes of the headers with those of the first time this was asked, too.
-
-        Raises
-        ------
-        GGUFError
-            Which one.
-        """
-        for file in self._files.values():
-            file.opened.check(file.data_offset if header else 0)
-
-    def close(self) -> None:
-        """Let go of the files. Tensors already handed out stay usable."""
-        for file in self._files.values():
-            file.close()
+    def _opened(self) -> Iterator[tuple[OpenFile, int]]:
+        return ((file.opened, file.data_offset) for file in self._files.values())
 
 
 def read(path: str | os.PathLike[str], *, mapped: bool = True) -> Safetensors:
@@ -183,7 +165,7 @@ def read(path: str | os.PathLike[str], *, mapped: bool = True) -> Safetensors:
         _check_shards(given, files, wanted, index)
     except BaseException:
         for file in files:
-            file.close()
+            file.opened.close()
         raise
     return Safetensors(tuple(files))
 
@@ -201,9 +183,6 @@ class _File:
         except GGUFError:
             self.opened.close()
             raise
-
-    def close(self) -> None:
-        self.opened.close()
 
     def _header(self) -> dict[str, StoredTensor]:
         length = int.from_bytes(self.opened.read(0, min(8, self.size)), "little")

@@ -222,12 +222,12 @@ def _write(part: Part, metadata: Metadata, target: Path) -> None:
             metadata.encoded(layout),
         )
     )
-    part.unchanged(header=True)
+    part.file.check(part.data_offset)
     with replacing(target) as file:
         file.write(head)
         copy_bytes(part.file, start, stop - start, file, target)
         pad(file, len(head) + stop - start, part.alignment)
         copy_bytes(part.file, part.data_offset, part.size - part.data_offset, file, target)
-        part.unchanged(header=True)
+        part.file.check(part.data_offset)
         part.close()
         part.file.close()  # Windows replaces no file that is open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -84,28 +84,14 @@ class GGUFFile(TensorFile[TensorInfo]):
         return self.parts[0].closed
 
     def close(self) -> None:
-        """Let go of the file. Tensors already handed out, and the metadata, stay usable."""
+        """Let go of the files. Tensors already handed out, and the metadata, stay usable."""
         for part in self.parts:
             part.close()
 
-    def unchanged(self, *, header: bool = False) -> None:
-        """Refuse to go on if another program has changed the file since it was opened.
-
-        Whoever reads a whole model asks before each piece, and with `header` at the beginning and at the end.
-
-        Parameters
-        ----------
-        header : bool
-            Compare a hash of the header with that of the first time this was asked, too: clocks of some drives are
-            coarse.
-
-        Raises
-        ------
-        GGUFError
-            Its size, the time of its last change, or its header is another.
-        """
+    def _opened(self) -> Iterator[tuple[OpenFile, int]]:
         for part in self.parts:
-            part.unchanged(header=header)
+            part.check_open()  # metadata that have yet to be read keep a closed file open
+            yield part.file, part.data_offset
 
     def read_rows(self, name: str, first: int, last: int, buffer: bytearray | None = None) -> QTensor:
         """Some rows of a tensor, read from the file instead of mapped.
@@ -172,17 +158,13 @@ class Part:
         if self.metadata.detach():
             self.file.close()
 
-    def unchanged(self, *, header: bool = False) -> None:
-        """See `GGUFFile.unchanged`."""
-        self._check_open()
-        self.file.check(self.data_offset if header else 0)
-
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse to go on with a file that was closed."""
         if self.closed:
             raise GGUFError("the file was closed; open it again with qviz.gguf.read", path=self.path)
 
     def _usable(self, info: TensorInfo) -> None:
-        self._check_open()
+        self.check_open()
         if isinstance(info.format, ForeignFormat):
             raise NotEncodableError(f"{self.path}: tensor {info.name!r} cannot be used: {refusal(info.format)}")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from qviz._files import OpenFile
 from qviz.formats import QTensor
 from qviz.gguf._lookup import MissingKeyError, suggestion
 
@@ -16,7 +17,7 @@ Info = TypeVar("Info")
 class TensorFile(Mapping[str, QTensor], Generic[Info]):
     """An open file of tensors, in the order of the file; usable in a ``with`` block.
 
-    A subclass sets the attributes, and says what a tensor is and how the file is closed.
+    A subclass sets the attributes, says what a tensor is, and which files are open.
 
     Attributes
     ----------
@@ -72,6 +73,30 @@ class TensorFile(Mapping[str, QTensor], Generic[Info]):
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
 
+    def unchanged(self, *, header: bool = False) -> None:
+        """Refuse to go on if another program has changed a file since it was opened.
+
+        Whoever reads a whole model asks before each piece, and with `header` at the beginning and at the end.
+
+        Parameters
+        ----------
+        header : bool
+            Compare a hash of the header with that of the first time this was asked, too: clocks of some drives are
+            coarse.
+
+        Raises
+        ------
+        GGUFError
+            Its size, the time of its last change, or its header is another.
+        """
+        for file, length in self._opened():
+            file.check(length if header else 0)
+
     def close(self) -> None:
-        """Let go of the file. Tensors already handed out stay usable."""
+        """Let go of the files. Tensors already handed out stay usable."""
+        for file, _ in self._opened():
+            file.close()
+
+    def _opened(self) -> Iterable[tuple[OpenFile, int]]:
+        """Each open file, and how many bytes its header has."""
         raise NotImplementedError

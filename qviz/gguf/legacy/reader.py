@@ -148,22 +148,6 @@ class LegacyFile(TensorFile[TensorInfo]):
             values["mel_filters.shape"] = Array(self.mel_filters.shape, ValueType.U32)
         return Metadata(values)
 
-    def unchanged(self, *, header: bool = False) -> None:
-        """Refuse to go on if another program has changed a file; see `qviz.gguf.GGUFFile.unchanged`.
-
-        Parameters
-        ----------
-        header : bool
-            Compare hashes of the headers with those of the first time this was asked, too.
-
-        Raises
-        ------
-        GGUFError
-            Which one.
-        """
-        for part in self.parts:
-            part.file.check(part.data_offset if header else 0)
-
     def read_rows(self, name: str, first: int, last: int, buffer: bytearray | None = None) -> QTensor:
         """Some rows of a tensor, read from the file instead of mapped; see `qviz.gguf.GGUFFile.read_rows`."""
         if len(self.parts) > 1 or self.scales_per_row:  # these have to be put together
@@ -173,10 +157,8 @@ class LegacyFile(TensorFile[TensorInfo]):
         blocks.flags.writeable = False
         return QTensor(info.format, blocks, (last - first, info.shape[-1]))
 
-    def close(self) -> None:
-        """Let go of the file. Tensors already handed out stay usable."""
-        for part in self.parts:
-            part.close()
+    def _opened(self) -> Iterator[tuple[OpenFile, int]]:
+        return ((part.file, part.data_offset) for part in self.parts)
 
 
 def is_legacy(path: str | os.PathLike[str]) -> bool:
@@ -231,7 +213,7 @@ def read(path: str | os.PathLike[str], *, scales_per_row: bool | None = None, ma
         _decide_layout(opened, scales_per_row)
     except BaseException:
         for part in opened:
-            part.close()
+            part.file.close()
         raise
     return LegacyFile(tuple(opened))
 
@@ -250,10 +232,6 @@ class LegacyPart:
         except BaseException:
             self.file.close()
             raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
 
     def _read(self, cursor: _Cursor) -> None:
         self.container, self.version = _magic(cursor)
