@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from qviz.errors import ModelNotFoundError
+
 
 @dataclass(frozen=True)
 class Wheel:
@@ -153,6 +155,20 @@ def data_dir() -> Path:
     if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
         return checkout / "data"
     return package / "_bundled" / "data"
+
+
+def data_file(name: str) -> Path:
+    """A file of `data_dir`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is missing.
+    """
+    path = data_dir() / name
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
+    return path
 
 
 def size_of(path: Path) -> int:

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from qviz import gguf
 from qviz._types import FloatArray
 from qviz.errors import ModelNotFoundError
-from qviz.models.known import data_dir
+from qviz.models.known import data_file
 
 
 def heldout_text() -> str:
     """English that the small model was not trained on, in ``data/``: for perplexity."""
-    return _text("tiny-heldout.txt")
+    return data_file("tiny-heldout.txt").read_text(encoding="utf-8")
 
 
 def calibration_text() -> str:
@@ -21,7 +21,7 @@ def calibration_text() -> str:
 
     Never evaluate on what you calibrated on: `heldout_text` is for that.
     """
-    return _text("tiny-calibration.txt")
+    return data_file("tiny-calibration.txt").read_text(encoding="utf-8")
 
 
 def photo() -> npt.NDArray[np.uint8]:
@@ -37,10 +37,7 @@ def photo() -> npt.NDArray[np.uint8]:
     >>> photo().shape, photo().nbytes
     ((256, 256), 65536)
     """
-    path = data_dir() / "photo.npy"
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    pixels: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    pixels: npt.NDArray[np.uint8] = np.load(data_file("photo.npy"), allow_pickle=False)
     return pixels
 
 
@@ -61,10 +58,7 @@ def mel_filters(bands: int) -> FloatArray:
     >>> mel_filters(80).shape
     (80, 201)
     """
-    path = data_dir() / "whisper-mel-filters.npz"
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    with np.load(path, allow_pickle=False) as stored:
+    with np.load(data_file("whisper-mel-filters.npz"), allow_pickle=False) as stored:
         if f"mel_{bands}" not in stored:
             raise ModelNotFoundError(f"no mel filters of {bands} bands; there are {', '.join(stored)}")
         filters: FloatArray = stored[f"mel_{bands}"]
@@ -98,20 +92,10 @@ def captured_inputs() -> dict[str, tuple[FloatArray, FloatArray]]:
     >>> bool(size.max() > 30 * np.median(size))  # one channel against the usual one
     True
     """
-    path = data_dir() / "smollm2-inputs.gguf"
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
     inputs: dict[str, tuple[FloatArray, FloatArray]] = {}
-    with gguf.read(path) as file:
+    with gguf.read(data_file("smollm2-inputs.gguf")) as file:
         for layer in dict.fromkeys(name.rpartition(".")[0] for name in file):
             # channels are rows there, tokens are rows here
             both = [np.ascontiguousarray(file[f"{layer}.{part}"].dequantize().T) for part in ("calibration", "heldout")]
             inputs |= dict.fromkeys(file.metadata[f"qviz.inputs.{layer}"], (both[0], both[1]))
     return inputs
-
-
-def _text(name: str) -> str:
-    path = data_dir() / name
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    return path.read_text(encoding="utf-8")

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qviz._files import read_json
-from qviz.errors import ModelNotFoundError
-from qviz.models.known import data_dir
+from qviz.models.known import data_file
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,7 @@ def word_errors() -> SpeechTable:
     >>> table.model, list(table.formats)
     ('Whisper tiny.en', ['F16', 'Q8_0', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'])
     """
-    path = data_dir() / "whisper-word-errors.json"
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    stored = read_json(path)
+    stored = read_json(data_file("whisper-word-errors.json"))
     formats = {
         name: Heard(name, row["bytes"], tuple(row["errors"]), tuple(stored["words"]), row["other than F16"])
         for name, row in stored["formats"].items()

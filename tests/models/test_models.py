@@ -130,7 +130,7 @@ def test_captured_inputs_are_what_follows_the_norm():
 
 
 def test_missing_inputs_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("qviz.models.material.data_dir", lambda: tmp_path)
+    monkeypatch.setattr("qviz.models.known.data_dir", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"smollm2-inputs\.gguf is missing; install"):
         models.captured_inputs()
 
