@@ -133,7 +133,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         for control in self.controls.values():
             if control.has_trait("value"):
                 control.style.description_width = "initial"
-                control.observe(self._heard, "value")
+                if not isinstance(control, ipywidgets.Play):  # it moves a slider, which is heard
+                    control.observe(self._heard, "value")
         self.figure.on_msg(self._message)
         self.__quiet = False
         self.update()

@@ -143,10 +143,6 @@ class CodebookExplorer(SourceExplorer):
         elif control in (self.controls["bits"], self.controls["row"], self.controls["group"]):
             self._fit()
 
-    def _changed(self, change: Any) -> None:
-        if change.owner is not self.controls["play"]:  # it moves the slider, which is enough
-            super()._changed(change)
-
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "iteration":
             slider = self.controls["iteration"]

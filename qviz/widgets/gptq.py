@@ -210,10 +210,6 @@ class GPTQExplorer(SourceExplorer):
         if not any(control is self.controls[name] for name in (*_MOVES, "tensor") if name in self.controls):
             self._run()
 
-    def _changed(self, change: Any) -> None:
-        if change.owner is not self.controls["play"]:  # it moves the column
-            super()._changed(change)
-
     def _message(self, view: View, content: Any, buffers: Any) -> None:
         steps = isinstance(content, dict) and content.get("event") == "step"
         if steps and self._problem is None and not self.locked.intersection(_MOVES):
