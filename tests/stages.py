@@ -32,6 +32,16 @@ QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
 
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {
+    "formats/test_iq_encoders.py": ("IQ1_S", "IQ2_S", "IQ2_XS"),
+    "machine/test_plain.py": ("without_the_compiler",),
+    "machine/test_elsewhere.py": ("compiled_elsewhere",),
+    "machine/test_stops.py": ("at_random",),
+    "gguf/test_gguf_writer.py": ("test_round_trip",),
+    "grids/test_affine.py": ("test_any_weights", "touch_one_another"),
+    "cli/test_cli_compare.py": ("tensors_and_text",),
+    "methods/test_refine.py": (),
+    "methods/test_lattice.py": (),
+    "test_stages.py": ("stops_no_other",),
     "course/lesson/test_answers.py": ("test_10_3",),
     "course/lesson/test_answers_12.py": ("test_12_1", "test_12_3"),
     "transformer/test_agreement.py": ("F16", "Q8_0", "llama_cpps"),
@@ -55,7 +65,13 @@ SLOW = {
     "models/test_models.py": (),
     "models/test_whisper_model.py": ("publishes", "hears"),
     "test_notebooks.py": ("build", "nbval", "test_measured", "test_a_cell_that_fails"),
-    "test_packaging.py": ("makes_what_it_needs", "elsewhere", "test_the_tests_bring", "test_an_interrupted"),
+    "test_packaging.py": (
+        "binder_shuts",
+        "makes_what_it_needs",
+        "elsewhere",
+        "test_the_tests_bring",
+        "test_an_interrupted",
+    ),
     "whole/test_agreement_files.py": (),
     "whole/test_by_recipe.py": ("byte_identical",),
     "whole/test_whisper.py": ("byte_identical",),
