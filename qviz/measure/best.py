@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qviz._files.jsontext import read_json
-from qviz.errors import ModelNotFoundError
-from qviz.models import data_dir
+from qviz.models.known import data_file
 
 RECIPE, BEST = "recipe with importance matrix", "best file"
 """What a row of `best_files` is."""
@@ -24,7 +23,7 @@ class BestRow:
     what : str
         `RECIPE`, `BEST`, or a step on the way from one to the other.
     nbytes : int
-        Of the file.
+        Size of the file.
     kld, kld_se : float
         KL divergence in nats a token, and its standard error.
     ppl, base_ppl : float
@@ -79,7 +78,4 @@ def _rows(part: str) -> tuple[BestRow, ...]:
 
 
 def _stored() -> Any:
-    path = data_dir() / "best-files.json"
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
-    return read_json(path)
+    return read_json(data_file("best-files.json"))
