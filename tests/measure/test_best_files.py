@@ -31,6 +31,6 @@ def test_what_was_measured_is_said():
 
 
 def test_a_missing_file_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr("qviz.measure.best.data_dir", lambda: tmp_path)
+    monkeypatch.setattr("qviz.models.known.data_dir", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match="install qviz-toolkit again"):
         measure.best_files()
