@@ -88,7 +88,7 @@ class ConversionExplorer(Explorer):
             "pair": ipywidgets.IntSlider(0, 0, 31, description="Pair", tooltip="the two rows to follow"),
         }
         self._bound()
-        self._arrange(("layer",), ("tensor",), ("order",), ("pair",))
+        self._arrange(("layer", "tensor"), ("order", "pair"))
 
     def _check(self) -> None:
         for name, place in self._places.items():
