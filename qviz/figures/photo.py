@@ -22,7 +22,7 @@ LEVELS = ("uniform", "palette")
 """Evenly spaced from the smallest value to the largest; or fitted to the values by k-means."""
 
 FAR = 4
-"""Pixels across and down that melt into one, seen from afar."""
+"""Pixels across and down that are averaged into one, seen from afar."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,12 +206,12 @@ class BitsExplorer(SourceExplorer):
         return Panel(
             line,
             f"One group and its grid: {where}",
-            f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights fall onto the nearest "
+            f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights, each rounded to its nearest "
             f"level. The bars count all of them: {used} of {n} levels are in use. "
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
-                ("level", "levels and how many land there"),
+                ("level", "levels, with the number of their weights"),
                 ("soft", "all weights of the tensor"),
             ),
             f"{n} levels from {_text.number(float(line.levels[0]))} to "

@@ -44,7 +44,7 @@ class _Rounded:
 class PhotoExplorer(Explorer):
     """Give a photograph and a weight matrix the same few levels, and see for which of them that is good.
 
-    The photograph is judged as it is, and from afar, where neighbouring pixels melt into one. The weights are judged as
+    The photograph is judged as it is, and from afar, where neighbouring pixels are averaged. The weights are judged as
     they are, and by what they are for: their products with inputs that really occur. *Dither* makes errors of
     neighbours cancel. *Shuffle* puts the columns of both into one random order, and the inputs with them.
 
@@ -168,7 +168,7 @@ class PhotoExplorer(Explorer):
                 "photo": Panel(
                     pixel_image(photo.after, "grey", 0, 255),
                     "A photograph",
-                    f"{photo.levels.size} greys. From afar, neighbours melt into one, and their errors with them.",
+                    f"{photo.levels.size} greys. From afar, neighbours are averaged, and so are their errors.",
                     label=f"a man behind a camera, in {photo.levels.size} greys",
                 ),
                 "weights": Panel(
@@ -266,7 +266,7 @@ def _level_panel(levels: LevelSet, title: str) -> Panel:
     return Panel(
         levels,
         title,
-        legend=(("soft", "before"), ("level", "levels, and how many land there")),
+        legend=(("soft", "before"), ("level", "levels, with the number of their weights")),
         label=f"{_text.plural(levels.levels.size, 'level')}, {used} in use",
     )
 

@@ -232,9 +232,13 @@ class ScaleSearchExplorer(SourceExplorer):
                 "line": Panel(
                     line,
                     f"Candidate {k} of {len(search.scales) - 1}: {_name(fmt, k)}",
-                    f"The {search.weights.size} weights of the sub-block fall onto {len(line.levels)} levels; "
-                    f"{unused} levels catch none. {_weighing(fmt)}",
-                    (("weight", "weights"), ("level", "levels and how many land there"), ("soft", "the whole tensor")),
+                    f"The {search.weights.size} weights of the sub-block are rounded to {len(line.levels)} levels; "
+                    f"{unused} levels have none. {_weighing(fmt)}",
+                    (
+                        ("weight", "weights"),
+                        ("level", "levels, with the number of their weights"),
+                        ("soft", "the whole tensor"),
+                    ),
                     f"{len(line.levels)} levels from {_text.number(float(line.levels[0]))} to "
                     f"{_text.number(float(line.levels[-1]))}; {unused} unused",
                 ),
