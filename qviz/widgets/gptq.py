@@ -292,7 +292,7 @@ class GPTQExplorer(SourceExplorer):
         before, after = float(run.adjusted[r, i]), float(run.rounded[r, i])
         step = float(run.scales[r, i])
         share = float(race.ours[i] / race.nearest[i]) if race.nearest[i] > 0 else 1.0
-        fell = f"{_text.number(before)} falls to {_text.number(after)}"
+        fell = f"{_text.number(before)} is rounded to {_text.number(after)}"
         walk = {"n": run.n, "column": i}
         step_panels = {
             "steps": Panel(
@@ -301,7 +301,7 @@ class GPTQExplorer(SourceExplorer):
                 "Open circles: where each weight began. A line leads to where it is now. "
                 + ("Dashed: the next group begins, with a grid of its own. " if steps.groups.size else "")
                 + ("Columns without levels get their grid later." if np.isnan(steps.steps).any() else ""),
-                (("level", "rounded, and the levels"), ("changed", "its turn"), ("weight", "still free")),
+                (("level", "rounded, and the levels"), ("changed", "its turn"), ("weight", "not rounded yet")),
                 f"{fell}, {_text.number((before - after) / step, 2)} steps away. It began at "
                 f"{_text.number(float(run.weight[r, i]))}.",
                 walk,
@@ -309,8 +309,8 @@ class GPTQExplorer(SourceExplorer):
             "pull": Panel(
                 pull,
                 f"Row {i} of U: where the error goes",
-                "What share of what is lost each column to come takes over, in every row of the matrix. Bars: read off "
-                f"the Cholesky factor. Points: {i} columns eliminated from H⁻¹ one by one. Largest difference: "
+                "How much of the error each later column makes up for, in every row of the matrix. Bars: from the "
+                f"Cholesky factor. Points: {i} columns eliminated from H⁻¹ one by one. Largest difference: "
                 f"{_text.number(100 * pull.difference, 1)} % of the longest bar.",
                 (("weight", "Cholesky"), ("level", "explicit formula")),
                 f"Both ways agree to {_text.number(pull.difference, 1)} of the largest.",

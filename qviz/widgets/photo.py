@@ -266,7 +266,7 @@ def _level_panel(levels: LevelSet, title: str) -> Panel:
     return Panel(
         levels,
         title,
-        legend=(("soft", "before"), ("level", "levels, with the number of their weights")),
+        legend=(("soft", "before"), ("level", "levels, and how often each is used")),
         label=f"{_text.plural(levels.levels.size, 'level')}, {used} in use",
     )
 
