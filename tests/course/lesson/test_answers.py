@@ -290,7 +290,7 @@ def test_13_7_the_small_model_does_not_copy():
         qviz.perplexity(run, np.concatenate([before, second], axis=1).ravel()).ppl
         for before in (second, np.roll(first, 5, axis=0))
     )
-    assert right("13.7") == "Hardly at all: it does not look back that way"
+    assert right("13.7") == "It hardly falls: the model does not look back that way"
     assert repeated > 0.8 * unrelated, "a half or a tenth, say the other options"
 
 
