@@ -36,8 +36,8 @@ def rounding_table(arrays: Mapping[str, npt.ArrayLike], grids: Mapping[str, Affi
     --------
     >>> rounding_table({"x": [[0.0, 1.0, 2.0, 2.9]]}, {"2 bits": AffineGrid(2, -1), "8 bits": AffineGrid(8, -1)})
     dB      bits     x
-    2 bits   6.5  25.7
-    8 bits    14  54.9
+    2 bits   6.5  33.8
+    8 bits    14  66.4
     """
     if not arrays or not grids:
         raise WidgetError(f"arrays and grids are needed, got {len(arrays)} and {len(grids)}")
