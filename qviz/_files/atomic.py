@@ -26,7 +26,7 @@ from qviz._files.problems import explained, failure
 from qviz._files.scratch import abandoned, held, hold, old_kind, remove, scratch_path, sweep
 from qviz.errors import GGUFError, QvizError
 
-Found = TypeVar("Found")
+Contents = TypeVar("Contents")
 
 _ATTEMPTS = 5
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2
@@ -340,7 +340,7 @@ def recover_folder(path: Path) -> None:
                         os.close(descriptor)
 
 
-def read_folder(path: Path, read: Callable[[Path], Found], error: type[QvizError] = GGUFError) -> Found:
+def read_folder(path: Path, read: Callable[[Path], Contents], error: type[QvizError] = GGUFError) -> Contents:
     """Read several files of a folder that another process may replace meanwhile: all of the older one, or of the new.
 
     Parameters

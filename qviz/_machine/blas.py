@@ -40,17 +40,17 @@ class _OneThread:
         self._lock = threading.Lock()
         self._users: dict[object, int] = {}  # token -> its thread
         self._before: dict[str, int] = {}  # library -> threads that it had, until they are given back to it
-        self._found: tuple[bool, list[Any]] = False, []
+        self._loaded: tuple[bool, list[Any]] = False, []
 
     def libraries(self) -> list[Any]:
         """The loaded BLAS libraries. Looking takes milliseconds, so it is done again only once SciPy is loaded."""
         scipy = "scipy.linalg" in sys.modules
-        if not self._found[1] or self._found[0] != scipy:
+        if not self._loaded[1] or self._loaded[0] != scipy:
             from threadpoolctl import ThreadpoolController
 
             controllers = ThreadpoolController().lib_controllers
-            self._found = scipy, [library for library in controllers if library.user_api == "blas"]
-        return self._found[1]
+            self._loaded = scipy, [library for library in controllers if library.user_api == "blas"]
+        return self._loaded[1]
 
     def limit(self) -> None:
         """Tell every BLAS to use one thread, and remember how many it used before."""

@@ -94,10 +94,10 @@ class Spares:
             owner = np.empty(nbytes + ALIGNMENT, np.uint8)
             start = -owner.ctypes.data % ALIGNMENT
             return owner[start : start + nbytes].view(item).reshape(shape)
-        array: Buffer = np.asarray(_Lease(self._found(nbytes), nbytes, self.free))
+        array: Buffer = np.asarray(_Lease(self._free_or_new(nbytes), nbytes, self.free))
         return array.view(item).reshape(shape)
 
-    def _found(self, nbytes: int) -> Buffer:
+    def _free_or_new(self, nbytes: int) -> Buffer:
         """A free buffer of about that size, or a new one. Who has taken one out of `free` is alone with it."""
         others: list[_End] = []
         try:

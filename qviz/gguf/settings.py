@@ -32,7 +32,7 @@ LARGEST_COUNT = (1 << 31) - 1  # ggml keeps counts in 32 bits
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 _Default = TypeVar("_Default")
-_Found = TypeVar("_Found")
+_Value = TypeVar("_Value")
 
 
 class Settings:
@@ -222,8 +222,8 @@ class Settings:
         return self._take(key, REQUIRED, "a value", lambda value: value)
 
     def _take(
-        self, key: str, default: _Default | Required, wanted: str, check: Callable[[Any], _Found]
-    ) -> _Found | _Default:
+        self, key: str, default: _Default | Required, wanted: str, check: Callable[[Any], _Value]
+    ) -> _Value | _Default:
         whole = self.prefix + key
         self.used.add(whole)
         if whole in self._metadata:

@@ -19,7 +19,7 @@ from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.inputs import run_to
 from qviz.transformer.linear import Linear
 from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.whole.by_layer.rules import Found, Rule, rule_of
+from qviz.whole.by_layer.rules import Outcome, Rule, rule_of
 from qviz.whole.by_layer.source import Source
 
 _TOGETHER = (
@@ -240,7 +240,7 @@ def _inputs_of_experts(
 
 def _rounded(
     rule: Rule, names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
-) -> Found:
+) -> Outcome:
     try:
         return rule.round(names, weights, stats, hindrance)
     except (MethodError, CalibrationError, NonFiniteError) as error:
