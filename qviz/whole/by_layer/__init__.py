@@ -21,7 +21,7 @@ from __future__ import annotations
 from qviz.whole.by_layer.gguf_file import gptq_model
 from qviz.whole.by_layer.packing import CHECKPOINTS, PackPlan, Written, pack_model, plan_packing
 from qviz.whole.by_layer.rounded import RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.whole.by_layer.rules import INTEGER_METHODS
+from qviz.whole.by_layer.rounding import INTEGER_METHODS
 from qviz.whole.by_layer.steps import calibration_windows, round_model
 
 __all__ = [

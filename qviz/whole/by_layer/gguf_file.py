@@ -15,7 +15,7 @@ from qviz.recipes import Recipe, TensorChoice
 from qviz.transformer.parts import take_apart
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.packing import Written, names_of
-from qviz.whole.by_layer.rules import format_rule
+from qviz.whole.by_layer.rounding import onto_formats
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import layers_of
 
@@ -67,7 +67,7 @@ def gptq_model(
     choices = {c.name: c for c in recipes.plan(model, model.metadata, chosen, rules)}
     for choice in choices.values():
         _check(choice, allow_requantize)
-    rule = format_rule(f"gptq {chosen.name}", lambda name: choices[name].format, True, {})
+    rounding = onto_formats(f"gptq {chosen.name}", lambda name: choices[name].format, True, {})
     parts = take_apart(model)
     outside = [name for name in choices if not name.startswith("blk.")]
     layers = range(parts.config.n_layers)
@@ -83,7 +83,7 @@ def gptq_model(
         for name in outside:
             for blocks in by_recipe.converted(source.tensor(name), choices[name]):
                 out.append(blocks)
-        for layer in layers_of(model, rule, calibration, n_tokens, progress):
+        for layer in layers_of(model, rounding, calibration, n_tokens, progress):
             kept = layer.norms | layer.biases
             for name in names_of(parts.architecture, layer.index, choices):
                 if name in kept:

@@ -22,7 +22,7 @@ from qviz.formats import QTensor
 from qviz.grids import AffineGrid
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedMatrix
-from qviz.whole.by_layer.rules import INTEGER_METHODS, integer_rule
+from qviz.whole.by_layer.rounding import INTEGER_METHODS, onto_grid
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import layers_of, steps_of
 
@@ -128,7 +128,7 @@ def plan_packing(
     if method not in INTEGER_METHODS:
         raise MethodError(f"no method {method!r} for packed weights; there are {', '.join(INTEGER_METHODS)}")
     grid = AffineGrid(bits, group_size, sym)
-    integer_rule(method, grid, options)
+    onto_grid(method, grid, options)
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
     kind = checkpoint or ("awq" if method == "awq" and bits == 4 else "gptq" if sym else "gptq_v2")
     _check_layout(kind, bits, act_order)
@@ -260,7 +260,7 @@ def pack_model(
     config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
     places = {place.target: place for place in config.places() if place.announced}
     order = method == "recommended" or bool(options.get("act_order"))
-    rule = integer_rule(method, plan.grid, options)
+    rounding = onto_grid(method, plan.grid, options)
     bits_total, notes = 0.0, list(plan.notes)
     out_of_layers = [name for name in places if not name.startswith("blk.")]
     names = out_of_layers + [name for i in range(config.n_layers) for name in names_of(config.architecture, i, places)]
@@ -281,7 +281,7 @@ def pack_model(
         for name in out_of_layers:
             rows = source.rows(name, _WEIGHTS_AT_ONCE)
             out.put_rows(places[name].source, _float_rows(rows, len(model[name].shape), _kept_dtype(model[name])))
-        for layer in layers_of(model, rule, calibration, n_tokens, progress):
+        for layer in layers_of(model, rounding, calibration, n_tokens, progress):
             for name, values in (layer.norms | layer.biases).items():
                 out.put(places[name].source, values[_rows(places[name])].astype(_kept_dtype(model[name])))
             for name, matrix in layer.matrices.items():

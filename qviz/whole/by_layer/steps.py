@@ -19,7 +19,7 @@ from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.inputs import run_to
 from qviz.transformer.linear import Linear
 from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.whole.by_layer.rules import Outcome, Rule, rule_of
+from qviz.whole.by_layer.rounding import Outcome, Rounding, rounding_of
 from qviz.whole.by_layer.source import Source
 
 _TOGETHER = (
@@ -92,14 +92,14 @@ def round_model(
     4.3125
     """
     rounded = RoundedModel(model)
-    rule = rule_of(method, bits, group_size, sym, options)
-    for layer in layers_of(model, rule, calibration, n_tokens, progress):
+    rounding = rounding_of(method, bits, group_size, sym, options)
+    for layer in layers_of(model, rounding, calibration, n_tokens, progress):
         rounded.put(layer)
     return rounded
 
 
 def layers_of(
-    model: Any, rule: Rule, calibration: str | Sequence[int] | None, n_tokens: int, progress: Progress | None
+    model: Any, rounding: Rounding, calibration: str | Sequence[int] | None, n_tokens: int, progress: Progress | None
 ) -> Iterator[RoundedLayer]:
     """Each layer, rounded; one is in memory at a time.
 
@@ -107,7 +107,7 @@ def layers_of(
     ----------
     model, calibration, n_tokens, progress
         As for `round_model`.
-    rule : Rule
+    rounding : Rounding
 
     Yields
     ------
@@ -116,7 +116,7 @@ def layers_of(
     run, source = transformer.Transformer(model, activations="float"), Source(model)
     source.check(header=True)
     stream = None
-    if rule.calibrated:
+    if rounding.calibrated:
         windows = calibration_windows(run, calibration, n_tokens)
         stream = run.embed(windows)
     steps = steps_of(run.layers[0])
@@ -125,16 +125,16 @@ def layers_of(
         before, run.layers[i] = run.layers[i], source.layer(run.layers[i])
         layer = _untouched(run, i, before)
         for k, kinds in enumerate(steps):
-            report(f"{rule.name}, layer {i}: {', '.join(kinds)}", i * len(steps) + k, total)
+            report(f"{rounding.name}, layer {i}: {', '.join(kinds)}", i * len(steps) + k, total)
             step = _experts_step if kinds[0].endswith("_exps") else _step
-            layer = step(run, layer, kinds, rule, stream)
+            layer = step(run, layer, kinds, rounding, stream)
         if stream is not None and i + 1 < run.config.n_layers:
             for part in _parts(stream):
                 stream[part] = run.layer(i, stream[part])
         run.layers[i] = before  # lets go of the rounded weights, and of those that were read
         source.check(header=i + 1 == run.config.n_layers)
         yield layer
-    report(rule.name, total, total)
+    report(rounding.name, total, total)
 
 
 def steps_of(parts: Container[str]) -> list[tuple[str, ...]]:
@@ -239,10 +239,10 @@ def _inputs_of_experts(
 
 
 def _rounded(
-    rule: Rule, names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
+    rounding: Rounding, names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
 ) -> Outcome:
     try:
-        return rule.round(names, weights, stats, hindrance)
+        return rounding.round(names, weights, stats, hindrance)
     except (MethodError, CalibrationError, NonFiniteError) as error:
         raise type(error)(f"{', '.join(names)}: {error}") from None
 
@@ -259,7 +259,7 @@ def _hindrance(run: Transformer, parts: Mapping[str, Any], kind: str) -> str:
 
 
 def _step(
-    run: Transformer, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
+    run: Transformer, layer: RoundedLayer, kinds: Sequence[str], rounding: Rounding, stream: FloatArray | None
 ) -> RoundedLayer:
     """Round matrices that share their input, and put them, and what else changes with them, into the running model."""
     i, here = layer.index, run.layers[layer.index]
@@ -267,7 +267,7 @@ def _step(
     stats = None if stream is None else _inputs(run, i, here[kinds[0]], stream)
     weights = [here[kind].weight.dequantize() for kind in kinds]
     hindrance = _hindrance(run, here, kinds[0])
-    rounded = _rounded(rule, names, weights, stats, hindrance)
+    rounded = _rounded(rounding, names, weights, stats, hindrance)
     del weights, stats  # the largest arrays here; the next ones need their room
     matrices, norms, biases = dict(layer.matrices), dict(layer.norms), dict(layer.biases)
     matrices |= dict(zip(names, rounded.matrices, strict=True))
@@ -296,7 +296,7 @@ def _step(
 
 
 def _experts_step(
-    run: Transformer, layer: RoundedLayer, kinds: Sequence[str], rule: Rule, stream: FloatArray | None
+    run: Transformer, layer: RoundedLayer, kinds: Sequence[str], rounding: Rounding, stream: FloatArray | None
 ) -> RoundedLayer:
     """Round the matrices of all experts that share their input, each by the tokens that reach it.
 
@@ -319,7 +319,7 @@ def _experts_step(
                 stats.update(np.eye(stats.n_in, dtype=np.float32))
             linears = [here[kind][expert] for kind in kinds]
             weights = [linear.weight.dequantize() for linear in linears]
-            result = _rounded(rule, list(made), weights, stats, "the norm before experts feeds their router, too")
+            result = _rounded(rounding, list(made), weights, stats, "the norm before experts feeds their router, too")
             for into, matrix in zip(made.values(), result.matrices, strict=True):
                 into.append(matrix)
             notes += [f"{linears[0].name}: {note}" for note in result.notes]

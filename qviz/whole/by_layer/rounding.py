@@ -28,7 +28,7 @@ _UNCLIPPED = ("attn_q", "attn_k")  # llm-awq, auto_clip.py: their outputs are mu
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a rule made of a few matrices.
+    """What a method made of a few matrices.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rounding:
     """A method, ready to be called.
 
     Attributes
@@ -61,23 +61,23 @@ class Rule:
     round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, str], Outcome]
 
 
-def rule_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rule:
-    """The rule of a method as `qviz.whole.by_layer.round_model` names it."""
+def rounding_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rounding:
+    """A method as `qviz.whole.by_layer.round_model` names it."""
     words = method.split(" ", 1) if isinstance(method, str) else []
     if len(words) == 1 and words[0] in INTEGER_METHODS:
-        return integer_rule(method, AffineGrid(bits, group_size, sym), options)
+        return onto_grid(method, AffineGrid(bits, group_size, sym), options)
     by_gptq = len(words) == 2 and words[0] == "gptq"
     with contextlib.suppress(QvizError):
         fmt = get_format(words[-1] if words else "")
         if fmt.can_encode and len(words) == 1 + by_gptq:
-            return format_rule(method, lambda _: fmt, by_gptq, options)
+            return onto_formats(method, lambda _: fmt, by_gptq, options)
     raise MethodError(
         f"no method {method!r}; there are {', '.join(INTEGER_METHODS)}, the names of GGML formats such as 'Q4_K', "
         f"and GPTQ onto such a format, 'gptq Q4_K'"
     )
 
 
-def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Rule:
+def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Rounding:
     """Rounding onto an integer grid."""
     if grid.group_size == 0:
         raise MethodError("one scale for a whole matrix is not used for models; choose group_size −1 (a row) or more")
@@ -87,7 +87,7 @@ def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> R
             f"{method} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
             + ("; the gptq method lets you choose" if method == "recommended" else "")
         )
-    rule: Callable[..., Any] = getattr(methods, method)
+    round_matrix: Callable[..., Any] = getattr(methods, method)
 
     def rounded(
         names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
@@ -95,7 +95,7 @@ def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> R
         # rows do not depend on each other, so the matrices go through the method as one
         together = weights[0] if len(weights) == 1 else np.concatenate(weights)
         given = {**options, "n_grid": 1} if hindrance and method == "awq" else dict(options)
-        result = rule(together, stats, grid, **given)
+        result = round_matrix(together, stats, grid, **given)
         matrices: list[RoundedMatrix | QTensor] = []
         first = 0
         for name, weight in zip(names, weights, strict=True):
@@ -111,7 +111,7 @@ def integer_rule(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> R
             notes = (*notes, f"{hindrance}, so no channel scale can be folded in there; rounded without")
         return Outcome(matrices, None if hindrance else result.equivalence_scale, notes)
 
-    return Rule(f"{method} {grid.bits} bit", method != "rtn", rounded)
+    return Rounding(f"{method} {grid.bits} bit", method != "rtn", rounded)
 
 
 _GPTQ_OPTIONS = ("act_order", "static_groups", "damp_percent", "mse", "weighted", "column_batch")
@@ -129,7 +129,7 @@ def _matrix(
     return RoundedMatrix(codes, half_scales(scales), zeros, g_idx, bpw, scales, grid.bits)
 
 
-def format_rule(name: str, format_of: Callable[[str], Format], by_gptq: bool, options: Mapping[str, Any]) -> Rule:
+def onto_formats(name: str, format_of: Callable[[str], Format], by_gptq: bool, options: Mapping[str, Any]) -> Rounding:
     """Rounding onto GGML formats, of each tensor the one that `format_of` says."""
     if options:
         raise MethodError(f"{name} has no option {next(iter(options))!r}; a format has its own grid")
@@ -152,4 +152,4 @@ def format_rule(name: str, format_of: Callable[[str], Format], by_gptq: bool, op
                 notes.append(f"the codes of {fmt} cannot be chosen one by one; rounded by importance instead")
         return Outcome(matrices, None, tuple(dict.fromkeys(notes)))
 
-    return Rule(name, by_gptq, rounded)
+    return Rounding(name, by_gptq, rounded)
