@@ -62,6 +62,7 @@ SLOW = {
     "test_doctests.py": (),
     "test_exercises.py": ("nbgrader", "test_students_get", "test_release", "test_answers_fail"),
     "measure/test_measured_tables.py": (),
+    "models/test_agreement_fetched.py": (),
     "models/test_models.py": (),
     "models/test_whisper_model.py": ("publishes", "hears"),
     "test_notebooks.py": ("build", "nbval", "test_measured", "test_a_cell_that_fails"),
