@@ -6,6 +6,7 @@ from rows import adversarial, random_bits
 
 from qviz._machine import simd as _simd
 from qviz._machine.kernels import f32, i8, kernel
+from qviz.formats import get
 from qviz.formats.base import _decode
 
 ROWS = [row[k : k + 32] for row in adversarial().values() for k in (0, 32, 224)] + list(
@@ -182,3 +183,14 @@ def test_through_halves():
     assert np.isnan(a[~numbers]).all()
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.array_equal(b[numbers], x[numbers].astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q6_K"])
+def test_blocks_are_asked_for_before_they_are_needed(name):
+    """Four blocks further on, line by line; nothing is touched there, so they may lie behind the end of an array."""
+    vector, _ = calls("fetch_ahead", "blocks, first")
+    blocks = np.zeros(4, get(name).kernel_dtype)
+    for first in (0, 4, 1 << 30):
+        vector(blocks, first)
+    assert not blocks.view(np.uint8).any()
+    assert "@llvm.prefetch" in next(iter(vector.inspect_llvm().values()))

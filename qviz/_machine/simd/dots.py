@@ -7,6 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from qviz._machine.kernels import i8, i32, kernel, u8
 from qviz._machine.simd.products import _LONG, _S16, _W8, _fours, _nibbles, _products, _signed_products, words
@@ -23,6 +24,8 @@ from qviz._machine.simd.vectors import (
     _Vectors,
     intrinsic,
 )
+
+_AHEAD, _LINE = 8192, 64  # bytes that are asked for before they are needed; bytes that memory gives at a time
 
 
 @intrinsic
@@ -85,6 +88,33 @@ def dot_fives_twin(qh, qs, codes, at):
         low = u8(qs[j % 16] >> u8(4 * (j // 16))) & u8(15)
         total += i32(u8(low | fifth)) * i32(codes[at + j])
     return total
+
+
+@intrinsic
+def fetch_ahead(typingctx, blocks, first):
+    """Ask memory for the four blocks that lie `_AHEAD` bytes behind block `first`; nothing waits for them.
+
+    Rows that are read four at a time look to the processor like many short streams, of which it foresees too little: a
+    matrix that is larger than its caches came two to four times as slowly. Behind the end of an array nothing happens.
+    """
+
+    def body(v: _Vectors) -> Any:
+        size = v.signature.args[0].dtype.size
+        start = v.b.add(v.b.mul(v.args[1], ir.Constant(_LONG, size)), ir.Constant(_LONG, _AHEAD))
+        address = v.b.gep(v.pointer(0, _BYTE), [start])
+        kind = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
+        prefetch = v.b.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        to_read, near, data = (ir.Constant(_I32, x) for x in (0, 3, 1))
+        with cgutils.for_range(v.b, ir.Constant(_LONG, -(-4 * size // _LINE))) as loop:
+            where = v.b.gep(address, [v.b.mul(loop.index, ir.Constant(_LONG, _LINE))])
+            v.b.call(prefetch, [where, to_read, near, data])
+
+    return _function(types.void, body)(blocks, types.intp)
+
+
+@kernel
+def fetch_ahead_twin(blocks, first):
+    """Plain form of `fetch_ahead`: nothing."""
 
 
 @intrinsic

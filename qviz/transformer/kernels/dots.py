@@ -120,6 +120,7 @@ def _dot(blocks, codes, scales, sums, out):
     for r in range(0, together, 4):
         a, b, c, d = simd.no_floats(), simd.no_floats(), simd.no_floats(), simd.no_floats()
         for k in range(width):
+            simd.fetch_ahead(blocks, r * width + 4 * k)
             a = _step(blocks[r, k], k, codes, scales, sums, a)
             b = _step(blocks[r + 1, k], k, codes, scales, sums, b)
             c = _step(blocks[r + 2, k], k, codes, scales, sums, c)
