@@ -404,6 +404,16 @@ def test_every_answer_has_a_check_with_a_hidden_part(notebook):
         assert visible(check).count('"') >= 4, f"{name} says too little"
 
 
+def test_a_graded_cell_says_what_was_earned(notebook):
+    for cell in graded(notebook):
+        if grading(cell)["locked"]:
+            points = grading(cell)["points"]
+            assert cell.source.startswith(f"with qviz.lesson.graded(points={points}):\n")
+            assert re.search(r"^\S", cell.source.split("\n", 1)[1], re.MULTILINE) is None, "a check outside of it"
+            shown = "".join(output.get("text", "") for output in cell.outputs)
+            assert shown == f"✓ passed, {points} point{'s' * (points != 1)}\n"
+
+
 def test_graded_cells_are_free_of_widgets_and_others_explore(notebook):
     """nbgrader waits in vain for a widget's answer."""
     widgets = re.compile(r"ipywidgets|Explorer\(|\.observe\(")
