@@ -495,7 +495,7 @@ def test_models_that_are_no_plain_llama(short, tmp_path):
         by_layer.pack_model(quantized, tmp_path / "f", "rtn", 4, 64)
     with pytest.raises(PipelineError, match="quantized already"):
         by_layer.gptq_model(quantized, tmp_path / "g.gguf", "Q4_0")
-    with pytest.raises(PipelineError, match="is the model"):
+    with pytest.raises(PipelineError, match="would replace its own source"):
         by_layer.gptq_model(short, short.path, "Q4_0")
 
 
