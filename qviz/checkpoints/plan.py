@@ -94,11 +94,11 @@ def plan(folder: str | os.PathLike[str]) -> ConversionPlan:
     >>> from qviz import load
     >>> from qviz.checkpoints import write_folder
     >>> with TemporaryDirectory() as there:
-    ...     found = plan(write_folder(f"{there}/tiny", load("tiny")))
-    >>> place = found.tensors[2]
+    ...     planned = plan(write_folder(f"{there}/tiny", load("tiny")))
+    >>> place = planned.tensors[2]
     >>> place.source, place.target, place.change
     ('model.layers.0.self_attn.q_proj.weight', 'blk.0.attn_q.weight', ('pairs',))
-    >>> [setting.target for setting in found.settings if setting.source == "hidden_size"]
+    >>> [setting.target for setting in planned.settings if setting.source == "hidden_size"]
     ['llama.embedding_length']
     """
     source = as_path(folder)

@@ -19,6 +19,7 @@ from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _MOST_ROWS = 64  # of a tensor whose rows stay where they are
 _LAYER = re.compile(r"blk\.(\d+)\.")
+_CHANGES = {"pairs": "rows change places", "plus one": "1 is added to each gain", "transposed": "it is transposed"}
 _AS_GGUF, _AS_FOLDER = "side by side", "as in the folder"
 
 
@@ -69,7 +70,7 @@ class ConversionExplorer(Explorer):
         with checkpoints.read(folder, mapped=False) as stored:
             self._stored = dict(stored.tensor_info)
         self._check()
-        layers = [int(found[1]) for name in self._places if (found := _LAYER.match(name))]
+        layers = [int(match[1]) for name in self._places if (match := _LAYER.match(name))]
         kinds = list(dict.fromkeys(_kind(name) for name in self._places))
         first = next((kind for kind in kinds if "attn_q" in kind), kinds[0])
         wide = {"layout": {"width": "auto"}}
@@ -132,7 +133,7 @@ class ConversionExplorer(Explorer):
 
     def _names(self) -> NameMap:
         shown = self._shown()
-        moved = [name for name in shown if self._places[name].change]
+        moved = [name for name in shown if "pairs" in self._places[name].change]
         return name_map([s for s in self._stored if s in shown.values()], shown, moved, self.target)
 
     def _rows(self) -> RowMap:
@@ -185,7 +186,10 @@ class ConversionExplorer(Explorer):
 
     def _said(self, rows: RowMap) -> str:
         if not rows.half:
-            return "Only the name changes: every row stays where it is."
+            also = self._changes(self.target)
+            return (
+                f"Every row stays where it is; {also}." if also else "Only the name changes: every row stays in place."
+            )
         first = 2 * rows.pair
         a, b = (int(row) for row in rows.order[first : first + 2])
         turned = f"llama.cpp turns rows {first} and {first + 1} of each head together."
@@ -196,6 +200,10 @@ class ConversionExplorer(Explorer):
             f"{turned} Written as in the folder, they are rows {a} and {b}. But the partner of {a} is {partner}. "
             f"Nothing in the file says so: name and shape are right."
         )
+
+    def _changes(self, name: str) -> str:
+        """What becomes of a tensor besides its name."""
+        return " and ".join(_CHANGES.get(step, step) for step in self._places[name].change)
 
     def _summary(self, said: str) -> str:
         place = self._places[self.target]
@@ -208,7 +216,7 @@ class ConversionExplorer(Explorer):
                 name,
                 _text.shape(self._places[name].shape),
                 f"{self._stored[source].dtype} → {self._infos[name].format}",
-                "rows change places" if self._places[name].change else "only the name",
+                self._changes(name) or "only the name",
             )
             for name, source in self._shown().items()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,18 @@ def test_most_tensors_only_change_their_name(explorer):
     assert readouts["In the folder"] == readouts["In the file"] == "F16 768 × 256"
     explorer.controls["tensor"].value = "blk.{}.attn_k.weight"
     assert not explorer.controls["order"].disabled
+
+
+def test_what_else_becomes_of_a_tensor_is_said(explorer):
+    """Gemma's gains are one larger in a GGUF file, and stay where they are."""
+    name = "blk.0.attn_norm.weight"
+    explorer._places[name] = replace(explorer._places[name], change=("plus one",))
+    explorer.controls["tensor"].value = "blk.{}.attn_norm.weight"
+    names = explorer.figure["names"]
+    assert not names.moved[names.targets.index(name)]
+    assert "1 is added to each gain" in explorer.figure.scene.summary
+    (table,) = explorer.figure.scene.tables
+    assert {row[1]: row[4] for row in table.rows}[name] == "1 is added to each gain"
 
 
 def test_a_click_chooses_a_name_or_a_pair(explorer):
