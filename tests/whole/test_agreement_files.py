@@ -42,14 +42,15 @@ def test_every_file_has_figures():
 def test_each_token_is_expected_as_llama_cpp_does(tmp_path, windows, name):
     """At most the roundings of activations on either side are independent; see `transformer/test_agreement.py`.
 
-    Where weights are BF16, llama.cpp rounds activations to BF16, too, and we do not: that moves each token by eight
-    times what rounding to float16 does to it, which has three bits more.
+    A root mean square of so many tokens has a standard error, of which four are allowed. Where weights are BF16,
+    llama.cpp rounds activations to BF16, too, and we do not: that moves each token by eight times what rounding to
+    float16 does to it, which has three bits more.
     """
     path = files.FILES[name](tmp_path)
     model, times = (qviz.load("tiny"), 8.0) if name == "BF16" else (qviz.load(path), math.sqrt(2))
     rounded, exact = (expected(Transformer(model, activations=how), windows) for how in ("int8", "float"))
     found = expected(Transformer(qviz.load(path)), windows) if name == "BF16" else rounded
-    assert rms(found - GOLDEN[name]) <= times * rms(rounded - exact)
+    assert rms(found - GOLDEN[name]) <= times * rms(rounded - exact) * (1 + 4 / math.sqrt(2 * found.size))
 
 
 @pytest.mark.skipif(not llamacpp.INSTALLED, reason="pip install llama-cpp-python to compute the golden figures anew")
