@@ -71,6 +71,7 @@ from qviz.figures.ranges import (
 )
 from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.rounding import rounding_table
+from qviz.figures.sizes import SizeCurves, size_curves
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "RangeHistogram",
     "Roofline",
     "RowMap",
+    "SizeCurves",
     "StepRow",
     "TextTable",
     "TokenDuel",
@@ -151,6 +153,7 @@ __all__ = [
     "round_to_levels",
     "rounding_table",
     "row_map",
+    "size_curves",
     "spread_levels",
     "step_row",
     "table",

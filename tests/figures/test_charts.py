@@ -52,6 +52,10 @@ CHARTS = {
         lambda: SearchCurve(np.float32([1.0, 1.5, 0.8]), True, np.int32([0, 0, 2]), 1, 2, "min-max"),
         {"tried": [1.0, 1.5, 0.8], "best so far": [1.0, 1.0, 0.8]},
     ),
+    "SizeCurves": (
+        lambda: figures.size_curves({"a": [("x", 2e6, 0.1), ("y", 1e6, 0.4)], "b": [("z", 1e6, 0.3)]}),
+        {"a": [0.4, 0.1], "b": [0.3]},
+    ),
     "Roofline": (lambda: roofline(10e9, {"integers": 100e9}, [("Q4_0", 3.5, 28e9)]), {"measured": [28.0]}),
     "TokenRates": (
         lambda: token_rates(["Q4_0", "F16"], [4e9, 13e9], 26e9, [0.2, 1], "Q4_0"),
