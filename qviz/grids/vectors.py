@@ -67,7 +67,7 @@ def kmeans_vectors(weight: npt.ArrayLike, together: int, bits: int, *, iteration
     together : int
         Weights of a group.
     bits : int
-        Of a code for each weight: 2**(bits · together) points, 65,536 at most.
+        Bits of a code for each weight: 2**(bits · together) points, 65,536 at most.
     iterations : int
 
     Returns
