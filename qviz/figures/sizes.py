@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +53,12 @@ class SizeCurves:
         figure = _charts.chart(across, upwards)
         curves = zip(_ROLES, self.titles, self.names, self.sizes, self.damage, strict=False)
         for k, (role, title, names, sizes, damage) in enumerate(curves):
-            style = {"mode": "lines+markers+text", "textposition": "bottom center" if k else "top center"}
-            _charts.points(figure, sizes, damage, names if k == 0 else (), title, role, **style)
+            if k:
+                _charts.points(figure, sizes, damage, (), title, role, mode="lines+markers")
+                continue
+            dips = [*(after > now for now, after in pairwise(damage)), False]  # a name above would meet the line
+            places = [f"{'bottom' if dip else 'top'} center" for dip in dips]
+            _charts.points(figure, sizes, damage, names, title, role, mode="lines+markers+text", textposition=places)
         return figure
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

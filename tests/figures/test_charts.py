@@ -79,6 +79,14 @@ def test_a_chart_shows_the_figures_numbers(name):
     chart.to_plotly_json()
 
 
+def test_a_name_stands_under_a_dip_of_its_curve():
+    chart = figures.size_curves(
+        {"a": [("x", 1e6, 0.2), ("dip", 2e6, 0.1), ("z", 3e6, 0.15)], "b": [("x", 1e6, 0.1)]}
+    ).plotly()
+    assert list(chart.data[0].textposition) == ["top center", "bottom center", "top center"]
+    assert [list(trace.text) for trace in chart.data] == [["x", "dip", "z"], []]
+
+
 def test_counts_are_those_of_the_histogram():
     figure = errors_of_x()
     traces = {trace.name: trace for trace in figure.plotly().data}
