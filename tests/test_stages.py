@@ -18,6 +18,10 @@ import stages
         ("tests/test_doctests.py::test_examples[qviz.formats.base]", "formats"),
         ("tests/test_doctests.py::test_examples[qviz.gguf]", "tests/test_doctests.py"),
         ("tests/browser/test_stills.py::test_x", "tests/browser/test_stills.py"),
+        *(
+            (f"tests/browser/test_lessons_in_lab.py::test_a_lesson_runs[{lesson}]", "lessons that measure whole models")
+            for lesson in ("10_whole_model", "11_capstone")
+        ),
         ("tests/browser/test_lessons_in_lab.py::test_y[00]", "tests/browser/test_lessons_in_lab.py::test_y[00]"),
     ],
 )

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from browser.lab import Lab, NotebookPage, browser, chromium
 from playwright.sync_api import Browser
+from scheduling import measures
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not measures(item.nodeid))  # what takes longest begins first
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
