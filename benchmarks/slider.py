@@ -112,7 +112,7 @@ def measure(moves: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder, browser() as chrome:
         lab = Lab(Path(folder))
         try:
-            book = NotebookPage(chrome, lab, lab.notebook("slider.ipynb", SETUP, *CELLS), height=1600)
+            book = NotebookPage(chrome, lab, lab.notebook("slider.ipynb", SETUP, *CELLS), height=1600, motion=True)
             book.run_all()
             if problems := book.cell_errors() + book.problems:
                 raise SystemExit("\n".join(problems))

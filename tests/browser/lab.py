@@ -141,11 +141,21 @@ class NotebookPage:
     """
 
     def __init__(
-        self, browser: Browser, lab: Lab, name: str, *, width: int = 1280, height: int = 900, scale: float = 1
+        self,
+        browser: Browser,
+        lab: Lab,
+        name: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        scale: float = 1,
+        motion: bool = False,  # whether pictures move, as they do for most people
     ):
         self.lab, self.name = lab, name
         self.context = browser.new_context(
-            viewport={"width": width, "height": height}, device_scale_factor=scale, reduced_motion="reduce"
+            viewport={"width": width, "height": height},
+            device_scale_factor=scale,
+            reduced_motion="no-preference" if motion else "reduce",
         )
         self.context.set_default_timeout(1000 * PATIENCE)
         self.page: Page = self.context.new_page()
