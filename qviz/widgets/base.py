@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import ipywidgets
+from traitlets import TraitError
 
 from qviz.errors import QvizError, WidgetError
 from qviz.figures.veil import Veil
@@ -135,7 +136,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
                 control.style.description_width = "initial"
                 if not isinstance(control, ipywidgets.Play):  # it moves a slider, which is heard
                     control.observe(self._heard, "value")
-        self.figure.on_msg(self._message)
+        self.figure.on_msg(self.__received)
         self.__quiet = False
         self.update()
 
@@ -246,14 +247,31 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         if self.figure.scene is not None:
             self._show(self.figure.scene)
 
+    def __received(self, view: View, content: Any, buffers: Any) -> None:
+        """Answer a message, and tell the picture so: until then it sends no other."""
+        try:
+            self._message(view, content, buffers)
+        finally:
+            if isinstance(content, dict) and "ask" in content:
+                view.send({"answered": content["ask"]})
+
     def _message(self, _view: View, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or self._problem is not None:
             return
         if self.__locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
-        with self._telling(), contextlib.suppress(WidgetError, KeyError, TypeError, ValueError):
-            self._event(content)
+        with self._telling(), contextlib.suppress(WidgetError, KeyError, TypeError, ValueError, TraitError):
+            if content.get("event") == "set":
+                self._set(content["control"], content["value"])
+            else:
+                self._event(content)
+
+    def _set(self, name: str, value: Any) -> None:
+        """A hand in the picture moves a control: it does what it does under a hand of its own."""
+        control = self.controls[name]
+        if control.has_trait("value") and not control.disabled:
+            control.value = value
 
     def _event(self, event: dict[str, Any]) -> None:
         """Answer a message from the picture."""

@@ -256,3 +256,50 @@ def test_widgets_load_no_plotly():
 def test_errors_are_qviz_errors(kind):
     with pytest.raises(QvizError):
         kind(3 + 4j)
+
+
+def heard(explorer, content):
+    """A message from the picture, as it arrives; what the picture hears in answer."""
+    answers = []
+    explorer.figure.send = answers.append
+    explorer.figure._handle_custom_msg(content, [])
+    return answers
+
+
+def test_a_hand_in_the_picture_moves_a_control():
+    explorer = BitsExplorer(W)
+    assert heard(explorer, {"event": "set", "control": "bits", "value": 6, "ask": "a-1"}) == [{"answered": "a-1"}]
+    assert explorer.controls["bits"].value == 6
+    assert len(explorer.figure["line"].levels) == 64
+    heard(explorer, {"event": "set", "control": "bits", "value": 99})
+    assert explorer.controls["bits"].value == 8, "no farther than the control goes"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"control": "bits", "value": "many"},
+        {"control": "bits", "value": None},
+        {"control": "bits"},
+        {"control": "nonsense", "value": 3},
+        {"value": 3},
+        {"control": "granularity", "value": "galaxy"},
+        {"control": ["bits"], "value": 3},
+    ],
+)
+def test_nonsense_from_a_picture_moves_nothing_and_is_answered(wrong):
+    explorer = BitsExplorer(W)
+    before = explorer.figure.frame
+    assert heard(explorer, {"event": "set", "ask": 7, **wrong}) == [{"answered": 7}]
+    assert explorer.figure.frame == before
+
+
+def test_a_locked_control_is_not_moved_by_a_hand_in_the_picture():
+    explorer = BitsExplorer(W)
+    explorer.lock("1", "predict first")
+    assert heard(explorer, {"event": "set", "control": "bits", "value": 6, "ask": 1}) == [{"answered": 1}]
+    assert explorer.controls["bits"].value == 4
+    explorer.unlock("1")
+    explorer.controls["bits"].disabled = True
+    heard(explorer, {"event": "set", "control": "bits", "value": 6})
+    assert explorer.controls["bits"].value == 4, "nor is one that is switched off"

@@ -3,10 +3,12 @@
 // them into the one module that the browser gets (see modules.py), and makes KINDS, the painters by name.
 /* global KINDS */
 
+import { asker, orders } from "./layer/asker.js";
 import { labelControls } from "./layer/controls.js";
 import { inksOf, isDark } from "./layer/colour.js";
 import { h, say } from "./layer/dom.js";
 import { decode } from "./layer/frame.js";
+import { lock } from "./layer/lock.js";
 import { pages } from "./layer/pages.js";
 import { showNotes, showPanels, showReadouts, tableNode } from "./layer/parts.js";
 
@@ -31,30 +33,6 @@ function page(el) {
   return nodes;
 }
 
-// Questions to the kernel about the weight that is pointed at: one at a time, and the latest next.
-function asker(send) {
-  let waiting = false;
-  let next = null;
-  function ask() {
-    if (waiting || !next) return;
-    waiting = true;
-    send({ event: "locate", ...next });
-    next = null;
-    setTimeout(answered, 1000); // no answer: the kernel is busy or gone
-  }
-  function answered() {
-    waiting = false;
-    ask();
-  }
-  return {
-    answered,
-    ask(at) {
-      next = at;
-      ask();
-    },
-  };
-}
-
 // What painters may ask of the view, and tell it.
 function viewOf(model, root, drawn) {
   let inks; // colours as the page's theme has them, read once a theme
@@ -65,11 +43,18 @@ function viewOf(model, root, drawn) {
       // the kernel is gone: the picture stays as it is
     }
   };
-  const questions = asker(send);
+  const questions = asker(send, { patience: 1000 }); // about the weight that is pointed at
+  const hands = orders(send);
   const view = {
     send,
-    questions,
     pointer: null,
+    held: false, // whether a hand holds something: nothing else moves by itself then
+    order: hands.order,
+    ...lock(root),
+    answered(which) {
+      questions.answered(which);
+      hands.answered(which);
+    },
     ink() {
       inks ??= inksOf(root);
       return inks;
@@ -87,8 +72,9 @@ function viewOf(model, root, drawn) {
     point(at) {
       view.pointer = at;
       for (const { painter } of Object.values(drawn)) painter.mark?.();
-      questions.ask(at);
+      view.locate(at);
     },
+    locate: (at) => questions.ask({ event: "locate", ...at }),
     zoom: (at, into) => send({ event: "zoom", ...at, into }),
   };
   return view;
@@ -116,7 +102,7 @@ function render({ model, el }) {
     showNotes(nodes.status, scene.status);
     located.hidden = !["tensor", "museum"].includes(scene.layout) || !scene.panels.error;
     if (!located.textContent) say(located, HOW);
-    if (view.pointer) view.questions.ask(view.pointer);
+    if (view.pointer) view.locate(view.pointer);
     data.hidden = !scene.tables.length;
     if (data.open) fillTables();
     clearTimeout(heard.timer);
@@ -128,9 +114,8 @@ function render({ model, el }) {
   }
   const retheme = () => view.retheme(isDark(el));
   const answer = (message) => {
-    if (message?.located === undefined) return;
-    say(located, message.located);
-    view.questions.answered();
+    if (message?.located !== undefined) say(located, message.located);
+    if (message?.answered !== undefined) view.answered(message.answered);
   };
   data.addEventListener("toggle", () => data.open && scene && fillTables());
   const themes = new MutationObserver(() => requestAnimationFrame(retheme));
