@@ -16,9 +16,10 @@ import numpy as np
 
 from qviz._machine import simd as _simd
 from qviz._machine.kernels import Kernel, f32, i32
+from qviz._machine.simd import dots, side_by_side
 
-LANES = _simd.LANES
-code_in_planes = _simd.code_in_planes
+LANES = side_by_side.LANES
+code_in_planes = dots.code_in_planes
 
 _MAGIC = f32(12582912)
 
