@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from qviz._files.jsontext import read_json
-from qviz.models.known import data_file
+from qviz.models.known import stored_json
 
 RECIPE, BEST = "recipe with importance matrix", "best file"
 """What a row of `best_files` is."""
+_FILE = "best-files.json"
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,9 @@ def best_steps() -> tuple[BestRow, ...]:
 
 def about_best_files() -> dict[str, Any]:
     """The model, the texts and the tokens that were measured, by what, and when."""
-    about: dict[str, Any] = _stored()["about"]
+    about: dict[str, Any] = stored_json(_FILE)["about"]
     return about
 
 
 def _rows(part: str) -> tuple[BestRow, ...]:
-    return tuple(BestRow(**row) for row in _stored()[part])
-
-
-def _stored() -> Any:
-    return read_json(data_file("best-files.json"))
+    return tuple(BestRow(**row) for row in stored_json(_FILE)[part])

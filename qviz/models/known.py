@@ -6,7 +6,9 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from qviz._files import read_json
 from qviz.errors import ModelNotFoundError
 
 
@@ -169,6 +171,17 @@ def data_file(name: str) -> Path:
     if not path.is_file():
         raise ModelNotFoundError(f"{path} is missing; install qviz-toolkit again")
     return path
+
+
+def stored_json(name: str) -> Any:
+    """What a JSON file of `data_dir` holds: a measurement that was made once.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is missing.
+    """
+    return read_json(data_file(name))
 
 
 def size_of(path: Path) -> int:

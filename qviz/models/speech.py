@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qviz._files import read_json
-from qviz.models.known import data_file
+from qviz.models.known import stored_json
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def word_errors() -> SpeechTable:
     >>> table.model, list(table.formats)
     ('Whisper tiny.en', ['F16', 'Q8_0', 'Q5_1', 'Q5_0', 'Q4_1', 'Q4_0'])
     """
-    stored = read_json(data_file("whisper-word-errors.json"))
+    stored = stored_json("whisper-word-errors.json")
     formats = {
         name: Heard(name, row["bytes"], tuple(row["errors"]), tuple(stored["words"]), row["other than F16"])
         for name, row in stored["formats"].items()
