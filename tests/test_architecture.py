@@ -138,6 +138,16 @@ def test_numba_is_never_imported_at_the_top_of_a_module():
                     assert not any(m.split(".")[0] in ("plotly", "ipywidgets", "anywidget") for m in modules), path
 
 
+def test_a_class_has_a_name_of_its_own():
+    homes = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name_of(path))
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    assert not twice, f"one name, two things: {twice}; say in each name what it is of"
+
+
 def documented(node):
     """Public functions and classes, and their public methods."""
     for child in node.body:

@@ -7,7 +7,7 @@ from qviz._files.opening import OpenFile
 _SPAN = 1 << 18
 
 
-class Window:
+class FileWindow:
     """Slices of a file, read a stretch at a time.
 
     Parameters

@@ -112,7 +112,7 @@ class Spares:
             self.free.extend(reversed(others))
 
 
-class _OfThread(threading.local):
+class _SparesOfThread(threading.local):
     def __init__(self) -> None:
         self.spares = Spares(20, 1 << 16, 1 << 22)
 
@@ -120,7 +120,7 @@ class _OfThread(threading.local):
 spares = Spares(2, 1 << 20, 1 << 26)  # two, because ``w = f(w)`` makes the new array while the old one is still alive
 empty = spares.empty
 
-_of_thread = _OfThread()
+_of_thread = _SparesOfThread()
 
 
 def passing(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:

@@ -60,12 +60,12 @@ def _cache_class() -> Any:
 
     base: Any = caching.FunctionCache
 
-    class Cache(base):  # type: ignore[misc]
+    class CheckedCache(base):  # type: ignore[misc]
         """Numba's, with files that are checked and a key that sees what a kernel calls."""
 
         def __init__(self, kernel: Any) -> None:
             super().__init__(kernel.py_func)
-            self._cache_file = _Files(Path(self._cache_path), self._impl.filename_base, made_of(kernel))
+            self._cache_file = _CacheFiles(Path(self._cache_path), self._impl.filename_base, made_of(kernel))
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
@@ -77,10 +77,10 @@ def _cache_class() -> Any:
             with contextlib.suppress(OSError, pickle.PicklingError):  # a full disk, a folder that is gone
                 super().save_overload(sig, data)
 
-    return Cache
+    return CheckedCache
 
 
-class _Files:
+class _CacheFiles:
     """The entries of one kernel.
 
     Parameters

@@ -32,7 +32,7 @@ def wanted() -> bool:
     return said == "elsewhere" or (said != "here" and "ipykernel" in sys.modules)
 
 
-class Cache:
+class CacheElsewhere:
     """A cache of Numba's that has what it lacks compiled in the other process, before anyone compiles it here.
 
     Parameters

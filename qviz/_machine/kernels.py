@@ -99,7 +99,7 @@ class Kernel:
             flags["fastmath"] = {"reassoc", "contract", "nsz"}
         dispatcher = numba.njit(self.py_func, **flags)
         with contextlib.suppress(RuntimeError):  # neither the source's folder nor the user's cache can be written
-            dispatcher._cache = elsewhere.Cache(cache.cache_of(self), self)
+            dispatcher._cache = elsewhere.CacheElsewhere(cache.cache_of(self), self)
         return dispatcher
 
     @property

@@ -205,11 +205,11 @@ class _Team:
         return self.helpers[:n]
 
 
-class _OfThread(threading.local):
+class _AttendanceOfThread(threading.local):
     attendance: _Attendance | None = None
 
 
-_team, _mine = _Team(), _OfThread()
+_team, _mine = _Team(), _AttendanceOfThread()
 # Whether this is a part of a larger job already: then other cores have work. A context is left by C code, never half.
 _inside = contextvars.ContextVar("qviz is at work on several cores", default=False)
 
@@ -217,7 +217,7 @@ _inside = contextvars.ContextVar("qviz is at work on several cores", default=Fal
 def _start_anew() -> None:
     """Threads do not survive a fork."""
     global _team, _mine
-    _team, _mine = _Team(), _OfThread()
+    _team, _mine = _Team(), _AttendanceOfThread()
 
 
 if hasattr(os, "register_at_fork"):

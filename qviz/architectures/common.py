@@ -13,7 +13,7 @@ LAYER = "model.layers.{}."
 Q, KV = "n_head * head_size", "n_head_kv * head_size"
 
 Places = tuple[TensorPlace, ...]
-Settings = tuple[Setting, ...]
+SettingTable = tuple[Setting, ...]
 
 
 def linear(
@@ -123,7 +123,7 @@ def experts(inside: str, router: str, gate: str, up: str, down: str, *, when: Wh
     )
 
 
-SIZES: Settings = (
+SIZES: SettingTable = (
     Setting("block_count", "n_layers", most=512, source="num_hidden_layers"),  # LLAMA_MAX_LAYERS
     Setting("context_length", "n_ctx", source="max_position_embeddings"),
     Setting("embedding_length", "n_embd", source="hidden_size"),
@@ -134,14 +134,16 @@ SIZES: Settings = (
     Setting("attention.value_length", "value_size", default="head_size"),
     Setting("vocab_size", "n_vocab", default=None, source="vocab_size"),
 )
-RMS_EPS: Settings = (Setting("attention.layer_norm_rms_epsilon", "norm_eps", "number", above=0, source="rms_norm_eps"),)
-EXPERTS: Settings = (
+RMS_EPS: SettingTable = (
+    Setting("attention.layer_norm_rms_epsilon", "norm_eps", "number", above=0, source="rms_norm_eps"),
+)
+EXPERTS: SettingTable = (
     Setting("expert_count", "n_expert", default=0, least=0, most=1024, source="num_local_experts"),
     Setting("expert_used_count", "n_expert_used", default=0, least=0, most=1024, source="num_experts_per_tok"),
 )
 
 
-def rope(base: float = 10000.0, *kinds: str) -> Settings:
+def rope(base: float = 10000.0, *kinds: str) -> SettingTable:
     """Rotary positions: how much of a head turns, how fast, and how positions are stretched.
 
     As in llama.cpp: linear unless said, a factor of 0 is none, and the key of 2023 counts where there is no other.
@@ -164,7 +166,7 @@ def rope(base: float = 10000.0, *kinds: str) -> Settings:
     )
 
 
-def windows(default: object = None, base: object = "rope_base") -> Settings:
+def windows(default: object = None, base: object = "rope_base") -> SettingTable:
     """Attention within the last so many tokens, in some layers; those may turn at a speed of their own.
 
     A family that has windows unless told otherwise refuses one of 0 tokens: llama.cpp would attend to nothing.

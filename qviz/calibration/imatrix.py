@@ -311,7 +311,7 @@ def _write_gguf(path: Path, imatrix: Imatrix) -> Path:
 # -- legacy
 
 
-class _Cursor(Cursor):
+class _LegacyCursor(Cursor):
     """A cursor over the numbers and texts of a legacy file."""
 
     def i32(self, what: str, low: int, high: int) -> int:
@@ -331,7 +331,7 @@ _BIGGEST = (1 << 31) - 1
 
 
 def _read_legacy(path: Path) -> Imatrix:
-    cursor = _Cursor(read_bytes(path, limit=_MAX_BYTES, error=ImatrixError), path, error=ImatrixError)
+    cursor = _LegacyCursor(read_bytes(path, limit=_MAX_BYTES, error=ImatrixError), path, error=ImatrixError)
     # an entry takes at least 16 bytes
     count = cursor.i32("the number of entries", 1, min(max(cursor.size // 16, 1), MAX_ENTRIES))
     entries: dict[str, Entry] = {}

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from qviz._files import Cursor, OpenFile, as_path, open_file
-from qviz._files.window import Window
+from qviz._files.window import FileWindow
 from qviz.checkpoints.safetensors import StoredTensor
 from qviz.errors import CheckpointError
 from qviz.formats import QTensor
@@ -56,7 +56,7 @@ class CTranslate2(TensorFile[StoredTensor]):
         self.paths = (self.path,)
         self._file = open_file(self.path, error=CheckpointError, wanted="the model.bin in it")
         try:
-            cursor = Cursor(Window(self._file), self.path, self._file.size, CheckpointError)
+            cursor = Cursor(FileWindow(self._file), self.path, self._file.size, CheckpointError)
             self.spec, self.revision = _head(cursor)
             self.tensor_info: Mapping[str, StoredTensor] = MappingProxyType(_variables(cursor))
             self.aliases: Mapping[str, str] = MappingProxyType(_aliases(cursor, self.tensor_info))

@@ -22,7 +22,7 @@ from qviz.checkpoints.account import accounted
 from qviz.checkpoints.changes import as_stored, mxfp4_blocks
 from qviz.checkpoints.model_config import ModelConfig, Place
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
-from qviz.checkpoints.packed.dialects.base import Settings
+from qviz.checkpoints.packed.dialects.base import PackedSettings
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
 from qviz.checkpoints.tokenizer import tokenizer_metadata
 from qviz.errors import CheckpointError, GGUFError
@@ -130,7 +130,7 @@ class _Opened(NamedTuple):
 
     files: Safetensors
     config: ModelConfig
-    settings: Settings | None
+    settings: PackedSettings | None
     sampling: dict[str, Any]
     tokenizer: dict[str, Any]
 
@@ -155,7 +155,7 @@ def _opened(folder: Path, pre: str | None) -> _Opened:
 class _Unpacked(Mapping[str, QTensor]):
     """A packed checkpoint as if it held floats: ``X.qweight`` and its companions appear as ``X.weight``."""
 
-    def __init__(self, files: Safetensors, folder: Path, settings: Settings) -> None:
+    def __init__(self, files: Safetensors, folder: Path, settings: PackedSettings) -> None:
         self._files, self._layers = files, stored_layers(folder, files, settings)
         parts = {name for layer in self._layers.values() for name in layer.names}
         self.tensor_info = {name: info for name, info in files.tensor_info.items() if name not in parts}

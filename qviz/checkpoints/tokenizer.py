@@ -51,7 +51,7 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     CheckpointError
         A tokenizer that is missing, damaged, or unlike any that llama.cpp imitates.
     """
-    files = _Files(folder, pre)
+    files = _TokenizerFiles(folder, pre)
     tokens, values = _byte_level(files, n_vocab) if files.is_byte_level else _sentencepiece(files, n_vocab)
     if isinstance(stated := files.config.get("add_prefix_space"), bool):
         values["ggml.add_space_prefix"] = stated
@@ -62,7 +62,7 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     return {f"tokenizer.{key}": value for key, value in values.items()}
 
 
-def _numbers(files: _Files, tokens: list[Token]) -> dict[str, int]:
+def _numbers(files: _TokenizerFiles, tokens: list[Token]) -> dict[str, int]:
     """Number of each token; no two may be spelled alike, or whoever reads the text could not tell them apart."""
     numbers: dict[str, int] = {}
     for index, token in enumerate(tokens):
@@ -71,7 +71,7 @@ def _numbers(files: _Files, tokens: list[Token]) -> dict[str, int]:
     return numbers
 
 
-class _Files:
+class _TokenizerFiles:
     """What a folder says about its tokenizer."""
 
     def __init__(self, folder: Path, pre: str | None) -> None:
@@ -230,7 +230,7 @@ def _list(value: Any) -> list[Any]:
 # -- byte-level BPE
 
 
-def _byte_level(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
+def _byte_level(files: _TokenizerFiles, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
     tokens = [Token(f"[PAD{index}]", Kind.UNUSED) for index in range(n_vocab)]
     for text, index in files.model["vocab"].items():
         _place(files, tokens, index, Token(text, Kind.NORMAL))
@@ -245,7 +245,7 @@ def _byte_level(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any
     }
 
 
-def _place(files: _Files, tokens: list[Token], index: int, token: Token) -> None:
+def _place(files: _TokenizerFiles, tokens: list[Token], index: int, token: Token) -> None:
     if index >= len(tokens):
         raise CheckpointError(
             f"token {token.text!r} has no row in the embedding",
@@ -262,12 +262,12 @@ def _added(text: str, special: bool) -> Token:
     return Token(text.replace(SPACE, " "), Kind.USER_DEFINED, _ADDED_SCORE)
 
 
-def _merges(files: _Files) -> list[str]:
+def _merges(files: _TokenizerFiles) -> list[str]:
     """Pairs with a space between; a space inside becomes Ġ, which is how bytes are spelled."""
     return [" ".join(part.replace(" ", "\u0120") for part in pair) for pair in _merge_pairs(files)]
 
 
-def _merge_pairs(files: _Files) -> list[tuple[str, str]]:
+def _merge_pairs(files: _TokenizerFiles) -> list[tuple[str, str]]:
     pairs = []
     for index, merge in enumerate(_list(files.model.get("merges"))):
         # older files write one string; it is cut at its first space that does not begin it
@@ -282,7 +282,7 @@ def _merge_pairs(files: _Files) -> list[tuple[str, str]]:
     return pairs
 
 
-def _rule(files: _Files) -> str:
+def _rule(files: _TokenizerFiles) -> str:
     steps = _steps(files)
     normalizers = {step.get("type") for step in _flat(files.json.get("normalizer"), "normalizers")}
     whole_words = bool(files.model.get("ignore_merges"))
@@ -297,7 +297,7 @@ def _rule(files: _Files) -> str:
     return rule
 
 
-def _steps(files: _Files) -> Steps:
+def _steps(files: _TokenizerFiles) -> Steps:
     steps: list[tuple[str, ...]] = []
     for step in _flat(files.json.get("pre_tokenizer"), "pretokenizers"):
         kind = step.get("type")
@@ -317,7 +317,7 @@ def _steps(files: _Files) -> Steps:
 # -- SentencePiece
 
 
-def _sentencepiece(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
+def _sentencepiece(files: _TokenizerFiles, n_vocab: int) -> tuple[list[Token], dict[str, Any]]:
     if files.pre not in (None, "default"):
         what = "SentencePiece cuts no text into words, so there is no rule to name"
         raise files.error(what, f"--pre {files.pre}", "no --pre")
@@ -355,7 +355,7 @@ def _sentencepiece(files: _Files, n_vocab: int) -> tuple[list[Token], dict[str, 
     }
 
 
-def _refuse_changes(files: _Files, path: Path, changes: tuple[str, ...]) -> None:
+def _refuse_changes(files: _TokenizerFiles, path: Path, changes: tuple[str, ...]) -> None:
     """llama.cpp cuts a text as it is: what changes it before would be lost without a word."""
     if changes and files.pre is None:
         raise CheckpointError(
@@ -366,7 +366,7 @@ def _refuse_changes(files: _Files, path: Path, changes: tuple[str, ...]) -> None
         )
 
 
-def _adds_space(files: _Files) -> bool:
+def _adds_space(files: _TokenizerFiles) -> bool:
     """Whether a text gets a space in front, which older files do in the normalizer, newer ones before cutting."""
     normalizers = _flat(files.json.get("normalizer"), "normalizers")
     if any(step.get("type") == "Prepend" for step in normalizers):
@@ -377,7 +377,7 @@ def _adds_space(files: _Files) -> bool:
     return False
 
 
-def _scored_by_rank(files: _Files) -> Iterator[tuple[int, Token]]:
+def _scored_by_rank(files: _TokenizerFiles) -> Iterator[tuple[int, Token]]:
     """tokenizer.json has no scores, but the order of its merges is the order of the scores it was made from."""
     scores: dict[str, float] = {}
     for left, right in _merge_pairs(files):

@@ -36,7 +36,7 @@ class Refusal(click.ClickException):
     exit_code = 2
 
 
-class StoppedError(SystemExit):
+class SignalledError(SystemExit):
     """A signal asked the program to end: raised where it was, so that everything half done is undone."""
 
     def __init__(self, number: int) -> None:
@@ -128,7 +128,7 @@ def _one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         _say("interrupted")
         raise click.exceptions.Exit(128 + signal.SIGINT) from None
-    except StoppedError as stop:
+    except SignalledError as stop:
         _say(f"ended by {stop.name}")
         raise
 
@@ -184,7 +184,7 @@ def _stoppable() -> Iterator[None]:
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-        raise StoppedError(number)
+        raise SignalledError(number)
 
     signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {s: signal.getsignal(s) for s in signals}

@@ -5,9 +5,9 @@ own name is shown only where it says who has not begun a lesson, so that a teach
 
 Examples
 --------
->>> from qviz.course.lesson import Answer, Progress
->>> sure = Progress({"05.2": Answer("b", False, 0.9, 4, "2026-01-31T12:00:00Z")})
->>> unsure = Progress({"05.2": Answer("c", True, 0.5, 4, "2026-01-31T12:00:00Z")})
+>>> from qviz.course.lesson import Answer, StudentProgress
+>>> sure = StudentProgress({"05.2": Answer("b", False, 0.9, 4, "2026-01-31T12:00:00Z")})
+>>> unsure = StudentProgress({"05.2": Answer("c", True, 0.5, 4, "2026-01-31T12:00:00Z")})
 >>> together = Class({"ada": sure, "grace": unsure})
 >>> [(belief.mistake, belief.count) for belief in together.beliefs()]
 [('one byte, one scale', 1)]
@@ -28,7 +28,7 @@ import numpy as np
 
 from qviz._files import as_path, read_bytes, write_bytes
 from qviz.course.lesson import bank
-from qviz.course.lesson.progress_file import MOST_BYTES, Answer, Progress, decode
+from qviz.course.lesson.progress_file import MOST_BYTES, Answer, StudentProgress, decode
 from qviz.errors import LessonError, ProgressError, QvizError
 from qviz.figures.calibration import Calibration, calibration
 
@@ -122,13 +122,13 @@ class Class:
 
     Parameters
     ----------
-    students : mapping of str to Progress
+    students : mapping of str to StudentProgress
         Name of a file -> what it holds.
     refused : mapping of str to str, optional
         Files that could not be read, and why.
     """
 
-    students: Mapping[str, Progress]
+    students: Mapping[str, StudentProgress]
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -235,12 +235,12 @@ def read(folder: str | os.PathLike[str]) -> Class:
         raise LessonError(
             f"{root} holds {len(paths)} .json files, expected at most {MOST_FILES}; is it the right folder?"
         )
-    students: dict[str, Progress] = {}
+    students: dict[str, StudentProgress] = {}
     refused: dict[str, str] = {}
     for path in paths:
         name = path.relative_to(root).with_suffix("").as_posix()
         try:
-            students[name] = Progress.from_text(decode(read_bytes(path, limit=MOST_BYTES, error=ProgressError)))
+            students[name] = StudentProgress.from_text(decode(read_bytes(path, limit=MOST_BYTES, error=ProgressError)))
         except QvizError as error:
             refused[name] = str(error)
     return Class(students, refused)
@@ -274,8 +274,9 @@ def gain(before: Class, after: Class, *, resamples: int = 2000, seed: int = 0) -
 
     Examples
     --------
-    >>> from qviz.course.lesson import Answer, Progress
-    >>> one = lambda right: Progress({"05.2": Answer("c" if right else "a", right, 0.5, 4, "2026-01-31T12:00:00Z")})
+    >>> from qviz.course.lesson import Answer, StudentProgress
+    >>> answer = lambda right: Answer("c" if right else "a", right, 0.5, 4, "2026-01-31T12:00:00Z")
+    >>> one = lambda right: StudentProgress({"05.2": answer(right)})
     >>> learned = gain(Class({"a": one(False), "b": one(True)}), Class({"a": one(True), "b": one(True)}))
     >>> learned.before, learned.after, learned.gain
     (0.5, 1.0, 1.0)

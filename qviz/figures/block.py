@@ -26,7 +26,7 @@ _FLOAT_PARTS = {"F16": (1, 5, 10), "BF16": (1, 8, 7), "F32": (1, 8, 23), "F64": 
 
 
 @dataclass(frozen=True)
-class Field:
+class BlockField:
     """One field of a block.
 
     Attributes
@@ -87,7 +87,7 @@ class BlockLens:
         Where its first weight stands in the tensor.
     address : int or None
         Position of its first byte in the file.
-    fields : tuple of Field
+    fields : tuple of BlockField
     raw, original : uint8 arrays (type_size,)
         The bytes with and without the flips.
     elements : float64 array (n,)
@@ -109,7 +109,7 @@ class BlockLens:
     row: int
     column: int
     address: int | None
-    fields: tuple[Field, ...]
+    fields: tuple[BlockField, ...]
     raw: ByteArray
     original: ByteArray
     elements: npt.NDArray[np.float64]
@@ -261,7 +261,7 @@ def _places(steps: list[npt.NDArray[np.int32]], n_bits: int) -> npt.NDArray[np.i
 
 
 @cache
-def fields(fmt: Format) -> tuple[Field, ...]:
+def fields(fmt: Format) -> tuple[BlockField, ...]:
     """The fields of a format's block.
 
     Examples
@@ -279,7 +279,7 @@ def fields(fmt: Format) -> tuple[Field, ...]:
             base, shape = np.dtype("u1"), (dtype.itemsize,)
         kind = fmt.name if fmt.name in _FLOAT_PARTS else {"f2": "F16", "f4": "F32", "f8": "F64"}.get(base.str[1:], "")
         fields.append(
-            Field(
+            BlockField(
                 name,
                 "bfloat16" if kind == "BF16" else base.name,
                 int(offset),

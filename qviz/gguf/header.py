@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qviz._files import Cursor, OpenFile
-from qviz._files.window import Window
+from qviz._files.window import FileWindow
 from qviz.errors import FormatError
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
@@ -25,7 +25,7 @@ from qviz.gguf._lookup import MissingKeyError
 from qviz.gguf.foreign import ForeignFormat, foreign
 from qviz.gguf.metadata import MAX_KEY_BYTES, Metadata, Section, Stored
 from qviz.gguf.sniff import looks_like
-from qviz.gguf.values import MAX_NESTING, SIZES, Layout, ValueType
+from qviz.gguf.values import MAX_NESTING, SIZES, ByteLayout, ValueType
 
 MAGIC = b"GGUF"
 VERSIONS = (1, 2, 3)
@@ -131,7 +131,7 @@ class Header(Cursor):
 
     Attributes
     ----------
-    layout : Layout
+    layout : ByteLayout
         Version and byte order.
     metadata : Metadata
     tensor_info : dict of str to TensorInfo
@@ -141,7 +141,7 @@ class Header(Cursor):
     """
 
     def __init__(self, file: OpenFile) -> None:
-        self._window = Window(file)
+        self._window = FileWindow(file)
         super().__init__(self._window, file.path, file.size)
         self._file = file
         self._arrays = self._strings = 0
@@ -165,7 +165,7 @@ class Header(Cursor):
         self.data_offset = min(padded(self.position, self.alignment), self.size)
         self._place(infos)
 
-    def _magic_and_version(self) -> Layout:
+    def _magic_and_version(self) -> ByteLayout:
         start = self._window[0 : len(MAGIC)]
         if start != MAGIC:
             if MAGIC.startswith(start):
@@ -175,7 +175,7 @@ class Header(Cursor):
         raw = self.take(4, "the version")
         for endian in ("little", "big"):
             if (version := int.from_bytes(raw, endian)) in VERSIONS:
-                return Layout(version, endian)
+                return ByteLayout(version, endian)
         self.fail("unknown GGUF version", len(MAGIC), int.from_bytes(raw, "little"), "1, 2 or 3 in either byte order")
 
     # -- the metadata

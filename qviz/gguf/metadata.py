@@ -13,7 +13,7 @@ from qviz._files import OpenFile
 from qviz.errors import GGUFError
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.values import (
-    Layout,
+    ByteLayout,
     ValueType,
     decode,
     describe,
@@ -99,10 +99,10 @@ class Metadata(Mapping[str, Any]):
         self._values = {_checked_key(key): typed(value, f"metadata {key!r}") for key, value in (values or {}).items()}
         self._stored: dict[str, Stored] = {}
         self._section: Section | None = None
-        self._layout = Layout()
+        self._layout = ByteLayout()
 
     @classmethod
-    def _from_file(cls, section: Section, layout: Layout, stored: dict[str, Stored]) -> Metadata:
+    def _from_file(cls, section: Section, layout: ByteLayout, stored: dict[str, Stored]) -> Metadata:
         self = cls()
         self._section, self._layout, self._stored = section, layout, stored
         self._values = dict.fromkeys(stored, _UNREAD)
@@ -183,7 +183,7 @@ class Metadata(Mapping[str, Any]):
         value = self[key]
         return (value[:limit], len(value)) if isinstance(value, list) else (value, None)
 
-    def encoded(self, layout: Layout) -> bytes:
+    def encoded(self, layout: ByteLayout) -> bytes:
         """The whole section as it stands in a file, the keys included."""
         parts: list[bytes] = []
         for key in self:
@@ -193,7 +193,7 @@ class Metadata(Mapping[str, Any]):
             parts.append(self._encoded_value(key, layout, what))
         return b"".join(parts)
 
-    def _encoded_value(self, key: str, layout: Layout, what: str) -> bytes:
+    def _encoded_value(self, key: str, layout: ByteLayout, what: str) -> bytes:
         stored, value = self._stored.get(key), self._values[key]
         if stored is None or not layout.same_bytes(self._layout):
             return encode(self[key], layout, what)

@@ -129,7 +129,7 @@ class Part:
     path : pathlib.Path
     size : int
         Bytes.
-    layout : Layout
+    layout : ByteLayout
         Version and byte order.
     metadata : Metadata
     tensor_info : dict of str to TensorInfo

@@ -14,7 +14,7 @@ import click
 
 from qviz.errors import printable
 from qviz.gguf.foreign import ForeignFormat
-from qviz.gguf.summary import Entry, Summary
+from qviz.gguf.summary import MetadataEntry, Summary
 
 _LONGEST_ITEM = 60
 _GAP = "  "
@@ -60,12 +60,12 @@ def lines(
     yield from _totals(summary)
 
 
-def value_text(entry: Entry, full: bool = False) -> str:
+def value_text(entry: MetadataEntry, full: bool = False) -> str:
     """A metadata value on one line; what is left out of an array is counted.
 
     Examples
     --------
-    >>> value_text(Entry("tokens", "arr[str]", ["a", "b"], 49152))
+    >>> value_text(MetadataEntry("tokens", "arr[str]", ["a", "b"], 49152))
     "['a', 'b', ...] 49,152 items"
     """
     if entry.length is None:

@@ -34,7 +34,7 @@ from qviz.gguf.metadata import Metadata
 from qviz.gguf.reader import GGUFFile, read
 from qviz.gguf.splits import COUNT, NUMBER, TENSORS
 from qviz.gguf.values import I32, U16, encode_text
-from qviz.gguf.writer import Entry, header_bytes, pad
+from qviz.gguf.writer import TensorEntry, header_bytes, pad
 
 DEFAULT_TENSORS = 128
 _MOST_PARTS = (1 << 16) - 1  # split.count is a u16
@@ -119,9 +119,9 @@ def _groups(file: GGUFFile, max_size: int | None, max_tensors: int | None) -> li
     return groups
 
 
-def _entries(infos: Iterable[TensorInfo]) -> list[Entry]:
+def _entries(infos: Iterable[TensorInfo]) -> list[TensorEntry]:
     return [
-        Entry(info.name, encode_text(info.name, "a name"), info.format, info.shape, _dims(info), info.nbytes)
+        TensorEntry(info.name, encode_text(info.name, "a name"), info.format, info.shape, _dims(info), info.nbytes)
         for info in infos
     ]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MetadataEntry:
     """One metadata key.
 
     Parameters
@@ -67,7 +67,7 @@ class Summary:
         As of `GGUFFile`.
     file_bytes : int
         Size of all files.
-    metadata : tuple of Entry
+    metadata : tuple of MetadataEntry
     tensors : tuple of TensorInfo
     totals : tuple of FormatTotal
         Largest first.
@@ -80,7 +80,7 @@ class Summary:
     alignment: int
     data_offset: int
     file_bytes: int
-    metadata: tuple[Entry, ...]
+    metadata: tuple[MetadataEntry, ...]
     tensors: tuple[TensorInfo, ...]
     totals: tuple[FormatTotal, ...]
 
@@ -166,7 +166,7 @@ def summarize(file: GGUFFile | LegacyFile, limit: int | None = 8) -> Summary:
         alignment=file.alignment,
         data_offset=file.data_offset,
         file_bytes=file.nbytes,
-        metadata=tuple(Entry(key, types[key], *file.metadata.peek(key, limit)) for key in file.metadata),
+        metadata=tuple(MetadataEntry(key, types[key], *file.metadata.peek(key, limit)) for key in file.metadata),
         tensors=tuple(file.tensor_info.values()),
         totals=tuple(FormatTotal(fmt, *total) for fmt, total in sorted(totals.items(), key=lambda item: -item[1][2])),
     )
@@ -176,7 +176,7 @@ def _whose(fmt: Format) -> dict[str, str]:
     return {"unknown": fmt.source} if isinstance(fmt, ForeignFormat) else {}
 
 
-def _entry_dict(entry: Entry) -> dict[str, Any]:
+def _entry_dict(entry: MetadataEntry) -> dict[str, Any]:
     result = {"type": entry.type, "value": _json(entry.value)}
     if entry.length is not None:
         result["length"] = entry.length

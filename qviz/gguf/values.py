@@ -208,7 +208,7 @@ _TYPED: dict[ValueType, type[Any]] = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class ByteLayout:
     """How numbers and lengths are written: the byte order, and 4- or 8-byte lengths.
 
     Parameters
@@ -232,7 +232,7 @@ class Layout:
         object.__setattr__(self, "u64", struct.Struct(f"{order}Q"))
         object.__setattr__(self, "length", self.u32 if self.version == 1 else self.u64)
 
-    def same_bytes(self, other: Layout) -> bool:
+    def same_bytes(self, other: ByteLayout) -> bool:
         """True if values look the same in both: versions 2 and 3 do."""
         return self.endian == other.endian and self.length.size == other.length.size
 
@@ -259,7 +259,7 @@ def type_of(value: Any) -> tuple[ValueType, ValueType | None]:
 # -- reading: the reader has checked every length before anything here runs
 
 
-def decode(buffer: Any, start: int, type_: ValueType, layout: Layout) -> Any:
+def decode(buffer: Any, start: int, type_: ValueType, layout: ByteLayout) -> Any:
     """Read one value.
 
     Parameters
@@ -269,7 +269,7 @@ def decode(buffer: Any, start: int, type_: ValueType, layout: Layout) -> Any:
         Where the value begins (for an array: at its item type).
     type_ : ValueType
         Its type.
-    layout : Layout
+    layout : ByteLayout
         Byte order and width of lengths.
 
     Returns
@@ -279,7 +279,7 @@ def decode(buffer: Any, start: int, type_: ValueType, layout: Layout) -> Any:
     return _decode(buffer, start, type_, layout)[0]
 
 
-def _decode(buffer: Any, pos: int, type_: ValueType, layout: Layout) -> tuple[Any, int]:
+def _decode(buffer: Any, pos: int, type_: ValueType, layout: ByteLayout) -> tuple[Any, int]:
     if type_ is ValueType.ARR:
         item_type, count, pos = array_header(buffer, pos, layout)
         return _decode_items(buffer, pos, ValueType(item_type), count, layout)
@@ -292,7 +292,7 @@ def _decode(buffer: Any, pos: int, type_: ValueType, layout: Layout) -> tuple[An
 
 
 def preview(
-    read: Callable[[int, int], bytes], start: int, stop: int, type_: ValueType, layout: Layout, limit: int
+    read: Callable[[int, int], bytes], start: int, stop: int, type_: ValueType, layout: ByteLayout, limit: int
 ) -> tuple[Any, int | None]:
     """The beginning of a value, in time and memory that do not depend on how long it is.
 
@@ -303,7 +303,7 @@ def preview(
     start, stop : int
         Where the value lies.
     type_ : ValueType
-    layout : Layout
+    layout : ByteLayout
     limit : int
         Most items of an array, and of an array in it.
 
@@ -350,14 +350,14 @@ def _cut_text(raw: bytes) -> str:
     return str(raw[:end], "utf-8", "surrogateescape")
 
 
-def array_header(buffer: Any, pos: int, layout: Layout) -> tuple[int, int, int]:
+def array_header(buffer: Any, pos: int, layout: ByteLayout) -> tuple[int, int, int]:
     """Item type, number of items, and where the first one starts."""
     (item_type,) = layout.u32.unpack_from(buffer, pos)
     (count,) = layout.length.unpack_from(buffer, pos + 4)
     return item_type, count, pos + 4 + layout.length.size
 
 
-def _decode_items(buffer: Any, pos: int, item_type: ValueType, count: int, layout: Layout) -> tuple[Array, int]:
+def _decode_items(buffer: Any, pos: int, item_type: ValueType, count: int, layout: ByteLayout) -> tuple[Array, int]:
     items: list[Any] = []
     if item_type in SIZES:
         dtype = np.dtype(f"{layout.order}{_CODES[item_type]}")
@@ -461,7 +461,7 @@ def _kind(item: Any) -> ValueType | None:
     return kinds.get(type(item)) or (ValueType.ARR if isinstance(item, list | tuple) else None)
 
 
-def encode(value: Any, layout: Layout, what: str) -> bytes:
+def encode(value: Any, layout: ByteLayout, what: str) -> bytes:
     """Write one typed value, without its type id.
 
     Raises
@@ -472,7 +472,7 @@ def encode(value: Any, layout: Layout, what: str) -> bytes:
     return b"".join(_encode(value, layout, what, 0))
 
 
-def _encode(value: Any, layout: Layout, what: str, depth: int) -> Iterable[bytes]:
+def _encode(value: Any, layout: ByteLayout, what: str, depth: int) -> Iterable[bytes]:
     if isinstance(value, Array):
         if depth == MAX_NESTING:
             raise GGUFError(f"{what} is nested too deeply", expected=f"at most {MAX_NESTING} levels of arrays")
@@ -487,7 +487,7 @@ def _encode(value: Any, layout: Layout, what: str, depth: int) -> Iterable[bytes
         yield struct.pack(f"{layout.order}{_CODES[type_of(value)[0]]}", value)
 
 
-def _encode_items(items: Array, layout: Layout, what: str, depth: int) -> Iterable[bytes]:
+def _encode_items(items: Array, layout: ByteLayout, what: str, depth: int) -> Iterable[bytes]:
     item_type = items.item_type
     if item_type in SIZES:
         try:
@@ -523,7 +523,7 @@ def encode_text(text: str, what: str) -> bytes:
         raise GGUFError(f"{what} is not Unicode text", found=text[error.start : error.end]) from None
 
 
-def encode_length(length: int, layout: Layout, what: str) -> bytes:
+def encode_length(length: int, layout: ByteLayout, what: str) -> bytes:
     """A count or length; version 1 has only 4 bytes for it."""
     if length >> (8 * layout.length.size):
         raise GGUFError(f"{what} is too long for GGUF version {layout.version}", found=length, expected="version=3")

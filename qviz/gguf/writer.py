@@ -35,7 +35,7 @@ from qviz.gguf.header import (
     padded,
 )
 from qviz.gguf.metadata import Metadata
-from qviz.gguf.values import U32, Endian, Layout, encode_length, encode_text
+from qviz.gguf.values import U32, ByteLayout, Endian, encode_length, encode_text
 
 # Bytes turned round at a time for a big-endian file.
 _CHUNK = 1 << 22
@@ -54,7 +54,7 @@ _ARRAY_FORMATS = {
 }
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """One tensor of a file to be: what its header says of it, and how many bytes follow."""
 
     name: str
@@ -186,7 +186,9 @@ class TensorStream:
         What each tensor will be: `name`, `format`, `shape`, `nbytes`.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, entries: list[Entry], layout: Layout, alignment: int) -> None:
+    def __init__(
+        self, file: BinaryIO, path: Path, entries: list[TensorEntry], layout: ByteLayout, alignment: int
+    ) -> None:
         self.path, self.entries = path, entries
         self._file, self._layout, self._alignment = file, layout, alignment
         self._index = self._written = 0
@@ -198,7 +200,7 @@ class TensorStream:
             self._index += 1
 
     @property
-    def current(self) -> Entry | None:
+    def current(self) -> TensorEntry | None:
         """The tensor that the next blocks belong to; None after the last one."""
         return self.entries[self._index] if self._index < len(self.entries) else None
 
@@ -241,12 +243,12 @@ class TensorStream:
             )
 
 
-def _layout(version: int, endian: Endian) -> Layout:
+def _layout(version: int, endian: Endian) -> ByteLayout:
     if version not in VERSIONS:
         raise GGUFError("no such GGUF version", found=version, expected="3, 2 or 1")
     if endian not in ("little", "big"):
         raise GGUFError("no such byte order", found=endian, expected="'little' or 'big'")
-    return Layout(version, endian)
+    return ByteLayout(version, endian)
 
 
 def _aligned(metadata: Metadata, alignment: int | None) -> tuple[Metadata, int]:
@@ -269,7 +271,7 @@ def _described(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, infos[name]) for name in tensors)
 
 
-def entry_of(name: Any, tensor: Any) -> Entry:
+def entry_of(name: Any, tensor: Any) -> TensorEntry:
     """Check that the format can hold a tensor, and how many bytes it takes."""
     if not isinstance(name, str):
         raise GGUFError("a tensor's name must be a string", found=name)
@@ -304,7 +306,7 @@ def entry_of(name: Any, tensor: Any) -> Entry:
         raise GGUFError(f"tensor {name!r}: {error}") from None
     for length in shape[:-1]:
         nbytes *= length
-    return Entry(name, raw, fmt, tuple(shape), dims, nbytes)
+    return TensorEntry(name, raw, fmt, tuple(shape), dims, nbytes)
 
 
 def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
@@ -318,7 +320,7 @@ def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
     return get_format(format_name)
 
 
-def header_bytes(metadata: Metadata, entries: Sequence[Entry], layout: Layout, alignment: int) -> bytes:
+def header_bytes(metadata: Metadata, entries: Sequence[TensorEntry], layout: ByteLayout, alignment: int) -> bytes:
     """Everything before the padding that the tensors follow."""
     parts = [
         MAGIC,
@@ -341,7 +343,7 @@ def header_bytes(metadata: Metadata, entries: Sequence[Entry], layout: Layout, a
     return b"".join(parts)
 
 
-def _blocks(tensor: Any, entry: Entry) -> npt.NDArray[Any]:
+def _blocks(tensor: Any, entry: TensorEntry) -> npt.NDArray[Any]:
     """The tensor's blocks in one dimension; copied only if they do not lie in order already."""
     if isinstance(tensor, np.ndarray):
         little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
@@ -355,7 +357,7 @@ def _blocks(tensor: Any, entry: Entry) -> npt.NDArray[Any]:
     return np.ascontiguousarray(tensor.blocks).reshape(-1)
 
 
-def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: Layout) -> None:
+def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: ByteLayout) -> None:
     if layout.endian == "little":
         file.write(blocks.view(np.uint8).data)
         return

@@ -15,7 +15,7 @@ from qviz.errors import QvizError, WidgetError
 from qviz.figures.veil import Veil
 from qviz.widgets import _text
 from qviz.widgets.scene import Panel, Scene, Status
-from qviz.widgets.sources import Source, Sources
+from qviz.widgets.sources import Sources, TensorSource
 from qviz.widgets.view import View
 
 _FREE_EVENTS = ("locate",)  # messages from a picture that change nothing, so a lock lets them through
@@ -341,7 +341,7 @@ class SourceExplorer(Explorer):
             return
         self._problem = None
         try:
-            self._source: Source = self._sources[self.tensor_name]
+            self._source: TensorSource = self._sources[self.tensor_name]
             self._open()
         except QvizError as problem:
             self._problem = problem

@@ -18,7 +18,7 @@ MOST_WEIGHTS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TensorSource:
     """One named tensor.
 
     Attributes
@@ -108,7 +108,7 @@ class Sources:
         if not self.names:
             raise WidgetError("there is no tensor to show: the mapping is empty")
 
-    def __getitem__(self, name: str) -> Source:
+    def __getitem__(self, name: str) -> TensorSource:
         tensor = _of(self._given, name)
         if not isinstance(tensor, QTensor):
             if isinstance(tensor, str | bytes) or tensor is None:
@@ -119,7 +119,7 @@ class Sources:
             tensor = real_array(tensor, name, WidgetError)
         if not tensor.shape or 0 in tensor.shape:
             raise WidgetError(f"{name}: expected at least one row of weights, got shape {tensor.shape}")
-        return Source(name, tensor, _address(self._given, name))
+        return TensorSource(name, tensor, _address(self._given, name))
 
 
 def _of(given: Mapping[str, Any], name: str) -> Any:

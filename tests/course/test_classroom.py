@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from qviz.cli import main
 from qviz.course import classroom
-from qviz.course.lesson import Answer, Progress, bank
+from qviz.course.lesson import Answer, StudentProgress, bank
 from qviz.errors import LessonError
 
 QUESTION = next(q for q in bank.questions().values() if len(q.options) >= 3)
@@ -21,7 +21,7 @@ WRONG = [option for option in QUESTION.options if not option.right]
 
 def said(key, sure, id=QUESTION.id):
     right = key == RIGHT
-    return Progress({id: Answer(key, right, sure, len(QUESTION.options), "2026-01-31T12:00:00Z")})
+    return StudentProgress({id: Answer(key, right, sure, len(QUESTION.options), "2026-01-31T12:00:00Z")})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 from qviz import checkpoints, gguf
 from qviz.calibration import imatrix
 from qviz.checkpoints import ctranslate2, whisper
-from qviz.course.lesson.progress_file import Progress
+from qviz.course.lesson.progress_file import StudentProgress
 from qviz.errors import NotEncodableError
 from qviz.gguf import legacy
 from qviz.gguf.report import lines
@@ -97,7 +97,7 @@ def read_settings(data: bytes, folder: Path) -> None:
 
 def read_progress(data: bytes, folder: Path) -> None:
     """What a student has answered."""
-    Progress.from_text(data.decode("utf-8", "replace")).text()
+    StudentProgress.from_text(data.decode("utf-8", "replace")).text()
 
 
 READERS: dict[str, Callable[[bytes, Path], None]] = {

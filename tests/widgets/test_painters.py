@@ -18,11 +18,11 @@ HERE = Path(__file__).parent.parent / "javascript"
 NOT_DRAWN = {
     # parts of figures, and what figures are made from
     *(
-        "Answer",
+        "QuizAnswer",
         "BitMap",
         "Cell",
         "CodeLine",
-        "Field",
+        "BlockField",
         "GptqRun",
         "PageField",
         "Histogram",

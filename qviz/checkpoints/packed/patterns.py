@@ -33,7 +33,7 @@ _CLASSES: dict[str, Callable[[str], bool]] = {
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
 
 
-class _Step(NamedTuple):
+class _PatternStep(NamedTuple):
     """One place in a pattern: what to do there, and where to go on."""
 
     kind: str  # "char", "split", "start", "end", "look", "match"
@@ -51,7 +51,7 @@ class Pattern:
     Parameters
     ----------
     text : str
-    settings : Settings, optional
+    settings : PackedSettings, optional
         Whose error it is if the pattern cannot be read.
 
     Raises
@@ -77,7 +77,7 @@ class Pattern:
         return len(name) <= _LONGEST_NAME and _follow(self._steps, name, 0, anchored=False)
 
 
-def _follow(steps: list[_Step], text: str, first: int, *, anchored: bool, start: int = 0) -> bool:
+def _follow(steps: list[_PatternStep], text: str, first: int, *, anchored: bool, start: int = 0) -> bool:
     here: set[int] = set()
     for at in range(first, len(text) + 1):
         if at == first or not anchored:
@@ -96,7 +96,7 @@ def _follow(steps: list[_Step], text: str, first: int, *, anchored: bool, start:
     return False
 
 
-def _reach(steps: list[_Step], start: int, text: str, at: int, here: set[int]) -> None:
+def _reach(steps: list[_PatternStep], start: int, text: str, at: int, here: set[int]) -> None:
     """Add a place, and all that can be reached from it without reading a character."""
     todo = [start]
     while todo:
@@ -122,7 +122,7 @@ class _Compiler:
     """Turns a pattern into steps, from its end to its beginning: each piece is told where to go on."""
 
     text: str
-    steps: list[_Step] = field(default_factory=list)
+    steps: list[_PatternStep] = field(default_factory=list)
     at: int = 0
     looks: int = 0
     emitted: int = 0
@@ -134,10 +134,10 @@ class _Compiler:
         if self.at < len(self.text):
             raise _UnknownError("a bracket is closed that was not opened")
         # the first place must be number 0
-        self.steps = [_Step("split", None, (0,))]
+        self.steps = [_PatternStep("split", None, (0,))]
         end = self._add("match", None)
         start = self._emit(tree, end)
-        self.steps[0] = _Step("split", None, (start,))
+        self.steps[0] = _PatternStep("split", None, (start,))
 
     # -- reading: trees of ("char", test), ("all", parts), ("any", parts), ("repeat", part, low, high) ...
 
@@ -292,7 +292,7 @@ class _Compiler:
     def _add(self, kind: str, what: Any, *then: int) -> int:
         if len(self.steps) > _MOST_STEPS:
             raise _UnknownError(f"it has more than {_MOST_STEPS} places")
-        self.steps.append(_Step(kind, what, then))
+        self.steps.append(_PatternStep(kind, what, then))
         return len(self.steps) - 1
 
     def _emit(self, tree: Any, then: int) -> int:
@@ -317,7 +317,7 @@ class _Compiler:
         _, part, least, most = tree
         if most is None:
             loop = self._add("split", None)
-            self.steps[loop] = _Step("split", None, (self._emit(part, loop), then))
+            self.steps[loop] = _PatternStep("split", None, (self._emit(part, loop), then))
             then = loop
         else:
             end = then

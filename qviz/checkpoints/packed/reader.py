@@ -19,7 +19,15 @@ from qviz._files import as_path, read_folder
 from qviz.checkpoints.packed.bits import unpack_bits, zeros_from_v1
 from qviz.checkpoints.packed.dialects import dialects, layouts
 from qviz.checkpoints.packed.dialects.auto_round import EITHER
-from qviz.checkpoints.packed.dialects.base import Component, Layout, MisfitError, Rule, Settings, Shape, Size
+from qviz.checkpoints.packed.dialects.base import (
+    Component,
+    Layout,
+    MatrixSize,
+    MisfitError,
+    ModuleRule,
+    PackedSettings,
+    Shape,
+)
 from qviz.checkpoints.packed.dialects.compressed_tensors import padded_width
 from qviz.checkpoints.packed.dialects.foreign import by_tensors
 from qviz.checkpoints.packed.linear import PackedLinear
@@ -60,12 +68,12 @@ def read_packed(folder: str | os.PathLike[str]) -> dict[str, PackedLinear]:
     return layers
 
 
-def _opened(where: Path) -> tuple[Settings | None, Safetensors]:
+def _opened(where: Path) -> tuple[PackedSettings | None, Safetensors]:
     """Settings and weights of the same folder, even if another takes its place meanwhile."""
     return find_settings(where) if where.is_dir() else None, read_tensors(where)
 
 
-def stored_layers(where: Path, file: Safetensors, settings: Settings | None) -> dict[str, StoredLayer]:
+def stored_layers(where: Path, file: Safetensors, settings: PackedSettings | None) -> dict[str, StoredLayer]:
     """The packed matrices of an open checkpoint, by module name; none is read yet.
 
     Raises
@@ -146,7 +154,7 @@ class StoredLayer:
         Tensors that are missing, of another dtype, or do not go together.
     """
 
-    def __init__(self, file: Safetensors, where: Path, name: str, rule: Rule) -> None:
+    def __init__(self, file: Safetensors, where: Path, name: str, rule: ModuleRule) -> None:
         self._file, self._where, self._name, self._rule = file, where, name, rule
         self._layout: Layout = layouts()["gptq" if rule.layout == EITHER else rule.layout]
         infos = {part.field: (part, info) for part in self._layout.components if (info := self._info(part)) is not None}
@@ -180,7 +188,7 @@ class StoredLayer:
             )
         return info
 
-    def _measured(self, infos: Mapping[str, tuple[Component, StoredTensor]]) -> Size:
+    def _measured(self, infos: Mapping[str, tuple[Component, StoredTensor]]) -> MatrixSize:
         shapes = {field: info.shape for field, (_, info) in infos.items()}
         size = self._layout.measure(shapes, self._rule)
         if "shape" in infos:  # the one size that words do not tell: rows are padded
@@ -196,7 +204,7 @@ class StoredLayer:
         self._check_zeros(shapes.get("qzeros"), size, infos)
         return size
 
-    def _check_zeros(self, shape: Any, size: Size, infos: Mapping[str, tuple[Component, StoredTensor]]) -> None:
+    def _check_zeros(self, shape: Any, size: MatrixSize, infos: Mapping[str, tuple[Component, StoredTensor]]) -> None:
         """Zero points of compressed-tensors; those of the others were measured with the rest."""
         if "weight_scale" not in {part.name for part, _ in infos.values()}:
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 from qviz._files import read_json
 from qviz.checkpoints.packed.dialects import Dialect, dialects
-from qviz.checkpoints.packed.dialects.base import Settings
+from qviz.checkpoints.packed.dialects.base import PackedSettings
 from qviz.checkpoints.packed.dialects.foreign import FOREIGN, by_method
 from qviz.errors import CheckpointError
 
@@ -28,7 +28,7 @@ _TODAY = {
 _MUST_AGREE = ("bits", "group_size", "checkpoint_format", "format", "version", "sym", "desc_act", "packing_format")
 
 
-def find_settings(folder: Path) -> Settings | None:
+def find_settings(folder: Path) -> PackedSettings | None:
     """What a folder says of its quantization; None if it says nothing.
 
     Parameters
@@ -37,14 +37,14 @@ def find_settings(folder: Path) -> Settings | None:
 
     Returns
     -------
-    Settings or None
+    PackedSettings or None
 
     Raises
     ------
     CheckpointError
         A file that is damaged, or two that contradict each other.
     """
-    stated: list[Settings] = []
+    stated: list[PackedSettings] = []
     config = read_json(folder / "config.json", required=False)
     for key in _INSIDE:
         if config.get(key):
@@ -60,10 +60,10 @@ def find_settings(folder: Path) -> Settings | None:
     for other in stated[1:]:
         _check_agreement(stated[0], other)
         merged = dict(other.values) | merged
-    return Settings(merged, stated[0].path)
+    return PackedSettings(merged, stated[0].path)
 
 
-def find_dialect(settings: Settings) -> Dialect:
+def find_dialect(settings: PackedSettings) -> Dialect:
     """Find the dialect that wrote some settings.
 
     Raises
@@ -86,7 +86,7 @@ def find_dialect(settings: Settings) -> Dialect:
     )
 
 
-def _normal(values: Any, path: Path) -> Settings:
+def _normal(values: Any, path: Path) -> PackedSettings:
     if not isinstance(values, dict):
         raise CheckpointError("the settings of its quantization must be an object", path=path, found=values)
     keys: dict[str, Any] = {}
@@ -96,10 +96,10 @@ def _normal(values: Any, path: Path) -> Settings:
             raise CheckpointError(f"{name} is given twice", path=path, found=value, expected=str(keys[name])[:80])
         if keys.get(name) is None:
             keys[name] = value
-    return Settings(keys, path)
+    return PackedSettings(keys, path)
 
 
-def _check_agreement(one: Settings, other: Settings) -> None:
+def _check_agreement(one: PackedSettings, other: PackedSettings) -> None:
     """Two files of one folder; what only one says is taken from it."""
     methods = _method(one), _method(other)
     if all(methods) and methods[0] != methods[1]:
@@ -114,7 +114,7 @@ def _folded(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _method(settings: Settings) -> str:
+def _method(settings: PackedSettings) -> str:
     """``quant_method``, or what the other keys tell in files of before it was written."""
     if given := settings.word("quant_method"):
         return given

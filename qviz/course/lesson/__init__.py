@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from qviz.course.lesson.bank import Option, Question, question, questions
+from qviz.course.lesson.bank import Question, QuestionOption, question, questions
 from qviz.course.lesson.checks import Check, check
 from qviz.course.lesson.fold import Folded, fold
 from qviz.course.lesson.graded import graded
-from qviz.course.lesson.progress_file import Answer, Progress, store
+from qviz.course.lesson.progress_file import Answer, StudentProgress, store
 
 if TYPE_CHECKING:
     from qviz.course.lesson.panels import ProgressPanel, Score, progress, score
@@ -33,12 +33,12 @@ __all__ = [
     "Answer",
     "Check",
     "Folded",
-    "Option",
     "Prediction",
-    "Progress",
     "ProgressPanel",
     "Question",
+    "QuestionOption",
     "Score",
+    "StudentProgress",
     "check",
     "fold",
     "graded",

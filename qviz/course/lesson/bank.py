@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "questions"
 
 
 @dataclass(frozen=True)
-class Option:
+class QuestionOption:
     """One answer to choose.
 
     Attributes
@@ -48,7 +48,7 @@ class Wrong:
     ----------
     value : float
     mistake, feedback : str
-        As in `Option`.
+        As in `QuestionOption`.
     """
 
     value: float
@@ -65,7 +65,7 @@ class Question:
     id : str
         Lesson and name, such as ``"05.3"``; predictions have their number in the lesson for a name.
     text : str
-    options : tuple of Option
+    options : tuple of QuestionOption
         Empty where the answer is a number or an array.
     look : str
         What to look at in the explorer once it is unlocked.
@@ -85,7 +85,7 @@ class Question:
 
     id: str
     text: str
-    options: tuple[Option, ...] = ()
+    options: tuple[QuestionOption, ...] = ()
     look: str = ""
     controls: tuple[str, ...] = ()
     veils: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class Question:
     wrong: tuple[Wrong, ...] = ()
 
     @property
-    def right(self) -> Option:
+    def right(self) -> QuestionOption:
         """The right option.
 
         Raises
@@ -108,7 +108,7 @@ class Question:
                 return option
         raise LessonError(f"question {self.id} has no options to choose from; its answer is a number or an array")
 
-    def option(self, key: str) -> Option:
+    def option(self, key: str) -> QuestionOption:
         """The option of a key (``"b"``), or of a text that equals it.
 
         Raises
@@ -245,14 +245,14 @@ class _Table:
 
 
 def _question(entry: _Table, lesson: str) -> Question:
-    options: list[Option] = []
+    options: list[QuestionOption] = []
     wrong: list[Wrong] = []
     for part in entry.tables("option"):
         key = "abcdefgh"[len(options) : len(options) + 1]
         if not key:
             raise LessonError(f"{entry.where}: at most 8 options, found more")
         texts = part.text("text", True), part.text("mistake"), part.text("feedback", True)
-        options.append(Option(key, _words(texts[0]), texts[1], _words(texts[2])))
+        options.append(QuestionOption(key, _words(texts[0]), texts[1], _words(texts[2])))
         part.end()
     for part in entry.tables("wrong"):
         value = part.number("value", True)

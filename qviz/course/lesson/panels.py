@@ -140,7 +140,7 @@ class ProgressPanel(Card):
             answers = self._store.load().answers
             text = self._store.load().text()
         except ProgressError as error:
-            answers, text, said = {}, _store.Progress().text(), str(error)
+            answers, text, said = {}, _store.StudentProgress().text(), str(error)
         rows = []
         for lesson in bank.lessons():
             ids = [asked.id for asked in _predictions() if asked.id.startswith(f"{lesson}.")]

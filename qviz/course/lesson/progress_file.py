@@ -50,7 +50,7 @@ class Answer:
 
 
 @dataclass
-class Progress:
+class StudentProgress:
     """What a student has answered.
 
     Attributes
@@ -60,9 +60,9 @@ class Progress:
 
     Examples
     --------
-    >>> progress = Progress()
+    >>> progress = StudentProgress()
     >>> progress.add("05.1", Answer("b", True, 0.8, 3, "2026-01-31T12:00:00Z"))
-    >>> Progress.from_text(progress.text()) == progress
+    >>> StudentProgress.from_text(progress.text()) == progress
     True
     """
 
@@ -74,7 +74,7 @@ class Progress:
         if before is None or answer.at < before.at:
             self.answers[id] = answer
 
-    def merge(self, other: Progress) -> None:
+    def merge(self, other: StudentProgress) -> None:
         """Take over another file's answers; where both have one, the earlier counts."""
         for id, answer in other.answers.items():
             self.add(id, answer)
@@ -88,7 +88,7 @@ class Progress:
         return json.dumps(content, indent=1) + "\n"
 
     @classmethod
-    def from_text(cls, text: str) -> Progress:
+    def from_text(cls, text: str) -> StudentProgress:
         """Read `text` back.
 
         Parameters
@@ -97,7 +97,7 @@ class Progress:
 
         Returns
         -------
-        Progress
+        StudentProgress
 
         Raises
         ------
@@ -195,7 +195,7 @@ def now() -> str:
 
 
 class Store:
-    """Keeps a `Progress` in a file.
+    """Keeps a `StudentProgress` in a file.
 
     Parameters
     ----------
@@ -214,16 +214,16 @@ class Store:
         self.path = path
         self.problem = ""
         self._told = ""
-        self._progress = Progress()
+        self._progress = StudentProgress()
         self._unsaved = False
         self._listeners: list[Callable[[], None]] = []
 
-    def load(self) -> Progress:
+    def load(self) -> StudentProgress:
         """What is in the file, and what could not be written to it.
 
         Returns
         -------
-        Progress
+        StudentProgress
 
         Raises
         ------
@@ -276,7 +276,7 @@ class Store:
         ProgressError
             It is no progress file; nothing was changed.
         """
-        self._progress.merge(Progress.from_text(text))
+        self._progress.merge(StudentProgress.from_text(text))
         self._save()
         self._tell()
         return len(self._progress.answers)
@@ -299,7 +299,7 @@ class Store:
             if self._target.exists():
                 kept = _free(self._target, "before")
                 self._target.replace(kept)
-            self._progress, self._unsaved, self.problem = Progress(), False, ""
+            self._progress, self._unsaved, self.problem = StudentProgress(), False, ""
         self._tell()
         return kept
 
@@ -332,7 +332,7 @@ class Store:
         except ProgressError as error:
             raise ProgressError(f"the progress in {self.path} cannot be read: {error}") from None
         try:
-            self._progress.merge(Progress.from_text(decode(raw)))
+            self._progress.merge(StudentProgress.from_text(decode(raw)))
         except _LaterVersionError as error:
             raise _LaterVersionError(f"{self.path}: {error}") from None
         except ProgressError as error:

@@ -22,7 +22,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class MuseumLayer:
     """One matrix of SmolLM2-135M, and what reaches it.
 
     Attributes
@@ -60,10 +60,10 @@ class Layer:
 
 
 @cache
-def layer(name: str = "blk.14.attn_k") -> Layer:
+def layer(name: str = "blk.14.attn_k") -> MuseumLayer:
     """A matrix with its inputs; some input channels of this one are far larger than the rest."""
     weight = models.load("smollm2-slices")[f"{name}.weight"].dequantize()
-    return Layer(name, weight, *models.captured_inputs()[f"{name}.weight"])
+    return MuseumLayer(name, weight, *models.captured_inputs()[f"{name}.weight"])
 
 
 @cache

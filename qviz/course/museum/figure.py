@@ -83,7 +83,7 @@ class TestRun:
 
 
 @dataclass(frozen=True)
-class Answer:
+class QuizAnswer:
     """One choice of a `Quiz`.
 
     Attributes
@@ -108,12 +108,12 @@ class Quiz:
     ----------
     name : str
         Changes with the question.
-    answers : tuple of Answer
+    answers : tuple of QuizAnswer
     solved : bool
     """
 
     name: str
-    answers: tuple[Answer, ...]
+    answers: tuple[QuizAnswer, ...]
     solved: bool
 
 
@@ -227,7 +227,7 @@ def quiz(name: str, answers: Sequence[tuple[str, str, bool]], tried: Sequence[in
         if index not in range(len(answers)):
             raise WidgetError(f"no answer {index} to {name!r}; there are 0 … {len(answers) - 1}")
     choices = tuple(
-        Answer(text, "right" if right else "wrong", feedback) if i in tried else Answer(text, "open", "")
+        QuizAnswer(text, "right" if right else "wrong", feedback) if i in tried else QuizAnswer(text, "open", "")
         for i, (text, feedback, right) in enumerate(answers)
     )
     return Quiz(name, choices, any(answers[i][2] for i in tried))

@@ -8,14 +8,14 @@ GGUF file of a LLaMA model.
 from __future__ import annotations
 
 from qviz.gguf.legacy.blocks import LAYOUTS, LegacyFormat, repack, scale_error
-from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, is_legacy, read
+from qviz.gguf.legacy.reader import LegacyFile, LegacyVocabulary, is_legacy, read
 from qviz.gguf.legacy.to_gguf import convert
 
 __all__ = [
     "LAYOUTS",
     "LegacyFile",
     "LegacyFormat",
-    "Vocabulary",
+    "LegacyVocabulary",
     "convert",
     "is_legacy",
     "read",

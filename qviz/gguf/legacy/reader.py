@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import Cursor, OpenFile, as_path, open_file
-from qviz._files.window import Window
+from qviz._files.window import FileWindow
 from qviz.errors import GGUFError
 from qviz.formats import QTensor
 from qviz.formats.base import Format
@@ -55,7 +55,7 @@ Model = Literal["llama", "whisper"]
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class LegacyVocabulary:
     """The tokens that a file brings along.
 
     Parameters
@@ -90,7 +90,7 @@ class LegacyFile(TensorFile[TensorInfo]):
         True for layout 1 in its earliest form.
     header : mapping of str to int
         The numbers at the head of the file by name: ``n_embd``, ``n_layer`` ...
-    vocabulary : Vocabulary
+    vocabulary : LegacyVocabulary
     mel_filters : float32 array (n_mel, n_fft) or None
         From a spectrogram to mel bands; only a whisper model has them.
     alignment : int
@@ -228,12 +228,12 @@ class LegacyPart:
         try:
             if not self.size:
                 raise GGUFError("the file is empty", path=path, offset=0, found="0 bytes", expected="a model's file")
-            self._read(_Cursor(Window(self.file), path, self.size))
+            self._read(_NumberCursor(FileWindow(self.file), path, self.size))
         except BaseException:
             self.file.close()
             raise
 
-    def _read(self, cursor: _Cursor) -> None:
+    def _read(self, cursor: _NumberCursor) -> None:
         self.container, self.version = _magic(cursor)
         is_whisper = self.container == "GGML" and _is_whisper(cursor)
         self.model: Model = "whisper" if is_whisper else "llama"
@@ -252,7 +252,7 @@ class LegacyPart:
         self.tensor_info = _tensors(cursor, LAYOUTS[self.layout], aligned=aligned, most_dims=most_dims)
         self._check_complete(cursor)
 
-    def _layout(self, cursor: _Cursor, start: int) -> int:
+    def _layout(self, cursor: _NumberCursor, start: int) -> int:
         if self.model == "llama":
             return max(self.version, 1) if self.container == "GGJT" else 1
         layout = self.header["ftype"] // whisper.VERSION_FACTOR + 1
@@ -261,7 +261,7 @@ class LegacyPart:
             cursor.fail("unknown quantization version", where, layout - 1, "0, 1 or 2")
         return layout
 
-    def _check_complete(self, cursor: _Cursor) -> None:
+    def _check_complete(self, cursor: _NumberCursor) -> None:
         """The only way to see that a file was cut between two tensors."""
         layers = self.header["n_text_layer" if self.model == "whisper" else "n_layer"]
         if layers > len(self.tensor_info):
@@ -327,7 +327,7 @@ class LegacyPart:
 _OTHER_MODELS = "; of the models with this magic number, LLaMA's and whisper.cpp's are read here"
 
 
-def _magic(cursor: _Cursor) -> tuple[str, int]:
+def _magic(cursor: _NumberCursor) -> tuple[str, int]:
     magic = cursor.take(4, "the magic number")
     container = CONTAINERS.get(magic)
     if container is None:
@@ -342,7 +342,7 @@ def _magic(cursor: _Cursor) -> tuple[str, int]:
     return container, version
 
 
-def _is_whisper(cursor: _Cursor) -> bool:
+def _is_whisper(cursor: _NumberCursor) -> bool:
     """In whisper's file the header is followed by its filters, whose number of mel bands is also in the header."""
     count = len(whisper.HEADER) + 1
     if cursor.size < cursor.position + 4 * count:
@@ -351,7 +351,7 @@ def _is_whisper(cursor: _Cursor) -> bool:
     return numbers[-3] == numbers[-1] and all(0 < number < _LARGEST for number in numbers[:10])
 
 
-def _mel_filters(cursor: _Cursor) -> npt.NDArray[np.float32]:
+def _mel_filters(cursor: _NumberCursor) -> npt.NDArray[np.float32]:
     start = cursor.position
     n_mel, n_fft = cursor.numbers(2, "the size of the mel filters")
     cursor.plausible(n_mel * n_fft, 4, "mel filter weights", start)
@@ -359,7 +359,7 @@ def _mel_filters(cursor: _Cursor) -> npt.NDArray[np.float32]:
     return np.frombuffer(raw, "<f4").reshape(n_mel, n_fft)
 
 
-def _vocabulary(cursor: _Cursor, count: int | None, container: str) -> Vocabulary:
+def _vocabulary(cursor: _NumberCursor, count: int | None, container: str) -> LegacyVocabulary:
     start = cursor.position
     if count is None:
         (count,) = cursor.numbers(1, "the number of tokens")
@@ -376,11 +376,11 @@ def _vocabulary(cursor: _Cursor, count: int | None, container: str) -> Vocabular
         tokens.append(cursor.take(length, f"token {index}"))
         if scored:
             scores.append(struct.unpack("<f", cursor.take(4, f"the score of token {index}"))[0])
-    return Vocabulary(tuple(tokens), tuple(scores) if scored else None)
+    return LegacyVocabulary(tuple(tokens), tuple(scores) if scored else None)
 
 
 def _tensors(
-    cursor: _Cursor, formats: Mapping[int, Format], *, aligned: bool, most_dims: int
+    cursor: _NumberCursor, formats: Mapping[int, Format], *, aligned: bool, most_dims: int
 ) -> Mapping[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     while cursor.position < cursor.size:
@@ -413,7 +413,7 @@ def _tensors(
     return tensors
 
 
-def _name(cursor: _Cursor, length: int) -> str:
+def _name(cursor: _NumberCursor, length: int) -> str:
     start = cursor.position
     raw = cursor.take(length, "a tensor's name")
     try:
@@ -479,7 +479,7 @@ def _plausible_scales(part: LegacyPart, info: TensorInfo, scales_per_row: bool) 
     return float(((size == 0) | ((size > 1e-8) & (size < 1e4))).mean())
 
 
-class _Cursor(Cursor):
+class _NumberCursor(Cursor):
     """A cursor over little-endian numbers."""
 
     def numbers(self, count: int, what: str) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
 from qviz.gguf.legacy.blocks import LegacyFormat, equivalent, repack, scale_error
-from qviz.gguf.legacy.reader import LegacyFile, Vocabulary, read
+from qviz.gguf.legacy.reader import LegacyFile, LegacyVocabulary, read
 from qviz.gguf.values import F32, U32, Array, ValueType
 from qviz.gguf.writer import stream
 
@@ -113,7 +113,7 @@ def convert(
         return target
 
 
-class _Plan(NamedTuple):
+class _LegacyPlan(NamedTuple):
     source: str
     format: Format
     shape: tuple[int, ...]
@@ -124,10 +124,10 @@ class _Converted(Mapping[str, QTensor]):
 
     def __init__(self, file: LegacyFile, inexact: Inexact) -> None:
         self._file = file
-        self.tensor_info: dict[str, _Plan] = {}
+        self.tensor_info: dict[str, _LegacyPlan] = {}
         for name, info in file.tensor_info.items():
             if (target := gguf_name(name)) is not None:
-                self.tensor_info[target] = _Plan(name, _target(file, name, inexact), info.shape)
+                self.tensor_info[target] = _LegacyPlan(name, _target(file, name, inexact), info.shape)
 
     def __getitem__(self, name: str) -> QTensor:
         plan = self.tensor_info[name]
@@ -213,7 +213,7 @@ def _file_type(file: LegacyFile, tensors: _Converted) -> int:
     return max(changed, default=file.header["ftype"])
 
 
-def _tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
+def _tokenizer(vocabulary: LegacyVocabulary) -> dict[str, Any]:
     """SentencePiece's vocabulary as llama.cpp wants it, from texts that had been decoded for display."""
     tokens, types = [], []
     for index, raw in enumerate(vocabulary.tokens):

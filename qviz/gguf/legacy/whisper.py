@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, replacing
-from qviz.gguf.values import Layout
+from qviz.gguf.values import ByteLayout
 from qviz.gguf.writer import TensorStream, entry_of
 
 HEADER = (
@@ -129,7 +129,7 @@ def stream(
         file.write(_MAGIC + struct.pack(f"<{len(HEADER)}i", *(header[name] for name in HEADER)))
         file.write(struct.pack("<2i", *mel_filters.shape) + mel_filters.astype("<f4").tobytes())
         file.write(struct.pack("<i", len(tokens)) + b"".join(struct.pack("<i", len(token)) + token for token in tokens))
-        out = _Records(file, target, entries, Layout(3, "little"), alignment=1)
+        out = _Records(file, target, entries, ByteLayout(3, "little"), alignment=1)
         yield out
         out.check_complete()
 

@@ -124,7 +124,7 @@ def best_file(
     target = as_path(dst)
     refuse_source(target, model.file.paths, PipelineError)
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
-    job = _Job(model, target, kept, calibration, n_tokens, method or Method(), progress)
+    job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), progress)
     limit = _limit(size, bpw, job.n_weights)
     for choice in job.choices.values():
         if choice.quantized:
@@ -155,7 +155,7 @@ def _limit(size: Any, bpw: Any, n_weights: int) -> int:
     return int(size) if bpw is None else int(float(bpw) * n_weights / 8)
 
 
-class _Job:
+class _BestJob:
     def __init__(
         self,
         model: models.Model,

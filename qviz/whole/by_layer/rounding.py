@@ -27,7 +27,7 @@ _UNCLIPPED = ("attn_q", "attn_k")  # llm-awq, auto_clip.py: their outputs are mu
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class StepOutcome:
     """What a method made of a few matrices.
 
     Attributes
@@ -52,13 +52,13 @@ class Rounding:
     name : str
     calibrated : bool
         It wants to see inputs.
-    round : callable ``(names, weights, stats, hindrance) -> Outcome``
+    round : callable ``(names, weights, stats, hindrance) -> StepOutcome``
         The last is why no scale of an input can be folded into what comes before; empty if one can.
     """
 
     name: str
     calibrated: bool
-    round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, str], Outcome]
+    round: Callable[[Sequence[str], list[FloatArray], ActivationStats | None, str], StepOutcome]
 
 
 def rounding_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rounding:
@@ -91,7 +91,7 @@ def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Roun
 
     def rounded(
         names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
-    ) -> Outcome:
+    ) -> StepOutcome:
         # rows do not depend on each other, so the matrices go through the method as one
         together = weights[0] if len(weights) == 1 else np.concatenate(weights)
         given = {**options, "n_grid": 1} if hindrance and method == "awq" else dict(options)
@@ -109,7 +109,7 @@ def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Roun
         notes = result.notes
         if method == "awq" and hindrance:
             notes = (*notes, f"{hindrance}, so no channel scale can be folded in there; rounded without")
-        return Outcome(matrices, None if hindrance else result.equivalence_scale, notes)
+        return StepOutcome(matrices, None if hindrance else result.equivalence_scale, notes)
 
     return Rounding(f"{method} {grid.bits} bit", method != "rtn", rounded)
 
@@ -136,7 +136,7 @@ def onto_formats(name: str, format_of: Callable[[str], Format], by_gptq: bool, o
 
     def rounded(
         names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
-    ) -> Outcome:
+    ) -> StepOutcome:
         matrices: list[RoundedMatrix | QTensor] = []
         notes = []
         for tensor, weight in zip(names, weights, strict=True):
@@ -150,6 +150,6 @@ def onto_formats(name: str, format_of: Callable[[str], Format], by_gptq: bool, o
                 assert stats is not None
                 matrices.append(quantize(weight, fmt, stats.mean_sq))
                 notes.append(f"the codes of {fmt} cannot be chosen one by one; rounded by importance instead")
-        return Outcome(matrices, None, tuple(dict.fromkeys(notes)))
+        return StepOutcome(matrices, None, tuple(dict.fromkeys(notes)))
 
     return Rounding(name, by_gptq, rounded)

@@ -19,7 +19,7 @@ from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.inputs import run_to
 from qviz.transformer.linear import Linear
 from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix, RoundedModel
-from qviz.whole.by_layer.rounding import Outcome, Rounding, rounding_of
+from qviz.whole.by_layer.rounding import Rounding, StepOutcome, rounding_of
 from qviz.whole.by_layer.source import Source
 
 _TOGETHER = (
@@ -240,7 +240,7 @@ def _inputs_of_experts(
 
 def _rounded(
     rounding: Rounding, names: Sequence[str], weights: list[FloatArray], stats: ActivationStats | None, hindrance: str
-) -> Outcome:
+) -> StepOutcome:
     try:
         return rounding.round(names, weights, stats, hindrance)
     except (MethodError, CalibrationError, NonFiniteError) as error:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from qviz.course import lesson
-from qviz.course.lesson.progress_file import Answer, Progress, Store
+from qviz.course.lesson.progress_file import Answer, Store, StudentProgress
 from qviz.errors import ProgressError
 
 FIRST = Answer("a", False, 0.6, 3, "2026-01-01T10:00:00Z")
@@ -38,9 +38,9 @@ def test_there_and_back(store, progress_path):
 
 def test_the_earlier_answer_counts_whichever_comes_first(store):
     store.record("00.1", LATER)
-    assert store.bring_back(Progress({"00.1": FIRST, "00.2": LATER}).text()) == 2
+    assert store.bring_back(StudentProgress({"00.1": FIRST, "00.2": LATER}).text()) == 2
     assert store.load().answers == {"00.1": FIRST, "00.2": LATER}
-    store.bring_back(Progress({"00.1": LATER}).text())
+    store.bring_back(StudentProgress({"00.1": LATER}).text())
     assert store.load().answers["00.1"] == FIRST
 
 
@@ -59,7 +59,7 @@ def test_a_reader_never_sees_half_a_file(progress_path):
     def read():
         while not stop.is_set():
             if progress_path.exists():
-                seen.append(len(Progress.from_text(progress_path.read_text()).answers))
+                seen.append(len(StudentProgress.from_text(progress_path.read_text()).answers))
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -189,7 +189,7 @@ def test_looking_writes_nothing(progress_path):
 @pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with a mark", "utf-16-be with a mark"])
 def test_a_file_that_an_editor_has_saved(code, store, progress_path):
     """Notepad writes a mark at the head, and calls UTF-16 "Unicode"."""
-    text = Progress({"00.1": FIRST}).text()
+    text = StudentProgress({"00.1": FIRST}).text()
     marked = code.endswith("mark")
     raw = ("\ufeff" + text).encode(code[:9]) if marked else text.encode(code)
     progress_path.parent.mkdir()
@@ -304,7 +304,7 @@ def test_a_clock_that_goes_wrong_changes_no_first_answer(progress_path):
 def test_wrong_types_are_named(entry):
     text = json.dumps({"qviz_progress": 1, "answers": {"00.1": FIRST.__dict__ | entry}})
     with pytest.raises(ProgressError, match=next(iter(entry))) as error:
-        Progress.from_text(text)
+        StudentProgress.from_text(text)
     assert "00.1" in str(error.value)
     assert len(str(error.value)) < 400
 
@@ -326,7 +326,7 @@ def test_the_panel_counts_and_says_what_went_wrong(progress_path):
     panel = lesson.progress()
     lesson.predict("00.1").answer("b", 80)  # it listens
     assert panel.data["rows"][0] == ["00", "1 of 3", "1"]
-    assert Progress.from_text(panel.data["file"]).answers["00.1"].right
+    assert StudentProgress.from_text(panel.data["file"]).answers["00.1"].right
     panel._message(panel, {"event": "upload", "text": "{}"}, [])
     assert "no progress file" in panel.data["said"]
     assert panel.data["rows"][0] == ["00", "1 of 3", "1"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qviz.checkpoints.packed.bits import BITS
-from qviz.checkpoints.packed.dialects.base import Dialect, Rule, Settings
+from qviz.checkpoints.packed.dialects.base import Dialect, ModuleRule, PackedSettings
 from qviz.checkpoints.packed.patterns import Pattern
 
 _SPECIAL = set("*+?^$()[]{}|\\")
@@ -23,7 +23,7 @@ EITHER = "gptq or gptq_v2"
 """A layout that the zero points have to tell."""
 
 
-def rules(settings: Settings) -> Callable[[str], Rule | None]:
+def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
     """The rule of each module."""
     layout = _layout(settings)
     act_bits = settings.values.get("act_bits")
@@ -34,15 +34,15 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
             expected="data_type int, and no act_bits",
         )
     allowed = (4,) if layout == "gemm" else BITS
-    base = Rule(layout, settings.bits(allowed), settings.group_size(), False, settings.flag("sym"))
+    base = ModuleRule(layout, settings.bits(allowed), settings.group_size(), False, settings.flag("sym"))
     if layout == EITHER and not base.symmetric:
         raise settings.error(
             "two versions of AutoRound store the zero points of this packing_format differently; "
             "export it as auto_round:auto_gptq",
             found=settings.values.get("packing_format") or settings.values.get("backend"),
         )
-    exact: dict[str, Rule | None] = {}
-    patterns: list[tuple[Pattern, Rule | None]] = []
+    exact: dict[str, ModuleRule | None] = {}
+    patterns: list[tuple[Pattern, ModuleRule | None]] = []
     for name, values in settings.table("extra_config").items():
         if not isinstance(values, dict):
             raise settings.error(f"extra_config {name!r} must be an object", found=values)
@@ -50,7 +50,7 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
         if set(name) & _SPECIAL:
             patterns.append((Pattern(name, settings), exact[name]))
 
-    def rule(module: str) -> Rule | None:
+    def rule(module: str) -> ModuleRule | None:
         if module in exact:
             return exact[module]
         return next((own for pattern, own in patterns if pattern.within(module)), base)
@@ -58,7 +58,7 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     return rule
 
 
-def _layout(settings: Settings) -> str:
+def _layout(settings: PackedSettings) -> str:
     given = settings.word("packing_format") or settings.word("backend") or "auto_round:auto_gptq"
     words = given.replace("-", "_").removeprefix("autoround").split(":")
     if any(word and word not in _KNOWN and word not in _ENGINES for word in words):
@@ -75,8 +75,8 @@ def _layout(settings: Settings) -> str:
 
 
 def _override(
-    settings: Settings, name: str, values: Mapping[str, Any], base: Rule, allowed: tuple[int, ...]
-) -> Rule | None:
+    settings: PackedSettings, name: str, values: Mapping[str, Any], base: ModuleRule, allowed: tuple[int, ...]
+) -> ModuleRule | None:
     kind = values.get("data_type", "int")
     bits = values.get("bits", base.bits)
     if type(bits) is int and bits >= 16:
@@ -84,7 +84,7 @@ def _override(
     symmetric = values.get("sym", base.symmetric)
     if not isinstance(symmetric, bool | None) or not isinstance(kind, str) or not kind.startswith("int"):
         raise settings.error(f"extra_config {name!r} is not understood", found=dict(values))
-    return Rule(base.layout, settings.bits(allowed, values), settings.group_size(values), False, symmetric)
+    return ModuleRule(base.layout, settings.bits(allowed, values), settings.group_size(values), False, symmetric)
 
 
 DIALECT = Dialect(

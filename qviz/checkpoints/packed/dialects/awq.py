@@ -26,11 +26,11 @@ from qviz.checkpoints.packed.dialects.base import (
     Component,
     Dialect,
     Layout,
+    MatrixSize,
     MisfitError,
-    Rule,
-    Settings,
+    ModuleRule,
+    PackedSettings,
     Shape,
-    Size,
     check_groups,
 )
 from qviz.checkpoints.packed.dialects.gptq import SCALES, scales_of_columns
@@ -42,7 +42,7 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _VERSIONS = ("gemm", "gemv", "gemv_fast")
 
 
-def rules(settings: Settings) -> Callable[[str], Rule | None]:
+def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
     """The rule of all modules: AWQ has one for all, and floats beside them."""
     version = settings.word("version") or settings.word("checkpoint_format") or settings.word("format") or "gemm"
     if settings.word("backend") == "llm-awq":
@@ -52,20 +52,20 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
             "this way of packing AWQ weights is not read here; use an export as GEMM", found=version, expected="GEMM"
         )
     settings.flag("zero_point")
-    rule = Rule(version, settings.bits((4,)), settings.group_size())
+    rule = ModuleRule(version, settings.bits((4,)), settings.group_size())
     return lambda module: rule
 
 
 # -- GEMM
 
 
-def _measure(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     (n_in, words), (groups, width), scales = shapes["qweight"], shapes["qzeros"], shapes["scales"]
     n_out = words * 8
     if width != words or scales != (groups, n_out):
         raise MisfitError(f"for {n_out} outputs in {groups} groups, scales are {scales} and qzeros {(groups, width)}")
     check_groups(groups, n_in, rule)
-    return Size(n_out, n_in, groups)
+    return MatrixSize(n_out, n_in, groups)
 
 
 def unpack_mixed(words: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
@@ -88,7 +88,7 @@ def _zeros(packed: PackedLinear) -> npt.NDArray[np.int32]:
 # -- GEMV
 
 
-def _padded(n_in: int, rule: Rule) -> tuple[int, int]:
+def _padded(n_in: int, rule: ModuleRule) -> tuple[int, int]:
     """Groups of a row, and how many of them there is room for."""
     groups = rule.groups(n_in)
     if groups is None:
@@ -101,12 +101,12 @@ def _padded(n_in: int, rule: Rule) -> tuple[int, int]:
     return groups, -(-words // many) * many * 8
 
 
-def _measure_gemv(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure_gemv(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     n_out, words = shapes["qweight"]
     groups, room = _padded(words * 8, rule)
     if shapes["scales"] != (n_out, room) or shapes["qzeros"] != (n_out, room // 8):
         raise MisfitError(f"scales are {shapes['scales']}, and should be {(n_out, room)}")
-    return Size(n_out, words * 8, groups)
+    return MatrixSize(n_out, words * 8, groups)
 
 
 def _gemv_codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:
@@ -126,12 +126,12 @@ def _gemv_scales(packed: PackedLinear) -> npt.NDArray[np.float32]:
 # -- GEMV fast
 
 
-def _measure_fast(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure_fast(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     rows, n_in = shapes["qweight"]
     groups, room = _padded(n_in, rule)
     if n_in % 64 or shapes["scales"] != (room, rows * 4) or shapes["qzeros"] != (room, rows * 4):
         raise MisfitError(f"scales are {shapes['scales']}, and should be {(room, rows * 4)}")
-    return Size(rows * 4, n_in, groups)
+    return MatrixSize(rows * 4, n_in, groups)
 
 
 def _fast_codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class Component(NamedTuple):
     required: bool = True
 
 
-class Size(NamedTuple):
+class MatrixSize(NamedTuple):
     """What the shapes of a matrix's tensors say: outputs, inputs, and groups in a row."""
 
     n_out: int
@@ -52,7 +52,7 @@ class Size(NamedTuple):
     groups: int
 
 
-class Rule(NamedTuple):
+class ModuleRule(NamedTuple):
     """What the settings say of one matrix.
 
     Attributes
@@ -88,7 +88,7 @@ class Layout:
     name : str
     components : tuple of Component
         The first one tells that a matrix is packed.
-    measure : callable ``(shapes by field, rule) -> Size``
+    measure : callable ``(shapes by field, rule) -> MatrixSize``
         Raises `MisfitError`.
     codes : callable ``(packed) -> uint8 (n_out, n_in)``
     zero_points : callable ``(packed) -> int32 (n_out, n_groups)``
@@ -102,7 +102,7 @@ class Layout:
 
     name: str
     components: tuple[Component, ...]
-    measure: Callable[[Mapping[str, Shape], Rule], Size]
+    measure: Callable[[Mapping[str, Shape], ModuleRule], MatrixSize]
     codes: Callable[[PackedLinear], npt.NDArray[np.uint8]]
     zero_points: Callable[[PackedLinear], npt.NDArray[np.int32]]
     scales: Callable[[PackedLinear], npt.NDArray[np.float32]]
@@ -111,7 +111,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Settings:
+class PackedSettings:
     """What a folder says of its quantization.
 
     Attributes
@@ -197,7 +197,7 @@ class Dialect:
     name : str
     methods : tuple of str
         What ``quant_method`` says.
-    rules : callable ``(settings) -> (module name -> Rule, or None for floats)``
+    rules : callable ``(settings) -> (module name -> ModuleRule, or None for floats)``
         Raises `CheckpointError` for what is not read here.
     layouts : tuple of Layout
         Those that are its own.
@@ -207,12 +207,12 @@ class Dialect:
 
     name: str
     methods: tuple[str, ...]
-    rules: Callable[[Settings], Callable[[str], Rule | None]]
+    rules: Callable[[PackedSettings], Callable[[str], ModuleRule | None]]
     layouts: tuple[Layout, ...]
     markers: tuple[str, ...] = ("qweight",)
 
 
-def check_groups(groups: int, n_in: int, rule: Rule) -> None:
+def check_groups(groups: int, n_in: int, rule: ModuleRule) -> None:
     """Raise `MisfitError` unless there are as many groups as the settings say."""
     wanted = rule.groups(n_in)
     if wanted is not None and groups != wanted:

@@ -31,7 +31,16 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.checkpoints.packed.bits import unpack_stream
-from qviz.checkpoints.packed.dialects.base import Component, Dialect, Layout, MisfitError, Rule, Settings, Shape, Size
+from qviz.checkpoints.packed.dialects.base import (
+    Component,
+    Dialect,
+    Layout,
+    MatrixSize,
+    MisfitError,
+    ModuleRule,
+    PackedSettings,
+    Shape,
+)
 from qviz.checkpoints.packed.dialects.gptq import SCALES
 from qviz.checkpoints.packed.patterns import Pattern
 from qviz.grids import E2M1, E4M3
@@ -50,7 +59,7 @@ _CLASSES = ("Linear", "LlamaAttention", "LlamaMLP")
 Matches = Callable[[str], bool]
 
 
-def rules(settings: Settings) -> Callable[[str], Rule | None]:
+def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
     """The rule of each module."""
     whole = settings.word("format", "dense")
     for key in ("transform_config", "moe_sparsity_config"):
@@ -64,7 +73,7 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     ignored = [_matches(settings, target) for target in _targets(settings, settings.values.get("ignore") or [])]
     schemes = [_scheme(settings, name, group, whole) for name, group in groups.items()]
 
-    def rule(module: str) -> Rule | None:
+    def rule(module: str) -> ModuleRule | None:
         if any(matches(module) for matches, _ in ignored):
             return None
         matching = [(rank, given) for targets, given in schemes for matches, rank in targets if matches(module)]
@@ -73,13 +82,13 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
     return rule
 
 
-def _targets(settings: Settings, value: Any) -> list[str]:
+def _targets(settings: PackedSettings, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(target, str) for target in value):
         raise settings.error("targets and ignore must be lists of names", found=value)
     return value
 
 
-def _matches(settings: Settings, target: str) -> tuple[Matches, int]:
+def _matches(settings: PackedSettings, target: str) -> tuple[Matches, int]:
     """Whether a module is meant, and how precisely: 0 by name, 1 by pattern, 2 by its class."""
     if target.startswith("re:"):
         pattern = Pattern(target.removeprefix("re:"), settings)
@@ -89,7 +98,9 @@ def _matches(settings: Settings, target: str) -> tuple[Matches, int]:
     return (lambda module: module == target), 0
 
 
-def _scheme(settings: Settings, name: str, group: Any, whole: str) -> tuple[list[tuple[Matches, int]], Rule | None]:
+def _scheme(
+    settings: PackedSettings, name: str, group: Any, whole: str
+) -> tuple[list[tuple[Matches, int]], ModuleRule | None]:
     if not isinstance(group, dict) or not isinstance(group.get("weights"), dict | None):
         raise settings.error(f"config_groups {name!r} must be an object with weights", found=group)
     targets = [_matches(settings, target) for target in _targets(settings, group.get("targets") or [])]
@@ -121,10 +132,10 @@ def _scheme(settings: Settings, name: str, group: Any, whole: str) -> tuple[list
             found=(strategy, size, symmetric, order),
             expected="tensor, channel, or group with a group_size",
         )
-    return targets, Rule(layout, bits, sizes[strategy], order in (True, "group", "dynamic"), symmetric)
+    return targets, ModuleRule(layout, bits, sizes[strategy], order in (True, "group", "dynamic"), symmetric)
 
 
-def _float_rule(settings: Settings, name: str, weights: dict[str, Any], layout: str, bits: int) -> Rule:
+def _float_rule(settings: PackedSettings, name: str, weights: dict[str, Any], layout: str, bits: int) -> ModuleRule:
     size, strategy = settings.group_size(weights), weights.get("strategy")
     known = {"tensor": 0, "channel": -1} if layout == _FP8 else {"tensor_group": _NVFP4_GROUP, "group": _NVFP4_GROUP}
     fits = isinstance(strategy, str) and strategy in known and size in (None, -1, known[strategy])
@@ -134,26 +145,26 @@ def _float_rule(settings: Settings, name: str, weights: dict[str, Any], layout: 
             found=(weights.get("num_bits"), strategy, size, weights.get("symmetric")),
             expected=f"{bits} bits, symmetric, by {' or '.join(known)}",
         )
-    return Rule(layout, bits, known[str(strategy)], symmetric=True)
+    return ModuleRule(layout, bits, known[str(strategy)], symmetric=True)
 
 
 # -- words
 
 
-def _measure_packed(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure_packed(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     n_out, words = shapes["qweight"]
     n_in = words * 32 // rule.bits
     if "shape" in shapes and shapes["shape"] != (2,):
         raise MisfitError(f"weight_shape holds {shapes['shape']} values, and should hold two")
-    return Size(n_out, n_in, _scales(shapes["scales"], n_out, rule))
+    return MatrixSize(n_out, n_in, _scales(shapes["scales"], n_out, rule))
 
 
-def _measure_plain(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure_plain(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     n_out, n_in = shapes["qweight"]
-    return Size(n_out, n_in, _scales(shapes["scales"], n_out, rule))
+    return MatrixSize(n_out, n_in, _scales(shapes["scales"], n_out, rule))
 
 
-def _scales(shape: Shape, n_out: int, rule: Rule) -> int:
+def _scales(shape: Shape, n_out: int, rule: ModuleRule) -> int:
     """Groups of a row; a scale for all, or one for each row, may have fewer dimensions."""
     if rule.group_size == 0:
         if shape not in ((), (1,), (1, 1)):
@@ -210,12 +221,12 @@ def _float_scales(packed: PackedLinear) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(np.broadcast_to(scales, (packed.n_out, packed.n_groups)))
 
 
-def _measure_nvfp4(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def _measure_nvfp4(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     n_out, half = shapes["qweight"]
     groups = half * 2 // _NVFP4_GROUP
     if shapes["scales"] != (n_out, groups) or half * 2 % _NVFP4_GROUP:
         raise MisfitError(f"scales of {n_out} rows of {half * 2} weights are {shapes['scales']}")
-    return Size(n_out, half * 2, groups)
+    return MatrixSize(n_out, half * 2, groups)
 
 
 def _float_codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:

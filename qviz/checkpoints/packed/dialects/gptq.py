@@ -25,11 +25,11 @@ from qviz.checkpoints.packed.dialects.base import (
     Component,
     Dialect,
     Layout,
+    MatrixSize,
     MisfitError,
-    Rule,
-    Settings,
+    ModuleRule,
+    PackedSettings,
     Shape,
-    Size,
     check_groups,
 )
 from qviz.checkpoints.packed.patterns import Pattern
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SCALES = ("F16", "BF16", "F32")
 
 
-def rules(settings: Settings) -> Callable[[str], Rule | None]:
+def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
     """The rule of each module."""
     layout = layout_of(settings)
     settings.refuse("adapter", why=": it adds low-rank matrices to the weights")
@@ -49,16 +49,16 @@ def rules(settings: Settings) -> Callable[[str], Rule | None]:
         raise settings.error("only codes packed into int32 are read", found=settings.values["pack_dtype"])
     bits, size = settings.bits(BITS), settings.group_size()
     order, symmetric = bool(settings.flag("desc_act", False)), settings.flag("sym")
-    base = Rule(layout, bits, size, order, symmetric)
+    base = ModuleRule(layout, bits, size, order, symmetric)
     overrides = [_override(settings, pattern, given, base) for pattern, given in settings.table("dynamic").items()]
 
-    def rule(module: str) -> Rule | None:
+    def rule(module: str) -> ModuleRule | None:
         return next((own for pattern, own in overrides if pattern.begins(module)), base)
 
     return rule
 
 
-def layout_of(settings: Settings) -> str:
+def layout_of(settings: PackedSettings) -> str:
     """``gptq`` or ``gptq_v2``; others are refused by name."""
     given = settings.word("checkpoint_format") or settings.word("format") or "gptq"
     if settings.values.get("is_marlin_format") is True:
@@ -72,7 +72,9 @@ def layout_of(settings: Settings) -> str:
     return given
 
 
-def _override(settings: Settings, pattern: str, given: Any, base: Rule) -> tuple[Pattern, Rule | None]:
+def _override(
+    settings: PackedSettings, pattern: str, given: Any, base: ModuleRule
+) -> tuple[Pattern, ModuleRule | None]:
     """One entry of ``dynamic``: the pattern, and the rule of the modules whose names begin so."""
     if not isinstance(given, dict | None):
         raise settings.error(f"dynamic {pattern!r} must be an object", found=given)
@@ -83,13 +85,13 @@ def _override(settings: Settings, pattern: str, given: Any, base: Rule) -> tuple
     order, symmetric = values.get("desc_act", base.act_order), values.get("sym", base.symmetric)
     if not isinstance(order, bool) or not isinstance(symmetric, bool | None):
         raise settings.error(f"desc_act and sym of dynamic {pattern!r} must be true or false", found=values)
-    return compiled, Rule(base.layout, settings.bits(BITS, values), settings.group_size(values), order, symmetric)
+    return compiled, ModuleRule(base.layout, settings.bits(BITS, values), settings.group_size(values), order, symmetric)
 
 
 # -- words
 
 
-def measure(shapes: Mapping[str, Shape], rule: Rule) -> Size:
+def measure(shapes: Mapping[str, Shape], rule: ModuleRule) -> MatrixSize:
     """Sizes of a matrix, from its tensors."""
     (rows, n_out), (groups, width), scales = shapes["qweight"], shapes["qzeros"], shapes["scales"]
     if scales != (groups, n_out):
@@ -101,7 +103,7 @@ def measure(shapes: Mapping[str, Shape], rule: Rule) -> Size:
         raise MisfitError(f"{rows} rows of words are not whole runs of {rule.bits}-bit codes")
     n_in = rows * 32 // rule.bits
     check_groups(groups, n_in, rule)
-    return Size(n_out, n_in, groups)
+    return MatrixSize(n_out, n_in, groups)
 
 
 def _codes(packed: PackedLinear) -> npt.NDArray[np.uint8]:
