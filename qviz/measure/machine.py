@@ -473,8 +473,7 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
             n, shape = shape[1], (1, shape[1])  # one row of it
         weights += n
         nbytes += 4 * n if kept == "F32" else n // shape[-1] * fmt.row_size(shape[-1])
-    head = shapes.width // shapes.heads
-    cache = 2 * shapes.layers * shapes.kv_heads * head * context * 2
+    cache = 2 * shapes.layers * shapes.kv_width * context * 2
     return Traffic(shapes.name, fmt.name, context, weights, nbytes, cache)
 
 

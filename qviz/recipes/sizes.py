@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qviz._arrays import whole_number
+from qviz.architectures import ARCHITECTURES, size
 from qviz.errors import RecipeError
 from qviz.formats import Format, get
 from qviz.recipes.plan import TensorChoice, plan
@@ -29,18 +30,22 @@ class TensorSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ModelShapes:
-    """The shapes of a Llama-like model, as its F16 GGUF file has them.
+    """The shapes of a model, as its F16 GGUF file has them.
 
     Parameters
     ----------
     name : str
     vocab, width, ffn, layers, heads, kv_heads : int
-        Sizes of the vocabulary, the residual stream and the feed-forward layer; numbers of layers, query heads and
-        key-value heads.
+        Sizes of the vocabulary, the residual stream and the feed-forward layer (or of one expert); numbers of layers,
+        query heads and key-value heads.
     tied : bool
         True if the embedding is the output matrix too.
-    experts : int
-        0 unless it is a mixture of experts.
+    experts, experts_used : int
+        How many a layer has, and how many a token meets; 0 unless it is a mixture of experts.
+    head_size : int
+        0 where it is `width` / `heads`.
+    architecture : str
+        A name of `qviz.architectures.ARCHITECTURES`, whose record says which tensors there are.
     """
 
     name: str
@@ -52,43 +57,48 @@ class ModelShapes:
     kv_heads: int
     tied: bool = False
     experts: int = 0
+    experts_used: int = 0
+    head_size: int = 0
+    architecture: str = "llama"
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers in the key of one token and layer, all key-value heads together; a value has as many."""
+        return self._head * self.kv_heads
+
+    @property
+    def _head(self) -> int:
+        return self.head_size or self.width // self.heads
 
     def tensors(self) -> dict[str, TensorSpec]:
         """Name -> format and shape; matrices are F16, vectors and routers F32."""
-        width, kv = self.width, self.width // self.heads * self.kv_heads
-        shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (self.vocab, width), "output_norm.weight": (width,)}
-        if not self.tied:
-            shapes["output.weight"] = (self.vocab, width)
-        several, suffix = ((self.experts,), "_exps") if self.experts else ((), "")
-        layer: dict[str, tuple[int, ...]] = {
-            "attn_norm": (width,),
-            "attn_q": (width, width),
-            "attn_k": (kv, width),
-            "attn_v": (kv, width),
-            "attn_output": (width, width),
-            "ffn_norm": (width,),
-            f"ffn_gate{suffix}": (*several, self.ffn, width),
-            f"ffn_up{suffix}": (*several, self.ffn, width),
-            f"ffn_down{suffix}": (*several, width, self.ffn),
+        values = {
+            "n_vocab": self.vocab,
+            "n_embd": self.width,
+            "n_ff": self.ffn,
+            "n_ff_expert": self.ffn,
+            "n_head": self.heads,
+            "n_head_kv": self.kv_heads,
+            "head_size": self._head,
+            "n_expert": self.experts,
         }
-        if self.experts:
-            layer["ffn_gate_inp"] = (self.experts, width)
-        for i in range(self.layers):
-            shapes |= {f"blk.{i}.{part}.weight": shape for part, shape in layer.items()}
         f32, f16 = get("F32"), get("F16")
-        return {
-            name: TensorSpec(f32 if len(shape) == 1 or "gate_inp" in name else f16, shape)
-            for name, shape in shapes.items()
-        }
+        found = {}
+        for name, place in ARCHITECTURES[self.architecture].names(self.layers, experts=self.experts > 0):
+            if place.optional and (name != "output.weight" or self.tied):
+                continue
+            shape = tuple(size(length, values) for length in place.shape)
+            found[name] = TensorSpec(f32 if len(shape) == 1 or "gate_inp" in name else f16, shape)
+        return found
 
     def metadata(self) -> dict[str, Any]:
         """The keys that the rules look at."""
         return {
-            "general.architecture": "llama",
-            "llama.block_count": self.layers,
-            "llama.attention.head_count": self.heads,
-            "llama.attention.head_count_kv": self.kv_heads,
-            "llama.expert_count": self.experts,
+            "general.architecture": self.architecture,
+            f"{self.architecture}.block_count": self.layers,
+            f"{self.architecture}.attention.head_count": self.heads,
+            f"{self.architecture}.attention.head_count_kv": self.kv_heads,
+            f"{self.architecture}.expert_count": self.experts,
         }
 
 
@@ -103,11 +113,16 @@ MODEL_SHAPES: Mapping[str, ModelShapes] = MappingProxyType(
             ModelShapes("llama-2-70b", 32000, 8192, 28672, 80, 64, 8),
             ModelShapes("llama-3-8b", 128256, 4096, 14336, 32, 32, 8),
             ModelShapes("mistral-7b", 32000, 4096, 14336, 32, 32, 8),
-            ModelShapes("mixtral-8x7b", 32000, 4096, 14336, 32, 32, 8, experts=8),
+            ModelShapes("mixtral-8x7b", 32000, 4096, 14336, 32, 32, 8, experts=8, experts_used=2),
             ModelShapes("tinyllama-1.1b", 32000, 2048, 5632, 22, 32, 4),
             ModelShapes("smollm2-135m", 49152, 576, 1536, 30, 9, 3, tied=True),
             ModelShapes("smollm2-360m", 49152, 960, 2560, 32, 15, 5, tied=True),
             ModelShapes("smollm2-1.7b", 49152, 2048, 8192, 24, 32, 32, tied=True),
+            ModelShapes("qwen3-4b", 151936, 2560, 9728, 36, 32, 8, tied=True, head_size=128, architecture="qwen3"),
+            ModelShapes("qwen3-8b", 151936, 4096, 12288, 36, 32, 8, architecture="qwen3"),
+            ModelShapes(
+                "qwen3-30b-a3b", 151936, 2048, 768, 48, 32, 4, False, 128, 8, head_size=128, architecture="qwen3moe"
+            ),
         )
     }
 )
@@ -222,8 +237,7 @@ def cache_size(model: str | ModelShapes, n_ctx: int, kind: str | tuple[str, str]
     a = get_shapes(model)
     n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0)
     keys, values = kind if isinstance(kind, tuple) else (kind, kind)
-    width = a.width // a.heads * a.kv_heads
-    return a.layers * n_ctx * (get(keys).row_size(width) + get(values).row_size(width))
+    return a.layers * n_ctx * (get(keys).row_size(a.kv_width) + get(values).row_size(a.kv_width))
 
 
 @dataclass(frozen=True, slots=True)

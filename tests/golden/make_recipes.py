@@ -29,15 +29,21 @@ REQUANTIZED = ("F32", "Q4_K_M", "Q8_0", "Q4_0", "IQ4_XS")
 
 def hollow(path: Path, architecture: recipes.ModelShapes) -> Path:
     """A file of the right shapes, its tensors a hole."""
-    writer = GGUFWriter(path, "llama")
+    family = architecture.architecture
+    writer = GGUFWriter(path, family)
     for key, value in architecture.metadata().items():
         if key != "general.architecture":
             writer.add_uint32(key, value)
-    writer.add_uint32("llama.context_length", 2048)
-    writer.add_uint32("llama.embedding_length", architecture.width)
-    writer.add_uint32("llama.feed_forward_length", architecture.ffn)
-    writer.add_uint32("llama.expert_used_count", 2 if architecture.experts else 0)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add_uint32(f"{family}.context_length", 2048)
+    writer.add_uint32(f"{family}.embedding_length", architecture.width)
+    writer.add_uint32(f"{family}.feed_forward_length", architecture.ffn)
+    writer.add_uint32(f"{family}.expert_used_count", architecture.experts_used)
+    if architecture.head_size:
+        writer.add_uint32(f"{family}.attention.key_length", architecture.head_size)
+        writer.add_uint32(f"{family}.attention.value_length", architecture.head_size)
+    if family == "qwen3moe":
+        writer.add_uint32(f"{family}.expert_feed_forward_length", architecture.ffn)
+    writer.add_float32(f"{family}.attention.layer_norm_rms_epsilon", 1e-5)
     total = 0
     for name, (fmt, shape) in architecture.tensors().items():
         size = fmt.type_size

@@ -77,7 +77,7 @@ def test_float_rows_are_rounded_up_to_whole_gib():
     assert [-(-recipes.model_size("llama-7b", name) // GIB) for name in ("F16", "F32")] == [13, 26]
 
 
-@pytest.mark.parametrize("name", recipes.MODEL_SHAPES)
+@pytest.mark.parametrize("name", GOLDEN["bytes"])
 def test_modern_sizes_equal_llama_cpps_dry_run_to_the_byte(name):
     sizes = GOLDEN["bytes"][name]
     assert {recipe: recipes.model_size(name, recipe) for recipe in sizes} == sizes
@@ -290,7 +290,7 @@ def test_names_and_aliases_in_any_case():
 
 def test_parameter_counts_of_the_architectures():
     # published: 6.74, 13.0, 32.5, 65.2 (the LLaMA paper), 69.0, 8.03, 7.24, 46.7 billion, 135 and 362 million
-    counts = {name: sum(c.n_weights for c in recipes.model_plan(name, "F32")) for name in recipes.MODEL_SHAPES}
+    counts = {name: sum(c.n_weights for c in recipes.model_plan(name, "F32")) for name in GOLDEN["bytes"]}
     assert counts["llama-7b"] == 6_738_415_616
     assert counts["smollm2-135m"] == 134_515_008
     expected = {
