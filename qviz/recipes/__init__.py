@@ -19,6 +19,7 @@ output_norm.weight F32 - a vector, not a matrix: few numbers, each used in every
 from __future__ import annotations
 
 from qviz.recipes.allocate import Allocation, Option, allocate
+from qviz.recipes.memory import MemoryNeed, memory_need, what_fits
 from qviz.recipes.plan import TensorChoice, file_order, get_recipe, plan, role_of
 from qviz.recipes.rules import ALIASES, CONDITIONS, FALLBACK, KEPT, RECIPES, ROLES, RULES, Recipe, Rule
 from qviz.recipes.sizes import (
@@ -46,6 +47,7 @@ __all__ = [
     "ROLES",
     "RULES",
     "Allocation",
+    "MemoryNeed",
     "ModelShapes",
     "Option",
     "Recipe",
@@ -59,6 +61,7 @@ __all__ = [
     "file_order",
     "get_recipe",
     "get_shapes",
+    "memory_need",
     "model_plan",
     "model_size",
     "parse_override",
@@ -66,4 +69,5 @@ __all__ = [
     "read_tensor_types",
     "role_of",
     "size_table",
+    "what_fits",
 ]
