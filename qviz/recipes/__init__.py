@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from qviz.recipes.allocate import Allocation, Option, allocate
 from qviz.recipes.memory import MemoryNeed, memory_need, what_fits
+from qviz.recipes.names import READINGS, Download, Reading, read_name
 from qviz.recipes.plan import TensorChoice, file_order, get_recipe, plan, role_of
 from qviz.recipes.rules import ALIASES, CONDITIONS, FALLBACK, KEPT, RECIPES, ROLES, RULES, Recipe, Rule
 from qviz.recipes.sizes import (
@@ -43,13 +44,16 @@ __all__ = [
     "MODEL_SHAPES",
     "NO_SWITCHES",
     "PUBLISHED",
+    "READINGS",
     "RECIPES",
     "ROLES",
     "RULES",
     "Allocation",
+    "Download",
     "MemoryNeed",
     "ModelShapes",
     "Option",
+    "Reading",
     "Recipe",
     "Rule",
     "SizeRow",
@@ -66,6 +70,7 @@ __all__ = [
     "model_size",
     "parse_override",
     "plan",
+    "read_name",
     "read_tensor_types",
     "role_of",
     "size_table",

@@ -18,7 +18,6 @@ from qviz.course.missions.choices import (
     Outcome,
     sizes,
 )
-from qviz.course.missions.names import Download, read_name
 from qviz.course.missions.trial import build, field, importance, play
 from qviz.course.missions.verdict import REASONS, Limits, Reason, Verdict, judge, limits
 
@@ -33,7 +32,6 @@ __all__ = [
     "REASONS",
     "RECIPES",
     "Choice",
-    "Download",
     "Limits",
     "Mission",
     "Outcome",
@@ -45,6 +43,5 @@ __all__ = [
     "judge",
     "limits",
     "play",
-    "read_name",
     "sizes",
 ]

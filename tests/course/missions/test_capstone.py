@@ -10,7 +10,7 @@ import qviz
 from qviz import measure, models, transformer
 from qviz.course import missions
 from qviz.course.missions import MIB, MISSIONS, Choice, Mission, Outcome
-from qviz.errors import QvizError, RecipeError
+from qviz.errors import RecipeError
 
 WATCH, LAPTOP = MISSIONS["a watch"], MISSIONS["7B on a laptop"]
 MISSION = Mission("test", "", "tiny", 10, 10, 256)
@@ -189,25 +189,3 @@ def test_reasons_hold_or_are_misconceptions():
     holds = [[r.holds(LAPTOP, v) for r in missions.REASONS if r.holds] for v in (good, bad)]
     assert holds == [[True, True, True, True], [False, False, True, False]]  # Q4_1 is below 8 tokens a second
     assert sum(r.holds is None for r in missions.REASONS) == 5
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "bits", "lesson"),
-    [
-        ("Q4_K_M", "GGUF recipe", 4, "05"),
-        ("q5_1", "GGUF recipe", 5, "04"),
-        ("IQ4_XS", "GGUF recipe", 4, "03"),
-        ("AWQ-4bit-g128", "safetensors, AWQ", 4, "08"),
-        ("GPTQ-Int4", "safetensors, GPTQ", 4, "07"),
-        ("GPTQ_int3_g64", "safetensors, GPTQ", 3, "07"),
-    ],
-)
-def test_names_of_a_download_page(name, kind, bits, lesson):
-    found = missions.read_name(name)
-    assert (found.kind, found.bits, found.lesson) == (kind, bits, lesson)
-    assert math.isnan(found.bpw) == (name == "GPTQ-Int4")
-
-
-def test_a_name_that_says_nothing():
-    with pytest.raises(QvizError, match="cannot read 'ultra-small'"):
-        missions.read_name("ultra-small")
