@@ -82,6 +82,8 @@ class RecipeMap:
         1 where another format had to take the place, and where the other recipe chooses differently.
     first : int
         The tensor to speak of first.
+    depth : float64 array (tensors,)
+        Colour of each tensor, as a code of the scale.
     """
 
     kinds: tuple[str, ...]
@@ -99,6 +101,7 @@ class RecipeMap:
     fallback: npt.NDArray[np.uint8]
     differs: npt.NDArray[np.uint8]
     first: int
+    depth: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,33 @@ class ByteBars:
     names: tuple[str, ...]
     parts: tuple[str, ...]
     nbytes: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FormatChanges:
+    """Which formats change from one plan to another, most tensors first.
+
+    Attributes
+    ----------
+    before, after : tuple of str
+        Formats.
+    shades : uint8 array (n, 2)
+        Colour of both, as codes of the scale for errors, see `shade`.
+    tensors : int32 array (n,)
+        How many change so.
+    kinds, whys : tuple of str
+        Which ones, and why.
+    rest : int
+        Tensors that change in other ways, which are not listed.
+    """
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    shades: npt.NDArray[np.uint8]
+    tensors: npt.NDArray[np.int32]
+    kinds: tuple[str, ...]
+    whys: tuple[str, ...]
+    rest: int
 
 
 def recipe_map(cells: Sequence[Cell], other: Sequence[Cell]) -> RecipeMap:
@@ -162,6 +192,41 @@ def recipe_map(cells: Sequence[Cell], other: Sequence[Cell]) -> RecipeMap:
         np.array([cell.fallback for cell in cells], np.uint8),
         differs,
         int(differs.argmax()) if differs.any() else int(np.argmax([cell.format.block_size for cell in cells])),
+        np.array([shade(cell.format) for cell in cells], np.float64),
+    )
+
+
+def format_changes(changes: Sequence[tuple[Format, Format, int, str, str]], most: int = 3) -> FormatChanges:
+    """List the changes that concern most tensors.
+
+    Parameters
+    ----------
+    changes : sequence of (before, after, tensors, kinds, why)
+    most : int
+        How many to list.
+
+    Returns
+    -------
+    FormatChanges
+
+    Examples
+    --------
+    >>> from qviz.formats import get
+    >>> changes = [(get("Q4_K"), get("Q6_K"), 2, "attn_v", "a"), (get("Q4_K"), get("Q5_K"), 9, "ffn_up", "b")]
+    >>> few = format_changes(changes, 1)
+    >>> few.kinds, few.tensors.tolist(), few.rest
+    (('ffn_up',), [9], 2)
+    """
+    order = sorted(changes, key=lambda change: -change[2])
+    told = order[:most]
+    return FormatChanges(
+        tuple(before.name for before, *_ in told),
+        tuple(after.name for _, after, *_ in told),
+        np.array([(shade(before), shade(after)) for before, after, *_ in told], np.uint8).reshape(-1, 2),
+        np.array([n for _, _, n, *_ in told], np.int32),
+        tuple(kinds for *_, kinds, _ in told),
+        tuple(why for *_, why in told),
+        sum(n for _, _, n, *_ in order[most:]),
     )
 
 

@@ -19,6 +19,7 @@ output_norm.weight F32 - a vector, not a matrix: few numbers, each used in every
 from __future__ import annotations
 
 from qviz.recipes.allocate import Allocation, Option, allocate
+from qviz.recipes.changes import Change, plan_changes
 from qviz.recipes.memory import MemoryNeed, memory_need, what_fits
 from qviz.recipes.names import READINGS, Download, Reading, read_name
 from qviz.recipes.plan import TensorChoice, file_order, get_recipe, plan, role_of
@@ -49,6 +50,7 @@ __all__ = [
     "ROLES",
     "RULES",
     "Allocation",
+    "Change",
     "Download",
     "MemoryNeed",
     "ModelShapes",
@@ -70,6 +72,7 @@ __all__ = [
     "model_size",
     "parse_override",
     "plan",
+    "plan_changes",
     "read_name",
     "read_tensor_types",
     "role_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,19 @@ from typing import Any
 import ipywidgets
 
 from qviz.errors import RecipeError, WidgetError
-from qviz.figures.recipe_map import OUTSIDE, ByteBars, Cell, RecipeMap, byte_bars, recipe_map
-from qviz.recipes import MODEL_SHAPES, RECIPES, RULES, ModelShapes, TensorChoice, get_recipe, get_shapes, plan
+from qviz.figures.recipe_map import OUTSIDE, ByteBars, Cell, RecipeMap, byte_bars, format_changes, recipe_map
+from qviz.recipes import (
+    MODEL_SHAPES,
+    RECIPES,
+    RULES,
+    Change,
+    ModelShapes,
+    TensorChoice,
+    get_recipe,
+    get_shapes,
+    plan,
+    plan_changes,
+)
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
@@ -18,13 +30,19 @@ from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _RULE_NAMES = {"modern": "today's rules", "2023-06": "rules of June 2023", "uniform": "one format for all"}
 _SIDES = ("left", "right")
+LADDER = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0")
+"""The recipes that the slider walks over, smallest file first."""
+
+_STEPS = tuple(itertools.pairwise(LADDER))
+_OWN = -1  # two recipes that are no step of the ladder
 
 
 class RecipeExplorer(Explorer):
     """Compare what two recipes do to a model: which tensor gets which format, why, and where every byte goes.
 
     Only the shapes of the tensors matter, so nothing is loaded and nothing is quantized. Point at a tensor, or move
-    with the arrow keys, to read what both recipes choose for it, and the reason.
+    with the arrow keys, to read what both recipes choose for it, and the reason. The slider walks from Q2_K to Q8_0;
+    the lines below both maps say which tensors change at each step, and why.
 
     Parameters
     ----------
@@ -46,9 +64,11 @@ class RecipeExplorer(Explorer):
     Attributes
     ----------
     controls : dict
-        ``left``, ``left_rules``, ``right``, ``right_rules`` and, unless a file was given, ``model``.
+        ``step``, ``play``, ``left``, ``left_rules``, ``right``, ``right_rules`` and, unless a file was given,
+        ``model``. A step is the number of the smaller recipe in `LADDER`, or -1.
     figure : View
-        ``figure["left"]`` and ``figure["right"]`` are `RecipeMap`, ``figure["bytes"]`` is `ByteBars`.
+        ``figure["left"]`` and ``figure["right"]`` are `RecipeMap`, ``figure["changes"]`` is `FormatChanges`,
+        ``figure["bytes"]`` is `ByteBars`.
     plans : dict of str to list of TensorChoice
         What ``"left"`` and ``"right"`` chose.
 
@@ -62,10 +82,13 @@ class RecipeExplorer(Explorer):
     >>> explorer.controls["right"].value = "Q4_K_S"
     >>> int(explorer.figure["right"].differs.sum())
     0
+    >>> explorer.controls["step"].value = 7
+    >>> explorer, explorer.changes[0].tensors
+    (RecipeExplorer(llama-7b, Q5_K_M and Q6_K), 193)
     """
 
     _layout = "recipes"
-    _pages = (("Tensor by tensor", ("left", "right")), ("Byte by byte", ("bytes",)))
+    _pages = (("Tensor by tensor", ("left", "right", "changes")), ("Byte by byte", ("bytes",)))
 
     def __init__(
         self,
@@ -101,8 +124,29 @@ class RecipeExplorer(Explorer):
                 rules,
                 f"which rules choose on the {side}",
             )
+        self.controls |= _walk()
+        self.controls["step"].value = self._step()
+        ipywidgets.link((self.controls["step"], "index"), (self.controls["play"], "value"))
         self.plans: dict[str, list[TensorChoice]] = {}
-        self._arrange(("model",), ("left", "left_rules"), ("right", "right_rules"))
+        self._arrange(("model",), ("play", "step"), ("left", "left_rules"), ("right", "right_rules"))
+
+    @property
+    def changes(self) -> list[Change]:
+        """What becomes different from the left recipe to the right one."""
+        return plan_changes(self.plans["left"], self.plans["right"])
+
+    def _step(self) -> int:
+        """The step of the ladder that both recipes make; -1 if they are none."""
+        both = tuple(self.controls[side].value for side in _SIDES)
+        return _STEPS.index(both) if both in _STEPS else _OWN
+
+    def _react(self, control: ipywidgets.Widget) -> None:
+        step = self.controls["step"]
+        if control is not step:
+            step.value = self._step()
+        elif step.value != _OWN:
+            for side, recipe in zip(_SIDES, _STEPS[step.value], strict=True):
+                self.controls[side].value = recipe
 
     @property
     def model_name(self) -> str:
@@ -120,10 +164,15 @@ class RecipeExplorer(Explorer):
         bars = byte_bars([(self._title(side), cells[side]) for side in _SIDES])
         return Scene(
             self._layout,
-            {"left": self._map("left", left), "right": self._map("right", right), "bytes": _bars(bars)},
+            {
+                "left": self._map("left", left),
+                "right": self._map("right", right),
+                "changes": self._change_panel(),
+                "bytes": _bars(bars),
+            },
             self._readouts(left),
             self._summary(left),
-            (self._tensor_table(), _byte_table(bars)),
+            (self._tensor_table(), self._change_table(), _byte_table(bars)),
             self._fallback_note(),
         )
 
@@ -171,23 +220,39 @@ class RecipeExplorer(Explorer):
         where = ", ".join(f"{n} × {kind}" for kind, n in kinds.items()) or "none"
         return f"{self.model_name}: {'; '.join(texts)}. Tensors that differ: {where}."
 
+    def _change_panel(self) -> Panel:
+        """What changes from left to right, most tensors first."""
+        figure = format_changes(
+            [(c.before, c.after, c.tensors, c.which, c.why) for c in self.changes],
+            most=2 if self._fallback_note() else 3,
+        )
+        left, right = (self._title(side) for side in _SIDES)
+        rest = f", {figure.rest} other tensors: see the table" if figure.rest else ""
+        return Panel(
+            figure,
+            f"From {left} to {right}{rest}",
+            label=" ".join(map(str, self.changes[:3])) or "No tensor changes its format",
+        )
+
+    def _change_table(self) -> Table:
+        rows = tuple((str(change.before), str(change.after), change.which, change.why) for change in self.changes)
+        left, right = (self._title(side) for side in _SIDES)
+        return Table(f"From {left} to {right}", (left, right, "tensors", "why"), rows or (("–", "–", "none", "–"),))
+
     def _fallback_note(self) -> tuple[Status, ...]:
-        notes = []
+        notes: dict[str, str] = {}
         for side in _SIDES:
             fallen = [choice for choice in self.plans[side] if choice.fallback_from is not None]
             if not fallen:
                 continue
             weights = sum(choice.n_weights for choice in fallen) / sum(c.n_weights for c in self.plans[side])
             rows = ", ".join(map(str, sorted({choice.shape[-1] for choice in fallen})))
-            notes.append(
-                Status(
-                    "info",
-                    f"{self._title(side)}: {_text.plural(len(fallen), 'tensor')}, {_text.percent(weights)} of the "
-                    f"weights, have rows of {rows}, which are not whole super-blocks of 256. They get another format, "
-                    f"marked by a dot.",
-                )
+            note = (
+                f"{_text.plural(len(fallen), 'tensor')}, {_text.percent(weights)} of the weights, with rows of {rows}: "
+                f"no whole super-blocks. Dots mark their stand-ins."
             )
-        return tuple(notes)
+            notes[note] = f"{notes[note]} and {self._title(side)}" if note in notes else self._title(side)
+        return tuple(Status("info", f"{titles}: {note}") for note, titles in notes.items())
 
     def _tensor_table(self) -> Table:
         def row(left: TensorChoice, right: TensorChoice) -> tuple[str, ...]:
@@ -233,6 +298,21 @@ def _dropdown(label: str, options: list[Any], value: str, tooltip: str) -> ipywi
     return ipywidgets.Dropdown(
         options=options, value=value, description=label, tooltip=tooltip, layout={"width": "auto"}
     )
+
+
+def _walk() -> dict[str, ipywidgets.Widget]:
+    """Make the controls that walk from recipe to recipe."""
+    options = [("two of your own", _OWN), *((f"{a} → {b}", k) for k, (a, b) in enumerate(_STEPS))]
+    return {
+        "play": ipywidgets.Play(min=0, max=len(_STEPS), interval=2500, tooltip="walk over the recipes"),
+        "step": ipywidgets.SelectionSlider(
+            options=options,
+            value=_OWN,
+            description="From recipe to recipe",
+            tooltip="the next larger recipe, from Q2_K to Q8_0",
+            layout={"width": "min(100%, 340px)"},
+        ),
+    }
 
 
 def _cell(choice: TensorChoice) -> Cell:

@@ -7,8 +7,9 @@ import pytest
 
 from qviz import load
 from qviz.errors import RecipeError, WidgetError
-from qviz.recipes import get_shapes
+from qviz.recipes import get_shapes, model_size
 from qviz.widgets import RecipeExplorer
+from qviz.widgets.recipes import LADDER
 
 
 def test_the_default_teaches():
@@ -39,8 +40,9 @@ def test_each_control_sends_one_frame():
     seen = []
     explorer.figure.observe(lambda change: seen.append(change.new), "frame")
     moves = {
+        "step": 0,
         "model": "mistral-7b",
-        "left": "Q2_K",
+        "left": "Q3_K_S",
         "right": "IQ4_XS",
         "left_rules": "2023-06",
         "right_rules": "uniform",
@@ -50,7 +52,35 @@ def test_each_control_sends_one_frame():
         assert explorer.controls[name].tooltip
         explorer.controls[name].value = value
         assert len(seen) == n, name
-    assert repr(explorer) == "RecipeExplorer(mistral-7b, Q2_K, rules of June 2023 and IQ4_XS, one format for all)"
+    assert repr(explorer) == "RecipeExplorer(mistral-7b, Q3_K_S, rules of June 2023 and IQ4_XS, one format for all)"
+
+
+def test_a_slider_walks_from_recipe_to_recipe():
+    explorer = RecipeExplorer()
+    step = explorer.controls["step"]
+    assert step.value == LADDER.index("Q4_K_S")
+    seen = []
+    explorer.figure.observe(lambda change: seen.append(change.new), "frame")
+    step.value = LADDER.index("Q5_K_S")
+    assert len(seen) == 1
+    assert (explorer.controls["left"].value, explorer.controls["right"].value) == ("Q5_K_S", "Q5_K_M")
+    changes = explorer.figure["changes"]
+    assert (changes.before, changes.after, changes.tensors.tolist()) == (("Q5_K",), ("Q6_K",), [32])
+    assert changes.kinds == ("16 × attn_v, 16 × ffn_down",)
+    explorer.controls["play"].value = 1  # moves the slider
+    assert (explorer.controls["left"].value, explorer.controls["right"].value) == ("Q2_K", "Q3_K_S")
+    assert len(seen) == 2
+    explorer.controls["left"].value = "Q6_K"
+    assert step.value == -1
+    explorer.controls["right"].value = "Q8_0"
+    assert step.value == LADDER.index("Q6_K")
+    sizes = [model_size("llama-7b", recipe) for recipe in LADDER]
+    assert sizes == sorted(sizes)
+
+
+def test_the_colour_of_each_tensor_is_that_of_its_format():
+    figure = RecipeExplorer().figure["right"]
+    assert figure.depth.tolist() == [int(figure.shades[k]) for k in figure.format_of]
 
 
 def test_rows_of_576_fall_back_and_say_so():

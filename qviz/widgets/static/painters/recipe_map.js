@@ -6,8 +6,9 @@ import { h, say } from "../layer/dom.js";
 import { keyed, pointed } from "../layer/keys.js";
 import { sentences } from "../layer/picture.js";
 import { number } from "../layer/text.js";
+import { mover, still } from "../layer/tween.js";
 
-const [row, label, head] = [21, 92, 30];
+const [row, label, head] = [19, 92, 30];
 
 // A tensor's rectangle in the colour of its format. A frame as well as a colour says that the other recipe differs: two
 // greens are soon mistaken. A dot says that the format is a fallback.
@@ -110,7 +111,7 @@ function frame(c, box, ink) {
 function described(map, tensor) {
   const mib = map.nbytes[tensor] / 2 ** 20;
   const size = mib >= 0.1 ? `${number(mib)} MiB` : `${map.nbytes[tensor]} bytes`;
-  return `${map.names[tensor]}, ${map.shapes[tensor]}: ${map.formats[map.format_of[tensor]]}, ${size}`;
+  return `${map.names[tensor].replace(/\.weight$/, "")}, ${map.shapes[tensor]}: ${map.formats[map.format_of[tensor]]}, ${size}`;
 }
 
 export function RecipeMap(host, view) {
@@ -118,7 +119,7 @@ export function RecipeMap(host, view) {
   let boxes = [];
   const { canvas, redraw } = surface(0, (c, width) => {
     if (!map) return;
-    boxes = draw(c, map, width, colour, view.ink());
+    boxes = draw(c, motion.shown, width, colour, view.ink());
     if (boxes[at()]) frame(c, boxes[at()], view.ink());
   });
   const legend = h("div.legend.formats", { "aria-hidden": "true" });
@@ -127,7 +128,8 @@ export function RecipeMap(host, view) {
   view.maps ??= { at: null, all: new Set() };
   view.maps.all.add(tell);
 
-  const colour = (tensor) => entry(view.table("sequential"), map.shades[map.format_of[tensor]]);
+  const motion = mover(["depth"], redraw); // a tensor's colour moves to that of its new format
+  const colour = (tensor) => entry(view.table("sequential"), Math.round(motion.shown.depth[tensor]));
   const at = () => {
     const found = view.maps.at === null ? -1 : map.names.indexOf(view.maps.at);
     return found < 0 ? map.first : found;
@@ -160,6 +162,7 @@ export function RecipeMap(host, view) {
       canvas.style.height = `${head + row * map.kinds.length + (map.layers ? 20 : 0)}px`;
       canvas.setAttribute("aria-label", sentences(panel.label, "Arrow keys move from tensor to tensor"));
       legend.replaceChildren(...swatches(map, view.table("sequential")));
+      motion.go(map, still());
       tell();
     },
     redraw() {
