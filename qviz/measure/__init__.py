@@ -1,6 +1,6 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
-from qviz.measure.best import BestRow, about_best_files, best_files, best_steps
+from qviz.measure.best import BestRow, about_best_files, best_files, best_steps, tensor_bytes
 from qviz.measure.machine import (
     ENERGY_45NM,
     EnergyModel,
@@ -59,5 +59,6 @@ __all__ = [
     "pareto",
     "recipe_table",
     "surprises",
+    "tensor_bytes",
     "token_traffic",
 ]

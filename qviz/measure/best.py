@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qviz import models, recipes
 from qviz.models.known import stored_json
 
 RECIPE, BEST = "recipe with importance matrix", "best file"
@@ -71,6 +72,33 @@ def about_best_files() -> dict[str, Any]:
     """The model, the texts and the tokens that were measured, by what, and when."""
     about: dict[str, Any] = stored_json(_FILE)["about"]
     return about
+
+
+def tensor_bytes(row: BestRow) -> tuple[int, float]:
+    """What a file's tensors take, as `RecipeRow` counts it: without the header, most of which is the vocabulary.
+
+    The recipe says how large its tensors are; what its file has beyond that is the header. The best file of that size
+    has nearly the same one: within 2 kB.
+
+    Returns
+    -------
+    tuple
+        Bytes of all tensors, and bits per weight.
+
+    Examples
+    --------
+    >>> theirs, ours = (row for row in best_files() if row.recipe == "Q2_K")
+    >>> tensor_bytes(theirs)
+    (3380224, 3.4366398802745874)
+    >>> tensor_bytes(theirs)[0] - tensor_bytes(ours)[0] == theirs.nbytes - ours.nbytes
+    True
+    """
+    model = models.load(str(about_best_files()["model"]))
+    choices = recipes.plan(model, model.metadata, row.recipe, imatrix=True)
+    file = next(other for other in best_files() if other.recipe == row.recipe and other.what == RECIPE)
+    header = file.nbytes - sum(choice.nbytes for choice in choices)
+    nbytes = row.nbytes - header
+    return nbytes, 8 * nbytes / sum(choice.n_weights for choice in choices)
 
 
 def _rows(part: str) -> tuple[BestRow, ...]:

@@ -34,19 +34,51 @@ def open_(lab, chrome):
         book.close()
 
 
+def test_the_wall_is_dragged(open_):
+    book, view = open_("balance")
+    canvas = view.locator("[data-panel=balance] canvas")
+    canvas.scroll_into_view_if_needed()
+    canvas.focus()
+    book.page.keyboard.press("End")
+    book.wait_until(lambda: "Q8_0 does the least damage" in view.inner_text(), "a wall beyond all")
+    box = canvas.bounding_box()
+    y = box["y"] + box["height"] / 2
+    right = box["x"] + box["width"] - 20
+    held = (x for x in range(int(right), int(box["x"]), -4) if taken(book, canvas, x, y))
+    book.page.mouse.move(next(held), y)
+    book.page.mouse.down()
+    for x in range(int(right), int(box["x"] + box["width"] / 2), -25):
+        book.page.mouse.move(x, y)
+    book.page.mouse.up()
+    budget = 'print(f\'{balance.controls["budget"].value / balance.controls["budget"].max:.2f}\')'
+    book.wait_until(lambda: float(book.python(budget)) < 0.9, "the slider follows the wall")
+    assert "Q8_0 does" not in view.inner_text()
+
+
+def taken(book, canvas, x, y):
+    """Whether a hand would take the wall there."""
+    book.page.mouse.move(x, y)
+    return canvas.evaluate("node => node.style.cursor") == "grab"
+
+
 def test_a_point_is_chosen_and_the_budget_moved_by_keyboard(open_, screenshots):
     book, view = open_("balance")
     canvas = view.locator("[data-panel=balance] canvas")
     shown = book.page.locator(".qviz-readout").first
     canvas.focus()
-    book.page.keyboard.press("Home")
+    for _ in range(3):
+        book.page.keyboard.press("ArrowDown")
     book.wait_until(lambda: "Q2_K" in shown.inner_text(), "the smallest format")
     before = book.pixels(canvas)
-    book.page.keyboard.press("ArrowRight")
+    book.page.keyboard.press("ArrowUp")
     book.wait_until(lambda: "Q4_0" in shown.inner_text(), "the next larger format")
     assert book.pixels(canvas) != before
-    book.page.keyboard.press("End")
+    book.page.keyboard.press("ArrowUp")
     book.wait_until(lambda: "Q8_0" in shown.inner_text(), "the largest format")
+    book.page.keyboard.press("Home")
+    book.wait_until(lambda: "Nothing fits" in view.inner_text(), "the wall at its lower end")
+    book.page.keyboard.press("End")
+    book.wait_until(lambda: "Q8_0 does the least damage" in view.inner_text(), "the wall at its upper end")
     slider = book.page.locator(".noUi-handle[aria-label^='Budget']").first
     slider.focus()
     book.page.keyboard.press("Home")

@@ -25,6 +25,20 @@ def test_the_front_by_brute_force():
             assert found.best == -1
 
 
+def test_each_series_has_a_front_of_its_own():
+    sizes, damage = [4, 5, 6, 4, 5], [3, 2, 2.5, 1, 1.5]
+    found = balance("abcde", sizes, damage, [0] * 5, budget=9, series=[0, 0, 0, 1, 1], titles=["x", "y"], ghost=2)
+    assert found.front.tolist() == [3]  # nothing is smaller than d, nothing better
+    assert [front.tolist() for front in found.fronts] == [[0, 1], [3]]
+    assert found.series.tolist() == [0, 0, 0, 1, 1]
+    assert found.ghost == 2
+    assert balance("ab", [1, 2], [2, 1], [0, 0], budget=9, ghost=7).ghost == -1
+    traces = [trace.name for trace in found.plotly().data]
+    assert {"x", "y"} <= set(traces)
+    with pytest.raises(WidgetError, match="one of 2 titles"):
+        balance("ab", [1, 2], [2, 1], [0, 0], budget=9, series=[0, 2], titles=["x", "y"])
+
+
 def test_a_budget_that_nothing_fits():
     assert balance(["a"], [5], [1], [0], budget=4).best == -1
 

@@ -23,6 +23,15 @@ def _size(recipe):
     return sum(choice.nbytes for choice in recipes.plan(model, model.metadata, recipe, imatrix=True))
 
 
+def test_what_the_tensors_of_a_file_take():
+    theirs, ours = measure.best_files()[:2]
+    nbytes, bpw = measure.tensor_bytes(theirs)
+    assert nbytes == _size(theirs.recipe)
+    model = models.load("tiny")
+    assert bpw == 8 * nbytes / sum(model[name].n_weights for name in model)
+    assert nbytes - measure.tensor_bytes(ours)[0] == theirs.nbytes - ours.nbytes
+
+
 def test_what_was_measured_is_said():
     about = measure.about_best_files()
     assert about["model"] == "tiny"

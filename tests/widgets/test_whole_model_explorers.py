@@ -4,7 +4,7 @@ import pytest
 
 import qviz
 from qviz.errors import WidgetError
-from qviz.measure import MethodRow, RecipeRow
+from qviz.measure import MethodRow, RecipeRow, best_files
 from qviz.widgets import BalanceExplorer, DuelExplorer, ProgressBar
 from qviz.widgets.scene import unpack
 
@@ -51,6 +51,58 @@ def test_a_point_can_be_looked_at():
     sent = unpack(explorer.figure.frame)["panels"]["balance"]["figure"]
     assert sent["names"] == ["Q8_0", "Q5_0", "Q4_K_M", "Q4_0"]
     assert sent["sizes"].tolist() == [8, 6, 5, 5.5]
+
+
+def test_a_hand_moves_the_wall_and_the_last_choice_stays_as_a_ghost():
+    explorer = BalanceExplorer(ROWS, budget=7)
+    wall = unpack(explorer.figure.frame)["panels"]["balance"]["options"]["wall"]
+    assert wall["range"] == [0.9 * 5, 1.02 * 8]
+    assert explorer.figure["balance"].ghost == -1
+
+    def drag(budget):
+        explorer._message(explorer.figure, {"event": "set", "control": "budget", "value": budget}, None)
+        return explorer.figure["balance"]
+
+    plane = drag(5.8)
+    assert explorer.controls["budget"].value == plane.budget == 5.8
+    assert (plane.names[plane.best], plane.names[plane.ghost]) == ("Q4_K_M", "Q5_0")
+    plane = drag(5.6)  # the same choice: what was chosen before it is still Q5_0
+    assert (plane.names[plane.best], plane.names[plane.ghost]) == ("Q4_K_M", "Q5_0")
+    assert "Before, it was Q5_0" in explorer.figure.scene.summary
+    explorer.lock("x", "predict first")
+    assert drag(8).budget == 5.6, "a lock holds the wall, too"
+    explorer.unlock("x")
+    assert drag(100).budget == 1.02 * 8, "the slider ends there"
+
+
+def test_three_series_can_be_switched_on():
+    files = best_files()
+    explorer = BalanceExplorer(ROWS, budget=7, files=files)
+    assert explorer.figure["balance"].names == tuple(row.recipe for row in ROWS)
+    explorer.controls["imatrix"].value = explorer.controls["best"].value = True
+    plane = explorer.figure["balance"]
+    assert len(plane.names) == len(ROWS) + len(files)
+    assert [(plane.series == k).sum() for k in range(3)] == [len(ROWS), len(files) // 2, len(files) // 2]
+    theirs, ours = (plane.names.index(name, len(ROWS)) for name in ("Q4_K_M", "best ≤ Q4_K_M"))
+    row = next(row for row in files if row.recipe == "Q4_K_M")
+    assert plane.damage[theirs] == row.kld
+    assert plane.sizes[theirs] == 4981760 / 2**20  # tensors as the plan has them, and no cache: memory = nbytes in ROWS
+    assert plane.damage[ours] < plane.damage[theirs]
+    assert plane.sizes[ours] <= plane.sizes[theirs]
+    assert set(plane.front) <= set(plane.fronts[2]) | {0, 1, 2, 3}, "an importance matrix alone is never the best"
+    explorer._message(explorer.figure, {"event": "point", "point": ours}, None)
+    readouts = {tile.label: tile.value for tile in explorer.figure.scene.readouts}
+    assert readouts["Format · bits per weight"].startswith("best ≤ Q4_K_M · 5.06")
+    assert all(len(line) == len(table.columns) for table in explorer.figure.scene.tables for line in table.rows)
+    explorer.controls["damage"].value = "rise in perplexity"
+    plane = explorer.figure["balance"]
+    assert plane.damage[theirs] == row.ppl - row.base_ppl
+    assert plane.errors[theirs] == 0
+    for name in ("recipes", "imatrix", "best"):
+        explorer.controls[name].value = False
+    assert "at least one" in explorer.figure.scene.status[0].text
+    with pytest.raises(WidgetError, match="recipe_table"):
+        BalanceExplorer([MethodRow("rtn", 4, 128, 4.16, 0.1, ROWS[1].quality)], files=files)
 
 
 def test_rows_are_needed():

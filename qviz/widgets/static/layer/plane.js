@@ -38,18 +38,49 @@ export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, lef
   line(c, wall, top, wall, base);
 }
 
+// Where a hand takes the wall; `grip` is what it holds, or may take.
+export function handle(c, ink, x, y, grip) {
+  c.fillStyle = grip ? ink.ink : ink.soft;
+  c.beginPath();
+  c.roundRect(x - 5, y - 11, 10, 22, 5);
+  c.fill();
+  c.strokeStyle = ink.card;
+  c.lineWidth = 1.25;
+  for (const at of [-1.75, 1.75]) line(c, x + at, y - 5, x + at, y + 5);
+  if (!grip) return;
+  c.strokeStyle = ink.ink;
+  c.lineWidth = 1.5;
+  c.beginPath();
+  c.roundRect(x - 8, y - 14, 16, 28, 8);
+  c.stroke();
+}
+
 // The line along the formats that nothing beats at their size.
-export function frontier(c, ink, points) {
-  c.strokeStyle = ink.ok;
-  c.lineWidth = 2;
+export function frontier(c, ink, points, colour = ink.ok, width = 2) {
+  c.strokeStyle = colour;
+  c.lineWidth = width;
   polyline(c, points);
 }
 
-// A format as a point; the best one within the budget has a ring.
-export function format(c, ink, [x, y], colour, radius, best) {
+// A square, standing on a corner if `turned`.
+function square(c, x, y, radius, turned) {
+  c.beginPath();
+  for (let k = 0; k < 4; k++) {
+    const angle = (k + (turned ? 0 : 0.5)) * (Math.PI / 2);
+    c.lineTo(x + 1.25 * radius * Math.cos(angle), y + 1.25 * radius * Math.sin(angle));
+  }
+  c.closePath();
+  c.lineWidth = 1.5;
+  c.stroke();
+  c.fill();
+}
+
+// A format as a point; the best one within the budget has a ring. Each way of making files has a shape of its own.
+export function format(c, ink, [x, y], colour, radius, best, series = 0) {
   c.fillStyle = colour;
   c.strokeStyle = ink.card;
-  dot(c, x, y, radius);
+  if (series) square(c, x, y, radius, series === 1);
+  else dot(c, x, y, radius);
   if (best) marked(c, ink, x, y);
 }
 
