@@ -23,6 +23,7 @@ from qviz.figures.gptq import (
     moved_image,
     pull_row,
     step_row,
+    telling_column,
 )
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, gptq, obs_factor, rtn
@@ -46,7 +47,7 @@ class GPTQExplorer(SourceExplorer):
     """Step through GPTQ on one weight matrix.
 
     Above, one row of weights: each column falls onto a level when its turn comes, and those to come move to make up for
-    it. Below, the row of U that says how far they move, beside what the explicit formula gives; the output error so
+    it. Arcs lead from the fallen weight to those it moves, as thick as the share of each. Below, the row of U that says how far they move, beside what the explicit formula gives; the output error so
     far, beside that of rounding to nearest; and three matrices: how far every weight has moved, H, and U.
 
     Every switch runs GPTQ again, in full. *Play* walks over the columns; arrow keys do, too, on any picture.
@@ -65,7 +66,7 @@ class GPTQExplorer(SourceExplorer):
     bits, group_size, sym, act_order, static_groups, damp_percent, column_batch, tokens
         Where the controls start.
     row, column : int
-        Where to start; the column in processing order.
+        Where to start; the column in processing order. Unless given, one that lies nearly half a step off its level.
     name : str, optional
         What to call weights that come without a name.
 
@@ -187,12 +188,12 @@ class GPTQExplorer(SourceExplorer):
 
     def _set_ranges(self, row: int, column: int | None, tokens: int | None) -> None:
         n_out, n_in = self.weights.shape
-        column = n_in // 5 if column is None else column
-        if row not in range(n_out) or column not in range(n_in):
-            raise WidgetError(f"no weight [{row}, {column}]: {self.tensor_name} has {n_out} rows and {n_in} columns")
+        start = 0 if column is None else column
+        if row not in range(n_out) or start not in range(n_in):
+            raise WidgetError(f"no weight [{row}, {start}]: {self.tensor_name} has {n_out} rows and {n_in} columns")
         for name, n in (("play", n_in), ("column", n_in), ("row", n_out)):
             self.controls[name].max = n - 1
-        for name, value in (("column", column), ("row", row)):
+        for name, value in (("column", start), ("row", row)):
             self.controls[name].value = value
         choice = self.controls["tokens"]
         if isinstance(self.calibration, ActivationStats):
@@ -205,6 +206,8 @@ class GPTQExplorer(SourceExplorer):
                 raise WidgetError(f"tokens must be one of {', '.join(map(str, choice.options))} here, got {tokens!r}")
             choice.value = wanted
         self._run()
+        if column is None and self._trouble is None:
+            self.controls["column"].value = telling_column(self.run, row)
 
     def _react(self, control: ipywidgets.Widget) -> None:
         if not any(control is self.controls[name] for name in (*_MOVES, "tensor") if name in self.controls):
@@ -298,7 +301,8 @@ class GPTQExplorer(SourceExplorer):
             "steps": Panel(
                 steps,
                 f"Row {r}, column {i}: {fell}",
-                "Open circles: where each weight began. A line leads to where it is now. "
+                "Arcs carry its error on, as thick as the share of each: "
+                f"{_text.percent(float(steps.shares.max()))} at most. Open circles: where each weight began. "
                 + ("Dashed: the next group begins, with a grid of its own. " if steps.groups.size else "")
                 + ("Columns without levels get their grid later." if np.isnan(steps.steps).any() else ""),
                 (("level", "rounded, and the levels"), ("changed", "its turn"), ("weight", "not rounded yet")),
@@ -453,7 +457,7 @@ def _controls(
 ) -> dict[str, ipywidgets.Widget]:
     wide = {"width": "min(100%, 440px)"}
     return {
-        "play": ipywidgets.Play(interval=250, tooltip="walk over the columns"),
+        "play": ipywidgets.Play(interval=900, tooltip="walk over the columns"),
         "column": ipywidgets.IntSlider(0, 0, 0, description="Column", tooltip="which column's turn it is", layout=wide),
         "row": ipywidgets.IntSlider(0, 0, 0, description="Row", tooltip="row of the matrix", layout=wide),
         "bits": ipywidgets.ToggleButtons(options=BITS, value=bits, description="Bits", style={"button_width": "44px"}),

@@ -14,7 +14,7 @@ weights = rng.standard_normal((32, 64)).astype(np.float32)
 
 
 def test_the_debugger_follows_keys_clicks_and_play(lab, open_notebook, screenshots):
-    cell = "steps = GPTQExplorer(weights, inputs=x[:200], held_out=x[200:], name='w'); steps"
+    cell = "steps = GPTQExplorer(weights, inputs=x[:200], held_out=x[200:], column=12, name='w'); steps"
     book = open_notebook(lab.notebook("gptq.ipynb", SETUP, cell), height=1700).shown("gptq")
     names = ("steps", "pull", "race", "moved", "hessian", "factor")
     canvas = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in names}
@@ -47,7 +47,7 @@ def test_the_debugger_follows_keys_clicks_and_play(lab, open_notebook, screensho
     book.page.keyboard.press("ArrowLeft")
     book.wait_until(lambda: "column 19" in title.inner_text(), "one column back, by the slider")
     book.page.locator(".widget-play button").first.click()
-    book.wait_until(lambda: "column 21" in title.inner_text(), "two columns on, by Play")
+    book.wait_until(lambda: "column 21" in title.inner_text(), "two columns on, by Play, one a second")
     book.page.locator(".widget-play button").first.click()
 
     book.turn_to("Step by step")

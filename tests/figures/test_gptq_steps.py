@@ -17,6 +17,7 @@ from qviz.figures.gptq import (
     moved_image,
     pull_row,
     step_row,
+    telling_column,
 )
 from qviz.grids import AffineGrid
 from qviz.methods import gptq, obs_factor, rtn
@@ -127,10 +128,10 @@ def test_running_losses_by_the_formula(act_order):
 
 def test_one_row_around_the_cursor():
     run = run_of(batch=8)
-    shown = step_row(run, 3, 20, width=12)
+    shown = step_row(run, 3, 20, width=16)
     assert (shown.first, shown.column, shown.row) == (16, 20, 3)
-    assert shown.inputs.tolist() == list(range(16, 28))
-    np.testing.assert_array_equal(shown.original, W[3, 16:28])
+    assert shown.inputs.tolist() == list(range(16, 32))
+    np.testing.assert_array_equal(shown.original, W[3, 16:32])
     np.testing.assert_array_equal(shown.now[:5], run.rounded[3, 16:21])
     bound = bounds.sum_bound(np.r_[W[3, 20], run.errors[3, :20] * run.factor[:20, 20]], roundings=4)
     bounds.assert_within(shown.before[4], run.adjusted[3, 20], 2 * bound)
@@ -143,9 +144,30 @@ def test_one_row_around_the_cursor():
     bounds.assert_within(on_levels, np.rint(on_levels), bounds.size_bound(ends / shown.steps[:5], 4))
     assert 0 <= np.rint(on_levels).min() <= np.rint(on_levels).max() <= 7
     assert shown.low < min(W[3].min(), run.adjusted[3].min())
-    assert step_row(run, 3, 0).first == 0
+    assert [step_row(run, 3, i, width=16).first for i in (0, 7, 8, 15, 16, 40)] == [0, 0, 8, 8, 16, 32]
     assert step_row(run, 3, N - 1, width=12).first == N - 12
     assert step_row(run, 3, 5, width=500).original.size == N
+
+
+def test_shares_of_what_a_column_passes_on():
+    run = run_of(batch=8)
+    U = run.factor.astype(np.float64)
+    pull = np.abs(np.triu(U, 1)[20])
+    shares = step_row(run, 3, 20, width=N).shares
+    expected = np.where((np.arange(N) > 20) & (np.arange(N) < 24), pull / pull.sum(), 0)
+    bounds.assert_within(shares, expected, bounds.size_bound(expected, 4) + bounds.U * expected * N)
+    whole = step_row(run_of(batch=1), 3, 20, width=N).shares
+    bounds.assert_within(whole.sum(dtype=np.float64), 1, bounds.size_bound(1, 4 + N))
+    assert not step_row(run, 3, N - 1, width=N).shares.any()
+
+
+def test_a_column_to_begin_with():
+    run = run_of(batch=1)
+    for row in range(len(W)):
+        column = telling_column(run, row)
+        off = abs(run.adjusted[row, column] - run.rounded[row, column]) / run.scales[row, column]
+        assert 0.3 < off < 0.5
+        assert column < N - 20
 
 
 def test_a_grid_shows_once_it_was_chosen():

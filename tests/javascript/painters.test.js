@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_lens.js";
+import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
+import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
 
 // A block of three bytes: a scale of one byte that feeds all four weights, then two bytes with two codes of 4 bits each.
 function lens() {
@@ -73,4 +75,22 @@ test("arrow keys walk over a map of tensors, gaps left out", () => {
   assert.equal(neighbour(map, "ArrowRight", 6), 7);
   assert.equal(neighbour(map, "ArrowDown", 7), 0);
   assert.equal(neighbour(map, "ArrowLeft", 0), undefined);
+});
+
+test("what fits is known while the wall is held", () => {
+  const plane = { sizes: new Float64Array([4, 5, 6]), fits: new Uint8Array([1, 1, 1]), budget: 7, best: 2 };
+  const held = walled(plane, 5);
+  assert.deepEqual(Array.from(held.fits), [1, 1, 0]);
+  assert.equal(held.budget, 5);
+  assert.equal(held.best, 2); // Python says what is best
+});
+
+test("a weight falls first, then its error reaches the others", () => {
+  const at = (column, before, now) => ({ first: 0, row: 0, column, before, now, shares: [0, 0.5, 0.5] });
+  const from = at(0, [1, 1, 1], [0, 1, 1]);
+  const to = at(1, [0, 1, 1], [0, 3, 2]);
+  assert.deepEqual(stepping(from, to, 0.25).now, [0, 2, 1]);
+  assert.equal(stepping(from, to, 0.25).pushed, 0);
+  assert.deepEqual(stepping(from, to, 0.75).now, [0, 3, 1.5]);
+  assert.equal(stepping({ ...from, first: 20 }, to, 0.5), to); // the axis has moved on
 });

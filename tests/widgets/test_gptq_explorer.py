@@ -81,6 +81,16 @@ def test_every_row_on_show_is_what_the_explicit_formula_gives(settings):
     assert shown.figure["pull"].difference <= bound.max() / np.abs(pull).max()
 
 
+def test_the_first_picture_shows_a_weight_that_falls_far():
+    shown = explorer()
+    steps, at = shown.figure["steps"], shown.figure["steps"].column - shown.figure["steps"].first
+    off = abs(steps.before[at] - steps.now[at]) / steps.steps[at]
+    assert 0.3 < off < 0.5
+    assert steps.shares.argmax() > at, "arcs lead to the right"
+    assert not steps.shares[: at + 1].any()
+    assert steps.first + len(steps.original) - steps.column > 10, "there is room for them"
+
+
 def test_a_walk_over_all_columns():
     shown = explorer(row=4)
     shown.controls["column"].value = N - 1
@@ -243,7 +253,7 @@ def test_without_arguments_inputs_are_caught_from_the_small_model(monkeypatch):
         (lambda: GPTQExplorer(W[0], inputs=X), WidgetError, r"shape \(64,\)"),
         (lambda: explorer(bits=5), WidgetError, "bits must be one of 2, 3, 4, 8 here, got 5"),
         (lambda: explorer(group_size=7), WidgetError, "group_size must be one of"),
-        (lambda: explorer(row=10), WidgetError, r"\[10, 12\].*10 rows and 64 columns"),
+        (lambda: explorer(row=10), WidgetError, r"\[10, 0\].*10 rows and 64 columns"),
         (lambda: explorer(tokens=33), WidgetError, "tokens must be one of 32, 64, 128, 256, 512, 600"),
         (lambda: GPTQExplorer({"a": W, "b": W}, inputs=X), WidgetError, "mapping of names"),
         (lambda: GPTQExplorer({"a": W}), WidgetError, "no matrix here has inputs"),

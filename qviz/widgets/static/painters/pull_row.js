@@ -18,7 +18,7 @@ export function PullRow(host, view) {
       const x = (j) => left + j * cell;
       const y = (v) => middle - ((base - top) / 2) * Math.min(1, Math.max(-1, v / (1.1 * pull.limit)));
       waiting(c, x(pull.waits), width - right, top, base - top, ink, "");
-      const values = ticks(-1.1 * pull.limit, 1.1 * pull.limit, 4);
+      const values = ticks(-1.1 * pull.limit, 1.1 * pull.limit, 6);
       rules(c, ink, values, y, [left, width - right], (v) => `${number(100 * v)} %`, 6);
       const wide = Math.max(1, cell - (cell > 3 ? 1 : 0));
       c.fillStyle = ink.weight;
