@@ -3,7 +3,7 @@
 from qviz.transformer import evaluate
 from qviz.transformer.cache import KVCache
 from qviz.transformer.config import TransformerConfig
-from qviz.transformer.evaluate import Perplexity, compare, perplexity
+from qviz.transformer.evaluate import Perplexity, TokenScores, compare, perplexity, score_tokens
 from qviz.transformer.generate import Sampler, generate, generate_tokens
 from qviz.transformer.inputs import linear_inputs
 from qviz.transformer.kernels.groups import group_tensor
@@ -14,6 +14,7 @@ __all__ = [
     "KVCache",
     "Perplexity",
     "Sampler",
+    "TokenScores",
     "Tokenizer",
     "Transformer",
     "TransformerConfig",
@@ -24,4 +25,5 @@ __all__ = [
     "group_tensor",
     "linear_inputs",
     "perplexity",
+    "score_tokens",
 ]

@@ -80,6 +80,59 @@ class Perplexity:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """The same token by token: what `Perplexity` has the means of.
+
+    Attributes
+    ----------
+    nll : float64 array (n_tokens,)
+        −ln of the probability that each scored token had.
+    n_ctx : int
+        Length of a window.
+    base_nll : float64 array (n_tokens,) or None
+        The baseline's. The rest is None without a baseline, too.
+    kld : float64 array (n_tokens,) or None
+        Kullback–Leibler divergence from the baseline's prediction, in nats.
+    same : bool array (n_tokens,) or None
+        Whether both prefer the same token.
+    """
+
+    nll: npt.NDArray[np.float64]
+    n_ctx: int
+    base_nll: npt.NDArray[np.float64] | None = None
+    kld: npt.NDArray[np.float64] | None = None
+    same: npt.NDArray[np.bool_] | None = None
+
+    def summary(self) -> Perplexity:
+        """The means over all tokens, with their standard errors."""
+        mean, error = _mean(self.nll)
+        ppl = _perplexity(mean)
+        if self.base_nll is None or self.kld is None or self.same is None:
+            return Perplexity(self.nll.size, ppl, ppl * error, self.n_ctx)
+        base_ppl = _perplexity(float(self.base_nll.mean()))
+        ratio, ratio_se = _mean(self.nll - self.base_nll)
+        # error of exp(a) − exp(b) to first order, with what the two have in common taken out
+        delta_se = _mean(ppl * (self.nll - mean) - base_ppl * (self.base_nll - self.base_nll.mean()))[1]
+        kld, kld_se = _mean(self.kld)
+        same, same_se = _mean(self.same.astype(np.float64))
+        return Perplexity(
+            self.nll.size,
+            ppl,
+            ppl * error,
+            self.n_ctx,
+            base_ppl,
+            ppl - base_ppl,
+            delta_se,
+            ratio,
+            ratio_se,
+            kld,
+            kld_se,
+            same,
+            same_se,
+        )
+
+
 def windows_of(
     llama: Transformer, text: str | Sequence[int], n_ctx: int, max_tokens: int | None
 ) -> npt.NDArray[np.int64]:
@@ -152,6 +205,35 @@ def compare(
     LlamaError
         A text that is too short, or a baseline with another vocabulary.
     """
+    scores = score_tokens(models, text, baseline, n_ctx=n_ctx, max_tokens=max_tokens, progress=progress)
+    return {name: score.summary() for name, score in scores.items()}
+
+
+def score_tokens(
+    models: Mapping[str, Any],
+    text: str | Sequence[int],
+    baseline: Any = None,
+    *,
+    n_ctx: int | None = None,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, TokenScores]:
+    """What `compare` takes the means of: every scored token by itself.
+
+    Parameters
+    ----------
+    models, text, baseline, n_ctx, max_tokens, progress
+        As for `compare`.
+
+    Returns
+    -------
+    dict of str to TokenScores
+
+    Raises
+    ------
+    LlamaError
+        As from `compare`.
+    """
     if not isinstance(models, Mapping):
         raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
     if progress is not None and not callable(progress):
@@ -197,10 +279,9 @@ def compare(
                 told(len(block))
     finally:
         on_each_thread(give_back)
-    return {
-        name: _summary([np.concatenate(c) for c in zip(*rows, strict=True)], base_nll, n_ctx)
-        for name, rows in kept.items()
-    }
+    before = (np.concatenate(base_nll),) if base is not None else ()
+    joined = {name: [np.concatenate(c) for c in zip(*rows, strict=True)] for name, rows in kept.items()}
+    return {name: TokenScores(nll, n_ctx, *before, *apart) for name, (nll, *apart) in joined.items()}
 
 
 def perplexity(
@@ -307,33 +388,3 @@ def _perplexity(nll: float) -> float:
             f"a token has {nll:.0f} nats of surprise on average, so the perplexity is more than a float holds; "
             f"the model's weights are damaged"
         ) from None
-
-
-def _summary(columns: list[npt.NDArray[Any]], base: list[npt.NDArray[np.float64]], n_ctx: int) -> Perplexity:
-    nll = columns[0]
-    mean, error = _mean(nll)
-    ppl = _perplexity(mean)
-    if not base:
-        return Perplexity(nll.size, ppl, ppl * error, n_ctx)
-    base_nll = np.concatenate(base)
-    base_ppl = _perplexity(float(base_nll.mean()))
-    ratio, ratio_se = _mean(nll - base_nll)
-    # error of exp(a) − exp(b) to first order, with what the two have in common taken out
-    delta_se = _mean(ppl * (nll - mean) - base_ppl * (base_nll - base_nll.mean()))[1]
-    kld, kld_se = _mean(columns[1])
-    same, same_se = _mean(columns[2].astype(np.float64))
-    return Perplexity(
-        nll.size,
-        ppl,
-        ppl * error,
-        n_ctx,
-        base_ppl,
-        ppl - base_ppl,
-        delta_se,
-        ratio,
-        ratio_se,
-        kld,
-        kld_se,
-        same,
-        same_se,
-    )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bounds import paired_bound
+from bounds import assert_within, paired_bound, shown_bound
 from click.testing import CliRunner
 
 import qviz
 from qviz.cli import main
 from qviz.errors import LlamaError
-from qviz.transformer import Transformer, compare, perplexity
+from qviz.transformer import Transformer, compare, perplexity, score_tokens
 from qviz.transformer.evaluate import windows_of
 
 
@@ -94,6 +94,22 @@ def per_token(llama, base, text):
     """−log p of each token that came, and its divergence from what a baseline expected."""
     found, came = log_probabilities(llama, text)
     return -found[np.arange(came.size), came], (np.exp(base) * (base - found)).sum(-1)
+
+
+def test_tokens_by_themselves(tiny, rounded, text):
+    """Each token's figures, to a thousandth of a nat; `compare` has their means."""
+    llama = Transformer(qviz.load(rounded), activations="float")
+    found = score_tokens({"q3": llama}, text, tiny)["q3"]
+    base, came = log_probabilities(tiny, text)
+    nll, kld = per_token(llama, base, text)
+    assert_within(found.nll, nll, shown_bound(3))
+    assert_within(found.base_nll, -base[np.arange(came.size), came], shown_bound(3))
+    assert_within(found.kld, kld, shown_bound(3))
+    assert found.same.dtype == bool
+    assert found.summary() == compare({"q3": llama}, text, tiny)["q3"]
+    alone = score_tokens({"q3": llama}, text)["q3"]
+    assert alone.kld is alone.base_nll is alone.same is None
+    assert alone.summary().kld is None
 
 
 def test_perplexity_and_divergence_as_llama_cpp_finds_them(tiny, tmp_path):
