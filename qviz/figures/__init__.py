@@ -69,6 +69,7 @@ from qviz.figures.ranges import (
     range_curve,
     range_histogram,
 )
+from qviz.figures.recipe_curves import RecipeCurves, recipe_curves
 from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.rounding import rounding_table
 from qviz.figures.sizes import SizeCurves, size_curves
@@ -103,6 +104,7 @@ __all__ = [
     "PullRow",
     "RangeCurve",
     "RangeHistogram",
+    "RecipeCurves",
     "Roofline",
     "RowMap",
     "SizeCurves",
@@ -148,6 +150,7 @@ __all__ = [
     "pull_row",
     "range_curve",
     "range_histogram",
+    "recipe_curves",
     "result_table",
     "roofline",
     "round_to_levels",

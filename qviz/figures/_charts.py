@@ -113,6 +113,13 @@ def points(
     figure.add_scatter(x=plain(x), y=plain(y), text=list(names), name=title, marker=marker, **shown | more)
 
 
+def named(figure: go.Figure, names: Sequence[str], values: npt.ArrayLike, title: str, role: str) -> None:
+    """Add a line through points, one a name."""
+    colour = {"color": _theme.colours()[role]}
+    line, marker = colour | {"width": 2.5}, colour | {"size": 8}
+    figure.add_scatter(x=list(names), y=plain(values), mode="lines+markers", name=title, line=line, marker=marker)
+
+
 def bars(figure: go.Figure, names: Sequence[str], sizes: npt.ArrayLike, title: str, role: str, **more: Any) -> None:
     """Add bars, one a name."""
     marker = {"color": _theme.colours()[role]} | more.pop("marker", {})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qviz import figures
+from qviz.errors import WidgetError
 from qviz.figures import _charts
 from qviz.figures.calibration import calibration
 from qviz.figures.gptq import LossRace
@@ -52,6 +53,10 @@ CHARTS = {
         lambda: SearchCurve(np.float32([1.0, 1.5, 0.8]), True, np.int32([0, 0, 2]), 1, 2, "min-max"),
         {"tried": [1.0, 1.5, 0.8], "best so far": [1.0, 1.0, 0.8]},
     ),
+    "RecipeCurves": (
+        lambda: figures.recipe_curves(["Q8_0", "Q2_K"], {"a": [0.1, 0.4], "b": [0.2, 0.3]}),
+        {"a": [0.1, 0.4], "b": [0.2, 0.3]},
+    ),
     "SizeCurves": (
         lambda: figures.size_curves({"a": [("x", 2e6, 0.1), ("y", 1e6, 0.4)], "b": [("z", 1e6, 0.3)]}),
         {"a": [0.4, 0.1], "b": [0.3]},
@@ -85,6 +90,21 @@ def test_a_name_stands_under_a_dip_of_its_curve():
     ).plotly()
     assert list(chart.data[0].textposition) == ["top center", "bottom center", "top center"]
     assert [list(trace.text) for trace in chart.data] == [["x", "dip", "z"], []]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "damage", "message"),
+    [
+        ([], {"a": []}, "got 0 and 1"),
+        (["Q8_0"], {}, "got 1 and 0"),
+        (["Q8_0"], {"a": [0.1, 0.2]}, "a has 2 values; 1 are needed"),
+        (["Q8_0"], {"a": [0.0]}, "not positive"),
+        (["Q8_0"], {"a": [np.nan]}, "not positive"),
+    ],
+)
+def test_recipes_that_cannot_be_drawn_are_refused(recipes, damage, message):
+    with pytest.raises(WidgetError, match=message):
+        figures.recipe_curves(recipes, damage)
 
 
 def test_counts_are_those_of_the_histogram():

@@ -34,6 +34,7 @@ NOT_DRAWN = {
     *("HexDump", "TextTable"),
     # a chart of results: Plotly's
     "Roofline",
+    "RecipeCurves",
     "SizeCurves",
 }
 
