@@ -1,6 +1,7 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
 from qviz.measure.best import BestRow, about_best_files, best_files, best_steps, tensor_bytes
+from qviz.measure.cloze import ClozeAnswers, ClozeItem, answer_cloze, cloze_items
 from qviz.measure.machine import (
     ENERGY_45NM,
     EnergyModel,
@@ -13,6 +14,7 @@ from qviz.measure.machine import (
     surprises,
     token_traffic,
 )
+from qviz.measure.paired import PairedAccuracy, items_needed, paired_accuracy
 from qviz.measure.rounding import RoundingCost, measure_rounding
 from qviz.measure.tables import (
     GROUPS,
@@ -38,24 +40,31 @@ __all__ = [
     "TABLE_RECIPES",
     "Agreement",
     "BestRow",
+    "ClozeAnswers",
+    "ClozeItem",
     "EnergyModel",
     "FormatSpeed",
     "Machine",
     "MethodRow",
+    "PairedAccuracy",
     "RecipeRow",
     "RoundingCost",
     "Traffic",
     "about_best_files",
     "agreement",
+    "answer_cloze",
     "best_files",
     "best_steps",
+    "cloze_items",
     "generation_speed",
     "groups_in_order",
     "intensity",
+    "items_needed",
     "measure_formats",
     "measure_machine",
     "measure_rounding",
     "method_table",
+    "paired_accuracy",
     "pareto",
     "recipe_table",
     "surprises",
