@@ -36,7 +36,8 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))  # where this is run from elsewhere
 import stills
 
-NOTEBOOKS = ("[0-9]*.ipynb", "glossary.ipynb", "exercises/exercises.ipynb", "exercises/source/*/*.ipynb")
+PAGES = ("choosing.ipynb", "glossary.ipynb", "exercises/exercises.ipynb")
+NOTEBOOKS = ("[0-9]*.ipynb", *PAGES, "exercises/source/*/*.ipynb")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_notebooks import LESSONS
+from test_notebooks import FOLDER, LESSONS
 
 TABLE = tomllib.loads((Path(__file__).parent / "popular_claims.toml").read_text(encoding="utf-8"))["claim"]
 GLOSSARY_LINK = re.compile(r"\[([^\]]*)\]\(glossary[^)]*\)")
@@ -22,7 +22,7 @@ def flat(text: str) -> str:
 
 def section(lesson: str, heading: str) -> tuple[str, list[str]]:
     """The prose and the code cells under a heading."""
-    path = next(path for path in LESSONS if path.stem.startswith(lesson))
+    path = next(path for path in [*LESSONS, FOLDER / "choosing.ipynb"] if path.stem.startswith(lesson))
     prose: list[str] = []
     code: list[str] = []
     inside = False

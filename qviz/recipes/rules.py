@@ -60,7 +60,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("Q2_K", "Q2_K", 10, "2-bit super-blocks; attention values, outputs and ffn_down in 3 bits"),
             Recipe("Q2_K_S", "Q2_K", 21, "2-bit super-blocks; needs an importance matrix", in_2023=False),
             Recipe("IQ4_NL", "IQ4_NL", 25, "4-bit codes into a table of 16 uneven levels", in_2023=False),
-            Recipe("IQ4_XS", "IQ4_XS", 30, "the same levels in super-blocks", in_2023=False),
+            Recipe("IQ4_XS", "IQ4_XS", 30, "the same levels as IQ4_NL, in super-blocks", in_2023=False),
             Recipe("TQ1_0", "TQ1_0", 36, "ternary weights −1, 0, 1, five in a byte", in_2023=False),
             Recipe("TQ2_0", "TQ2_0", 37, "ternary weights −1, 0, 1, two bits each", in_2023=False),
             Recipe(
