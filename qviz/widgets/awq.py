@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from qviz._machine.blas import on_one_thread
 from qviz._types import DoubleArray, FloatArray
 from qviz.figures.awq import alpha_curve, channel_tracks, clip_curve, error_bars
+from qviz.figures.channel_group import channel_group
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, channel_scale, keep_salient, rtn
 from qviz.widgets import _text
@@ -19,15 +21,18 @@ from qviz.widgets.scene import Panel, Readout, Scene, Table
 
 ALPHAS = np.arange(20) / 20
 _SEEDS = 8  # random choices to average over
+_FIRST = 4.0  # scale of the largest channel, to begin with
 _KEPT = (("activation", "keep 1 %: largest inputs"), ("weight", "keep 1 %: largest weights"))
 
 
 class AWQExplorer(LayerExplorer):
     """Scale a layer's input channels by mean|x|^alpha before rounding, and see what becomes of its output.
 
-    Above, every input channel: how large it is, how fine its levels are after scaling, and what its rounding costs.
-    Then the error over alpha, the clipping of one group, and the experiment that AWQ starts from: keep one percent of
-    the columns unrounded, chosen in three ways. Errors are of the layer's output, on tokens that no method saw.
+    First, one group of one row, whose channels are scaled by hand: drag a bar, and see the levels of its weights come
+    closer together, and those of its neighbours move apart once the group's range has to grow. Then AWQ's choice of all
+    scales by one number, the error over alpha. Behind tabs: every input channel, the clipping of one group, and the
+    experiment that AWQ starts from: keep one percent of the columns unrounded, chosen in three ways. Errors are of the
+    layer's output, on tokens that no method saw.
 
     Parameters
     ----------
@@ -47,10 +52,10 @@ class AWQExplorer(LayerExplorer):
     Attributes
     ----------
     controls : dict
-        ``layer``, ``bits``, ``group_size``, ``tokens``, ``alpha``, ``clip``, ``order`` and ``row``.
+        ``layer``, ``bits``, ``group_size``, ``tokens``, ``scale``, ``row``, ``alpha``, ``clip`` and ``order``.
     figure : View
-        ``figure["channels"]`` is a `ChannelTracks`, ``["alpha"]`` an `AlphaCurve`, ``["clip"]`` a `ClipCurve`,
-        ``["methods"]`` an `ErrorBars`.
+        ``figure["hand"]`` is a `ChannelGroup`, ``["channels"]`` a `ChannelTracks`, ``["alpha"]`` an `AlphaCurve`,
+        ``["clip"]`` a `ClipCurve`, ``["methods"]`` an `ErrorBars`.
     result : MethodResult
         The rounding on show.
 
@@ -62,12 +67,17 @@ class AWQExplorer(LayerExplorer):
     >>> curve = explorer.figure["alpha"]
     >>> bool(curve.heldout[curve.best] < 0.9)  # in units of plain rounding
     True
+    >>> explorer.controls["scale"].value = 8
+    >>> float(explorer.figure["hand"].scale[explorer.figure["hand"].current])
+    8.0
     """
 
     _layout = "awq"
     _pages = (
-        ("Channels", ("channels",)),
-        ("Choice of α", ("alpha", "clip")),
+        ("Scale a channel", ("hand",)),
+        ("Choice of α", ("alpha",)),
+        ("All channels", ("channels",)),
+        ("Clipping", ("clip",)),
         ("Methods", ("methods",)),
     )
 
@@ -82,6 +92,17 @@ class AWQExplorer(LayerExplorer):
         super().__init__(layers, layer)
         self._start(bits, group_size)
         self.controls |= {
+            "scale": ipywidgets.FloatLogSlider(
+                value=_FIRST,
+                base=2,
+                min=-2,
+                max=6,
+                step=0.25,
+                readout_format=".3g",
+                description="Scale by hand",
+                tooltip="of the channel on show; dragging its bar does the same",
+                layout={"width": "320px"},
+            ),
             "alpha": ipywidgets.SelectionSlider(
                 options=[(f"{alpha:.2f}", float(alpha)) for alpha in ALPHAS],
                 description="Alpha",
@@ -99,13 +120,14 @@ class AWQExplorer(LayerExplorer):
                 0,
                 len(self._layer.weight) - 1,
                 description="Row",
-                tooltip="output row whose group is clipped on the right",
+                tooltip="output row on show while you scale a channel, and while a group is clipped",
                 layout={"width": "320px"},
             ),
         }
         self._channel = 0
+        self._hand: dict[int, float] = {}
         self._search()
-        self._arrange(("layer", "bits", "group_size", "tokens"), ("alpha", "clip", "row", "order"))
+        self._arrange(("layer", "bits", "group_size", "tokens"), ("scale", "row"), ("alpha", "clip", "order"))
 
     @property
     def grid(self) -> AffineGrid:
@@ -146,9 +168,11 @@ class AWQExplorer(LayerExplorer):
         self._beside.append(("AWQ", self._plain.bpw, {part: float(self._curve[part][best]) for part in self._curve}))
         self._beside.append(("AWQ with clipping", clipped.bpw, self._errors(clipped.weight - w)))
         self._channel = int(self._act.argmax())
+        self._hand = {self._channel: _FIRST}
         with self._silence():
             self.controls["row"].max = len(w) - 1
             self.controls["alpha"].value = self._best
+            self.controls["scale"].value = _FIRST
 
     def _errors(self, off: FloatArray) -> dict[str, float]:
         """Share of the output that is lost, on both sets of tokens, for weights that are `off` by so much."""
@@ -169,13 +193,27 @@ class AWQExplorer(LayerExplorer):
         searched = ("layer", "bits", "group_size", "tokens")
         if self._problem is None and control in [self.controls[name] for name in searched]:
             self._search()
+        if control is self.controls["scale"]:
+            self._hand[self._channel] = float(control.value)
+
+    def _look_at(self, channel: int) -> None:
+        """Put another channel on show, with the scale that it has."""
+        self._channel = channel
+        with self._silence():
+            self.controls["scale"].value = self._hand.get(channel, 1.0)
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "alpha":
             self.controls["alpha"].value = float(ALPHAS[min(len(ALPHAS) - 1, max(0, int(event["alpha"])))])
         elif event["event"] == "channel":
             tracks = self.figure["channels"]
-            self._channel = int(tracks.order[min(len(tracks.order) - 1, max(0, int(event["place"])))])
+            self._look_at(int(tracks.order[min(len(tracks.order) - 1, max(0, int(event["place"])))]))
+            self.update()
+        elif event["event"] == "hand" and int(event["channel"]) in range(len(self._act)):
+            slider, channel = self.controls["scale"], int(event["channel"])
+            power = math.log2(float(event["scale"]))
+            self._hand[channel] = slider.base ** min(slider.max, max(slider.min, power))
+            self._look_at(channel)
             self.update()
 
     # --- the picture
@@ -199,6 +237,7 @@ class AWQExplorer(LayerExplorer):
         return Scene(
             self._layout,
             {
+                "hand": self._hand_panel(),
                 "channels": self._channels_panel(s, growth, ratio, size),
                 "alpha": self._alpha_panel(alpha),
                 # a search that is not asked for need not follow the slider
@@ -210,6 +249,34 @@ class AWQExplorer(LayerExplorer):
             self._tables(growth, s, size),
             self._layer_notes(),
         )
+
+    def _hand_panel(self) -> Panel:
+        scales, row = np.ones(len(self._act), np.float32), int(self.controls["row"].value)
+        for channel, scale in self._hand.items():
+            scales[channel] = scale
+        figure = channel_group(
+            self._layer.weight, self._gram["heldout"], self.grid, scales, row=row, channel=self._channel
+        )
+        at, c = figure.current, self._channel
+        scale, alone = float(scales[c]), len({k for k, v in self._hand.items() if v != 1.0} - {c}) == 0
+        own = _text.number(float(figure.step[at] / figure.step_before[at]), 2)
+        words = (
+            f"Channel {c} has inputs of {_text.number(self._times(c), 2)} × the median, and levels {own} × as far apart. "
+            f"Channels that are not scaled have theirs {_text.number(figure.stretch, 3)} × as far apart in row {row}, "
+            f"and farther than before in {_text.percent(figure.stretched)} of all rows."
+        )
+        return Panel(
+            figure,
+            f"Channel {c} × {_text.number(scale, 3)}{'' if alone else ', and others'}: {_share(figure.left)} of the "
+            f"group's error is left",
+            words,
+            (("weight", "weight"), ("soft", "before"), ("level", "its levels"), ("changed", "on show")),
+            words,
+        )
+
+    def _times(self, channel: int) -> float:
+        """How large a channel's inputs are, in units of the median channel's."""
+        return float(self._act[channel] / max(float(np.median(self._act)), 1e-30))
 
     def _channels_panel(self, s: FloatArray, growth: FloatArray, ratio: float, size: int) -> Panel:
         w, n_in = self._layer.weight, s.size
@@ -304,10 +371,9 @@ class AWQExplorer(LayerExplorer):
 
     def _about(self, c: int, s: FloatArray, step: FloatArray, before: DoubleArray, after: DoubleArray) -> str:
         """One channel in words."""
-        act = self._act
-        times = _text.number(float(act[c] / max(float(np.median(act)), 1e-30)), 2)
+        times = _text.number(self._times(c), 2)
         return (
-            f"Channel {c}: mean |x| {_text.number(float(act[c]))}, {times} × the median; scale s "
+            f"Channel {c}: mean |x| {_text.number(float(self._act[c]))}, {times} × the median; scale s "
             f"{_text.number(float(s[c]), 2)} × that of the median channel; levels "
             f"{_text.number(float(step[c]), 2)} × as far apart; cost "
             f"{_text.percent(float(before[c]))} → {_text.percent(float(after[c]))}."

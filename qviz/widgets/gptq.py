@@ -47,8 +47,9 @@ class GPTQExplorer(SourceExplorer):
     """Step through GPTQ on one weight matrix.
 
     Above, one row of weights: each column falls onto a level when its turn comes, and those to come move to make up for
-    it. Arcs lead from the fallen weight to those it moves, as thick as the share of each. Below, the row of U that says how far they move, beside what the explicit formula gives; the output error so
-    far, beside that of rounding to nearest; and three matrices: how far every weight has moved, H, and U.
+    it. Arcs lead from the fallen weight to those it moves, as thick as the share of each. Below, the row of U that says
+    how far they move, beside what the explicit formula gives; the output error so far, beside that of rounding to
+    nearest; and three matrices: how far every weight has moved, H, and U.
 
     Every switch runs GPTQ again, in full. *Play* walks over the columns; arrow keys do, too, on any picture.
 

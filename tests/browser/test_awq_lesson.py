@@ -18,11 +18,18 @@ def test_the_lab_follows_hand_and_keyboard(lab, open_notebook, screenshots):
     book.run_all()
     assert book.cell_errors() == []
     canvas = {
-        name: book.page.locator(f"[data-panel={name}] canvas") for name in ("channels", "alpha", "clip", "methods")
+        name: book.page.locator(f"[data-panel={name}] canvas")
+        for name in ("hand", "channels", "alpha", "clip", "methods")
     }
-    pages = {"channels": "Channels", "alpha": "Choice of α", "clip": "Choice of α", "methods": "Methods"}
+    pages = {
+        "hand": "Scale a channel",
+        "channels": "All channels",
+        "alpha": "Choice of α",
+        "clip": "Clipping",
+        "methods": "Methods",
+    }
     before = {}
-    for name in ("channels", "methods", "clip", "alpha"):
+    for name in ("hand", "channels", "methods", "clip", "alpha"):
         book.turn_to(pages[name])
         assert colours(canvas[name]) > 20, f"nothing is drawn in {name}"
         before[name] = book.pixels(canvas[name])
@@ -39,7 +46,23 @@ def test_the_lab_follows_hand_and_keyboard(lab, open_notebook, screenshots):
     canvas["alpha"].click(position={"x": box["width"] - 20, "y": box["height"] / 2})
     book.wait_until(lambda: "alpha 0.95" in label("aria-label"), "the last alpha, by a click")
 
-    book.turn_to("Channels")
+    book.turn_to("Scale a channel")
+    title = book.page.locator("[data-panel=hand] h4")
+    assert "Channel 0 × 4" in title.inner_text()
+    canvas["hand"].focus()
+    book.page.keyboard.press("ArrowUp")
+    book.wait_until(lambda: "Channel 0 × 4.76" in title.inner_text(), "a quarter of a power of two up, by a key")
+    box = canvas["hand"].bounding_box()
+    x, one = box["x"] + 56 + 2.5 * (box["width"] - 66) / 24, box["y"] + 98 - 76 * 2 / 8
+    book.page.mouse.move(x, one)
+    book.page.mouse.down()
+    for k in range(8):
+        book.page.mouse.move(x, one - 3 * k)
+    book.page.mouse.up()
+    book.wait_until(lambda: "Channel 2 ×" in title.inner_text(), "the third bar, by hand")
+    assert float(book.python("print(lab.controls['scale'].value)")) > 2
+
+    book.turn_to("All channels")
     caption = book.page.locator("[data-panel=channels] .qviz-caption")
     assert "Channel 0:" in caption.inner_text()
     canvas["channels"].focus()

@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_lens.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
+import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
 
@@ -93,4 +94,11 @@ test("a weight falls first, then its error reaches the others", () => {
   assert.equal(stepping(from, to, 0.25).pushed, 0);
   assert.deepEqual(stepping(from, to, 0.75).now, [0, 3, 1.5]);
   assert.equal(stepping({ ...from, first: 20 }, to, 0.5), to); // the axis has moved on
+});
+
+test("a scaled channel has finer levels at once", () => {
+  const group = { channels: new Int32Array([4, 5]), scale: [1, 1], step: [0.5, 0.5], bottom: [-1, -1], current: 0 };
+  const held = scaled(group, 5, 2);
+  assert.deepEqual([held.scale, held.step, held.bottom, held.current], [[1, 4], [0.5, 0.125], [-1, -0.25], 1]);
+  assert.equal(scaled(group, 9, 2), group);
 });

@@ -76,6 +76,30 @@ def test_the_curve_is_the_output_error_over_alpha(explorer, parts):
     assert explorer.controls["alpha"].value == awq(w, ActivationStats.from_inputs(x), grid, trace=True).trace["best"]
 
 
+def test_a_bar_is_dragged(explorer, parts):
+    hand = explorer.figure["hand"]
+    assert hand.channels[hand.current] == 5, "the largest channel"
+    assert hand.scale[hand.current] == explorer.controls["scale"].value == 4
+    assert hand.left < 1
+    explorer._message(explorer.figure, {"event": "hand", "channel": 7, "scale": 2.0}, None)
+    hand = explorer.figure["hand"]
+    assert (hand.channels[hand.current], explorer.controls["scale"].value) == (7, 2)
+    assert hand.scale[np.flatnonzero(hand.channels == 5)].tolist() == [4], "the other bar stays where it was left"
+    explorer.controls["scale"].value = 16
+    assert explorer.figure["hand"].scale[hand.current] == 16
+    explorer._message(explorer.figure, {"event": "hand", "channel": 7, "scale": 1e9}, None)
+    assert explorer.controls["scale"].value == 64, "the slider ends there"
+    for nonsense in ({"channel": 999, "scale": 2}, {"channel": 7, "scale": -1}, {"channel": 7}):
+        explorer._message(explorer.figure, {"event": "hand", **nonsense}, None)
+    assert explorer.figure["hand"].scale[hand.current] == 64
+    explorer.lock("x", "predict first")
+    explorer._message(explorer.figure, {"event": "hand", "channel": 7, "scale": 2.0}, None)
+    assert explorer.controls["scale"].value == 64
+    explorer.unlock("x")
+    explorer.controls["bits"].value = 4  # another question: from the start
+    assert explorer.controls["scale"].value == 4
+
+
 def test_what_the_rows_over_the_channels_say(explorer, parts):
     w, x, unseen = parts
     explorer.controls["order"].value = "as they stand"
