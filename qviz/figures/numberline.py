@@ -45,6 +45,27 @@ class NumberLine:
     group_size: int
 
 
+def sampled(n: int) -> npt.NDArray[np.int64]:
+    """Which of a group's weights are drawn: `SAMPLE` of them at most, evenly spaced along it.
+
+    Parameters
+    ----------
+    n : int
+        Weights in the group.
+
+    Returns
+    -------
+    int64 array
+        Ascending, from the first to the last.
+
+    Examples
+    --------
+    >>> sampled(3).tolist(), len(sampled(1000)), int(sampled(1000)[-1])
+    ([0, 1, 2], 48, 999)
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+
+
 def group_axis(group: FloatArray, sym: bool) -> tuple[float, float]:
     """Ends of an axis that holds a group and the levels of its grid, however many bits that has.
 
@@ -108,7 +129,7 @@ def number_line(group: FloatArray, grid: AffineGrid, params: tuple[float, int], 
     whole = AffineGrid(grid.bits, -1, grid.sym)  # `group` is all that shares this scale
     codes = whole.quantize(group, shared).codes.astype(np.int32)
     levels = grid.levels(scale, zero_point)
-    sample = np.unique(np.linspace(0, group.size - 1, min(group.size, SAMPLE)).astype(int))
+    sample = sampled(group.size)
     return NumberLine(
         levels,
         np.arange(grid.qmin, grid.qmax + 1, dtype=np.int32),

@@ -261,7 +261,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         if self.__locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
-        with self._telling(), contextlib.suppress(WidgetError, KeyError, TypeError, ValueError, TraitError):
+        with self._telling(), contextlib.suppress(WidgetError, LookupError, TypeError, ValueError, TraitError):
             if content.get("event") == "set":
                 self._set(content["control"], content["value"])
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ipywidgets
@@ -9,11 +10,12 @@ import numpy as np
 
 from qviz.errors import WidgetError
 from qviz.figures import ErrorHistogram, Histogram, NumberLine, error_histogram, group_axis, histogram, number_line
+from qviz.figures.numberline import sampled
 from qviz.grids import AffineGrid
 from qviz.metrics import Comparison, compare
 from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
-from qviz.widgets.scene import Panel, Readout, Scene, Table
+from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _GROUP_SIZES = (16, 32, 64, 128, 256)
 
@@ -23,7 +25,7 @@ class BitsExplorer(SourceExplorer):
 
     Above, some weights of one group drop onto the nearest level of its grid, with all weights of the tensor
     behind; below, the errors of all weights stand in front of the weights themselves. Every move rounds the
-    whole tensor.
+    whole tensor. A weight can be taken and moved, as by a hand: then the grid of its group is made anew.
 
     Parameters
     ----------
@@ -50,8 +52,8 @@ class BitsExplorer(SourceExplorer):
     Attributes
     ----------
     controls : dict
-        ``bits``, ``granularity``, ``group_size``, ``sym``, ``group`` (the one drawn) and, for a model,
-        ``tensor``.
+        ``bits``, ``granularity``, ``group_size``, ``sym``, ``group`` (the one drawn), ``back`` (which undoes what
+        a hand has moved) and, for a model, ``tensor``.
     figure : View
         ``figure["line"]`` is a `NumberLine`, ``figure["errors"]`` an `ErrorHistogram`.
 
@@ -115,11 +117,18 @@ class BitsExplorer(SourceExplorer):
             "group": ipywidgets.IntSlider(
                 0, 0, 0, description="Group drawn", tooltip="the group in the picture", layout={"width": "340px"}
             ),
+            "back": ipywidgets.Button(
+                description="Put weights back",
+                tooltip="where they were before a hand moved them",
+                disabled=True,
+                layout={"width": "auto"},
+            ),
         }
+        self._on_click("back", self._put_back)
         self._place = 0  # first weight of the group drawn, so that it stays in view when groups change their size
         if self._problem is None:
             self._set_groups()
-        self._arrange(("tensor", "bits"), ("granularity", "group_size", "sym"), ("group",))
+        self._arrange(("tensor", "bits"), ("granularity", "group_size", "sym"), ("group", "back"))
 
     @property
     def grid(self) -> AffineGrid:
@@ -130,15 +139,61 @@ class BitsExplorer(SourceExplorer):
 
     def _open(self) -> None:
         self.weights = self._source.weights()
-        """float32 array (rows, columns): what is being rounded."""
+        """float32 array (rows, columns): what is being rounded, with what a hand has moved."""
+        self._moved: dict[int, np.float32] = {}  # place of a weight in the tensor -> what it was
         self.rounded = np.empty_like(self.weights)
         """float32 array (rows, columns): the same weights after rounding."""
         flat = self.weights.reshape(-1)
         spread = float(np.std(flat, dtype=np.float64)) if np.isfinite(flat).all() else 0.0
         self._limit = 3 * spread or float(np.abs(flat).max()) or 1.0
-        self._behind_line: Histogram | None = None
-        self._behind = histogram(flat, -self._limit, self._limit) if spread else None
+        self._finite = bool(spread)
+        self._count()
         self._place = 0
+        if "back" in self.controls:
+            self.controls["back"].disabled = True
+
+    def _count(self) -> None:
+        """Count all weights, for what stands behind both pictures."""
+        self._behind_line: Histogram | None = None
+        limit = self._limit
+        self._behind = histogram(self.weights.reshape(-1), -limit, limit) if self._finite else None
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "weight":
+            start, stop = self._span(self.controls["group"].value)
+            self._put(start + int(sampled(stop - start)[int(event["dot"])]), float(event["value"]))
+
+    def _put(self, place: int, value: float) -> None:
+        """Move one weight, within the axis of its group."""
+        if not math.isfinite(value):
+            return
+        if not self._moved:
+            self.weights = self.weights.copy()  # what we were given stays as it is
+        flat = self.weights.reshape(-1)
+        low, high = self._axis(*self._span(self.controls["group"].value))
+        was = self._moved.pop(place, flat[place].copy())
+        flat[place] = min(max(value, low), high)
+        if flat[place] != was:
+            self._moved[place] = was  # the last of them
+        self.controls["back"].disabled = not self._moved
+        self._count()
+        self.update()
+
+    def _put_back(self) -> None:
+        for place, value in self._moved.items():
+            self.weights.reshape(-1)[place] = value
+        self._moved = {}
+        self.controls["back"].disabled = True
+        self._count()
+        self.update()
+
+    def _axis(self, start: int, stop: int) -> tuple[float, float]:
+        """The axis of a group, which stays where it is while a hand moves weights."""
+        group = self.weights.reshape(-1)[start:stop].copy()
+        for place, value in self._moved.items():
+            if start <= place < stop:
+                group[place - start] = value
+        return group_axis(group, self.grid.sym)
 
     def _react(self, control: ipywidgets.Widget) -> None:
         if control is self.controls["group"]:
@@ -176,7 +231,7 @@ class BitsExplorer(SourceExplorer):
         start, stop = self._span(self.controls["group"].value)
         group = weights.reshape(-1)[start:stop]
         scale, zero_point = (float(p.item()) for p in AffineGrid(grid.bits, -1, grid.sym).params(group))
-        line = number_line(group, grid, (scale, int(zero_point)), self._density(*group_axis(group, grid.sym)))
+        line = number_line(group, grid, (scale, int(zero_point)), self._density(*self._axis(start, stop)))
         behind = self._behind or histogram(weights, -self._limit, self._limit)
         errors = ErrorHistogram(error_histogram(weights, rounded, self._limit), behind, loss.rmse)
         at_zero = 1 - np.count_nonzero(rounded != 0) / rounded.size
@@ -186,7 +241,22 @@ class BitsExplorer(SourceExplorer):
             self._readouts(grid, loss, scale, int(zero_point), at_zero),
             self._summary(grid, loss, at_zero),
             (_level_table(line), _error_table(errors)),
-            self._source_notes(),
+            (*self._source_notes(), *self._moved_note()),
+        )
+
+    def _moved_note(self) -> tuple[Status, ...]:
+        if not self._moved:
+            return ()
+        (place, value), *others = reversed(self._moved.items())
+        row, column = divmod(place, self.weights.shape[1])
+        now = self.weights.reshape(-1)[place]
+        more = f", and {_text.plural(len(others), 'other weight')}" if others else ""
+        return (
+            Status(
+                "info",
+                f"Moved by hand: row {row}, column {column}, from {_text.number(float(value))} to "
+                f"{_text.number(float(now))}{more}. All numbers here are of the weights as they stand now.",
+            ),
         )
 
     def _density(self, low: float, high: float) -> Histogram:
@@ -198,16 +268,16 @@ class BitsExplorer(SourceExplorer):
 
     def _line_panel(self, line: NumberLine, start: int) -> Panel:
         row, column = divmod(start, self.weights.shape[1])
-        where = "the whole tensor" if line.group_size == self.weights.size else (
-            f"row {row}, columns {column} … {column + line.group_size - 1}"
+        where = "The whole tensor" if line.group_size == self.weights.size else (
+            f"Row {row}, columns {column} … {column + line.group_size - 1}"
         )  # fmt: skip
         inside = 1 - line.density.outside / line.density.total
         used, n = np.count_nonzero(line.used), len(line.levels)
         return Panel(
             line,
-            f"One group and its grid: {where}",
+            where,
             f"{len(line.weights)} of the group's {_text.count(line.group_size)} weights, each rounded to its nearest "
-            f"level. The bars count all of them: {used} of {n} levels are in use. "
+            f"level; take one and move it. The bars count all of them: {used} of {n} levels are in use. "
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
@@ -216,6 +286,11 @@ class BitsExplorer(SourceExplorer):
             ),
             f"{n} levels from {_text.number(float(line.levels[0]))} to "
             f"{_text.number(float(line.levels[-1]))}; {used} in use",
+            {
+                "take": "weights",
+                "moved": [i for i, j in enumerate(sampled(line.group_size).tolist()) if start + j in self._moved],
+                "tour": {"control": "bits", "values": [8, 7, 6, 5, 4, 3, 2, 3, 4], "label": "8 → 2 → 4 bits"},
+            },
         )
 
     def _readouts(

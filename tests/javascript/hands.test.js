@@ -179,6 +179,7 @@ function bench({ locked = false } = {}) {
     hold(next) {
       change = next;
     },
+    show() {},
     grip(mark) {
       it.marked = mark;
     },
@@ -198,7 +199,12 @@ function bench({ locked = false } = {}) {
     value: ({ x }) => x / 10,
     held: (figure, _id, at) => ({ ...figure, at }),
     order: (id, value) => ({ event: "drag", id, value }),
+    when: (panel) => panel.takes,
   });
+  it.show({ takes: false });
+  assert.equal(canvas.tabIndex, undefined); // nothing to take, no keys
+  it.show({ takes: true });
+  it.show({ takes: true });
   const fire = (type, how) => canvas.dispatchEvent(Object.assign(new Event(type), how));
   return { it, view, orders, fire, at: (x) => ({ pointerId: 1, button: 0, clientX: x, clientY: 20 }) };
 }

@@ -99,7 +99,7 @@ def test_the_group_drawn_is_the_one_chosen():
     slider.value = 4 * 5 + 2  # row 5, columns 128 … 191
     line = explorer.figure["line"]
     assert np.isin(line.weights, W[5, 128:192]).all()
-    assert "row 5, columns 128 … 191" in explorer.figure.panels["line"].title
+    assert "Row 5, columns 128 … 191" in explorer.figure.panels["line"].title
     # the same weights stay in view when groups change their size
     explorer.controls["group_size"].value = 256
     assert slider.value == 5

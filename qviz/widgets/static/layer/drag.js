@@ -47,8 +47,20 @@ export function keyMove(event, thing, { things, along = "x" }) {
 // step, and its place x, y} in CSS pixels of `size` {width, height}. `value(place, size, figure)` is what a place stands
 // for, `held(figure, id, value)` the figure with a thing moved there, `order(id, value)` the message to Python that moves
 // it. `along` is "x" or "y". Where `order` gives null, Python need not hear of it, as of a wipe, and
-// the picture stays as it is held.
+// the picture stays as it is held. `when(panel)` says whether this picture has such things at all; until then it takes no
+// keys.
 export function draggable(it, view, spec) {
+  const { show } = it;
+  let ready = false;
+  it.show = (panel) => {
+    show(panel);
+    if (ready || !(spec.when?.(panel) ?? true)) return;
+    ready = true;
+    bind(it, view, spec);
+  };
+}
+
+function bind(it, view, spec) {
   const hand = handOf(it, view, spec);
   const { canvas } = it;
   const { along = "x" } = spec;
@@ -57,7 +69,7 @@ export function draggable(it, view, spec) {
   canvas.addEventListener("pointermove", hand.follow);
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(end, hand.release);
   canvas.addEventListener("click", (event) => hand.moved && event.stopImmediatePropagation(), true);
-  canvas.addEventListener("focus", () => hand.mark(canvas.matches(":focus-visible") && {}));
+  canvas.addEventListener("focus", () => hand.holds || hand.mark(canvas.matches(":focus-visible") && {}));
   canvas.addEventListener("blur", () => hand.mark(null));
   keyed(canvas, (event) => {
     if (event.key === "Escape" && hand.holds) return hand.back();

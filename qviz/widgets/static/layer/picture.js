@@ -5,7 +5,8 @@ import { mover, still } from "./tween.js";
 // A painter of one canvas.
 //
 // `draw(c, figure, scene)` gets a context in CSS pixels whose font is set, the figure that Python sent, and of the scene
-// its width, height, inks, panel and grip (what the hand holds, see drag.js). `hint` says which keys do what.
+// its width, height, inks, panel and grip (what the hand holds, see drag.js). `hint` says which keys do what, or is a function of
+// the panel that does.
 // `tall(figure)` is the height where it depends on the figure. With `moves` the picture moves from one figure to the
 // next: true, a list of fields, or a function, see `mixer` in tween.js.
 export function picture(host, view, { height = 0, draw, hint = "", tall, moves = null }) {
@@ -51,7 +52,10 @@ export function picture(host, view, { height = 0, draw, hint = "", tall, moves =
     show(next) {
       panel = next;
       if (tall) canvas.style.height = `${tall(panel.figure)}px`;
-      canvas.setAttribute("aria-label", sentences(panel.title, panel.label, hint));
+      canvas.setAttribute(
+        "aria-label",
+        sentences(panel.title, panel.label, typeof hint === "function" ? hint(panel) : hint),
+      );
       motion.go(panel.figure, !moves || held || view.held || still());
     },
   };

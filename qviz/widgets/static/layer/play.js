@@ -45,11 +45,34 @@ export function playButton(host, view, { label, step, every = 900 }) {
       document[playing ? "addEventListener" : "removeEventListener"]("visibilitychange", pace.stop);
     },
   });
-  const touched = (event) => !button.contains(event.target) && pace.stop();
+  // what presses the button itself is heard by the button
+  const presses = ({ type, key, target }) =>
+    button.contains(target) && (type !== "keydown" || ["Enter", " "].includes(key));
+  const touched = (event) => presses(event) || pace.stop();
   button.addEventListener("click", () => {
     if (pace.playing) pace.stop();
     else if (!view.refuse(button)) pace.start();
   });
   host.closest(".qviz-panel").querySelector(".qviz-legend").before(button);
   return { button, stop: pace.stop };
+}
+
+// A ▶ that leads a control through values, as a panel's options say: {tour: {control, values, label}}. The picture's
+// `show` puts it there, and takes it away where there is no tour.
+export function tour(it, host, view) {
+  const { show } = it;
+  let made = null;
+  it.show = (panel) => {
+    show(panel);
+    const plan = panel.options?.tour;
+    if (plan && !made) {
+      const step = (i) => {
+        const { control, values } = it.panel.options.tour;
+        if (i < values.length) view.order({ event: "set", control, value: values[i] });
+        return i + 1 < values.length;
+      };
+      made = playButton(host, view, { label: plan.label, step });
+    }
+    if (made) made.button.hidden = !plan;
+  };
 }

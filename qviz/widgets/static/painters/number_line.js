@@ -1,10 +1,44 @@
 // Weights above, levels below: each weight is joined to the level that it is rounded to.
 import { area, axis } from "../layer/axes.js";
-import { dot, faint, lines, sharp } from "../layer/canvas.js";
+import { dot, faint, lines, ring, sharp } from "../layer/canvas.js";
+import { draggable } from "../layer/drag.js";
+import { patched } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
-import { minus } from "../layer/text.js";
+import { tour } from "../layer/play.js";
+import { minus, number } from "../layer/text.js";
+import { blend } from "../layer/tween.js";
 
 const [sky, dots, ground, floor] = [54, 72, 124, 164];
+
+// Place of the level next to a value.
+export function nearestLevel(among, value) {
+  let best = 0;
+  for (let i = 1; i < among.length; i++) if (Math.abs(among[i] - value) < Math.abs(among[best] - value)) best = i;
+  return best;
+}
+
+// Between two grids: where one level becomes two, both leave its place; where two become one, both go there. Meanwhile
+// each weight falls to its level; `fall` says how far it has come.
+export function glide(from, to, t) {
+  const mixed = { ...to, settled: to, fall: t };
+  for (const field of ["weights", "snapped", "density"]) mixed[field] = blend(from[field], to[field], t);
+  const splits = from.levels.length <= to.levels.length;
+  const [many, few] = splits ? [to, from] : [from, to];
+  const pairs = Array.from(many.levels, (level, i) => [i, nearestLevel(few.levels, level)]);
+  const ends = pairs.map(([i, j]) => (splits ? [j, i] : [i, j]));
+  const part = (field, a, b) => from[field][a] + t * (to[field][b] - from[field][a]);
+  for (const field of ["levels", "used"]) mixed[field] = Float64Array.from(ends, ([a, b]) => part(field, a, b));
+  mixed.codes = Int32Array.from(ends, ([, b]) => to.codes[b]);
+  return mixed;
+}
+
+// A weight that a hand has moved, before Python has made the grid anew: it falls to the nearest level that there is.
+export function moved(figure, i, value) {
+  const held = { ...figure, weights: figure.weights.slice(), snapped: figure.snapped.slice() };
+  held.weights[i] = value;
+  held.snapped[i] = figure.levels[nearestLevel(figure.levels, value)];
+  return held;
+}
 
 // Levels run up through the picture; below each stands how many weights of the group it gets, and its code.
 function levels(c, figure, x, gap, ink) {
@@ -23,7 +57,7 @@ function levels(c, figure, x, gap, ink) {
   c.textBaseline = "top";
   const every = 2 ** Math.max(0, Math.ceil(Math.log2(30 / gap)));
   figure.codes.forEach((code, i) => {
-    if (i % every === 0) c.fillText(minus(String(code)), x(figure.levels[i]), floor + 4);
+    if (code % every === 0) c.fillText(minus(String(code)), x(figure.levels[i]), floor + 4);
   });
 }
 
@@ -45,29 +79,67 @@ function nameDots(c, values, x, y, { names, current }, width, ink) {
   c.font = ink.font;
 }
 
+// The weights; those that a hand has moved stand out, and the one that it holds tells its value.
+function weights(c, figure, x, { named, panel, grip, width }, ink) {
+  c.strokeStyle = ink.weight;
+  c.lineWidth = 1.25;
+  const way = (weight, i) => [x(weight), dots, x(figure.snapped[i]), ground];
+  faint(c, 0.75, () => lines(c, Array.from(figure.weights, way)));
+  c.strokeStyle = ink.card;
+  figure.weights.forEach((weight, i) => {
+    c.fillStyle = panel.options?.moved?.includes(i) ? ink.changed : ink.weight;
+    dot(c, x(weight), dots, named?.current === i ? 6 : 4);
+    if (!figure.fall) return;
+    const [from, to] = [x(weight), x(figure.snapped[i])];
+    dot(c, from + figure.fall * (to - from), dots + figure.fall * (ground - dots), 3);
+  });
+  if (!grip) return;
+  const at = x(figure.weights[grip.id]);
+  c.strokeStyle = ink.ink;
+  c.lineWidth = 2;
+  ring(c, at, dots, 8);
+  const text = `${number(figure.weights[grip.id])} → ${number(figure.snapped[grip.id])}`;
+  const wide = c.measureText(text).width;
+  patched(c, text, Math.max(4, Math.min(width - wide - 4, at - wide / 2)), dots - 20, ink);
+}
+
 export function NumberLine(host, view) {
-  return picture(host, view, {
+  const across = ({ density: { low, high } }, width) => ({
+    x: (value) => ((value - low) / (high - low)) * width,
+    value: (x) => low + (x / width) * (high - low),
+    range: [low, high],
+  });
+  const it = picture(host, view, {
     height: 222,
-    draw(c, figure, { width, ink, panel }) {
-      const { low, high } = figure.density;
-      const x = (value) => ((value - low) / (high - low)) * width;
+    moves: glide,
+    hint: ({ options }) => options?.take && "Left and right arrow keys move a weight, up and down choose another",
+    draw(c, figure, { width, ink, panel, grip }) {
+      const { x, range } = across(figure, width);
       const named = panel.options?.names ? panel.options : null; // the dots, where they are few and known
       if (!named) area(c, x, figure.density, sky, sky - 6, { colour: ink.soft, alpha: 0.22 }, ink.soft);
-      const gap = figure.levels.length > 1 ? x(figure.levels[1]) - x(figure.levels[0]) : width;
+      const rest = figure.settled ?? figure;
+      const gap = rest.levels.length > 1 ? x(rest.levels[1]) - x(rest.levels[0]) : width;
       c.strokeStyle = ink.level;
       c.lineWidth = 1;
       const upright = (level) => [sharp(x(level)), sky + 4, sharp(x(level)), ground];
       faint(c, gap < 6 ? 0.18 : 0.35, () => lines(c, Array.from(figure.levels, upright)));
-      c.strokeStyle = ink.weight;
-      c.lineWidth = 1.25;
-      const way = (weight, i) => [x(weight), dots, x(figure.snapped[i]), ground];
-      faint(c, 0.75, () => lines(c, Array.from(figure.weights, way)));
-      c.fillStyle = ink.weight;
-      c.strokeStyle = ink.card;
-      figure.weights.forEach((weight, i) => dot(c, x(weight), dots, named?.current === i ? 6 : 4));
+      weights(c, figure, x, { named, panel, grip, width }, ink);
       if (named) nameDots(c, figure.weights, x, dots - 18, named, width, ink);
       levels(c, figure, x, gap, ink);
-      axis(c, x, low, high, 192, width, ink);
+      axis(c, x, ...range, 192, width, ink);
     },
   });
+  draggable(it, view, {
+    when: ({ options }) => options?.take === "weights",
+    things(figure, { width }) {
+      const { x, range } = across(figure, width);
+      const step = (range[1] - range[0]) / 200;
+      return Array.from(figure.weights, (value, id) => ({ id, value, range, step, x: x(value), y: dots }));
+    },
+    value: ({ x }, { width }, figure) => across(figure, width).value(x),
+    held: moved,
+    order: (id, value) => ({ event: "weight", dot: id, value }),
+  });
+  tour(it, host, view);
+  return it;
 }

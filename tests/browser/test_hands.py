@@ -1,0 +1,131 @@
+"""Things in pictures, taken by the mouse and by keys: Python's controls and figures follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from browser.stage import Stage
+from playwright.sync_api import Browser
+
+from qviz.widgets import BitsExplorer, CodebookExplorer
+from qviz.widgets.base import Explorer
+
+W = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)
+
+
+@pytest.fixture
+def stage(chrome: Browser) -> Iterator[Callable[..., Stage]]:
+    opened: list[Stage] = []
+
+    def open_(explorer: Explorer, **options: bool) -> Stage:
+        opened.append(Stage(chrome, explorer, **options))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        assert one.problems == []
+        one.close()
+
+
+def pixels(canvas):
+    return canvas.evaluate("(node) => node.toDataURL()")
+
+
+def across(canvas, low, high):
+    """Where a value stands on a canvas whose axis is as wide as itself."""
+    width = canvas.evaluate("(node) => node.clientWidth")
+    return lambda value: (value - low) / (high - low) * width
+
+
+def test_a_weight_is_taken_moved_and_put_back(stage):
+    given = W.copy()
+    explorer = BitsExplorer(given, bits=3, group_size=16, name="w")  # all of a group are drawn
+    there = stage(explorer)
+    canvas, line = there.canvas("line"), explorer.figure["line"]
+    x = across(canvas, line.density.low, line.density.high)
+    farthest = int(np.argmax(line.weights))
+    there.drag(canvas, (x(line.weights[farthest]), 72), (x(0.0) + 60, 72))
+    now = explorer.figure["line"]
+    there_is = (line.density.low, line.density.high)
+    pixel = (there_is[1] - there_is[0]) / x(there_is[1])
+    assert abs(now.weights[farthest] - 60 * pixel) < 2 * pixel, "60 pixels above zero"
+    assert now.levels[-1] < line.levels[-1], "the grid is made for what is there now"
+    assert (now.density.low, now.density.high) == (line.density.low, line.density.high), "the axis stays"
+    assert "Moved by hand" in explorer.figure.scene.status[-1].text
+    assert np.array_equal(given, W), "what was given stays as it is"
+    explorer.controls["back"].click()
+    assert explorer.figure["line"].levels.tolist() == line.levels.tolist()
+    assert explorer.controls["back"].disabled
+    there.told()
+    # by keys: the weight that was taken last, then the next one
+    there.press(canvas, "Shift+ArrowLeft", "ArrowRight", "ArrowRight")
+    steps = (float(line.weights[farthest]) - explorer.figure["line"].weights[farthest]) / (200 * pixel)
+    assert abs(steps - 8 * x(there_is[1]) / 200 / 200) < 0.01
+    there.press(canvas, "ArrowUp", "Home")
+    assert abs(explorer.figure["line"].weights[farthest + 1] - there_is[0]) < pixel
+
+
+def test_what_is_locked_says_why(stage):
+    explorer = BitsExplorer(W, name="w")
+    there = stage(explorer)
+    there.hold("Predict first.")
+    canvas, line = there.canvas("line"), explorer.figure["line"]
+    x = across(canvas, line.density.low, line.density.high)
+    there.drag(canvas, (x(line.weights[0]), 72), (x(line.weights[0]) + 90, 72))
+    bubble = there.page.locator(".qviz-bubble")
+    assert bubble.inner_text() == "Predict first."
+    assert explorer.figure["line"].weights.tolist() == line.weights.tolist()
+    there.page.get_by_role("button", name="8 → 2 → 4 bits").click()
+    assert explorer.controls["bits"].value == 4
+
+
+def test_a_tour_leads_through_the_bits_until_it_is_stopped(stage):
+    explorer = BitsExplorer(W, name="w")
+    there = stage(explorer)
+    button = there.page.get_by_role("button", name="8 → 2 → 4 bits")
+    button.click()
+    there.page.wait_for_function("window.sent.length === 2")
+    assert button.get_attribute("aria-pressed") == "true"
+    there.page.keyboard.press("Shift")  # any key ends it
+    there.rest()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert explorer.controls["bits"].value == 7
+    there.page.wait_for_timeout(1200)
+    assert explorer.controls["bits"].value == 7
+
+
+def test_a_picture_glides_and_ends_at_what_python_sent(stage):
+    ends = []
+    for motion in (False, True):
+        there = stage(BitsExplorer(W, name="w"), motion=motion)
+        canvas = there.canvas("line")
+        there.explorer.controls["bits"].value = 2
+        first = there.told(look="[data-panel=line] canvas")
+        there.page.wait_for_timeout(1000)
+        ends.append((first, pixels(canvas)))
+    (still, still_end), (first, end) = ends
+    assert still == still_end == end, "where no motion is wanted there is none; both end alike"
+    assert first != end
+
+
+def test_levels_start_where_a_hand_puts_them(stage):
+    explorer = CodebookExplorer(W, bits=2, name="w")
+    there = stage(explorer)
+    canvas, shown = there.canvas("levels"), explorer.figure["levels"]
+    x = across(canvas, shown.values.low, shown.values.high)
+    starts = shown.paths[0].copy()
+    target = (starts[0] + starts[1]) / 2
+    there.drag(canvas, (x(starts[1]), 122), (x(target), 122))
+    now = explorer.figure["levels"].paths
+    assert abs(now[0, 1] - target) < 0.02
+    assert now[0, [0, 2, 3]].tolist() == starts[[0, 2, 3]].tolist()
+    assert explorer.controls["iteration"].value == explorer.controls["iteration"].max
+    assert "A hand moved the start" in explorer.figure.scene.status[-1].text
+    there.press(canvas, "ArrowDown", "End")  # the lowest, up to the next
+    now = explorer.figure["levels"].paths[0]
+    assert starts[0] < now[0] < now[1]
+    explorer.controls["back"].click()
+    assert explorer.figure["levels"].paths[0].tolist() == starts.tolist()
+    assert explorer.controls["back"].disabled
