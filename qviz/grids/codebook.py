@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_number
 from qviz._machine.kernels import kernel
-from qviz._types import FloatArray
+from qviz._types import DoubleArray, FloatArray
 from qviz.errors import GridError
 from qviz.grids.floats import E2M1, E4M3, two_level_scales
 
@@ -164,12 +164,31 @@ class KMeansStep:
     error: float
 
 
+def _quantiles(values: DoubleArray, bits: int) -> DoubleArray:
+    levels: DoubleArray = np.unique(
+        np.quantile(values, (np.arange(1 << bits) + 0.5) / (1 << bits), method="inverted_cdf")
+    )
+    return levels if levels.size > 1 else values[[0, -1]]  # one of two values stands for half of all quantiles
+
+
+def _started(start: npt.ArrayLike, bits: int) -> DoubleArray:
+    levels: DoubleArray = np.unique(real_array(start, "start", GridError).astype(np.float64))
+    if not np.isfinite(levels).all() or not 2 <= levels.size <= 1 << bits:
+        raise GridError(f"start must be 2 to {1 << bits} different finite levels for {bits} bits, got {start!r}")
+    return levels
+
+
 def kmeans(
-    weight: npt.ArrayLike, bits: int = 4, *, iterations: int = 100, trace: list[KMeansStep] | None = None
+    weight: npt.ArrayLike,
+    bits: int = 4,
+    *,
+    iterations: int = 100,
+    start: npt.ArrayLike | None = None,
+    trace: list[KMeansStep] | None = None,
 ) -> Codebook:
     """Fit a codebook to weights: round each to its nearest level, move each level to the mean of its weights.
 
-    Lloyd 1982; starts from quantiles, so nothing is random. Stops when no level moves.
+    Lloyd 1982; starts from quantiles unless told otherwise, so nothing is random. Stops when no level moves.
 
     Parameters
     ----------
@@ -179,6 +198,8 @@ def kmeans(
         1 to 8; 2**bits levels, fewer where the weights have fewer different values.
     iterations : int
         At most.
+    start : array_like (n,), optional
+        Levels to start from, at least two and at most 2**bits. Where they lie decides where they end.
     trace : list, optional
         Gets a `KMeansStep` for each iteration.
 
@@ -190,21 +211,21 @@ def kmeans(
     Raises
     ------
     GridError
-        Weights that are not finite, or fewer than two different ones.
+        Weights that are not finite, or fewer than two different ones; no such levels to start from.
 
     Examples
     --------
     >>> kmeans([0.0, 1.0, 10.0, 12.0], bits=1).levels.tolist()
     [0.5, 11.0]
+    >>> kmeans([0.0, 6.0, 12.0], bits=1, start=[1.0, 4.0]).levels.tolist()
+    [0.0, 9.0]
     """
     values = np.sort(real_array(weight, "weight", GridError).ravel()).astype(np.float64)
     bits = whole_number(bits, "bits", GridError, least=1, most=8)
     iterations = whole_number(iterations, "iterations", GridError, least=1)
     if not values.size or not np.isfinite(values).all() or values[0] == values[-1]:
         raise GridError("a codebook needs at least two different weights, and finite ones only")
-    levels = np.unique(np.quantile(values, (np.arange(1 << bits) + 0.5) / (1 << bits), method="inverted_cdf"))
-    if levels.size < 2:
-        levels = values[[0, -1]]
+    levels = _quantiles(values, bits) if start is None else _started(start, bits)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     for _ in range(iterations):
         ends: Any = [0, *np.searchsorted(values, (levels[1:] + levels[:-1]) / 2, side="right"), values.size]

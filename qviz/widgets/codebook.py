@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ipywidgets
@@ -35,7 +36,8 @@ class CodebookExplorer(SourceExplorer):
 
     To the left the weights, the levels of the iteration on show, their way down from the start, and what other
     codebooks offer on the same axis. To the right how good each iteration is. The table behind has the true bits of
-    each codebook, its own table counted.
+    each codebook, its own table counted. The levels' starts can be taken and moved: from other starts they may end
+    elsewhere, better or worse.
 
     Parameters
     ----------
@@ -58,7 +60,8 @@ class CodebookExplorer(SourceExplorer):
     Attributes
     ----------
     controls : dict
-        ``bits``, ``shared``, ``row``, ``group``, ``play``, ``iteration`` and, for a model, ``tensor``.
+        ``bits``, ``shared``, ``row``, ``group``, ``play``, ``iteration``, ``back`` (to the start from quantiles) and,
+        for a model, ``tensor``.
     figure : View
         ``figure["levels"]`` is a `LloydPicture`, ``figure["curve"]`` a `LloydCurve`.
     steps : list of KMeansStep
@@ -100,11 +103,18 @@ class CodebookExplorer(SourceExplorer):
             "group": ipywidgets.IntSlider(0, 0, 0, description="Group", tooltip="of the row", layout=narrow),
             "play": play,
             "iteration": iteration,
+            "back": ipywidgets.Button(
+                description="Start from quantiles",
+                tooltip="where levels began before a hand moved them",
+                disabled=True,
+                layout={"width": "auto"},
+            ),
         }
+        self._on_click("back", self._start_back)
         self._link = ipywidgets.link((play, "value"), (iteration, "value"))
         if self._problem is None:
             self._places()
-        self._arrange(("tensor", "bits", "shared"), ("row", "group"), ("play", "iteration"))
+        self._arrange(("tensor", "bits", "shared"), ("row", "group"), ("play", "iteration"), ("back",))
 
     @property
     def bits(self) -> int:
@@ -147,23 +157,59 @@ class CodebookExplorer(SourceExplorer):
         if event["event"] == "iteration":
             slider = self.controls["iteration"]
             slider.value = min(slider.max, max(0, int(event["iteration"])))
+        elif event["event"] == "start" and self.steps:
+            self._move_start(int(event["level"]), float(event["value"]))
+
+    def _move_start(self, level: int, value: float) -> None:
+        """Let one level begin elsewhere, between its neighbours."""
+        start = self.steps[0].levels.copy()
+        if not (math.isfinite(value) and 0 <= level < start.size):
+            return
+        first, last = self._axis()
+        low, high = np.array([first, *start, last], np.float32)[[level, level + 2]]
+        start[level] = min(max(value, np.nextafter(low, high)), np.nextafter(high, low))
+        with self._silence():
+            slider = self.controls["iteration"]
+            at, ended = slider.value, slider.value == slider.max
+            self._trace(start)
+            slider.value = slider.max if ended else min(at, slider.max)
+        self._by_hand = True
+        self.controls["back"].disabled = False
+        self.update()
+
+    def _start_back(self) -> None:
+        with self._silence():
+            self._fit()
+        self.update()
+
+    def _axis(self) -> tuple[float, float]:
+        """Ends of the axis that all levels and weights stand on."""
+        low, high = float(self._part[0]), float(self._part[-1])
+        margin = 0.03 * (high - low)
+        return low - margin, high + margin
 
     def _fit(self) -> None:
-        """Trace the codebook on show."""
+        """Trace the codebook on show, from quantiles."""
         row, group, size = self.controls["row"].value, self.controls["group"].value, self.group_size
         part = self.weights if size == 0 else self.weights[row]
         if size > 0:
             part = part[group * size : (group + 1) * size]
         self._part = np.sort(part.reshape(-1))
+        self._trace()
+        self._unmoved = self.steps[-1:]  # where the levels end if no hand moves their starts
+        self._by_hand = False
+        self.controls["back"].disabled = True
+        self._others = self._tables_of(self._part.reshape(1, -1)) if self.steps else {}
+
+    def _trace(self, start: FloatArray | None = None) -> None:
         self.steps: list[KMeansStep] = []
         if self._part[0] < self._part[-1]:
-            kmeans(self._part, self.bits, iterations=ITERATIONS, trace=self.steps)
+            kmeans(self._part, self.bits, iterations=ITERATIONS, start=start, trace=self.steps)
         for name in ("play", "iteration"):
             control = self.controls[name]
             control.max = max(0, len(self.steps) - 1)
             control.value = control.max
             control.disabled = control.max == 0
-        self._others = self._tables_of(self._part.reshape(1, -1)) if self.steps else {}
 
     def _tables_of(self, part: FloatArray) -> dict[str, tuple[FloatArray, float]]:
         """Levels and SQNR on one group (1, n) of what else there is at these bits."""
@@ -184,9 +230,7 @@ class CodebookExplorer(SourceExplorer):
             text = "All weights that share this codebook are alike: one level holds them, and nothing moves."
             return Scene(self._layout, {}, status=(Status("info", text),), summary=f"{self.tensor_name}: {text}")
         part, steps, k = self._part, self.steps, int(self.controls["iteration"].value)
-        low, high = float(part[0]), float(part[-1])
-        margin = 0.03 * (high - low)
-        density = histogram(part, low - margin, high + margin)
+        density = histogram(part, *self._axis())
         picture = lloyd_picture(part, steps, k, density, {name: levels for name, (levels, _) in self._others.items()})
         mean_square = float(np.mean(np.square(part, dtype=np.float64)))
         curve = lloyd_curve(steps, mean_square, k, {name: sqnr for name, (_, sqnr) in self._others.items()})
@@ -203,7 +247,7 @@ class CodebookExplorer(SourceExplorer):
                 "levels": Panel(
                     picture,
                     self._title(k),
-                    "Heights are logarithmic. Bars: how many weights take each level.",
+                    "Heights are logarithmic. Bars: how many weights take each level. Rings: starts, to be moved.",
                     (("soft", "weights"), ("level", "levels, and their way here"), ("ink", "other codebooks")),
                     f"{n} levels from {_text.number(float(picture.paths[k, 0]))} to "
                     f"{_text.number(float(picture.paths[k, -1]))}",
@@ -219,7 +263,21 @@ class CodebookExplorer(SourceExplorer):
             self._readouts(picture.used, float(curve.decibels[k])),
             summary,
             (self._comparison(), self._levels_table(picture.paths[k], picture.used)),
-            (*self._cut(), *self._source_notes()),
+            (*self._cut(), *self._source_notes(), *self._started_note(mean_square)),
+        )
+
+    def _started_note(self, mean_square: float) -> tuple[Status, ...]:
+        if not self._by_hand:
+            return ()
+        with np.errstate(divide="ignore"):
+            ends = [10 * np.log10(mean_square / np.float64(last.error)) for last in (self.steps[-1], *self._unmoved)]
+        here, there = (_text.decibels(float(end)) for end in ends)
+        return (
+            Status(
+                "info",
+                f"A hand moved the start. From there the levels end at {here}, from quantiles at {there}. "
+                "“All fitted” and the table of the whole tensor start from quantiles.",
+            ),
         )
 
     def _title(self, k: int) -> str:

@@ -1,10 +1,12 @@
 """Codebooks against the formulas they come from, the GGML format of the same name, and exhaustive search."""
 
 import itertools
+import warnings
 
 import bounds
 import numpy as np
 import pytest
+from scipy.cluster.vq import kmeans2
 from scipy.stats import norm
 
 import qviz
@@ -96,6 +98,22 @@ def test_a_codebook_for_each_group(bits, size):
     assert books.bpw == bits + 16 * 2**bits * -(-128 // width) / 128
     off = [np.square(W - b.dequantize()).sum() for b in (kmeans_groups(W, bits), books)]
     assert off[1] <= off[0]
+
+
+@pytest.mark.parametrize("start", [[0, 0.05, 5, 9], [4.0, 8.0], [0.5, 1.1, 8.0], [-50.0, 0.0, 60.0]])
+def test_kmeans_from_levels_of_ones_own_ends_where_scipy_does(start):
+    x = np.float32([0, 0.1, 0.2, 1.0, 1.2, 5.0, 5.5, 9.0, 9.1]).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a level that no weight is nearest to stays where it is, there as here
+        ends, _ = kmeans2(x, np.array(start, np.float32).astype(np.float64), iter=50, minit="matrix")
+    found = kmeans(x, 2, start=start).levels
+    bounds.assert_within(found, np.sort(ends), bounds.size_bound(ends, 1) + x.size * bounds.DOUBLE * x.max())
+
+
+@pytest.mark.parametrize("start", [[1.0], [1.0, 1.0], [0.0, np.nan], [0, 1, 2, 3, 4], "levels", []])
+def test_levels_that_nothing_can_start_from(start):
+    with pytest.raises(GridError, match="start"):
+        kmeans([0.0, 1.0, 2.0, 3.0], 2, start=start)
 
 
 def test_edges_of_groups():

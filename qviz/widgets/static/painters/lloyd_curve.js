@@ -28,6 +28,7 @@ export function LloydCurve(host, view) {
     left + 8 + ((width - left - right - 16) * k) / Math.max(1, curve.decibels.length - 1);
   const it = picture(host, view, {
     height: 370,
+    moves: ["decibels", "current"],
     hint: "Arrow keys step through the iterations",
     draw(c, curve, { width, ink }) {
       const x = across(curve, width);
@@ -50,7 +51,10 @@ export function LloydCurve(host, view) {
         c,
         Array.from(curve.decibels, (db, k) => (Number.isFinite(db) ? [x(k), y(db)] : null)),
       );
-      const db = curve.decibels[curve.current];
+      const before = Math.min(curve.decibels.length - 1, Math.floor(curve.current));
+      const [here, next] = [curve.decibels[before], curve.decibels[before + 1] ?? NaN];
+      const part = curve.current - before; // between two iterations while the picture moves
+      const db = part ? here + part * (next - here) : here;
       c.fillStyle = ink.weight;
       c.strokeStyle = ink.card;
       dot(c, x(curve.current), Number.isFinite(db) ? y(db) : top, 6.5);
