@@ -211,14 +211,18 @@ def checked_damping(value: Any) -> float:
 
 def without_dead(w: FloatArray, stats: ActivationStats) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
     """The weight with zeros in columns that no token used, a Hessian with ones there, and which those are."""
+    H, dead = hessian_of(stats)
+    return np.where(dead, np.float32(0), w) if dead.any() else w, H, dead
+
+
+def hessian_of(stats: ActivationStats) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """The Hessian, with ones for columns that no token used, and which those are."""
     H = stats.hessian
     if not np.isfinite(H).all():
         raise MethodError("the Hessian overflows float32; scale the inputs down, or look for outliers in them")
     dead = np.diagonal(H) == 0
-    if dead.any():
-        w = np.where(dead, np.float32(0), w)
-        H[dead, dead] = 1
-    return w, H, dead
+    H[dead, dead] = 1
+    return H, dead
 
 
 def factor(H: FloatArray, damp: float) -> tuple[FloatArray, float]:

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.blas import on_one_thread
-from qviz._machine.kernels import f32, kernel
+from qviz._machine.kernels import f32, kernel, simd
+from qviz._machine.team import in_parallel
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
 from qviz.errors import MethodError
@@ -28,10 +29,13 @@ from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
 from qviz.methods._inputs import checked_weight
 from qviz.methods.block_bits import bits_of
-from qviz.methods.gptq import checked_damping, factor, without_dead
-from qviz.methods.lattice import LatticeState, book_of, lattice_columns
+from qviz.methods.gptq import checked_damping, factor, hessian_of
+from qviz.methods.lattice import book_of, lattice_columns
+from qviz.methods.numbers import EntryNumbers, has_numbers
 from qviz.methods.recommended import damping
 from qviz.methods.refine import refine
+
+_ROWS_AT_ONCE = 4096
 
 
 @on_one_thread
@@ -82,48 +86,81 @@ def gptq_format(
     """
     w, fmt = checked_weight(weight, stats), get(format)
     fmt.blocks_per_row(w.shape[1])
-    rounded_onto = _lattice if fmt.lattice is not None else _codes
     if fmt.lattice is None:
         bits_of(fmt)  # or a reason why not
-    asked = damping(stats.n_tokens, stats.n_in) if damp_percent is None else checked_damping(damp_percent)
-    w, H, _ = without_dead(w, stats)
-    U, _ = factor(H, asked)
-    importance = np.diagonal(U) ** np.float32(-2)
-
-    W = w.copy()
-    blocks = np.empty((len(w), w.shape[1] // fmt.block_size), fmt.dtype)
-    for first in range(0, w.shape[1], fmt.block_size):
-        last = first + fmt.block_size
-        now = np.ascontiguousarray(W[:, first:last])
-        if not np.isfinite(now).all():
-            raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
-        chosen = quantize(now, fmt, importance[first:last])
-        square, errors = np.ascontiguousarray(U[first:last, first:last]), np.empty_like(now)
-        blocks[:, first // fmt.block_size] = rounded_onto(chosen, now, square, errors)
-        if last < w.shape[1]:
-            W[:, last:] -= errors @ np.ascontiguousarray(U[first:last, last:])
-    rounded = QTensor(fmt, blocks, w.shape)
-    return refine(w, rounded, H, sweeps=sweeps, outputs=outputs) if sweeps else rounded
+    return FormatRounding(stats, damp_percent).round(w, fmt, sweeps=sweeps, outputs=outputs)
 
 
-def _codes(chosen: QTensor, now: FloatArray, square: FloatArray, errors: FloatArray) -> npt.NDArray[Any]:
+class FormatRounding:
+    """GPTQ for inputs as they are, onto any format: what depends on the inputs alone is worked out once.
+
+    Parameters
+    ----------
+    stats : ActivationStats
+    damp_percent : float, optional
+        As in `gptq_format`.
+    """
+
+    @on_one_thread
+    def __init__(self, stats: ActivationStats, damp_percent: float | None = None) -> None:
+        asked = damping(stats.n_tokens, stats.n_in) if damp_percent is None else checked_damping(damp_percent)
+        self._hessian, self._dead = hessian_of(stats)
+        U, _ = factor(self._hessian, asked)
+        diagonal = np.diagonal(U)
+        self._pull = np.ascontiguousarray(U / diagonal[:, None])
+        self._prices = np.ascontiguousarray(diagonal ** np.float32(-2))
+
+    @on_one_thread
+    def round(self, w: FloatArray, fmt: Format, *, sweeps: int = 0, outputs: FloatArray | None = None) -> QTensor:
+        """Round a float32 matrix (n_out, n_in) that the statistics fit; as `gptq_format` does."""
+        if self._dead.any():
+            w = np.where(self._dead, np.float32(0), w)
+        blocks = np.empty((len(w), w.shape[1] // fmt.block_size), fmt.dtype)
+
+        def work(first: int, last: int) -> None:
+            for a in range(first, last, _ROWS_AT_ONCE):
+                part = slice(a, min(a + _ROWS_AT_ONCE, last))
+                blocks[part] = self._rows(w[part], fmt)
+
+        in_parallel(len(w), work)
+        rounded = QTensor(fmt, blocks, w.shape)
+        return refine(w, rounded, self._hessian, sweeps=sweeps, outputs=outputs) if sweeps else rounded
+
+    def _rows(self, w: FloatArray, fmt: Format) -> npt.NDArray[Any]:
+        """The blocks of some rows."""
+        rounded_onto = _lattice if fmt.lattice is not None else _codes
+        W, blocks = w.copy(), np.empty((len(w), w.shape[1] // fmt.block_size), fmt.dtype)
+        for first in range(0, w.shape[1], fmt.block_size):
+            part, later = slice(first, first + fmt.block_size), slice(first + fmt.block_size, None)
+            now = np.ascontiguousarray(W[:, part])
+            if not np.isfinite(now).all():
+                raise MethodError("the updates overflow: H is too ill-conditioned; use a larger damp_percent")
+            chosen = quantize(now, fmt, self._prices[part])
+            square, errors = np.ascontiguousarray(self._pull[part, part]), np.empty_like(now)
+            blocks[:, first // fmt.block_size] = rounded_onto(chosen, now, square, self._prices[part], errors)
+            if part.stop < w.shape[1]:
+                W[:, later] -= errors @ self._pull[part, later]
+        return blocks
+
+
+def _codes(chosen: QTensor, now: FloatArray, pull: FloatArray, prices: FloatArray, errors: FloatArray) -> Any:
     """Blocks with the scales of `chosen`, one a row, and codes that pass `errors` on."""
     fmt, parts = chosen.format, chosen.unpack()
     table = np.array(() if fmt.table is None else fmt.table, np.float32)
     lowest, highest = fmt.codes or (0, table.size - 1)
     codes = parts.codes.copy()
-    _columns(now, square, parts.scales, parts.mins, table, lowest, highest, errors, codes)
+    _columns(now, pull, parts.scales, parts.mins, table, lowest, highest, errors, codes)
     return bits_of(fmt).put_codes(chosen.blocks[:, 0], codes)
 
 
-def _lattice(chosen: QTensor, now: FloatArray, square: FloatArray, errors: FloatArray) -> npt.NDArray[Any]:
+def _lattice(chosen: QTensor, now: FloatArray, pull: FloatArray, prices: FloatArray, errors: FloatArray) -> Any:
     """The same for entries of a codebook."""
-    state, book = LatticeState(chosen), book_of(chosen.format.name)
-    scales = state.d * state.scales
+    numbers, book = EntryNumbers(chosen), book_of(chosen.format.name)
+    scales = numbers.d * numbers.scales
     lattice_columns(
-        now, square, scales, book.entries, book.values, book.tree, book.group, book.even, errors, state.codes
+        now, pull, prices, scales, book.entries, book.values, book.tree, book.group, book.even, errors, numbers.codes
     )
-    return state.tensor().blocks[:, 0]
+    return numbers.tensor().blocks[:, 0]
 
 
 def accepts(format: Format | str | int) -> bool:
@@ -134,18 +171,12 @@ def accepts(format: Format | str | int) -> bool:
     >>> accepts("Q4_K"), accepts("IQ2_XS"), accepts("TQ1_0"), accepts("F16")
     (True, True, False, False)
     """
-    if get(format).lattice is not None:
-        return True
-    try:
-        bits_of(get(format))
-    except MethodError:
-        return False
-    return True
+    return has_numbers(get(format))
 
 
 @kernel
-def _columns(w, U, scales, mins, table, lowest, highest, errors, codes):
-    """Round the columns of one block of each row; `w` ends as each weight was when its turn came."""
+def _columns(w, pull, scales, mins, table, lowest, highest, errors, codes):
+    """Round the columns of one block of each row; `w` changes."""
     n = w.shape[1]
     width = n // scales.shape[1]
     for r in range(w.shape[0]):
@@ -165,8 +196,7 @@ def _columns(w, U, scales, mins, table, lowest, highest, errors, codes):
                 level = f32(min(max(np.rint(steps), f32(lowest)), f32(highest)))
                 code = int(level)
             codes[r, i] = code
-            e = f32(f32(row[i] - f32(f32(level * scale) - low)) / U[i, i])
+            e = f32(row[i] - f32(f32(level * scale) - low))
             errors[r, i] = e
-            ahead, pull = row[i + 1 :], U[i, i + 1 :]
-            for j in range(ahead.size):
-                ahead[j] -= f32(e * pull[j])
+            for v in range((i + 1) // simd.LANES * simd.LANES, n, simd.LANES):
+                simd.store(w, r * n + v, simd.load(w, r * n + v) - e * simd.load(pull, i * n + v))

@@ -19,7 +19,6 @@ import numpy.typing as npt
 from qviz._machine.kernels import f32, i16, kernel
 from qviz._types import FloatArray
 from qviz.formats import get
-from qviz.formats.base import QTensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,36 +74,42 @@ def book_of(name: str) -> Book:
 
 
 @kernel
-def entry_for(x, at, U, first, scale, values, tree, group, signs, room, stack):
-    """Choose the entry that does least damage to the weights ``x[at : at + group]``, which stand at `first` of U.
+def scratch(n_values):
+    """Room for the search: weights, signs and prices of eight; what `entry_for` calls `room`."""
+    return np.empty((11, 9 + n_values), np.float32)
 
-    The search goes down the tree level by level, the cheapest one first, and turns back where a beginning costs as much
-    as the best whole entry so far. So what it finds is the best of all (a sphere decoder). `signs` (group,) are 1, −1,
-    or 0 where the sign is that of the weight when its turn comes. `room` (8, 9 + n_values) holds, for each depth, the
-    weights, what levels cost, and what the beginning has cost; `stack` (8,) holds the nodes.
+
+@kernel
+def entry_for(x, pull, prices, first, scale, values, tree, group, signs, room, stack):
+    """Choose the entry that does least damage to the weights `x` (group,), which stand at `first` of `pull`.
+
+    An error e of weight i costs ``prices[i] · e²`` and moves weight j by ``−e · pull[i, j]``. The search goes down the
+    tree level by level, the cheapest one first, and turns back where a beginning costs as much as the best whole entry
+    so far. So what it finds is the best of all (a sphere decoder). `signs` (group,) are 1, −1, or 0 where the sign is
+    that of the weight when its turn comes. `room` (8, 9 + n_values) holds, for each depth, the weights, what levels
+    cost, and what the beginning has cost; `stack` (8,) holds the nodes.
     """
     best, nearest, depth = 0, f32(np.inf), 0
     n = values.size
     stack[0], room[0, 8 + n] = 0, f32(0)
     for i in range(group):
-        room[0, i] = x[at + i]
+        room[0, i] = x[i]
     begun = True
     while depth >= 0:
         weights, costs = room[depth, :8], room[depth, 8:]
         sign = signs[depth]
         if sign == f32(0):
             sign = f32(1) if weights[depth] >= f32(0) else f32(-1)
-        size, own = f32(sign * weights[depth]), U[first + depth, first + depth]
+        size, price = f32(sign * weights[depth]), prices[first + depth]
         if begun:
             for k in range(n):
-                e = f32(f32(size - f32(values[k] * scale)) / own)
-                costs[k] = f32(e * e) if tree[stack[depth], k] >= 0 else f32(np.inf)
+                e = f32(size - f32(values[k] * scale))
+                costs[k] = f32(f32(e * e) * price) if tree[stack[depth], k] >= 0 else f32(np.inf)
         here = 0
         for k in range(1, n):
             if costs[k] < costs[here]:
                 here = k
-        before = room[depth, 8 + n]
-        loss = f32(before + costs[here])
+        loss = f32(room[depth, 8 + n] + costs[here])
         if not loss < nearest:
             depth, begun = depth - 1, False
             continue
@@ -114,40 +119,39 @@ def entry_for(x, at, U, first, scale, values, tree, group, signs, room, stack):
             best, nearest = node, loss
             depth, begun = depth - 1, False
             continue
-        e = f32(f32(sign * f32(size - f32(values[here] * scale))) / own)
+        e = f32(sign * f32(size - f32(values[here] * scale)))
         for j in range(depth + 1, group):
-            room[depth + 1, j] = weights[j] - f32(e * U[first + depth, first + j])
+            room[depth + 1, j] = weights[j] - f32(e * pull[first + depth, first + j])
         stack[depth + 1], room[depth + 1, 8 + n] = node, loss
         depth, begun = depth + 1, True
     return best
 
 
 @kernel
-def eight_levels(x, at, U, scale, grid, values, tree, group, even, levels):
+def eight_levels(x, at, pull, prices, scale, grid, values, tree, group, even, levels, walk):
     """Choose levels (magnitudes with signs) for eight weights ``x[at : at + 8]``, which stand at the same place of U.
 
     `x` stays as it is.
     """
-    now, prices, signs = np.empty(8, np.float32), np.empty(8, np.float32), np.empty(8, np.float32)
-    room, stack = np.empty((8, 9 + values.size), np.float32), np.empty(8, np.int32)
+    now, flips, signs, room = walk[0], walk[1], walk[2], walk[3:]
+    stack = np.empty(8, np.int32)
     for i in range(8):
         now[i], signs[i] = x[at + i], f32(0)
     odd, cheapest = False, 0
     for first in range(0, 8, group):
-        entry = entry_for(now, first, U, at + first, scale, values, tree, group, signs[first:], room, stack)
+        entry = entry_for(now[first:], pull, prices, at + first, scale, values, tree, group, signs[first:], room, stack)
         for i in range(first, first + group):
             value = f32(grid[entry * group + i - first] * scale)
             negative = now[i] < f32(0)
-            own = U[at + i, at + i]
-            # what the other sign would cost: (|x| + value)² − (|x| − value)²
-            prices[i] = f32(f32(abs(now[i]) * value) / f32(own * own))
+            # a fourth of what the other sign would cost: (|x| + value)² − (|x| − value)²
+            flips[i] = f32(f32(abs(now[i]) * value) * prices[at + i])
             levels[at + i] = i16(-grid[entry * group + i - first] if negative else grid[entry * group + i - first])
             odd ^= negative
-            if prices[i] < prices[cheapest]:
+            if flips[i] < flips[cheapest]:
                 cheapest = i
-            e = f32(f32(now[i] - (-value if negative else value)) / own)
+            e = f32(now[i] - (-value if negative else value))
             for j in range(i + 1, 8):
-                now[j] -= f32(e * U[at + i, at + j])
+                now[j] -= f32(e * pull[at + i, at + j])
     if not (even and odd):
         return
     # another sign for the cheapest, and the entry that suits it; the other signs stay
@@ -157,93 +161,46 @@ def eight_levels(x, at, U, scale, grid, values, tree, group, even, levels):
         signs[i] = f32(-1) if levels[at + i] < 0 else f32(1)
     signs[cheapest] = -signs[cheapest]
     for i in range(first):
-        e = f32(f32(now[i] - f32(f32(levels[at + i]) * scale)) / U[at + i, at + i])
+        e = f32(now[i] - f32(f32(levels[at + i]) * scale))
         for j in range(i + 1, 8):
-            now[j] -= f32(e * U[at + i, at + j])
-    entry = entry_for(now, first, U, at + first, scale, values, tree, group, signs[first:], room, stack)
+            now[j] -= f32(e * pull[at + i, at + j])
+    entry = entry_for(now[first:], pull, prices, at + first, scale, values, tree, group, signs[first:], room, stack)
     for i in range(first, first + group):
         levels[at + i] = i16(f32(grid[entry * group + i - first]) * signs[i])
 
 
 @kernel
-def try_entries(target, U, scale, grid, values, tree, group, even, best, levels, rounded, room):
+def try_entries(target, pull, prices, scale, grid, values, tree, group, even, best, levels, rounded, room, walk):
     """Round a sub-block with errors passed on; its damage, or infinity as soon as that is above `best`."""
     n = target.size
     room[:n] = target
     damage = f32(0)
     for first in range(0, n, 8):
-        eight_levels(room, first, U, scale, grid, values, tree, group, even, levels)
+        eight_levels(room, first, pull, prices, scale, grid, values, tree, group, even, levels, walk)
         for i in range(first, first + 8):
             rounded[i] = f32(f32(levels[i]) * scale)
-            e = f32(f32(room[i] - rounded[i]) / U[i, i])
-            damage += f32(e * e)
+            e = f32(room[i] - rounded[i])
+            damage += f32(f32(e * e) * prices[i])
             if damage >= best:
                 return f32(np.inf)
             for j in range(i + 1, n):
-                room[j] -= f32(e * U[i, j])
+                room[j] -= f32(e * pull[i, j])
     return damage
 
 
 @kernel
-def lattice_columns(w, U, scales, grid, values, tree, group, even, errors, levels):
+def lattice_columns(w, pull, prices, scales, grid, values, tree, group, even, errors, levels):
     """Round the columns of one block of each row onto the scales given; errors move the columns to come."""
     n = w.shape[1]
     width = n // scales.shape[1]
+    walk = scratch(values.size)
     for r in range(w.shape[0]):
         row = w[r]
         for first in range(0, n, 8):
             scale = scales[r, first // width]
-            eight_levels(row, first, U, scale, grid, values, tree, group, even, levels[r])
+            eight_levels(row, first, pull, prices, scale, grid, values, tree, group, even, levels[r], walk)
             for i in range(first, first + 8):
-                e = f32(f32(row[i] - f32(f32(levels[r, i]) * scale)) / U[i, i])
+                e = f32(row[i] - f32(f32(levels[r, i]) * scale))
                 errors[r, i] = e
                 for j in range(i + 1, n):
-                    row[j] -= f32(e * U[i, j])
-
-
-class LatticeState:
-    """The numbers of all blocks of a lattice format, outside of their bits; as `qviz.methods.refine` changes them.
-
-    Attributes
-    ----------
-    codes : int16 array (n_out, n_in)
-        Levels: magnitudes with signs.
-    scales, mins : int32 arrays (n_out, sub-blocks)
-        Odd numbers 1 … 31; zeros.
-    d, dmin : float32 arrays (n_out, blocks)
-        What the odd numbers are multiplied with; zeros.
-    unit : float
-        `d` is this times the float16 of the block.
-    """
-
-    def __init__(self, tensor: QTensor) -> None:
-        n_out, n_in = tensor.shape
-        self._given = tensor
-        blocks = np.array(tensor.blocks)
-        self.codes = tensor.unpack().codes.astype(np.int16).reshape(n_out, n_in)
-        d = blocks["d"].astype(np.float32)
-        blocks["d"] = 1
-        scales = QTensor(tensor.format, blocks, tensor.shape).unpack().scales
-        self.unit = unit_of(tensor)
-        self.scales: npt.NDArray[np.int32] = np.rint(scales / self.unit).astype(np.int32).reshape(n_out, -1)
-        self.mins = np.zeros_like(self.scales)
-        self.d = d * np.float32(self.unit)
-        self.dmin = np.zeros_like(self.d)
-
-    def tensor(self) -> QTensor:
-        """The numbers as blocks."""
-        given = self._given
-        blocks = np.empty(self.d.size, given.format.dtype)
-        steps = (self.scales.reshape(len(blocks), -1) // 2).astype(np.uint8)
-        d = (self.d / np.float32(self.unit)).reshape(-1)
-        given.format.lattice.write(
-            d, steps, self.codes.reshape(len(blocks), -1), blocks.view(given.format.kernel_dtype)
-        )
-        return QTensor(given.format, blocks.reshape(given.blocks.shape), given.shape)
-
-
-def unit_of(tensor: QTensor) -> float:
-    """What a block whose d is 1 multiplies its odd numbers with."""
-    block = np.zeros((1, 1), tensor.format.dtype)
-    block["d"] = 1
-    return float(QTensor(tensor.format, block, (1, tensor.format.block_size)).unpack().scales.flat[0])
+                    row[j] -= f32(e * pull[i, j])

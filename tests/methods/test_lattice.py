@@ -6,7 +6,8 @@ from bounds import U as ULP
 
 import qviz
 from qviz.formats import get
-from qviz.methods.lattice import LatticeState, book_of, eight_levels, entry_for, lattice_columns
+from qviz.methods.lattice import book_of, eight_levels, entry_for, lattice_columns, scratch
+from qviz.methods.numbers import EntryNumbers
 
 NAMES = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"]
 
@@ -16,6 +17,12 @@ def factor(n, rng):
     x = rng.standard_normal((4 * n, n)) + 2 * rng.standard_normal((4 * n, 1))
     inverse = np.linalg.inv(x.T @ x / len(x))
     return np.ascontiguousarray(np.linalg.cholesky(inverse).T, dtype=np.float32)
+
+
+def parts_of(U):
+    """What an error moves the other weights by, and what its square costs."""
+    diagonal = np.diagonal(U)
+    return np.ascontiguousarray(U / diagonal[:, None]), np.ascontiguousarray(diagonal**-2)
 
 
 def losses(x, U, scale, entries, signs):
@@ -43,7 +50,10 @@ def test_the_search_finds_the_best_of_all_entries(name, forced):
         for first in range(0, 8, book.group):
             part, square = slice(first, first + book.group), U[first:, first:]
             scale = np.float32(scale)
-            got = entry_for(x, first, U, first, scale, book.values, book.tree, book.group, signs[part], room, stack)
+            pull, prices = parts_of(U)
+            got = entry_for(
+                x[part], pull, prices, first, scale, book.values, book.tree, book.group, signs[part], room, stack
+            )
             every = losses(x[part], square, scale, entries, signs[part])
             # float32: each of `group` errors is a sum of at most `group` products, and is squared
             assert every[got] <= every.min() * (1 + 4 * book.group * (book.group + 3) * ULP)
@@ -59,8 +69,9 @@ def test_levels_are_entries_with_signs_that_can_be_stored(name):
         before = x.copy()
         for at in (0, 8):
             eight_levels(
-                x, at, U, np.float32(0.05), book.entries, book.values, book.tree, book.group, book.even, levels
-            )
+                x, at, *parts_of(U), np.float32(0.05), book.entries, book.values, book.tree, book.group, book.even,
+                levels, scratch(book.values.size),
+            )  # fmt: skip
         assert np.array_equal(x, before)
         assert all(tuple(part) in known for part in np.abs(levels).reshape(-1, book.group).tolist())
         if book.even:
@@ -69,26 +80,26 @@ def test_levels_are_entries_with_signs_that_can_be_stored(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_are_passed_on(name):
-    """What is left of each row, times U, is what it has moved the others by: w − rounded = errors · U."""
+    """What is left of each row is what it has moved the others by: w − rounded = errors · pull."""
     rng, book = np.random.default_rng(3), book_of(name)
     w = rng.standard_normal((3, 256)).astype(np.float32)
     tensor = qviz.quantize(w, name, imatrix=np.ones(256, np.float32))
-    U, state = factor(256, rng), LatticeState(tensor)
+    (pull, prices), state = parts_of(factor(256, rng)), EntryNumbers(tensor)
     errors = np.empty_like(w)
     lattice_columns(
-        w.copy(), U, state.d * state.scales, book.entries, book.values, book.tree, book.group, book.even, errors,
-        state.codes,
+        w.copy(), pull, prices, state.d * state.scales, book.entries, book.values, book.tree, book.group, book.even,
+        errors, state.codes,
     )  # fmt: skip
     off = w - state.tensor().dequantize()
-    most = np.abs(errors.astype(np.float64)) @ np.abs(U) + np.abs(w)
-    assert (np.abs(off - errors.astype(np.float64) @ U) <= 2 * 256 * ULP * most).all()
+    most = np.abs(errors.astype(np.float64)) @ np.abs(pull) + np.abs(w)
+    assert (np.abs(off - errors.astype(np.float64) @ pull) <= 2 * 256 * ULP * most).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_taken_out_and_put_in_again_are_the_same_bytes(name):
     w = np.random.default_rng(4).standard_normal((5, 512)).astype(np.float32)
     tensor = qviz.quantize(w, name, imatrix=np.ones(512, np.float32))
-    assert LatticeState(tensor).tensor().tobytes() == tensor.tobytes()
+    assert EntryNumbers(tensor).tensor().tobytes() == tensor.tobytes()
 
 
 def test_a_sub_block_of_zeros_moves_no_other():
@@ -96,5 +107,5 @@ def test_a_sub_block_of_zeros_moves_no_other():
     w = np.random.default_rng(5).standard_normal((1, 256)).astype(np.float32)
     w[0, 32:64] = 0
     tensor = qviz.quantize(w, "IQ3_S")
-    again = LatticeState(tensor).tensor()
+    again = EntryNumbers(tensor).tensor()
     assert np.array_equal(again.dequantize(), tensor.dequantize())

@@ -46,6 +46,18 @@ def test_never_uphill(name, coupled):
     assert before < 0.7 * damage(w, plain, H, O)
 
 
+def test_outputs_in_groups_are_matrices_of_their_own():
+    w, x, _ = layer(n_in=256, n_out=6)
+    H = (x.T @ x / len(x) + 0.01 * np.eye(256)).astype(np.float32)
+    mix = np.random.default_rng(3).standard_normal((2, 3, 3)).astype(np.float32)
+    O, plain = mix @ mix.swapaxes(1, 2) + np.eye(3, dtype=np.float32), qviz.quantize(w, "Q3_K")
+    both = refine(w, plain, H, outputs=O)
+    for k in range(2):
+        rows = slice(3 * k, 3 * k + 3)
+        alone = refine(w[rows], QTensor(plain.format, plain.blocks[rows], (3, 256)), H, outputs=O[k])
+        assert alone.tobytes() == QTensor(plain.format, both.blocks[rows], (3, 256)).tobytes()
+
+
 @pytest.mark.parametrize("name", ["Q2_K", "Q4_K", "IQ4_XS", "IQ2_XXS", "IQ3_S"])
 def test_better_than_gptq_on_tokens_not_seen(name):
     w, x, held_out = layer()
@@ -101,5 +113,7 @@ def test_what_does_not_fit_is_refused():
         refine(w[:3], tensor, H)
     with pytest.raises(MethodError, match=r"a matrix of 9 outputs is \(9, 9\), got \(3, 3\)"):
         refine(w, tensor, H, outputs=np.eye(3, dtype=np.float32))
+    with pytest.raises(MethodError, match=r"a matrix of 9 outputs is \(9, 9\), got \(2, 4, 4\)"):
+        refine(w, tensor, H, outputs=np.ones((2, 4, 4), np.float32))
     with pytest.raises(MethodError, match="not positive definite"):
         refine(w, tensor, -H)
