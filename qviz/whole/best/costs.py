@@ -1,9 +1,9 @@
 """What each format costs each tensor, in divergence of the answers.
 
 For a matrix with output factor O and input factor H (see `sensitivity`) an error E costs ½·tr(O·E·H·Eᵀ). It is
-measured on a sample of rows that GPTQ has rounded, each row counting by its own entry of O. A row of an embedding
-matters when its token is read, by the gradients there, and, where the embedding is the output matrix, too, when its
-token is expected, by the inputs of the output matrix; both in parts of how often that is.
+measured on a sample of rows, rounded by GPTQ and a little descent, each row counting by its own entry of O. A row of
+an embedding matters when its token is read, by the gradients there, and, where the embedding is the output matrix, too,
+when its token is expected, by the inputs of the output matrix; both in parts of how often that is.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
 from qviz.formats import Format, get, quantize
-from qviz.methods.gptq_format import accepts, gptq_format
+from qviz.methods.gptq_format import FormatRounding, accepts
 from qviz.methods.recommended import damping
 from qviz.recipes.allocate import Option
 from qviz.whole.best.sensitivity import Sensitivity
 from qviz.whole.by_layer.source import Source
 
 _SUPER = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K")
-_CANDIDATES = (*_SUPER, "Q4_0", "IQ4_NL", "Q5_0", "Q5_1", "Q8_0")
+_CANDIDATES = (*_SUPER, "Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 _SMALL = ("IQ1_M",)  # rounded by importance alone, and slowly: only where it is needed
-_ROWS = 256  # of a matrix that are rounded to see what a format costs
+_WEIGHTS, _LEAST_ROWS, _MOST_ROWS = 1 << 16, 48, 256  # of a matrix, rounded to see what a format costs
+_SWEEPS = 1  # after which the cost of a format is close to what it will be
 _TOKENS_AT_ONCE = 2048
 
 
@@ -61,8 +62,7 @@ def layer_options(
         progress(f"what formats cost layer {i}", i, run.config.n_layers)
         for kind, stats in _inputs(run, i, stream, sensitivity).items():
             name, w = f"blk.{i}.{kind}.weight", run.layers[i][kind].weight.dequantize()
-            rows = np.diagonal(sensitivity.of(i, kind).outputs)
-            options[name] = _options(w, stats, rows, alignment, small)
+            options[name] = _options(w, stats, sensitivity.of(i, kind).rows, alignment, small)
         run.layers[i] = before
     return options
 
@@ -97,17 +97,18 @@ def _options(
     damp: float | None = None,
 ) -> list[Option]:
     """Options of one matrix, whose row r counts ``rows[r]``."""
-    some = np.linspace(0, len(w) - 1, min(len(w), _ROWS)).round().astype(np.intp)
-    part, weights = np.ascontiguousarray(w[some]), rows[some].astype(np.float64)
-    share = float(rows.sum(dtype=np.float64)) / max(float(weights.sum()), 1e-300)
-    H = stats.hessian.astype(np.float64) / 2
+    count = min(len(w), _MOST_ROWS, max(_LEAST_ROWS, _WEIGHTS // w.shape[1]))
+    # a row is taken as often as it counts
+    counted = np.cumsum(rows, dtype=np.float64)
+    places = np.searchsorted(counted, counted[-1] * (np.arange(count) + 0.5) / count)
+    some, times = np.unique(places.clip(max=len(w) - 1), return_counts=True)
+    part, share = np.ascontiguousarray(w[some]), counted[-1] / count
+    rounding, H = FormatRounding(stats, damp), stats.hessian
     options = []
     for fmt in candidates(w.shape[1], small):
-        rounded = (
-            gptq_format(part, stats, fmt, damp_percent=damp) if accepts(fmt) else quantize(part, fmt, stats.mean_sq)
-        )
-        E = (part - rounded.dequantize()).astype(np.float64)
-        cost = 0.5 * share * float(weights @ np.einsum("ij,ij->i", E @ H, E))
+        rounded = rounding.round(part, fmt, sweeps=_SWEEPS) if accepts(fmt) else quantize(part, fmt, stats.mean_sq)
+        E = part - rounded.dequantize()
+        cost = 0.25 * share * float(times @ np.einsum("ij,ij->i", E @ H, E, dtype=np.float64))
         options.append(Option(fmt.name, padded(len(w) * fmt.row_size(w.shape[1]), alignment), cost))
     return options
 

@@ -33,8 +33,9 @@ from qviz.whole.best.sensitivity import Sensitivity, measure, unknown_parts
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import calibration_windows
 
-_COST_TOKENS = 8192  # more of them change little in what formats cost
+_COST_TOKENS = 4096  # more of them change little in what formats cost
 _CHECKED_TOKENS = 2048
+_MEASURED = 2  # what is measured, and how it is kept
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def best_file(
     Parameters
     ----------
     src : Model or path-like
-        A Llama in GGUF.
+        A model in GGUF: Llama, or a family that differs from it by biases, windows or more norms (Qwen, Gemma 3).
     dst : path-like
         The new file; an existing one is replaced, unless it is `src`.
     size : int, optional
@@ -105,7 +106,7 @@ def best_file(
     measurements : path-like, optional
         Keep here what was measured, and use it if it is of this model and text: for files of several sizes.
     allow_requantize : bool
-        Accept a model that is quantized already.
+        Accept a model that is quantized already. A tensor that stays in its format stays as it is.
     progress : callable ``(what, done, total)``
 
     Returns
@@ -192,7 +193,7 @@ class _BestJob:
     # -- what is measured
 
     def _key(self) -> str:
-        digest = hashlib.sha256(f"{__version__} {self.alignment}".encode())
+        digest = hashlib.sha256(f"{__version__} {_MEASURED} {self.alignment}".encode())
         digest.update(self.windows.tobytes())
         stat = self.model.path.stat()
         digest.update(f"{self.model.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
@@ -231,8 +232,18 @@ class _BestJob:
             options[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
         windows = self.windows[: max(1, _COST_TOKENS // self.windows.shape[1])]
         options |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
+        options = {name: self._or_left_alone(name, given) for name, given in options.items()}
         self._keep({**known, kept: np.array(json.dumps(options))})
         return options
+
+    def _or_left_alone(self, name: str, options: Sequence[Option]) -> list[Option]:
+        """A tensor that is quantized already loses nothing where it stays as it is."""
+        choice = self.choices[name]
+        if choice.source.is_float:
+            return list(options)
+        nbytes = costs.padded(math.prod(choice.shape[:-1]) * choice.source.row_size(choice.shape[-1]), self.alignment)
+        own = Option(choice.source.name, nbytes, 0.0)
+        return [own, *(option for option in options if option.format != own.format)]
 
     def _outer(self) -> dict[str, tuple[str, ...]]:
         """Matrices outside of layers, and what they are for."""
@@ -286,7 +297,11 @@ class _BestJob:
         assert self._sensitivity is not None
         made: dict[str, QTensor] = {}
         for name, roles in self._outer().items():
-            w, fmt = source.tensor(name).dequantize(), choices[name].format
+            fmt = choices[name].format
+            if fmt is choices[name].source:
+                made[name] = source.tensor(name)
+                continue
+            w = source.tensor(name).dequantize()
             stats, damp = costs.outer_stats(self._sensitivity, roles)
             if accepts(fmt):
                 made[name] = gptq_format(w, stats, fmt, damp_percent=damp, sweeps=self.method.sweeps)

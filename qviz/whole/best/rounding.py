@@ -25,7 +25,7 @@ from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
 from qviz.formats import Format, QTensor, quantize
-from qviz.methods.gptq_format import accepts, gptq_format
+from qviz.methods.gptq_format import FormatRounding, accepts
 from qviz.methods.recommended import damping
 from qviz.transformer.linear import Linear
 from qviz.whole.by_layer.source import Source
@@ -47,7 +47,7 @@ class Method:
     follow : bool
         Towards W*, rather than W.
     drift : bool
-        With r in W*.
+        With r in W*, where nothing stands between a matrix and the stream.
     by_outputs : bool
         Errors of outputs count by what they change in the answers together.
     by_tokens : bool
@@ -78,21 +78,23 @@ class Sides:
             for part in _parts(stream):
                 stream[part] = run.layer(i, stream[part])
 
-    def inputs(self, i: int, kind: str) -> Iterator[tuple[slice, FloatArray, FloatArray, FloatArray]]:
-        """For some tokens at a time: which, the inputs of a matrix on both sides, and the drift of the stream there."""
+    def inputs(
+        self, i: int, kind: str, drift: bool
+    ) -> Iterator[tuple[slice, FloatArray, FloatArray, FloatArray | None]]:
+        """For some tokens at a time: which; the inputs of a matrix on both sides; the stream's drift if asked for."""
         for part in _parts(self.streams[0]):
             (x, s), (y, t) = (
-                self._seen(run, i, kind, stream[part])
+                self._seen(run, i, kind, stream[part], drift)
                 for run, stream in zip((self.exact, self.ours), self.streams, strict=True)
             )
-            yield part, x, y, s - t
+            yield part, x, y, s - t if drift else None
 
-    def _seen(self, run: Any, i: int, kind: str, stream: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _seen(self, run: Any, i: int, kind: str, stream: FloatArray, drift: bool) -> tuple[FloatArray, FloatArray]:
         seen: dict[str, FloatArray] = {}
 
         def look(name: str, x: FloatArray) -> None:
             here = name.split(".")[2]
-            if here == kind or (here == "attn_output" and kind == "ffn_down"):
+            if here == kind or (here == "attn_output" and kind == "ffn_down" and drift):
                 seen[here] = np.array(x)
             if here == kind:
                 raise _SeenEnoughError
@@ -104,7 +106,7 @@ class Sides:
         finally:
             run.on_linear_input = None
         before = stream.reshape(-1, stream.shape[-1])
-        if kind == "ffn_down":
+        if kind == "ffn_down" and drift:
             before = before + run.layers[i]["attn_output"](seen["attn_output"])
         return seen[kind], before
 
@@ -127,14 +129,14 @@ class Sums:
         self.drift = None if n_out is None else np.zeros((n_out, n_in))  # rᵀ x̂
 
     @on_one_thread
-    def update(self, x: FloatArray, y: FloatArray, r: FloatArray, weight: FloatArray | None) -> None:
+    def update(self, x: FloatArray, y: FloatArray, r: FloatArray | None, weight: FloatArray | None) -> None:
         """Add tokens: inputs x of the unquantized model, y of the rounded one, the drift r; what each counts."""
         if weight is not None:
             root = np.sqrt(weight)[:, None]
-            x, y, r = x * root, y * root, r * root
+            x, y, r = x * root, y * root, None if r is None else r * root
         self.stats.update(y)
         self.lost += (x - y).T @ y
-        if self.drift is not None:
+        if self.drift is not None and r is not None:
             self.drift += r.T @ y
 
     @on_one_thread
@@ -143,7 +145,7 @@ class Sums:
         if not method.follow:
             return w
         right = w.astype(np.float64) @ self.lost
-        if self.drift is not None and method.drift:
+        if self.drift is not None:
             right += self.drift
         H = self.stats.hessian.astype(np.float64) * (self.stats.n_tokens / 2)
         damp = damping(self.stats.n_tokens, self.stats.n_in)
@@ -186,26 +188,32 @@ def _step(
     sides: Sides, i: int, kinds: Sequence[str], format_of: Callable[[str], Format], method: Method, sensitivity: Any
 ) -> dict[str, QTensor]:
     here = sides.ours.layers[i]
-    added = kinds[0] in _ADDED
-    sums = {kind: Sums(here[kind].n_in, here[kind].n_out if added else None) for kind in kinds}
+    drift = method.drift and kinds[0] in _ADDED and not any(kind.startswith("post_") for kind in here)
     known = {kind: None if sensitivity is None else sensitivity.of(i, kind) for kind in kinds}
-    for part, x, y, r in sides.inputs(i, kinds[0]):
-        for kind in kinds:
+    # unless tokens are weighted, matrices that share their inputs share what is known of them
+    apart = kinds if method.by_tokens else kinds[:1]
+    sums = {kind: Sums(here[kind].n_in, here[kind].n_out if drift else None) for kind in apart}
+    for part, x, y, r in sides.inputs(i, kinds[0], drift):
+        for kind in apart:
             sensed = known[kind]
             weights = sensed.tokens[part].reshape(-1) if sensed is not None and method.by_tokens else None
             sums[kind].update(x, y, r, weights)
+    roundings = {kind: FormatRounding(sums[kind].stats) for kind in apart}
     made = {}
     for kind in kinds:
-        name, sensed = f"blk.{i}.{kind}.weight", known[kind]
-        w = here[kind].weight.dequantize()
+        name, sensed, shared = f"blk.{i}.{kind}.weight", known[kind], kind if kind in apart else kinds[0]
         fmt = format_of(name)
-        target = sums[kind].target(w, method)
+        if fmt is here[kind].weight.format:
+            made[name] = here[kind].weight
+            continue
+        w = here[kind].weight.dequantize()
+        target = sums[shared].target(w, method)
         if fmt.is_float:
             made[name] = quantize(target, fmt)
         elif accepts(fmt):
             outputs = sensed.outputs if sensed is not None and method.by_outputs else None
-            made[name] = gptq_format(target, sums[kind].stats, fmt, sweeps=method.sweeps, outputs=outputs)
+            made[name] = roundings[shared].round(target, fmt, sweeps=method.sweeps, outputs=outputs)
         else:
-            made[name] = quantize(target, fmt, sums[kind].stats.mean_sq)
+            made[name] = quantize(target, fmt, sums[shared].stats.mean_sq)
         here[kind] = Linear(made[name], name, "float", bias=here[kind].bias)
     return made
