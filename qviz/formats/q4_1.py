@@ -27,35 +27,81 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise
-from qviz.formats._blocks32 import AT_ONCE, encode_weighted, ranges, reciprocal
+from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise, u16
+from qviz.formats._blocks32 import encode_weighted
 from qviz.formats.base import Format
 from qviz.formats.kquant.search import search_with_min
-from qviz.formats.kquant.tiles import NOTHING
+from qviz.formats.kquant.tiles import NOTHING, room
 
 
 @kernel
 def _quantize(x, blocks):
-    low, high, inverse = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32)
-    half_d, half_m = np.empty(AT_ONCE, np.uint16), np.empty(AT_ONCE, np.uint16)
-    codes = np.empty(x.shape[1], np.uint8)
-    for start in range(0, blocks.size, AT_ONCE):
-        rows, part = x[start : start + AT_ONCE], blocks[start : start + AT_ONCE]
-        # range
-        bad = ranges(rows, low, high)
-        if bad >= 0:
-            return start + bad
-        # scale
+    lanes = simd.LANES
+    least, most = room(lanes * lanes), room(lanes * lanes)
+    lows, scales, inverses = room(lanes), room(lanes), room(lanes)
+    half_d, half_m = np.empty(lanes, np.uint16), np.empty(lanes, np.uint16)
+    zero = simd.spread(f32(0))
+    for start in range(0, blocks.size, lanes):
+        part, rows = blocks[start : start + lanes], x[start : start + lanes]
+        # range: of two halves of each block, then of all blocks side by side
+        strange = zero
         for b in range(part.size):
-            d = (high[b] - low[b]) / f32(15)
-            inverse[b] = reciprocal(d)
-            half_d[b], half_m[b] = half_bits(d), half_bits(low[b])
-        # codes
+            first, second = simd.load(rows, 2 * lanes * b), simd.load(rows, 2 * lanes * b + lanes)
+            strange = strange + (first - first) + (second - second)  # 0 if finite, else NaN
+            simd.store(least, lanes * b, simd.select(second < first, second, first))
+            simd.store(most, lanes * b, simd.select(second > first, second, first))
+        if simd.some(strange != f32(0)):
+            return start + _not_finite(rows)
+        simd.transpose(least, 0, lanes, least, 0)
+        simd.transpose(most, 0, lanes, most, 0)
+        low, high = simd.load(least, 0), simd.load(most, 0)
+        for i in range(lanes, least.size, lanes):
+            smaller, larger = simd.load(least, i), simd.load(most, i)
+            low, high = simd.select(smaller < low, smaller, low), simd.select(larger > high, larger, high)
+        # scale; where 1 / d overflows, C's casts give code 0
+        d = (high - low) / f32(15)
+        inverse = f32(1) / d
+        simd.store(inverses, 0, simd.select(inverse == f32(np.inf), zero, inverse))
+        simd.store(scales, 0, d)
+        simd.store(lows, 0, low)
+        for b in range(half_d.size):
+            half_d[b], half_m[b] = half_bits(scales[b]), half_bits(lows[b])
+        # codes, two a byte
         for b in range(part.size):
+            low, inverse = simd.spread(lows[b]), simd.spread(inverses[b])
+            first = _level(simd.load(rows, 2 * lanes * b), low, inverse)
+            second = _level(simd.load(rows, 2 * lanes * b + lanes), low, inverse)
+            simd.store_bytes(part[b].qs, 0, first + f32(16) * second)
             part[b].d, part[b].m = half_d[b], half_m[b]
-            simd.truncated_codes(rows[b], low[b], inverse[b], f32(0.5), f32(15), codes)
-            simd.join_nibbles(codes, part[b].qs)
+            if lows[b] == f32(0):
+                part[b].d, part[b].m = _zeros(rows[b], scales[b])
     return -1
+
+
+@kernel
+def _not_finite(rows):
+    for b in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            if not np.isfinite(rows[b, j]):
+                return b
+    return -1
+
+
+@kernel
+def _zeros(row, d):
+    """Float16 bits of scale and minimum where that is zero: it keeps the sign of the first zero, as in C."""
+    for j in range(row.size):
+        if row[j] == f32(0):
+            return half_bits(abs(d)), half_bits(row[j])
+    return half_bits(d), u16(0)
+
+
+@kernel
+def _level(x, low, inverse):
+    """Codes 0 … 15; 0 for NaN."""
+    level = (x - low) * inverse + f32(0.5)
+    level = simd.select(level > f32(0), level, simd.spread(f32(0)))
+    return simd.low_byte(simd.select(level < f32(15), level, simd.spread(f32(15))))
 
 
 @kernel
