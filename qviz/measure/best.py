@@ -30,7 +30,7 @@ class BestRow:
     ppl, base_ppl : float
         Perplexity, and that of the unquantized model.
     seconds : float
-        To write the file, on two busy cores.
+        CPU seconds to write the file.
     """
 
     recipe: str
