@@ -3,6 +3,7 @@
 llama.cpp quantizes whatever a file holds: matrices here have few rows, since only the row length matters.
 """
 
+import functools
 import zlib
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def write_model(path: Path, name: str) -> Path:
     return gguf.write(path, *model(**MODELS[name]))
 
 
+@functools.cache
 def importance(name: str) -> Imatrix:
     """An importance matrix for a model, with one tensor missing (if it has it): that one is then quantized without."""
     entries = {}

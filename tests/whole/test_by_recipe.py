@@ -1,5 +1,6 @@
 """Whole models: the same bytes as llama.cpp, in bounded memory, whole or not at all."""
 
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,13 @@ def folder(tmp_path):
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The file of a model of `MODELS`, written once."""
+    folder = tmp_path_factory.mktemp("models")
+    return functools.cache(lambda name: write_model(folder / f"{len(list(folder.iterdir()))}.gguf", name))
+
+
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -59,15 +67,15 @@ def test_every_recipe_is_byte_identical_to_llama_cpp(folder, name):
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
 @pytest.mark.parametrize("name", IMATRIX_MODELS)
-def test_with_an_importance_matrix_too(folder, name, recipe):
-    source = write_model(folder / "in.gguf", name)
+def test_with_an_importance_matrix_too(folder, written, name, recipe):
+    source, matrix = written(name), importance(name)
     if GOLDEN[f"{name}, imatrix"][recipe] == "refused":
         with pytest.raises(PipelineError, match=r"'blk.0.ffn_down.weight'.*does not name this tensor"):
-            qviz.quantize_model(source, folder / "out.gguf", recipe, imatrix=importance(name))
+            qviz.quantize_model(source, folder / "out.gguf", recipe, imatrix=matrix)
         return
-    result = qviz.quantize_model(source, folder / "out.gguf", recipe, imatrix=importance(name))
+    result = qviz.quantize_model(source, folder / "out.gguf", recipe, imatrix=matrix)
     assert digest(folder / "out.gguf") == GOLDEN[f"{name}, imatrix"][recipe]
-    unnamed = {c.name for c in result.choices if c.name not in importance(name) and c.quantized}
+    unnamed = {c.name for c in result.choices if c.name not in matrix and c.quantized}
     assert result.without_imatrix == [c.name for c in result.choices if c.name in unnamed and c.format is not c.source]
     assert "experts" in name or "blk.0.ffn_down.weight" in unnamed
 
