@@ -261,9 +261,9 @@ class AWQExplorer(LayerExplorer):
         scale, alone = float(scales[c]), len({k for k, v in self._hand.items() if v != 1.0} - {c}) == 0
         own = _text.number(float(figure.step[at] / figure.step_before[at]), 2)
         words = (
-            f"Channel {c} has inputs of {_text.number(self._times(c), 2)} × the median, and levels {own} × as far apart. "
-            f"Channels that are not scaled have theirs {_text.number(figure.stretch, 3)} × as far apart in row {row}, "
-            f"and farther than before in {_text.percent(figure.stretched)} of all rows."
+            f"Channel {c} has inputs of {_text.number(self._times(c), 2)} × the median; its levels are {own} × as far "
+            f"apart. Channels that are not scaled have theirs {_text.number(figure.stretch, 3)} × as far apart in row "
+            f"{row}, and farther than before in {_text.percent(figure.stretched)} of all rows."
         )
         return Panel(
             figure,

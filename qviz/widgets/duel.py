@@ -10,8 +10,9 @@ from typing import Any
 import ipywidgets
 
 from qviz import models, transformer
+from qviz._types import FloatArray
 from qviz.errors import WidgetError
-from qviz.figures.duel import TokenDuel, token_duel
+from qviz.figures.duel import TokenDuel, TokenOdds, token_duel, token_odds
 from qviz.measure import TABLE_RECIPES
 from qviz.models import Model
 from qviz.whole import by_recipe
@@ -26,7 +27,9 @@ class DuelExplorer(BackgroundExplorer):
     """Two formats of one model continue the same prompt side by side.
 
     Both always take their likeliest token, so nothing is left to chance: where the texts part, rounding has changed
-    what the model prefers. Tokens from there on are underlined. Writing goes on in the background and can be stopped.
+    what the model prefers. The first token that differs is coloured. Point at a token, or walk over them with the arrow
+    keys: below stands what both formats held probable at that place. Writing goes on in the background and can be
+    stopped.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ class DuelExplorer(BackgroundExplorer):
     controls : dict
         ``prompt``, ``left``, ``right``, ``tokens``, ``go``, ``stop``.
     figure : View
-        ``figure["duel"]`` is `TokenDuel`.
+        ``figure["duel"]`` is a `TokenDuel`, ``figure["odds"]`` a `TokenOdds` once both have written.
     """
 
     _layout = "duel"
@@ -65,7 +68,9 @@ class DuelExplorer(BackgroundExplorer):
         self._model = models.load("tiny") if model is None else model
         self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
         self._runs: dict[str, transformer.Transformer] = {}
-        self._written: tuple[list[str], list[str]] = ([], [])
+        self._written: tuple[list[int], list[int]] = ([], [])
+        self._logits: list[FloatArray] = []
+        self._current: int | None = None
         self._shown = ("", left, right)
         for recipe in (left, right):
             if recipe not in TABLE_RECIPES:
@@ -93,7 +98,7 @@ class DuelExplorer(BackgroundExplorer):
         self.stop()
         prompt, first, second = (str(self.controls[name].value) for name in ("prompt", *_SIDES))
         self._shown = (prompt, first, second)
-        self._written = ([], [])
+        self._written, self._logits, self._current = ([], []), [], None
         self._begin(self._write)
 
     def _changed(self, change: Any) -> None:
@@ -108,39 +113,69 @@ class DuelExplorer(BackgroundExplorer):
 
     def _write(self, halt: threading.Event) -> None:
         prompt, *recipes = self._shown
-        sides = []
-        for recipe in recipes:
-            run = self._run(recipe)
-            ids = run.tokenizer.encode(prompt)
-            sides.append((run, transformer.generate_tokens(run, ids, int(self.controls["tokens"].value))))
+        runs = [self._run(recipe) for recipe in recipes]
+        read = runs[0].tokenizer.encode(prompt)
+        n = int(self.controls["tokens"].value)
+        sides = [transformer.generate_tokens(run, read, n) for run in runs]
         open_sides = [0, 1]
         while open_sides and not halt.is_set():
             for side in list(open_sides):
-                run, tokens = sides[side]
-                token = next(tokens, None)
+                token = next(sides[side], None)
                 if token is None:
                     open_sides.remove(side)
                 else:
-                    self._written[side].append(run.tokenizer.piece(token).decode("utf-8", "replace"))
+                    self._written[side].append(token)
             self.update()
+        if all(self._written):
+            texts = ([*read, *written[:-1]] for written in self._written)
+            self._logits = [run.logits(ids)[len(read) - 1 :] for run, ids in zip(runs, texts, strict=True)]
+
+    def _piece(self, token: int) -> str:
+        """The text of a token."""
+        run = next(iter(self._runs.values()))
+        return str(run.tokenizer.piece(token).decode("utf-8", "replace"))
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "token" and self._logits:
+            self._current = int(event["token"])
+            self.update()
+
+    def _odds(self, duel: TokenDuel) -> dict[str, Panel]:
+        """What both held probable at the place on show."""
+        if not self._logits or duel.current < 0:
+            return {}
+        i = duel.current
+        odds = token_odds(
+            duel.names,
+            [logits[i] for logits in self._logits],
+            [written[i] for written in self._written],
+            self._piece,
+            same=i <= duel.parts,
+        )
+        read = "both have read the same text" if odds.same else "by now they have read different texts"
+        keys = tuple(zip(("weight", "level"), odds.names, strict=True))
+        return {"odds": Panel(odds, f"Token {i + 1}: {read}", legend=keys, label=_in_words(odds))}
 
     def _scene(self) -> Scene:
         prompt, left, right = self._shown
-        duel = token_duel(prompt, (left, right), self._written)
+        texts = [[self._piece(token) for token in written] for written in self._written]
+        duel = token_duel(prompt, (left, right), texts, self._current)
+        odds = self._odds(duel)
         done = min(len(side) for side in duel.tokens)
         parted = duel.parts < done
         first = str(duel.parts + 1) if parted else "none yet" if done else "–"
         summary = self._summary(duel) if done else f"{left} and {right} are about to continue “{prompt}”."
         return Scene(
             self._layout,
-            {"duel": Panel(duel, "The same prompt, two formats", label=summary)},
+            {"duel": Panel(duel, "The same prompt, two formats", label=summary), **odds},
             (
                 Readout("Tokens written", _text.count(done)),
                 Readout("In common at the start", _text.count(duel.parts)),
                 Readout("First that differs", first, "counted from the prompt"),
             ),
-            summary,
+            " ".join([summary, *(panel.label for panel in odds.values())]),
             (
+                *(_odds_table(panel.figure) for panel in odds.values()),
                 Table(
                     "Token by token",
                     ("token", left, right),
@@ -159,3 +194,17 @@ class DuelExplorer(BackgroundExplorer):
 
     def __repr__(self) -> str:
         return f"DuelExplorer({self.controls['left'].value} and {self.controls['right'].value})"
+
+
+def _in_words(odds: TokenOdds) -> str:
+    """What both would write, and how sure they are."""
+    sides = zip(odds.names, odds.odds, odds.chosen, strict=True)
+    texts = (f"{name} writes “{odds.tokens[i].strip()}” with {_text.percent(chances[i])}" for name, chances, i in sides)
+    return "; ".join(texts) + "."
+
+
+def _odds_table(odds: TokenOdds) -> Table:
+    rows = tuple(
+        (token, *map(_text.percent, chances)) for token, chances in zip(odds.tokens, odds.odds.T.tolist(), strict=True)
+    )
+    return Table("Most probable at the place on show", ("token", *odds.names), rows)

@@ -1,10 +1,12 @@
 """Fronts, budgets, and where two texts part."""
 
+import bounds
 import numpy as np
 import pytest
 
 from qviz.errors import WidgetError
 from qviz.figures import balance, token_duel
+from qviz.figures.duel import token_odds
 
 
 def test_the_front_by_brute_force():
@@ -58,6 +60,27 @@ def test_where_texts_part(left, right, parts):
     duel = token_duel("p", ("l", "r"), (list(left), list(right)))
     assert duel.parts == parts
     assert duel.tokens == (tuple(left), tuple(right))
+
+
+def test_what_two_models_held_probable():
+    """Logits 0 and ln 3 are a quarter and three quarters; a third token has none."""
+    logits = [[0, np.log(3), -np.inf], [np.log(3), 0, -np.inf]]
+    odds = token_odds(("l", "r"), logits, [1, 0], ["a", "b", "c"].__getitem__, same=False, most=2)
+    assert odds.tokens == ("a", "b")
+    bounds.assert_within(odds.odds, [[0.25, 0.75], [0.75, 0.25]], bounds.size_bound(1, 8))
+    assert odds.chosen.tolist() == [1, 0]
+    assert not odds.same
+    rare = token_odds(("l", "r"), logits, [2, 0], ["a", "b", "c"].__getitem__, most=1)
+    assert rare.tokens[rare.chosen[0]] == "c", "what was written is there, however improbable"
+    with pytest.raises(WidgetError, match="one vocabulary"):
+        token_odds(("l", "r"), [[0, 1], [0]], [0, 0], str)
+
+
+def test_the_token_on_show():
+    assert token_duel("p", ("l", "r"), ("abx", "aby")).current == 2
+    assert token_duel("p", ("l", "r"), ("ab", "ab")).current == 1, "they never part: the last one"
+    assert token_duel("p", ("l", "r"), ("abx", "aby"), 0).current == 0
+    assert token_duel("p", ("l", "r"), ("", "ab")).current == -1
 
 
 def test_a_duel_has_two_sides():

@@ -128,6 +128,28 @@ def test_two_formats_write(tmp_path):
     assert explorer.controls["stop"].disabled
 
 
+def test_a_token_that_is_pointed_at_shows_what_both_held_probable():
+    explorer = DuelExplorer(left="F16", right="Q2_K", max_tokens=12)
+    duel = explorer.figure["duel"]
+    assert duel.current == min(duel.parts, 11)
+    explorer._message(explorer.figure, {"event": "token", "token": 3}, None)
+    assert explorer.figure["duel"].current == 3
+    odds = explorer.figure["odds"]
+    # by another way: the model reads the prompt and three tokens of its own, and takes the likeliest
+    for side, run in enumerate(explorer._runs[name] for name in odds.names):
+        ids = [*run.tokenizer.encode(duel.prompt), *explorer._written[side][:3]]
+        logits = run.logits(ids, last_only=True)[-1]
+        assert odds.chosen[side] == odds.tokens.index(explorer._piece(int(logits.argmax())))
+        assert odds.odds[side].argmax() == odds.chosen[side]
+        assert 0 < odds.odds[side].sum() <= 1
+    assert odds.same == (duel.parts >= 3)
+    explorer._message(explorer.figure, {"event": "token", "token": 999}, None)
+    assert explorer.figure["duel"].current == 11
+    explorer.controls["prompt"].value = "It was the"
+    explorer.wait()
+    assert explorer.figure["duel"].current == min(explorer.figure["duel"].parts, 11)
+
+
 def test_writing_can_be_stopped():
     explorer = DuelExplorer(left="F16", right="F16", max_tokens=5)
     explorer.controls["tokens"].value = 120

@@ -1,29 +1,46 @@
+// Two texts side by side, token by token. The first token that differs is coloured; the one on show is framed in both.
 import { h } from "../layer/dom.js";
+import { keyed, walked } from "../layer/keys.js";
 
-// Two texts side by side, token by token; where they part, and after, tokens that differ are marked.
-export function TokenDuel(host) {
-  const columns = h("div.duel");
+function side(duel, k) {
+  const [name, tokens] = [duel.names[k], duel.tokens[k]];
+  const spans = tokens.map((text, i) => h(i === duel.parts ? "mark.token" : "span.token", { "data-token": i }, text));
+  const text = h("p.duel-text", {}, h("span.duel-prompt", {}, duel.prompt), ...spans);
+  return h(
+    "div.duel-side",
+    { role: "group", "aria-label": `${name}: ${tokens.join("")}` },
+    h("div.duel-name", {}, name),
+    text,
+  );
+}
+
+export function TokenDuel(host, view) {
+  const columns = h("div.duel", { "aria-label": "Two texts. Arrow keys choose a token" });
+  let duel = null;
+  let drawn = "";
   host.append(columns);
+  const last = () => Math.min(...duel.tokens.map((tokens) => tokens.length)) - 1;
+  const choose = (token) => {
+    if (token !== duel.current && token <= last()) view.order({ event: "token", token });
+  };
+  columns.addEventListener("pointerover", (event) => {
+    const token = event.target.closest?.("[data-token]");
+    if (token && duel) choose(Number(token.dataset.token));
+  });
+  keyed(columns, (event) => {
+    const to = walked(event, duel.current, last(), { far: 5, down: 1 });
+    if (to !== undefined) choose(to);
+    return to !== undefined;
+  });
   return {
     show(panel) {
-      const duel = panel.figure;
-      const made = duel.names.map((name, side) => {
-        const tokens = duel.tokens[side];
-        return h(
-          "div.duel-side",
-          { role: "group", "aria-label": `${name}: ${tokens.join("")}` },
-          h("div.duel-name", {}, name),
-          h(
-            "p.duel-text",
-            {},
-            h("span.duel-prompt", {}, duel.prompt),
-            ...tokens.map((text, i) =>
-              h(i < duel.parts ? "span.duel-same" : i === duel.parts ? "mark.duel-first" : "mark", {}, text),
-            ),
-          ),
-        );
-      });
-      columns.replaceChildren(...made);
+      duel = panel.figure;
+      const wanted = JSON.stringify([duel.prompt, duel.names, duel.tokens]);
+      if (wanted !== drawn) columns.replaceChildren(side(duel, 0), side(duel, 1));
+      drawn = wanted;
+      for (const token of columns.querySelectorAll("[data-token]")) {
+        token.classList.toggle("qviz-on", Number(token.dataset.token) === duel.current);
+      }
     },
     redraw() {},
   };
