@@ -81,6 +81,8 @@ class Question:
         How far off a number may be, absolutely.
     wrong : tuple of Wrong
         Numbers that give a misconception away.
+    was : tuple of str
+        Ids that it had before it moved to another lesson; answers that were given then still count.
     """
 
     id: str
@@ -93,6 +95,7 @@ class Question:
     answer: float | None = None
     tolerance: float = 0.0
     wrong: tuple[Wrong, ...] = ()
+    was: tuple[str, ...] = ()
 
     @property
     def right(self) -> QuestionOption:
@@ -167,6 +170,18 @@ def questions() -> dict[str, Question]:
                 raise LessonError(f"{path.name}: question {part.id} is there twice")
             by_id[part.id] = part
     return by_id
+
+
+@cache
+def moved() -> dict[str, str]:
+    """Ids that questions had before they moved, each with its id of today.
+
+    Examples
+    --------
+    >>> set(moved().values()) <= set(questions())
+    True
+    """
+    return {before: asked.id for asked in questions().values() for before in asked.was}
 
 
 def lessons() -> tuple[str, ...]:
@@ -270,6 +285,7 @@ def _question(entry: _Table, lesson: str) -> Question:
         answer=entry.number("answer"),
         tolerance=entry.number("tolerance") or 0.0,
         wrong=tuple(wrong),
+        was=entry.texts("was"),
     )
     entry.end()
     if not made.id.startswith(f"{lesson}."):

@@ -18,6 +18,7 @@ import traitlets
 
 from qviz.course.lesson import progress_file as _store
 from qviz.course.lesson.bank import Question, question
+from qviz.course.lesson.fold import Folded, fold
 from qviz.errors import LessonError, ProgressError, QvizError
 from qviz.figures import _theme
 from qviz.widgets.base import Explorer
@@ -211,7 +212,21 @@ class Prediction(ipywidgets.VBox):  # type: ignore[misc]
         return f"Prediction {self.question.id}: {self.question.text} ({choices})"
 
 
-def predict(id: str, unlocks: Explorer | None = None) -> Prediction:
+class _Answered(Prediction):
+    """A prediction with what answers it underneath, folded."""
+
+    def __init__(self, asked: Question, explorer: Explorer | None, folded: Folded) -> None:
+        self.folded = folded
+        super().__init__(asked, explorer)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        for output in (super()._repr_mimebundle_(), self.folded):
+            display(output, raw=isinstance(output, dict))
+
+
+def predict(id: str, unlocks: Explorer | None = None, shows: Any = None) -> Prediction:
     """Ask for a prediction; it unlocks an explorer.
 
     Shows the question with its options and asks how sure the student is. Then the explorer's controls unlock, and the
@@ -224,6 +239,8 @@ def predict(id: str, unlocks: Explorer | None = None) -> Prediction:
         The question, such as ``"05.3"``.
     unlocks : Explorer, optional
         What to hold locked until then. It is shown under the question unless it has been displayed before.
+    shows : object, optional
+        A table, or a text, that answers the question: shown under it as by `fold`, closed until somebody opens it.
 
     Returns
     -------
@@ -244,7 +261,7 @@ def predict(id: str, unlocks: Explorer | None = None) -> Prediction:
     asked = _predictable(id)
     if unlocks is not None and not isinstance(unlocks, Explorer):
         raise LessonError(f"{type(unlocks).__name__} cannot be locked; give an explorer of qviz.widgets as `unlocks`")
-    return Prediction(asked, unlocks)
+    return Prediction(asked, unlocks) if shows is None else _Answered(asked, unlocks, fold(shows, id))
 
 
 def lock(explorer: Explorer, *ids: str) -> Explorer:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qviz._files import read_bytes, write_bytes
+from qviz.course.lesson import bank
 from qviz.errors import ModelNotFoundError, ProgressError
 
 VERSION = 1
@@ -89,7 +90,7 @@ class StudentProgress:
 
     @classmethod
     def from_text(cls, text: str) -> StudentProgress:
-        """Read `text` back.
+        """Read `text` back; an answer to a question that has moved since counts under its id of today.
 
         Parameters
         ----------
@@ -123,7 +124,10 @@ class StudentProgress:
         answers = content.get("answers", {})
         if not isinstance(answers, Mapping):
             raise ProgressError("this progress file is damaged: its “answers” are no list of questions")
-        return cls({_whole(id): _answer(id, answer) for id, answer in answers.items()})
+        read = cls()
+        for id, answer in answers.items():
+            read.add(bank.moved().get(id, _whole(id)), _answer(id, answer))
+        return read
 
 
 class _LaterVersionError(ProgressError):

@@ -24,3 +24,14 @@ def test_text_is_escaped():
     assert lesson.fold("<b>", "the <end>")._repr_html_() == (
         "<details><summary>the &lt;end&gt;</summary><pre>&lt;b&gt;</pre></details>"
     )
+
+
+def test_a_prediction_shows_what_answers_it_folded_under_the_question(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda output, raw=False: shown.append((output, raw)))
+    lesson.predict("06.5", shows=TABLE)._ipython_display_()
+    (card, raw), (table, _) = shown
+    assert raw
+    assert card["text/plain"].startswith("Prediction 06.5: ")
+    assert table._repr_html_() == lesson.fold(TABLE, "06.5")._repr_html_()
+    assert not hasattr(lesson.predict("06.5"), "_ipython_display_"), "without a table it is shown as any widget"

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from qviz.course import lesson
+from qviz.course.lesson import bank
 from qviz.course.lesson.progress_file import Answer, Store, StudentProgress
 from qviz.errors import ProgressError
 
@@ -42,6 +43,14 @@ def test_the_earlier_answer_counts_whichever_comes_first(store):
     assert store.load().answers == {"00.1": FIRST, "00.2": LATER}
     store.bring_back(StudentProgress({"00.1": LATER}).text())
     assert store.load().answers["00.1"] == FIRST
+
+
+def test_an_answer_to_a_question_that_moved_counts_under_its_id_of_today(monkeypatch):
+    monkeypatch.setattr(bank, "moved", lambda: {"07.5": "15.2"})
+    before = StudentProgress({"07.5": FIRST, "99.9": LATER}).text()
+    assert StudentProgress.from_text(before).answers == {"15.2": FIRST, "99.9": LATER}
+    both = StudentProgress({"07.5": FIRST, "15.2": LATER}).text()
+    assert StudentProgress.from_text(both).answers == {"15.2": FIRST}, "the earlier one counts"
 
 
 def test_two_notebooks_do_not_lose_each_others_answers(progress_path):
