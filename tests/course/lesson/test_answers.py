@@ -111,6 +111,16 @@ def test_05_4_which_matrices_get_6_bits():
     assert {kind: sum(f".{kind}." in name for name in six) for kind in kinds} == {"attn_v": 16, "ffn_down": 16}
 
 
+def test_05_1_and_05_5_bits_are_counted():
+    assert right("05.1") == str(qviz.formats.get("Q4_K").bpw)
+    bits = {}
+    for name in ("llama-7b", "smollm2-135m"):
+        plan = qviz.recipes.model_plan(name, "Q4_K_M")
+        bits[name] = sum(c.nbytes for c in plan) / sum(c.n_weights for c in plan)
+    assert right("05.5").startswith("More")
+    assert bits["smollm2-135m"] > 1.2 * bits["llama-7b"]
+
+
 def test_06_2_the_row_length_comes_first():
     info = qviz.gguf.read(MODEL.path).tensor_info["blk.0.ffn_down.weight"]
     assert info.dims == (0x600, 0x240)
@@ -126,6 +136,32 @@ def test_06_5_the_file_is_nearer_to_6_bits():
     nbytes = layers * sum(t.nbytes for t in layer) + vocabulary * embedding.format.row_size(embedding.shape[1])
     assert right("06.5") == "Nearer to 6 than to 5"
     assert 5.5 < 8 * nbytes / weights < 6
+
+
+def test_06_1_three_numbers():
+    file = qviz.gguf.read(MODEL.path)
+    assert right("06.1") == f"Version {file.version}, {len(file)} tensors, {len(file.metadata)} keys"
+
+
+def test_06_3_opening_reads_the_header_alone(tmp_path):
+    """A file of 4 GB that is mostly holes; its last row is there at once."""
+    path = qviz.gguf.write(tmp_path / "hole.gguf", {}, {"w": qviz.quantize(np.zeros((1, 32)), "Q8_0")})
+    with qviz.gguf.read(path) as small:
+        end, data = next(r.stop for r in small.parts[0].regions if r.kind == "tensor info"), small.data_offset
+    with path.open("r+b") as hole:
+        hole.seek(end - 20)
+        hole.write((2**27).to_bytes(8, "little"))
+        hole.truncate(data + 2**27 * 34)
+    assert right("06.3") == "Next to no time, and next to no memory"
+    tensor = qviz.gguf.read(path)["w"]
+    assert tensor.nbytes > 4e9
+    assert not tensor.rows(2**27 - 1).dequantize().any()
+
+
+def test_06_4_a_false_count_wraps_around():
+    entry = 56  # bytes of a tensor info in memory, or any other even number
+    assert right("06.4") == "It may reserve too little memory, and write beyond it"
+    assert 10**18 * entry >= 2**64 > 10**18 * entry % 2**64
 
 
 def test_09_5_more_bandwidth_moves_the_pale_bars_alone():
@@ -152,7 +188,7 @@ def test_10_3_the_last_step_costs_most(tmp_path):
     assert max(steps, key=steps.get) == ("Q3_K_S", "Q2_K")
 
 
-# -- lessons 01, 07 and 08
+# -- lesson 01
 
 
 def test_01_1_pi_in_four_bits():
@@ -162,6 +198,37 @@ def test_01_1_pi_in_four_bits():
     assert NumberExplorer(bits=4).code == 12
 
 
+def test_01_2_a_zero_point_is_for_gains():
+    model, gained = qviz.load("tiny"), {}
+    for name in ("blk.0.attn_q.weight", "blk.0.attn_norm.weight"):
+        x = model[name].dequantize()
+        affine, symmetric = (sqnr_db(x, qviz.AffineGrid(4, -1, sym).fake_quantize(x)) for sym in (False, True))
+        gained[name.split(".")[2]] = affine - symmetric
+    assert right("01.2") == "For the gains"
+    assert gained["attn_norm"] > 4 > 2 > gained["attn_q"]
+
+
+def test_01_4_gaps_of_floats_grow():
+    assert right("01.4") == "Floating point: it grows with the number. Grid: the same everywhere"
+    gaps = np.spacing(np.float16([0.001, 0.01, 0.1, 0.4]))
+    assert (np.diff(gaps) > 0).all()
+    assert len(np.unique(np.diff(np.arange(16) * 0.25))) == 1
+
+
+def test_01_5_half_the_bytes_cost_nothing(tmp_path):
+    model, text = qviz.load("tiny"), qviz.models.heldout_text()
+    runs, share = {}, {}
+    for name in ("Q8_0", "Q2_K"):
+        path = qviz.quantize_model(model.path, tmp_path / f"{name}.gguf", name).path
+        runs[name], share[name] = qviz.load(path), path.stat().st_size / model.path.stat().st_size
+    found = qviz.transformer.compare(runs, text, qviz.Transformer(model), max_tokens=1500)
+    left = {name: q.base_ppl / q.ppl for name, q in found.items()}
+    assert right("01.5") == "100; and even a little over 20 % of the bytes leave about 90"
+    assert left["Q8_0"] > 0.99
+    assert left["Q2_K"] > 0.85
+    assert 0.2 < share["Q2_K"] < 0.25 < 0.5 < share["Q8_0"] < 0.55
+
+
 def test_01_3_dithering_helps_only_the_eye():
     assert right("01.3") == "Pixels get worse, the photograph from afar much better, the weights' outputs worse"
     for bits in (1, 2, 3):
@@ -169,48 +236,6 @@ def test_01_3_dithering_helps_only_the_eye():
         assert dithered["photo, PSNR"] < plain["photo, PSNR"]
         assert dithered["photo, PSNR from afar"] > plain["photo, PSNR from afar"] + 5
         assert dithered["outputs, relative error"] > plain["outputs, relative error"]
-
-
-@pytest.fixture(scope="module")
-def layer():
-    """A matrix of the small model, inputs to calibrate on, inputs to test on."""
-    model, name = qviz.load("tiny"), "blk.3.attn_q.weight"
-    seen = qviz.transformer.linear_inputs(model, name, qviz.models.calibration_text(), n_tokens=2048)
-    unseen = qviz.transformer.linear_inputs(model, name, qviz.models.heldout_text(), n_tokens=512)
-    return model[name].dequantize(), seen, unseen
-
-
-def ratios(weight, x, y, method):
-    """Error over that of rounding to nearest: of the weights, on calibration inputs, on others."""
-    grid, stats = qviz.AffineGrid(bits=3, group_size=128), qviz.ActivationStats.from_inputs(x)
-    ours, plain = (f(weight, stats, grid).weight for f in (method, qviz.rtn))
-    of_weights = np.linalg.norm(ours - weight) / np.linalg.norm(plain - weight)
-    return of_weights, *(np.linalg.norm(z @ (ours - weight).T) / np.linalg.norm(z @ (plain - weight).T) for z in (x, y))
-
-
-def test_07_3_weights_farther_outputs_nearer(layer):
-    of_weights, _, of_outputs = ratios(*layer, qviz.gptq)
-    assert right("07.3") == "Weights farther, outputs nearer"
-    assert of_weights > 1 > of_outputs
-
-
-def test_07_5_with_64_tokens_it_fools_itself(layer):
-    weight, x, y = layer
-    _, seen, unseen = ratios(weight, x[:64], y, qviz.gptq)
-    assert weight.shape[1] == 256
-    assert right("07.5") == "Much better on those 64 tokens, but worse on other tokens"
-    assert seen < 0.5
-    assert unseen > 1
-
-
-def test_08_6_few_tokens_settle_one_number_and_not_hundreds():
-    name = "blk.14.attn_q.weight"
-    x, y = qviz.models.captured_inputs()[name]
-    weight = MODEL[name].dequantize()
-    awq, gptq = (ratios(weight, x[:64], y, method) for method in (qviz.awq, qviz.gptq))
-    assert right("08.6") == "GPTQ on those 64, AWQ on held-out ones"
-    assert gptq[1] < awq[1]
-    assert awq[2] < gptq[2]
 
 
 # -- lesson 13
