@@ -27,9 +27,8 @@ import qviz
 PATIENCE = 240  # seconds: on a busy machine a browser is slow, and waiting costs nothing where it is not
 
 _OURS = Path(qviz.__file__).parent / "cli" / "static" / "labconfig" / "default_setting_overrides.json"  # of `qviz lab`
-_SETTINGS = json.loads(_OURS.read_text(encoding="utf-8")) | {
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are drawn too
-}
+_SETTINGS = json.loads(_OURS.read_text(encoding="utf-8"))
+_SETTINGS["@jupyterlab/notebook-extension:tracker"]["windowingMode"] = "none"  # cells out of sight are drawn too
 
 
 def chromium() -> str | None:
