@@ -45,14 +45,31 @@ def module() -> str:
     >>> "export default { render }" in module(), "import {" in module()
     (True, False)
     """
-    order: list[Path] = []
-    for path in painters().values():
-        _visit(path, order)
-    view = STATIC / "view.js"
-    _visit(view, order)
-    parts = [_wrapped(path) for path in order if path != view]
     kinds = ", ".join(f"{name}: {_handle(path)}.{name}" for name, path in painters().items())
-    return "\n".join(["const modules = {};", *parts, f"const KINDS = {{ {kinds} }};", _body(view)])
+    return joined(STATIC / "view.js", *painters().values(), given=f"const KINDS = {{ {kinds} }};")
+
+
+def joined(entry: Path, *others: Path, given: str = "") -> str:
+    """Join a file with all that it imports, and with other files, into one ES module.
+
+    Parameters
+    ----------
+    entry : pathlib.Path
+        What it exports, the module exports.
+    others : pathlib.Path
+        Files that `given` needs.
+    given : str
+        JavaScript that runs before `entry`.
+
+    Returns
+    -------
+    str
+    """
+    order: list[Path] = []
+    for path in (*others, entry):
+        _visit(path, order)
+    parts = [_wrapped(path) for path in order if path != entry]
+    return "\n".join(["const modules = {};", *parts, *filter(None, [given]), _body(entry)])
 
 
 def styles() -> str:

@@ -21,6 +21,7 @@ from qviz.course.lesson.bank import Question, question
 from qviz.course.lesson.fold import Folded, fold
 from qviz.errors import LessonError, ProgressError, QvizError
 from qviz.figures import _theme
+from qviz.widgets import modules
 from qviz.widgets.base import Explorer
 
 _STATIC = Path(__file__).parent / "static"
@@ -32,7 +33,7 @@ LEVELS = (50, 60, 70, 80, 90, 100)
 class Card(anywidget.AnyWidget):
     """Words and form controls, drawn by `static/lesson.js`; what a person does comes back as a message."""
 
-    _esm = (_STATIC / "lesson.js").read_text(encoding="utf-8")
+    _esm = modules.joined(_STATIC / "lesson.js")
     _css = _theme.css() + (_STATIC / "lesson.css").read_text(encoding="utf-8")
     kind = traitlets.Unicode().tag(sync=True)
     data = traitlets.Dict().tag(sync=True)

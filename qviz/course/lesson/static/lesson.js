@@ -1,4 +1,5 @@
 // Questions and progress: native form controls, so that keyboard and screen reader work as everywhere.
+import { isDark } from "../../../widgets/static/layer/colour.js";
 
 function h(tag, attributes = {}, ...children) {
   const [name, ...classes] = tag.split(".");
@@ -24,12 +25,6 @@ function words(text) {
     );
 }
 
-function isDark(node) {
-  const said = document.body.dataset.jpThemeLight;
-  if (said) return said === "false";
-  const [r, g, b] = (getComputedStyle(node).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 128; // light text on a dark page
-}
 
 let count = 0;
 
