@@ -6,6 +6,9 @@ import { picture } from "../layer/picture.js";
 const [left, right, top, base] = [50, 16, 12, 232];
 const size = base - top;
 
+// Tens of percent, and where the axis begins: a guess among three is right once in three.
+const marks = (least) => [least, ...[0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1].filter((p) => p - least > 0.04)];
+
 export function Calibration(host, view) {
   return picture(host, view, {
     height: 282,
@@ -17,7 +20,7 @@ export function Calibration(host, view) {
       rules(c, ink, [0, 0.25, 0.5, 0.75, 1], y, [left, left + across], (share) => `${100 * share} %`);
       c.textAlign = "center";
       c.textBaseline = "top";
-      for (let p = 0.5; p < 1.01; p += 0.1) c.fillText(`${Math.round(100 * p)} %`, x(p), base + 8);
+      for (const p of marks(least)) c.fillText(`${Math.round(100 * p)} %`, x(p), base + 8);
       ends(c, ink, base + 28, [left, "how sure →"], [left + across, "↑ how many of them right"]);
       c.strokeStyle = ink.soft;
       dashed(c, [5, 4], () => line(c, x(least), y(least), x(1), y(1)));
