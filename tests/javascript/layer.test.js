@@ -6,6 +6,7 @@ import { entry, isLight, legible } from "../../qviz/widgets/static/layer/colour.
 import { decode } from "../../qviz/widgets/static/layer/frame.js";
 import { walked, within } from "../../qviz/widgets/static/layer/keys.js";
 import { beside, places } from "../../qviz/widgets/static/layer/labels.js";
+import { wholePixels } from "../../qviz/widgets/static/layer/pixels.js";
 import { sentences } from "../../qviz/widgets/static/layer/picture.js";
 import { hex, logTicks, number, ticks } from "../../qviz/widgets/static/layer/text.js";
 
@@ -103,4 +104,10 @@ test("a frame is a text and arrays", () => {
   assert.deepEqual(Array.from(scene.a), [7, -1]);
   assert.deepEqual(scene.a.shape, [2, 1]);
   assert.deepEqual(scene.b, [1, null]);
+});
+
+test("an image takes whole pixels of the screen for each of its own", () => {
+  assert.equal(wholePixels(300, 256), 256);
+  assert.equal(wholePixels(300, 64), 256);
+  assert.equal(wholePixels(200, 256), 0);
 });

@@ -198,7 +198,7 @@ class BugMuseum(Explorer):
         trial = exhibit.trial
         rms = float(np.sqrt(np.square(trial.right, dtype=np.float64).mean()))
         window = self.window
-        options = {"block": trial.block, "left": window.left}
+        options = {"block": trial.block, "left": window.left, "crisp": True}
         colours = f"Blue is negative, orange positive; the colour stays beyond ±{_text.number(3 * rms)}."
         gap = column_gap(trial.right, trial.wrong, trial.block, trial.block_name)
         right, wrong = (weights_image(w, limit=3 * rms, window=window) for w in (trial.right, trial.wrong))

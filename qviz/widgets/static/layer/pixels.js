@@ -31,6 +31,23 @@ export function shaped(canvas, [rows, columns], least = 0.75, most = 2.5) {
   canvas.style.aspectRatio = String(Math.min(most, Math.max(least, columns / rows)));
 }
 
+// A place as wide as whole pixels of the screen for each pixel of the image: where some were one wider than others, they
+// would make bands that are not in the matrix.
+function snap(host, canvas, shape) {
+  const style = getComputedStyle(host.parentNode);
+  const room = host.parentNode.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  const ratio = window.devicePixelRatio || 1;
+  const wide = wholePixels(room * ratio, shape[1]);
+  shaped(canvas, shape);
+  host.style.maxWidth = wide ? `${wide / ratio}px` : "";
+  if (!wide) return;
+  const rows = Math.max(1, Math.round(wide / Number(canvas.style.aspectRatio) / shape[0])); // pixels for each row
+  canvas.style.aspectRatio = String(wide / (rows * shape[0]));
+}
+
+// The largest multiple of an image's columns that fits; 0 if not even one pixel a column does.
+export const wholePixels = (room, columns) => columns * Math.floor(room / columns);
+
 const samePixels = (a, b) => a?.length === b.length && a.every((code, i) => code === b[i]);
 
 // A bar of all colours with numbers under it; `colours()` gives the table, and the first and last code.
@@ -61,8 +78,9 @@ function colourBar(host, height, colours) {
 //
 // Of a panel, `source` gives {pixels, colours}; `over(c, panel, width, height)` draws what stands on the image, and may
 // set how it is magnified before `image()` is called; `codes(panel)` are the first and last code of the bar, `marks`
-// the numbers under it, `label` what is said to those who do not see.
-export function imagePicture(host, view, { source, over, codes, marks, label, height }) {
+// the numbers under it, `label` what is said to those who do not see. Where `crisp(panel)`, the image is as wide as
+// whole pixels of the screen allow.
+export function imagePicture(host, view, { source, over, codes, marks, label, height, crisp = () => false }) {
   let panel = null;
   let painted = null; // the pixels that are on the image
   const { image, paint } = pixelImage();
@@ -72,9 +90,11 @@ export function imagePicture(host, view, { source, over, codes, marks, label, he
   host.append(canvas);
   const bar = colourBar(host, height, () => panel && [view.table(source(panel).colours), ...codes(panel)]);
   function both() {
+    if (panel && crisp(panel)) snap(host, canvas, source(panel).pixels.shape);
     redraw();
     bar.redraw();
   }
+  new ResizeObserver(() => panel && crisp(panel) && both()).observe(host.parentNode);
   function repaint() {
     const { pixels, colours } = source(panel);
     painted = pixels;

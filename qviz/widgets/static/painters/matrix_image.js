@@ -83,6 +83,7 @@ export function MatrixImage(host, view) {
     source: (panel) => panel.figure,
     codes: (panel) => (panel.figure.colours === "diverging" ? [0, 254] : [1, 254]),
     marks,
+    crisp: ({ options }) => Boolean(options?.crisp),
     label: ({ title, label }) =>
       sentences(`${title}: ${label} as an image`, "Arrow keys move a pointer, Enter and Escape zoom"),
     over: (c, panel, width, height, image) => over(c, panel, width, height, view.pointer, view.ink(), image),
