@@ -4,7 +4,7 @@ import { dashed, dot, line, sharp } from "../layer/canvas.js";
 import { picture } from "../layer/picture.js";
 import { logTicks, number } from "../layer/text.js";
 
-const [left, right, tall, gap, top] = [64, 14, 70, 26, 18];
+const [left, right, tall, gap, top] = [64, 14, 54, 25, 18];
 const foot = top + 2 * tall + gap;
 
 // The few largest channels are what it is about: they get more room.
