@@ -42,6 +42,18 @@ def test_memory_was_measured():
         assert exercises_peak > 50
 
 
+def test_a_new_account_on_a_hub_gets_every_notebook():
+    """A lesson's links lead to the glossary and to the page on choosing, too."""
+    pattern = re.search(r"^sudo cp (notebooks/\S+) /etc/skel", PAGE.read_text("utf-8"), re.MULTILINE)[1]
+    root = PAGE.parents[1]
+    assert set(root.glob(pattern)) == set((root / "notebooks").glob("*.ipynb"))
+
+
+def test_points_add_up():
+    stated = int(re.search(r"a whole course is (\d+)\.", PAGE.read_text("utf-8"))[1])
+    assert stated == 10 * len(exercises())
+
+
 def test_links_lead_somewhere():
     for _, url in LINK.findall(PAGE.read_text(encoding="utf-8")):
         assert url.startswith("https://") or (PAGE.parent / url).exists(), url
