@@ -178,7 +178,7 @@ roof: TQ1_0.)
 
 @dataclass(frozen=True, eq=False)
 class TokenRates:
-    """Bars: tokens per second that memory allows for each format, and how many the products reach.
+    """Formats under the roof of a machine: tokens per second that it allows, and how many the products reach.
 
     Attributes
     ----------
@@ -187,11 +187,23 @@ class TokenRates:
     nbytes : float64 array (n,)
         Read for each token.
     bounds : float64 array (n,)
-        Bandwidth over bytes.
+        Bandwidth over bytes: tokens per second that memory allows.
     reached : float64 array (n,)
         From measured products; NaN where a format was not measured.
     current : int
         The format on show.
+    work : float
+        Operations for each token.
+    intensities : float64 array (n,)
+        Operations for each byte.
+    bandwidth : float
+        Bytes per second: the slope of the roof.
+    kinds : tuple of str
+        Names of the flat parts, and
+    peaks : float64 array (n_kinds,)
+        their heights in operations per second.
+    roof : float64 array (n,)
+        Tokens per second that memory and the highest peak allow.
     """
 
     names: tuple[str, ...]
@@ -199,6 +211,12 @@ class TokenRates:
     bounds: DoubleArray
     reached: DoubleArray
     current: int
+    work: float
+    intensities: DoubleArray
+    bandwidth: float
+    kinds: tuple[str, ...]
+    peaks: DoubleArray
+    roof: DoubleArray
 
     def plotly(self) -> go.Figure:
         """The picture, as a plotly figure: what memory allows, and what the products reach."""
@@ -214,6 +232,9 @@ def token_rates(
     bandwidth: float,
     seconds: npt.ArrayLike,
     current: str = "",
+    *,
+    weights: float = 1.0,
+    peaks: Mapping[str, float] | None = None,
 ) -> TokenRates:
     """Tokens per second for each format.
 
@@ -228,6 +249,10 @@ def token_rates(
         What all products of one token took; NaN if unknown.
     current : str
         The format on show; the first unless it is among `names`.
+    weights : float
+        How many weights each token meets; each of them takes a multiplication and an addition.
+    peaks : mapping of str to float, optional
+        Operations per second at most, for each kind of arithmetic.
 
     Returns
     -------
@@ -243,6 +268,9 @@ def token_rates(
     >>> rates = token_rates(["Q4_0", "F16"], [4e9, 13e9], 26e9, [0.2, 1], "Q4_0")
     >>> rates.names, rates.bounds.tolist(), rates.reached.tolist(), rates.current
     (('F16', 'Q4_0'), [2.0, 6.5], [1.0, 5.0], 1)
+    >>> low = token_rates(["Q4_0"], [4e9], 26e9, [0.2], weights=7e9, peaks={"integers": 56e9})
+    >>> low.intensities.tolist(), low.roof.tolist()  # memory would allow 6.5, arithmetic allows 56e9 / 14e9
+    ([3.5], [4.0])
     """
     size, time = np.asarray(nbytes, np.float64), np.asarray(seconds, np.float64)
     if not len(names) or not size.shape == time.shape == (len(names),):
@@ -252,4 +280,22 @@ def token_rates(
     order = np.argsort(-size, kind="stable")
     sorted_names = tuple(names[i] for i in order)
     at = sorted_names.index(current) if current in sorted_names else 0
-    return TokenRates(sorted_names, size[order], bandwidth / size[order], 1 / time[order], at)
+    heights = np.array(list((peaks or {}).values()), np.float64)
+    numbers = np.append(heights, weights)
+    if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        raise WidgetError("weights and peaks must be positive numbers")
+    work, bounds = 2.0 * weights, bandwidth / size[order]
+    top = float(heights.max()) / work if heights.size else np.inf
+    return TokenRates(
+        sorted_names,
+        size[order],
+        bounds,
+        1 / time[order],
+        at,
+        work,
+        work / size[order],
+        float(bandwidth),
+        tuple(peaks or ()),
+        heights,
+        np.minimum(bounds, top),
+    )

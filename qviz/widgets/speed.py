@@ -20,11 +20,12 @@ _MODELS = ("tinyllama-1.1b", "llama-7b", "llama-3-8b", "llama-13b", "llama-2-70b
 
 
 class SpeedExplorer(Explorer):
-    """Bytes per token, the most tokens per second that they allow, and what the measured products would reach.
+    """Formats under the roof of a machine: tokens per second that it allows, and what the products would reach.
 
-    The wide pale bar is an upper bound, bandwidth over bytes. The narrow one is an estimate from products measured on
-    this machine: seconds for each weight times the weights of the model; attention and everything else come on top. It
-    does not depend on the bandwidth that is set. Click a bar or use the arrow keys to read one format's figures.
+    The slope of the roof is memory, its flat parts are arithmetic. A hollow point on the roof is an upper bound. The
+    filled one below it is an estimate from products measured on this machine: seconds for each weight times the weights
+    of the model; attention and everything else come on top. It does not depend on the bandwidth that is set. Drag the
+    slope to change the bandwidth. Click a point, or use the arrow keys, to read one format's figures.
 
     Parameters
     ----------
@@ -99,7 +100,15 @@ class SpeedExplorer(Explorer):
             return self._failed(f"None of the measured formats fits the rows of {self.controls['model'].value}.")
         bandwidth = float(self.controls["bandwidth"].value) * 1e9
         seconds = [t.weights / self._speeds[t.format].weights for t in traffic]
-        rates = token_rates([t.format for t in traffic], [t.nbytes for t in traffic], bandwidth, seconds, self._current)
+        rates = token_rates(
+            [t.format for t in traffic],
+            [t.nbytes for t in traffic],
+            bandwidth,
+            seconds,
+            self._current,
+            weights=traffic[0].weights,
+            peaks=self._machine.peaks,
+        )
         by_name = {t.format: t for t in traffic}
         notes = []
         if missing:
@@ -108,9 +117,10 @@ class SpeedExplorer(Explorer):
             )
         panel = Panel(
             rates,
-            "Tokens per second",
-            caption="Estimate: products measured on this machine, scaled to the model; matrices only.",
-            legend=(("level-fill", "memory allows"), ("weight", "products here reach")),
+            f"{self.controls['model'].value} under the roof of this machine",
+            caption="Estimate: products measured on this machine, scaled to the model; matrices only. The slope is "
+            "the memory's bandwidth: drag it.",
+            legend=(("soft", "the roof allows"), ("level", "products here reach"), ("changed", "on show")),
             label=self._summary(rates),
         )
         shown = by_name[rates.names[rates.current]]

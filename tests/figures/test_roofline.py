@@ -99,6 +99,24 @@ def test_bars_by_hand():
     assert token_rates(["a"], [1], 1, [1], "gone").current == 0
 
 
+def test_formats_under_the_roof_by_hand():
+    """8 weights take 16 operations; 32 bytes are half an operation a byte, 4 bytes are 4; the roof is flat at 64."""
+    rates = token_rates(["F32", "Q4_0"], [32, 4], 64, [0.5, 2], weights=8, peaks={"integers": 64, "float32": 16})
+    assert (rates.work, rates.bandwidth, rates.kinds, rates.peaks.tolist()) == (
+        16,
+        64,
+        ("integers", "float32"),
+        [64, 16],
+    )
+    assert rates.intensities.tolist() == [0.5, 4]
+    assert rates.bounds.tolist() == [2, 16]
+    assert rates.roof.tolist() == [2, 4]  # 64 operations a second are 4 tokens
+    assert token_rates(["a"], [4], 64, [1]).roof.tolist() == [16]  # memory alone
+    for wrong in ({"weights": 0}, {"weights": np.nan}, {"peaks": {"a": 0}}):
+        with pytest.raises(WidgetError, match="positive"):
+            token_rates(["a"], [4], 64, [1], **wrong)
+
+
 @pytest.mark.parametrize(
     ("names", "nbytes", "bandwidth", "seconds"),
     [([], [], 1, []), (["a"], [1, 2], 1, [1]), (["a"], [0], 1, [1]), (["a"], [1], np.inf, [1]), (["a"], [1], 1, [])],

@@ -7,6 +7,7 @@ import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
+import { faster } from "../../qviz/widgets/static/painters/token_rates.js";
 
 // A block of three bytes: a scale of one byte that feeds all four weights, then two bytes with two codes of 4 bits each.
 function lens() {
@@ -101,4 +102,12 @@ test("a scaled channel has finer levels at once", () => {
   const held = scaled(group, 5, 2);
   assert.deepEqual([held.scale, held.step, held.bottom, held.current], [[1, 4], [0.5, 0.125], [-1, -0.25], 1]);
   assert.equal(scaled(group, 9, 2), group);
+});
+
+test("a faster memory raises what it allows, up to the peak", () => {
+  const rates = { nbytes: [4e9, 1e9], peaks: [60e9], work: 2e9, bounds: [1, 4], roof: [1, 4], reached: [0.5, 3] };
+  const held = faster(rates, 2); // 100 GB/s
+  assert.deepEqual(held.bounds, [25, 100]);
+  assert.deepEqual(held.roof, [25, 30]);
+  assert.deepEqual(held.reached, [0.5, 3]);
 });

@@ -37,6 +37,18 @@ def test_bandwidth_moves_the_bound_alone(explorer):
     after = explorer.figure["rates"]
     assert after.bounds.tolist() == pytest.approx((10 * before.bounds).tolist())
     assert after.reached.tolist() == before.reached.tolist()
+    assert after.roof.tolist() == pytest.approx(
+        [min(bound, MACHINE.integer_peak / after.work) for bound in after.bounds.tolist()]
+    )
+
+
+def test_the_slope_of_the_roof_is_dragged(explorer):
+    explorer._message(explorer.figure, {"event": "set", "control": "bandwidth", "value": 50.0}, None)
+    assert explorer.controls["bandwidth"].value == 50
+    assert explorer.figure["rates"].bandwidth == 50e9
+    explorer.lock("x", "predict first")
+    explorer._message(explorer.figure, {"event": "set", "control": "bandwidth", "value": 500.0}, None)
+    assert explorer.figure["rates"].bandwidth == 50e9
 
 
 def test_a_context_is_read_too(explorer):
@@ -58,7 +70,7 @@ def test_formats_that_do_not_fit_are_left_out(explorer):
     assert alone.figure["rates"].names == ("Q4_K",)
 
 
-def test_a_bar_can_be_looked_at(explorer):
+def test_a_format_can_be_looked_at(explorer):
     explorer._message(explorer.figure, {"event": "point", "point": 0}, None)
     assert explorer.figure["rates"].current == 0
     assert explorer.figure.scene.readouts[0].value == "F16"
