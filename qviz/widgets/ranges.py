@@ -333,7 +333,7 @@ class RangeExplorer(SourceExplorer):
         return Scene(
             self._layout,
             {
-                "range": self._range_panel(shown, outside, size),
+                "range": self._range_panel(shown, outside, size, share, self._stack(here, errors, signal)),
                 "curve": self._curve_panel(curve, share),
                 "strip": self._strip_panel(strip),
             },
@@ -358,20 +358,29 @@ class RangeExplorer(SourceExplorer):
         levels = grid.levels(scale[row, place], zero[row, place]).reshape(-1)
         return range_histogram(group, (low, high), levels, values)
 
-    def _range_panel(self, shown: RangeHistogram, outside: float, size: int) -> Panel:
+    def _stack(self, here: RangeErrors, errors: RangeErrors, signal: float) -> dict[str, float]:
+        """Both errors of the range on show and the least of any width, as shares of the values' own sum of squares."""
+        shares = {"clipping": here.clipping[0], "rounding": here.rounding[0], "least": errors.total.min()}
+        return {name: float(error) / signal for name, error in shares.items()}
+
+    def _range_panel(
+        self, shown: RangeHistogram, outside: float, size: int, share: float, stack: dict[str, float]
+    ) -> Panel:
         return Panel(
             shown,
             self._range_title(self.controls["row"].value, self.controls["column"].value // size, size),
-            f"{len(shown.levels)} levels. Heights are logarithmic: single {self._kind} stay visible.",
+            f"{len(shown.levels)} levels. Heights are logarithmic: single {self._kind} stay visible. "
+            "Take an end of the range and move it.",
             self._range_legend(),
             f"range {_text.number(shown.low)} to {_text.number(shown.high)}, {_text.percent(outside)} outside",
+            {"share": share, "stack": stack},
         )
 
     def _curve_panel(self, curve: RangeCurve, share: float) -> Panel:
         return Panel(
             curve,
             "What a narrower range costs, and brings",
-            "Squared error as a share of the signal, logarithmic. Click, or use arrow keys, to choose a width.",
+            "Squared error as a share of the signal, logarithmic. Click, drag, or use arrow keys, to choose a width.",
             self._curve_legend(),
             f"least error at {100 * curve.shares[curve.best]:.0f} % of the full width; on show {100 * share:.0f} %",
         )

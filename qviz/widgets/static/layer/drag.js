@@ -48,7 +48,7 @@ export function keyMove(event, thing, { things, along = "x" }) {
 // for, `held(figure, id, value)` the figure with a thing moved there, `order(id, value)` the message to Python that moves
 // it. `along` is "x" or "y". Where `order` gives null, Python need not hear of it, as of a wipe, and
 // the picture stays as it is held. `when(panel)` says whether this picture has such things at all; until then it takes no
-// keys.
+// keys. Without `keys` the painter answers the keyboard itself.
 export function draggable(it, view, spec) {
   const { show } = it;
   let ready = false;
@@ -71,6 +71,7 @@ function bind(it, view, spec) {
   canvas.addEventListener("click", (event) => hand.moved && event.stopImmediatePropagation(), true);
   canvas.addEventListener("focus", () => hand.holds || hand.mark(canvas.matches(":focus-visible") && {}));
   canvas.addEventListener("blur", () => hand.mark(null));
+  if (spec.keys === false) return;
   keyed(canvas, (event) => {
     if (event.key === "Escape" && hand.holds) return hand.back();
     const thing = hand.chosen();

@@ -59,6 +59,7 @@ function errors(c, strip, x, bar, width, ink) {
 export function GroupStrip(host, view) {
   const it = picture(host, view, {
     height: 240,
+    moves: ["values", "rounded", "steps", "noise", "quiet"],
     hint: "Arrow keys pick another",
     draw(c, strip, { width, ink }) {
       const x = across(strip, width);

@@ -1,13 +1,14 @@
 // Clipping, rounding, and both together, against the width of the range.
 import { percent, rules } from "../layer/axes.js";
 import { clipped, dashed, dot, line, polyline } from "../layer/canvas.js";
+import { draggable } from "../layer/drag.js";
 import { keyed, pointed, within } from "../layer/keys.js";
 import { patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { marked } from "../layer/plane.js";
 import { minus, number } from "../layer/text.js";
 
-const [left, right, top, base] = [56, 14, 14, 184];
+const [left, right, top, base] = [56, 14, 14, 212];
 
 const across = (width) => (part) => left + (width - left - right) * part;
 
@@ -52,7 +53,8 @@ function choosers(c, curve, x, y, width, ink) {
 
 export function RangeCurve(host, view) {
   const it = picture(host, view, {
-    height: 236,
+    height: 264,
+    moves: ["current", "clipping", "rounding", "at", "errors"],
     hint: "Arrow keys change the width, Enter goes to the least error",
     draw(c, curve, { width, ink }) {
       const x = across(width);
@@ -85,6 +87,7 @@ export function RangeCurve(host, view) {
       choosers(c, curve, x, y, width, ink);
     },
   });
+  wallOf(it, view);
   const choose = (width) => view.send({ event: "width", width: within(width, 1, 0.02) });
   it.canvas.addEventListener("click", (event) => {
     const { x, width } = pointed(it.canvas, event);
@@ -106,4 +109,17 @@ export function RangeCurve(host, view) {
     return to !== undefined;
   });
   return it;
+}
+
+// The line at the width on show can be dragged.
+function wallOf(it, view) {
+  draggable(it, view, {
+    keys: false,
+    things: ({ current }, { width }) => [
+      { id: "width", value: current, range: [0.02, 1], step: 0.01, x: across(width)(current), top: 0, bottom: base },
+    ],
+    value: ({ x }, { width }) => (x - left) / (width - left - right),
+    held: (curve, _id, current) => ({ ...curve, current }),
+    order: (_id, width) => ({ event: "width", width }),
+  });
 }

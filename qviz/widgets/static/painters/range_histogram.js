@@ -1,10 +1,18 @@
 // A hill of values on a logarithmic scale; where the range ends, the hill changes its colour.
 import { axis, hill } from "../layer/axes.js";
 import { clipped, faint, line, lines, sharp } from "../layer/canvas.js";
+import { draggable } from "../layer/drag.js";
 import { picture } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 
-const [top, base] = [26, 184];
+const [top, base, bar] = [26, 184, 246];
+const REACH = 4; // the bar of errors holds so many times the least error
+
+// A range of another width: both ends move together, and the levels with them, until Python has made the grid.
+export function widened(figure, factor) {
+  const levels = Float32Array.from(figure.levels, (level) => level * factor);
+  return { ...figure, low: figure.low * factor, high: figure.high * factor, levels };
+}
 
 // The ends of the range, their numbers inside it if both fit there, else outside.
 function rangeEnds(c, figure, x, width, ink) {
@@ -24,12 +32,39 @@ function rangeEnds(c, figure, x, width, ink) {
   });
 }
 
+// What the range on show costs: the error of what is clipped on top of that of what is rounded, and a mark at the least
+// that any width makes.
+function errorBar(c, { clipping, rounding, least }, width, ink) {
+  const scale = width / (REACH * (least || 1));
+  const [round, both] = [rounding, rounding + clipping].map((error) => Math.min(width, scale * error));
+  c.fillStyle = ink["level-fill"];
+  c.fillRect(0, bar, round, 12);
+  c.fillStyle = ink.changed;
+  c.fillRect(round, bar, both - round, 12);
+  c.fillStyle = ink.soft;
+  c.textAlign = "left";
+  c.textBaseline = "bottom";
+  c.fillText("squared error: rounding + clipping", 0, bar - 3);
+  c.strokeStyle = ink.ok;
+  c.lineWidth = 2.5;
+  line(c, scale * least, bar - 4, scale * least, bar + 16);
+  c.textAlign = "right";
+  const times = (rounding + clipping) / (least || 1);
+  if (times > REACH) c.fillText(`${number(times)} × the least →`, width, bar - 3);
+}
+
 export function RangeHistogram(host, view) {
-  return picture(host, view, {
-    height: 236,
-    draw(c, figure, { width, ink }) {
+  const across =
+    ({ values: { low, high } }, width) =>
+    (value) =>
+      ((value - low) / (high - low)) * width;
+  const it = picture(host, view, {
+    height: 264,
+    moves: ["low", "high", "levels"],
+    hint: "Left and right arrow keys move an end of the range, up and down choose the other",
+    draw(c, figure, { width, ink, panel, grip }) {
       const { low, high } = figure.values;
-      const x = (value) => ((value - low) / (high - low)) * width;
+      const x = across(figure, width);
       const alpha = figure.before ? 0.75 : 0.85;
       if (figure.before) hill(c, x, figure.before, [top, base], ink.soft, 0.25, ink.soft);
       const between = (from, to, colour) =>
@@ -46,7 +81,43 @@ export function RangeHistogram(host, view) {
       const tooth = (level) => [sharp(x(level)), base + 2, sharp(x(level)), base + 16];
       faint(c, gap < 2.5 ? 0.5 : 1, () => lines(c, Array.from(figure.levels, tooth)));
       rangeEnds(c, figure, x, width, ink);
+      if (grip) handle(c, grip.id === "low" ? left : right, ink);
       axis(c, x, low, high, base + 20, width, ink);
+      if (panel.options?.stack) errorBar(c, panel.options.stack, width, ink);
     },
   });
+  draggable(it, view, {
+    when: ({ options }) => options?.share !== undefined,
+    things(figure, { width }) {
+      const x = across(figure, width);
+      const { share } = it.panel.options;
+      return ["low", "high"].flatMap((id) => {
+        const full = it.figure[id] / share; // where this end lies at the full width; at zero it stays
+        if (!full) return [];
+        const ends = full < 0 ? [full, 0.02 * full] : [0.02 * full, full];
+        return [
+          {
+            id,
+            value: figure[id],
+            range: ends,
+            step: Math.abs(full) / 100,
+            x: x(figure[id]),
+            top: 0,
+            bottom: base + 16,
+          },
+        ];
+      });
+    },
+    value: ({ x }, { width }, { values: { low, high } }) => low + (x / width) * (high - low),
+    held: (figure, id, value) => widened(figure, value / figure[id]),
+    order: (id, value) => ({ event: "width", width: (it.panel.options.share * value) / it.figure[id] }),
+  });
+  return it;
+}
+
+// The end that a hand holds.
+function handle(c, at, ink) {
+  c.strokeStyle = ink.ink;
+  c.lineWidth = 4;
+  line(c, at, base - 40, at, base - 16);
 }
