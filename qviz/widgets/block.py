@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets
@@ -19,7 +21,8 @@ class BlockExplorer(SourceExplorer):
     """Look into one block: which bit makes which weight, and what breaks when it flips.
 
     Point at a byte and its field, its bits and the weights that it feeds light up; point at a weight and the
-    bits that make it do. The arrow keys do the same. A click on a bit, or a digit 0 … 7 on a byte, flips it.
+    bits that make it do. The arrow keys do the same. A click on a bit, or a digit 0 … 7 on a byte, flips it. A riddle
+    flips a bit at random, and asks which weights change.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ class BlockExplorer(SourceExplorer):
     Attributes
     ----------
     controls : dict
-        ``row``, ``block``, ``reset`` and, for a model, ``tensor``.
+        ``row``, ``block``, ``reset``, ``riddle`` and, for a model, ``tensor``.
     figure : View
         ``figure["lens"]`` is a `BlockLens`.
 
@@ -64,6 +67,9 @@ class BlockExplorer(SourceExplorer):
         self, given: Any, tensor: str | None = None, *, row: int = 0, block: int = 0, name: str | None = None
     ) -> None:
         self._flips: set[tuple[int, int]] = set()
+        self._riddle: tuple[int, int] | None = None  # a byte and a bit that were flipped, their effect not shown yet
+        self._verdict = ""
+        self._random = np.random.default_rng()
         super().__init__(given, tensor, name)
         self.controls |= {
             "row": ipywidgets.IntSlider(
@@ -75,6 +81,9 @@ class BlockExplorer(SourceExplorer):
             "reset": ipywidgets.Button(
                 description="Undo all flips", tooltip="show the block as it is in the file", icon="undo"
             ),
+            "riddle": ipywidgets.Button(
+                description="Riddle: a random flip", tooltip="flip a bit at random: which weights does it change?"
+            ),
         }
         rows, per_row = self._blocks.shape
         if row not in range(rows) or block not in range(per_row):
@@ -83,7 +92,8 @@ class BlockExplorer(SourceExplorer):
             )
         self._set_ranges(row, block)
         self._on_click("reset", self.reset)
-        self._arrange(("tensor",), ("row", "block", "reset"))
+        self._on_click("riddle", self.ask)
+        self._arrange(("tensor",), ("row", "block", "reset", "riddle"))
 
     def _open(self) -> None:
         tensor = self._source.tensor
@@ -94,9 +104,13 @@ class BlockExplorer(SourceExplorer):
             )
         self._tensor = tensor
         self._blocks = tensor.blocks.reshape(self._source.rows, -1)
-        self._flips.clear()
+        self._clear()
         if "row" in self.controls:
             self._set_ranges(0, 0)
+
+    def _clear(self) -> None:
+        self._flips.clear()
+        self._riddle, self._verdict = None, ""
 
     def _set_ranges(self, row: int, block: int) -> None:
         for name, value, n in zip(("row", "block"), (row, block), self._blocks.shape, strict=True):
@@ -106,7 +120,7 @@ class BlockExplorer(SourceExplorer):
             control.disabled = n == 1
 
     def _react(self, _control: ipywidgets.Widget) -> None:
-        self._flips.clear()
+        self._clear()
 
     @property
     def index(self) -> int:
@@ -130,23 +144,93 @@ class BlockExplorer(SourceExplorer):
         """
         block_lens(self._tensor, self.index, [(byte, bit)])  # raises if there is none
         self._flips ^= {(byte, bit)}
+        self._riddle, self._verdict = None, ""
         self.update()
 
     def reset(self) -> None:
         """Undo all flips."""
-        self._flips.clear()
+        self._clear()
         self.update()
+
+    def ask(self, byte: int | None = None, bit: int | None = None) -> None:
+        """Flip one bit, and ask which weights it changes; they show it when that is answered.
+
+        Parameters
+        ----------
+        byte, bit : int, optional
+            Which one; at random unless given.
+
+        Raises
+        ------
+        WidgetError
+            No such bit.
+        """
+        place = divmod(int(self._random.integers(8 * self._tensor.format.type_size)), 8)
+        place = (place[0] if byte is None else byte), (place[1] if bit is None else bit)
+        block_lens(self._tensor, self.index, [place])  # raises if there is none
+        self._clear()
+        self._riddle = place
+        self.update()
+
+    def guess(self, weights: Iterable[int]) -> bool:
+        """Answer the riddle: whether these are the weights that change.
+
+        Weights that the bit feeds but that stay as they are, such as a zero under another scale, may be named or not.
+
+        Parameters
+        ----------
+        weights : iterable of int
+            Places of weights in the block.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        WidgetError
+            Nothing was asked.
+        """
+        if self._riddle is None:
+            raise WidgetError("no riddle has been asked; ask() flips a bit")
+        byte, bit = self._riddle
+        lens = block_lens(self._tensor, self.index, [self._riddle])
+        changed = set(np.flatnonzero(lens.broken).tolist())
+        fed = set(np.flatnonzero(np.unpackbits(lens.feeds[8 * byte + bit], bitorder="little")).tolist())
+        right = changed <= set(weights) <= fed | changed
+        field = next(f for f in lens.fields if f.offset <= byte < f.offset + f.size * f.count)
+        which = _listed(sorted(changed))
+        self._clear()
+        self._flips = {(byte, bit)}
+        self._verdict = (
+            f"{'Right' if right else 'Not quite'}: bit {bit} of byte {byte} belongs to {field.name}, {field.note}. "
+            f"It changes {which}."
+        )
+        self.update()
+        return right
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "flip":
             self.flip(int(event["byte"]), int(event["bit"]))
+        elif event["event"] == "guess":
+            self.guess(int(place) for place in event["weights"])
+
+    def _options(self) -> dict[str, Any] | None:
+        if self._riddle is None:
+            return {"solved": next(iter(self._flips))[0]} if self._verdict else None
+        byte, bit = self._riddle
+        text = f"Bit {bit} of byte {byte} has been flipped. Which weights does that change? Choose them, then check."
+        return {"riddle": {"key": f"{self.index} {byte} {bit}", "text": text}}
 
     def _scene(self) -> Scene:
         lens = block_lens(self._tensor, self.index, sorted(self._flips), self._source.address)
-        self.controls["reset"].disabled = not self._flips
+        if self._riddle is not None:  # the byte is seen to have changed; what comes of it is not
+            lens = replace(lens, raw=block_lens(self._tensor, self.index, [self._riddle]).raw)
+        self.controls["reset"].disabled = not self._flips and self._riddle is None
+        self.controls["riddle"].disabled = lens.weights.size < 2
         fmt = self._tensor.format
         broken = int(lens.broken.sum())
-        notes = []
+        notes = [Status("info", self._verdict)] if self._verdict else []
         if not fmt.can_decode:
             notes.append(
                 Status(
@@ -156,7 +240,13 @@ class BlockExplorer(SourceExplorer):
             )
         return Scene(
             self._layout,
-            {"lens": Panel(lens, label=f"one {fmt} block: {fmt.type_size} bytes, {fmt.block_size} weights")},
+            {
+                "lens": Panel(
+                    lens,
+                    label=f"one {fmt} block: {fmt.type_size} bytes, {fmt.block_size} weights",
+                    options=self._options(),
+                )
+            },
             self._readouts(lens),
             f"{self.tensor_name}, row {lens.row}, block {self.controls['block'].value}: a {fmt} block, "
             f"{fmt.type_size} bytes for {fmt.block_size} weights."
@@ -201,6 +291,15 @@ class BlockExplorer(SourceExplorer):
                 Readout("Largest change", _text.number(worst)),
             ]
         return tuple(readouts)
+
+
+def _listed(places: list[int]) -> str:
+    """Weights by their places, and by their number where they are many."""
+    if not places:
+        return "no weight at all"
+    if len(places) > 6:
+        return f"{len(places)} weights"
+    return ("weight " if len(places) == 1 else "weights ") + ", ".join(map(str, places))
 
 
 def _tables(lens: BlockLens) -> tuple[Table, ...]:

@@ -9,7 +9,8 @@ import pytest
 from browser.stage import Stage
 from playwright.sync_api import Browser
 
-from qviz.widgets import BitsExplorer, CodebookExplorer
+import qviz
+from qviz.widgets import BitsExplorer, BlockExplorer, CodebookExplorer, RangeExplorer
 from qviz.widgets.base import Explorer
 
 W = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)
@@ -129,3 +130,65 @@ def test_levels_start_where_a_hand_puts_them(stage):
     explorer.controls["back"].click()
     assert explorer.figure["levels"].paths[0].tolist() == starts.tolist()
     assert explorer.controls["back"].disabled
+
+
+def test_the_ends_of_a_range_are_dragged(stage):
+    explorer = RangeExplorer(W, name="w")
+    there = stage(explorer)
+    canvas, shown = there.canvas("range"), explorer.figure["range"]
+    x = across(canvas, shown.values.low, shown.values.high)
+    assert explorer.controls["width"].value == 100
+    there.drag(canvas, (x(shown.high), 90), (x(shown.high * 0.6), 90))
+    assert abs(explorer.controls["width"].value - 60) <= 1
+    assert explorer.controls["chooser"].value == "by hand"
+    now = explorer.figure["range"]
+    assert abs(now.low / shown.low - explorer.controls["width"].value / 100) < 0.01, "the other end moves along"
+    stack = explorer.figure.panels["range"].options["stack"]
+    signal = np.square(W, dtype=np.float64).sum()
+    low, high = np.float32(now.low), np.float32(now.high)
+    lost = np.square(W - np.clip(W, low, high), dtype=np.float64).sum() / signal
+    assert abs(stack["clipping"] / lost - 1) < 0.2, "what is cut off, give or take half a step"
+    width = explorer.controls["width"].value
+    there.press(canvas, "ArrowUp", "ArrowRight", "ArrowRight")  # the lower end, inwards
+    assert explorer.controls["width"].value == width - 2
+    curve = there.canvas("curve")
+    wide = curve.evaluate("(node) => node.clientWidth")
+    at = lambda share: 56 + (wide - 70) * share  # noqa: E731
+    there.drag(curve, (at(explorer.controls["width"].value / 100), 100), (at(0.3), 100))
+    assert explorer.controls["width"].value == 30
+
+
+def test_a_riddle_is_answered_in_the_picture(stage):
+    explorer = BlockExplorer(qviz.quantize(W, "Q4_0"), name="w")
+    there = stage(explorer)
+    page = there.page
+    explorer.ask(byte=7, bit=5)  # Q4_0: byte 7 is qs[5]; its high half is the code of weight 5 + 16
+    there.told()
+    page.locator(".qviz-byte").nth(7).hover()
+    assert page.locator(".qviz-weight.qviz-on").count() == 0, "what is pointed at does not tell"
+    assert page.locator(".qviz-wires path").count() == 0
+    page.locator(".qviz-weight").nth(5).click()
+    page.locator(".qviz-weight").nth(5).press("Enter")  # not that one
+    page.locator(".qviz-weight").nth(21).press("Enter")
+    assert page.locator(".qviz-chosen").count() == 1
+    page.get_by_role("button", name="Check").click()
+    there.rest()
+    assert explorer.figure.scene.status[0].text.startswith("Right: bit 5 of byte 7 belongs to qs")
+    assert [
+        i for i, c in enumerate(page.locator(".qviz-weight").all()) if "qviz-flipped" in c.get_attribute("class")
+    ] == [21]
+    assert page.locator(".qviz-lens-card").nth(2).is_hidden()
+
+
+def test_a_flip_travels_to_its_weights_where_motion_is_wanted(stage):
+    for motion, sparks in ((True, 1), (False, 0)):
+        explorer = BlockExplorer(qviz.quantize(W, "Q4_0"), name="w")
+        there = stage(explorer, motion=motion)
+        explorer.flip(7, 5)
+        replies = there._taken()
+        seen = there.page.evaluate(
+            "(replies) => { window.hear(replies); return document.querySelectorAll('.spark').length; }", replies
+        )
+        assert seen == sparks
+        there.page.wait_for_timeout(1200)
+        assert there.page.locator(".spark").count() == 0

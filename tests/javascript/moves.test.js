@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { flow, levelAt, started } from "../../qviz/widgets/static/painters/lloyd_picture.js";
 import { glide, moved } from "../../qviz/widgets/static/painters/number_line.js";
+import { widened } from "../../qviz/widgets/static/painters/range_histogram.js";
 
 const line = (levels, used, codes, more) => ({
   levels: new Float32Array(levels),
@@ -48,4 +49,9 @@ test("levels flow from one iteration to the next, and from one start to another"
   assert.equal(levelAt(flow(at(2), other, 0.5), 0, 1), 8.5);
   const short = { ...at(1), paths: Object.assign(paths.slice(0, 4), { shape: [2, 2] }) };
   assert.equal(flow(at(2), short, 0.1).current, 1); // there is no second iteration any more
+});
+
+test("both ends of a range move together", () => {
+  const half = widened({ low: -2, high: 4, levels: new Float32Array([-2, 0, 2, 4]) }, 0.5);
+  assert.deepEqual([half.low, half.high, Array.from(half.levels)], [-1, 2, [-1, 0, 1, 2]]);
 });

@@ -120,3 +120,31 @@ def test_what_has_no_blocks():
 def test_blocks_that_are_not_there(where):
     with pytest.raises(WidgetError, match="rows 0 … 5 of 4 blocks"):
         BlockExplorer(quantize(W, "Q4_0"), **where)
+
+
+def test_a_riddle_hides_what_it_asks_and_judges_the_answer():
+    tensor = quantize(W, "Q4_0")
+    explorer = BlockExplorer(tensor, row=1)
+    explorer.ask(byte=2, bit=0)  # qs[0], low half: weight 0
+    lens = explorer.figure["lens"]
+    assert lens.raw[2] == lens.original[2] ^ 1
+    assert np.array_equal(lens.weights, lens.before)
+    assert not explorer.guess([16])
+    assert "Not quite" in explorer.figure.scene.status[0].text
+    assert "It changes weight 0." in explorer.figure.scene.status[0].text
+    assert explorer.figure["lens"].broken.nonzero()[0].tolist() == [0]
+    # a bit of the scale feeds all 32; weights that are zero stay so, and may be named or not
+    explorer.ask(byte=1, bit=2)
+    zeros = np.flatnonzero(explorer.figure["lens"].weights == 0)
+    assert explorer.guess(set(range(32)) - set(zeros[:1].tolist()))
+    explorer.ask(byte=1, bit=2)
+    assert explorer.guess(range(32))
+    explorer.ask(byte=1, bit=2)
+    assert not explorer.guess(range(31))
+    with pytest.raises(WidgetError, match="ask"):
+        explorer.guess([0])
+    explorer.ask()
+    explorer.controls["block"].value = 1
+    with pytest.raises(WidgetError, match="ask"):
+        explorer.guess([0])
+    assert "riddle" not in (explorer.figure.panels["lens"].options or {})

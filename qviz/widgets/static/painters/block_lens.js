@@ -2,7 +2,9 @@
 // joined by wires; two cards below say what both are made of; a click on a bit flips it.
 import { legible } from "../layer/colour.js";
 import { h, say } from "../layer/dom.js";
+import { guessing } from "../layer/guess.js";
 import { hex, minus, number } from "../layer/text.js";
+import { travel } from "../layer/travel.js";
 
 const range = (n) => Array.from({ length: n }, (_, i) => i);
 const KEYS = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab would take them
@@ -131,7 +133,7 @@ function bitCell(bit, s, view, under) {
   cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, s.fieldOf(byte)) % 5})`);
   cell.classList.toggle("qviz-flipped", Boolean(s.flipped(bit)));
   cell.append(h("span.value", {}, String(s.bit(bit))), h("span.code", {}, under));
-  cell.addEventListener("click", () => view.send({ event: "flip", byte, bit: place }));
+  cell.addEventListener("click", () => view.refuse(cell) || view.send({ event: "flip", byte, bit: place }));
   return cell;
 }
 
@@ -221,14 +223,32 @@ function routes(stage, bytes, weights, gap, pairs) {
   });
 }
 
+// The same for places: pairs are [byte, weight].
+function pathsOf(nodes, gap, pairs) {
+  const cells = pairs.map(([byte, weight]) => [nodes.bytes.children[byte], nodes.weights.children[weight]]);
+  return routes(nodes.stage, nodes.bytes, nodes.weights, gap, cells);
+}
+
+// What a flip has changed since the picture before: [byte, weight] for each weight that moved. Nothing if that showed
+// another block.
+export function changes(s, before) {
+  const same = before && before.lens.row === s.lens.row && before.lens.column === s.lens.column;
+  if (!same || String(before.lens.original) !== String(s.lens.original)) return [];
+  const bytes = range(s.lens.raw.length).filter((i) => s.lens.raw[i] !== before.lens.raw[i]);
+  const moved = (w) => !Object.is(s.lens.weights[w], before.lens.weights[w]);
+  return bytes.flatMap((byte) =>
+    s
+      .fed(byte)
+      .filter(moved)
+      .map((w) => [byte, w]),
+  );
+}
+
 // From bytes to all weights that are lit: strong wires, unless they would be many, and faint ones.
 function drawWires(nodes, gap, lit, strong, faint) {
   const draw = (sources, name) => {
-    const pairs = sources.flatMap((byte) =>
-      lit.map((weight) => [nodes.bytes.children[byte], nodes.weights.children[weight]]),
-    );
-    const paths = routes(nodes.stage, nodes.bytes, nodes.weights, gap, pairs);
-    return paths.map((path) => `<path class="${name}" d="${path}"/>`);
+    const pairs = sources.flatMap((byte) => lit.map((weight) => [byte, weight]));
+    return pathsOf(nodes, gap, pairs).map((path) => `<path class="${name}" d="${path}"/>`);
   };
   const crowded = strong.length * lit.length > 8;
   nodes.wires.innerHTML = [...draw(faint, "faint"), ...draw(strong, crowded ? "faint" : "strong")].join("");
@@ -244,6 +264,7 @@ function page(host) {
     fields: h("div.fields"),
     byteCard: h("div.lens-card", { "aria-live": "off" }),
     weightCard: h("div.lens-card", { "aria-live": "off" }),
+    riddleCard: h("div.lens-card"),
     wires: document.createElementNS("http://www.w3.org/2000/svg", "svg"),
     byteTitle: h("h4"),
     weightTitle: h("h4"),
@@ -253,7 +274,7 @@ function page(host) {
   nodes.weightSide = h("section", {}, nodes.weightTitle, nodes.weights);
   const byteSide = h("section", {}, nodes.byteTitle, nodes.fields, nodes.bytes);
   nodes.stage = h("div.stage", {}, byteSide, nodes.weightSide, nodes.wires);
-  host.append(nodes.stage, h("div.lens-cards", {}, nodes.byteCard, nodes.weightCard));
+  host.append(nodes.stage, h("div.lens-cards", {}, nodes.byteCard, nodes.weightCard, nodes.riddleCard));
   return nodes;
 }
 
@@ -365,12 +386,43 @@ function light(nodes, s, active) {
   return byWeight ? [[...lit], [...own], [...shared].filter((b) => !own.has(b))] : [[...lit], [active.byte], []];
 }
 
+// While a riddle is open nothing lights up: wires and words would tell.
+function puzzle(nodes) {
+  nodes.byteCard.hidden = nodes.weightCard.hidden = true;
+  for (const cell of nodes.weights.children) cell.classList.remove("qviz-on", "qviz-near");
+  nodes.wires.replaceChildren();
+}
+
+// What is pointed at, and on the other side something that belongs to it.
+function withPartner(active, s) {
+  const byByte = active.from === "byte";
+  const partners = byByte ? s.fed(active.byte) : s.own(active.weight).map((bit) => bit >> 3);
+  const other = byByte ? "weight" : "byte";
+  return partners.length && !partners.includes(active[other]) ? { ...active, [other]: partners[0] } : active;
+}
+
+// What both sides are made of, in words.
+function cards(nodes, s, active, built, view) {
+  const state = Array.from(s.lens.raw).join() + Array.from(s.lens.original).join();
+  const { first } = s.elementOf(active.byte);
+  nodes.byteCard.hidden = false;
+  fill(nodes.byteCard, `${built} ${first} ${state} ${s.lens.address}`, () => aboutByte(active.byte, s, view));
+  nodes.weightCard.hidden = !s.lens.codes.length; // without codes the element is the weight: all is said
+  if (nodes.weightCard.hidden) nodes.weightCard.replaceChildren();
+  else {
+    const key = `${built} ${active.weight} ${state} ${s.lens.row} ${s.lens.column}`;
+    fill(nodes.weightCard, key, () => aboutWeight(active.weight, s, view));
+  }
+}
+
 export function BlockLens(host, view) {
   const nodes = page(host);
   let s; // the structure of the block on show
   let wired = ""; // the wires that are drawn
   let built = ""; // the structure that the cells were made for
   let active = { from: "byte", byte: 0, weight: 0 }; // what is pointed at, and its partner
+
+  const riddle = guessing(nodes.weights, nodes.riddleCard, (weights) => view.order({ event: "guess", weights }));
 
   function wire(...parts) {
     const key = [built, ...parts].join("|");
@@ -379,24 +431,16 @@ export function BlockLens(host, view) {
     drawWires(nodes, s.many ? 1 : 3, ...parts);
   }
   function highlight() {
-    const parts = light(nodes, s, active);
-    const state = Array.from(s.lens.raw).join() + Array.from(s.lens.original).join();
-    const { first } = s.elementOf(active.byte);
-    fill(nodes.byteCard, `${built} ${first} ${state} ${s.lens.address}`, () => aboutByte(active.byte, s, view));
-    nodes.weightCard.hidden = !s.lens.codes.length; // without codes the element is the weight: all is said
-    if (nodes.weightCard.hidden) nodes.weightCard.replaceChildren();
-    else {
-      const key = `${built} ${active.weight} ${state} ${s.lens.row} ${s.lens.column}`;
-      fill(nodes.weightCard, key, () => aboutWeight(active.weight, s, view));
+    if (riddle.on) {
+      wired = "";
+      return puzzle(nodes);
     }
-    wire(...parts);
+    const parts = light(nodes, s, active);
+    cards(nodes, s, active, built, view);
+    return wire(...parts);
   }
   function select(what) {
-    active = { ...active, ...what };
-    const [bytes, weights] = [() => s.own(active.weight).map((bit) => bit >> 3), () => s.fed(active.byte)];
-    const partners = what.from === "byte" ? weights() : bytes();
-    const other = what.from === "byte" ? "weight" : "byte";
-    if (partners.length && !partners.includes(active[other])) active[other] = partners[0];
+    active = withPartner({ ...active, ...what }, s);
     highlight();
   }
   function refresh() {
@@ -410,7 +454,8 @@ export function BlockLens(host, view) {
     if (s) highlight();
   }).observe(nodes.stage);
   return {
-    show({ figure }) {
+    show({ figure, options }) {
+      const before = s;
       s = new Structure(figure, s);
       const structure = `${figure.format}/${figure.raw.length}`;
       if (structure !== built) {
@@ -418,7 +463,10 @@ export function BlockLens(host, view) {
         build(nodes, s, select);
         active = s.first();
       }
+      riddle.show(options?.riddle);
+      if (options?.solved !== undefined) active = withPartner({ from: "byte", byte: options.solved, weight: 0 }, s);
       refresh();
+      if (!riddle.on) travel(nodes.wires, pathsOf(nodes, s.many ? 1 : 3, changes(s, before)));
     },
     redraw: () => s && refresh(),
   };
@@ -435,7 +483,7 @@ function listen(nodes, active, view) {
   answer(nodes.bytes, (event) => {
     if (walk(event, nodes.bytes.children, active().byte)) return true;
     if (!/^[0-7]$/.test(event.key)) return false;
-    view.send({ event: "flip", byte: active().byte, bit: Number(event.key) });
+    if (!view.refuse(event.target)) view.send({ event: "flip", byte: active().byte, bit: Number(event.key) });
     return true;
   });
   answer(nodes.weights, (event) => walk(event, nodes.weights.children, active().weight));
