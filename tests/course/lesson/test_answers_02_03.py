@@ -6,6 +6,7 @@ import numpy as np
 
 import qviz
 from qviz.course import lesson
+from qviz.metrics import sqnr_db
 
 
 def right(id: str) -> str:
@@ -44,3 +45,36 @@ def test_03_1_outer_levels_move_outwards():
     start, end = steps[0].levels, steps[-1].levels
     assert end[0] < 1.5 * start[0] < 0 < 1.5 * start[-1] < end[-1]
     assert right("03.1") == "Outwards, towards the few large weights"
+
+
+EMBEDDING = "token_embd.weight"
+
+
+def test_02_1_groups_are_rarely_even():
+    x = qviz.load("smollm2-slices")[EMBEDDING].rows(0, 512).dequantize()
+    asym, sym = (sqnr_db(x, qviz.AffineGrid(4, 64, sym).fake_quantize(x)) for sym in (False, True))
+    assert right("02.1") == "The asymmetric one, by one or two decibels"
+    assert 1 < asym - sym < 2.5
+
+
+def test_02_3_small_groups_gain_much_for_little():
+    x = qviz.load("smollm2-slices")[EMBEDDING].dequantize()
+    groups, whole = qviz.AffineGrid(4, 32), qviz.AffineGrid(4, 0)
+    assert right("02.3") == "More than 15 dB, for five eighths of a bit a weight"
+    assert sqnr_db(x, groups.fake_quantize(x)) - sqnr_db(x, whole.fake_quantize(x)) > 15
+    assert round(8 * (groups.bpw(x.shape) - whole.bpw(x.shape)), 2) == 5
+
+
+def test_03_2_a_table_for_32_weights_is_eight_bits_each():
+    x = qviz.load("smollm2-slices")[EMBEDDING].rows(0, 8).dequantize()
+    assert right("03.2") == str(round(qviz.grids.codebook.kmeans_groups(x, 4, 32).bpw))
+
+
+def test_03_3_huffman_coding_prefers_even_steps():
+    x = qviz.load("smollm2-slices")[EMBEDDING].dequantize()
+    fitted, even = qviz.grids.kmeans(x, 4), qviz.AffineGrid(6, 0).quantize(x)
+    codes, scales = fitted.quantize(x)
+    bits = [qviz.figures.huffman_bits(np.bincount(used.ravel())) for used in (codes, even.codes)]
+    assert right("03.3") == "The 64 evenly spaced ones"
+    assert bits[1] < bits[0] - 0.1
+    assert abs(sqnr_db(x, even.dequantize()) - sqnr_db(x, fitted.dequantize(codes, scales))) < 0.5
