@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_lens.js";
+import { revealed } from "../../qviz/course/missions/painters/chooser.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
@@ -110,4 +111,22 @@ test("a faster memory raises what it allows, up to the peak", () => {
   assert.deepEqual(held.bounds, [25, 100]);
   assert.deepEqual(held.roof, [25, 30]);
   assert.deepEqual(held.reached, [0.5, 3]);
+});
+
+test("points rise from the foot when their damage becomes known", () => {
+  const plane = (damage, size) => ({
+    sizes: new Float64Array([4, 5]),
+    damage: new Float64Array(damage),
+    size,
+    budget: 7,
+    tried: [],
+    predicted: [1, 2],
+    low: 1e-4,
+  });
+  const [hidden, open] = [plane([NaN, NaN], 4), plane([1e-2, 1e-5], 5)];
+  const half = revealed(hidden, open, 0.5);
+  assert.ok(Math.abs(half.damage[0] - 1e-3) < 1e-12); // halfway, on a logarithmic axis
+  assert.equal(half.damage[1], 1e-5); // at the foot it stays
+  assert.equal(half.size, 4.5);
+  assert.deepEqual(revealed(open, open, 0.5).damage, open.damage);
 });

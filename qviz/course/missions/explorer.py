@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 
 import ipywidgets
 
@@ -28,8 +29,10 @@ class CapstoneExplorer(BackgroundExplorer):
     """A budget and a model: choose, say what you expect and why, and be measured.
 
     Sizes are known at once. What each format costs in quality stays hidden until the choice is made, predicted and
-    justified; then it is carried out in the background, beside all plain recipes. The verdict says what was left on the
-    table. Every try stays in the picture, so that the next one can be better.
+    justified; then it is carried out in the background, beside all plain recipes, whose points rise from the foot. The
+    verdict says what was left on the table. Every try stays in the picture, so that the next one can be better. The
+    wall of the budget can be dragged, to see what a larger or a smaller device would change; verdicts keep to the
+    mission's own.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ class CapstoneExplorer(BackgroundExplorer):
     ----------
     controls : dict
         ``mission``, ``recipe``, ``embedding``, ``values``, ``cache``, ``imatrix``, ``predicted``, ``sure``, ``reason``,
-        ``measure``, ``stop``.
+        ``measure``, ``stop``, and ``budget``, the wall: MiB or GiB.
     figure : View
         ``figure["chooser"]`` is a `Chooser`.
     verdicts : list of Verdict
@@ -91,6 +94,7 @@ class CapstoneExplorer(BackgroundExplorer):
             ("recipe", "embedding", "values", "cache", "imatrix"),
             ("predicted", "sure"),
             ("reason", "measure", "stop"),
+            ("budget",),
         )
         self._bar.layout.visibility = "hidden"  # keeps its place, so that nothing jumps
         column = self.children[0]
@@ -167,12 +171,24 @@ class CapstoneExplorer(BackgroundExplorer):
                 control.value = False if name == "imatrix" else ""
         if not small and self.choice.recipe in missions.MEASURED_METHODS:
             self.controls["recipe"].value = "Q4_K_M"
+        unit, _ = self._unit
+        memory = self.mission.memory * MIB / unit
+        sizes = [missions.sizes(self.mission, Choice(name)).memory / unit for name in missions.FIELD]
+        wall = self.controls["budget"]
+        wall.min, wall.max = 0.0, 1.1 * max(*sizes, memory)
+        wall.min, wall.step = 0.85 * min(*sizes, memory), (wall.max - 0.85 * min(*sizes, memory)) / 200
+        wall.value = memory
+
+    @property
+    def _unit(self) -> tuple[int, str]:
+        """Bytes of the unit of memory, and its name."""
+        return (MIB, "MiB") if self.mission.measured else (MIB << 10, "GiB")
 
     def _scene(self) -> Scene:
         mission, choice = self.mission, self.choice
         size = missions.sizes(mission, choice)
         tries = self._tries.get(mission.name, [])
-        plane = self._plane(mission, choice, size)
+        plane, wall = self._plane(mission, choice, size), self.controls["budget"]
         panel = Panel(
             plane,
             f"{mission.name}: at most {_text.size(int(mission.disk * MIB))} on disk, "
@@ -185,9 +201,12 @@ class CapstoneExplorer(BackgroundExplorer):
                 ("weight", "yours"),
             ),
             self._summary(mission, size, tries),
+            {"wall": {"range": (wall.min, wall.max), "step": wall.step}},
         )
         notes = [Status("error", self._note)] if self._note else []
-        notes += [Status("info", text) for text in self.feedback]
+        if self.feedback:  # the verdict, then what was expected and why
+            *verdict, why = self.feedback
+            notes += [Status("info", " ".join(verdict)), Status("info", why)]
         return Scene(
             self._layout,
             {"chooser": panel},
@@ -207,18 +226,21 @@ class CapstoneExplorer(BackgroundExplorer):
             damage = [measured[name].damage for name in names]
             if mission.measured:
                 speeds = [measured[name].speed for name in names]
+        unit, name = self._unit
+        wall = float(self.controls["budget"].value)
+        imagined = replace(mission, memory=wall * unit / MIB)
         kept = [
-            missions.limits(mission, Outcome(s.choice, s.disk, s.memory, s.bpw, speed=speed), known or ()).all
+            missions.limits(imagined, Outcome(s.choice, s.disk, s.memory, s.bpw, speed=speed), known or ()).all
             for s, speed in zip(spans, speeds, strict=True)
         ]
         predicted = float(self.controls["predicted"].value)
-        unit, name = (MIB, "MiB") if mission.measured else (MIB << 10, "GiB")
         return chooser(
             names,
             [s.memory / unit for s in spans],
             damage,
             kept,
-            budget=mission.memory * MIB / unit,
+            budget=wall,
+            limit=mission.memory * MIB / unit,
             size=size.memory / unit,
             predicted=(predicted / _WITHIN, predicted * _WITHIN),
             tries=[
@@ -452,6 +474,12 @@ def _saying_why() -> dict[str, ipywidgets.Widget]:
             description="I choose it, because",
             tooltip="your reason",
             layout=_WIDE,
+        ),
+        "budget": ipywidgets.FloatSlider(
+            description="What if the memory were",
+            readout_format=".2f",
+            tooltip="moves the wall; verdicts keep to the mission's own",
+            layout={"width": "min(100%, 430px)"},
         ),
         "measure": ipywidgets.Button(description="Measure", icon="play", tooltip="carry the choice out"),
         "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop measuring"),

@@ -41,6 +41,8 @@ class Chooser:
         Ends of the damage axis.
     across, upwards : str
         What the axes mean.
+    limit : float
+        What the mission allows: the wall may be moved away from there, to see what another budget would change.
     """
 
     names: tuple[str, ...]
@@ -58,6 +60,7 @@ class Chooser:
     high: float
     across: str
     upwards: str
+    limit: float
 
 
 def chooser(
@@ -74,6 +77,7 @@ def chooser(
     high: float = 1.0,
     across: str = "MiB to run",
     upwards: str = "damage",
+    limit: float | None = None,
 ) -> Chooser:
     """Lay choices out in a plane.
 
@@ -95,6 +99,8 @@ def chooser(
         Ends of the damage axis, > 0.
     across, upwards : str
         What the axes mean.
+    limit : float, optional
+        What the mission allows; the budget unless given.
 
     Returns
     -------
@@ -121,7 +127,8 @@ def chooser(
         raise WidgetError(
             f"{len(names)} names, {x.size} sizes, {y.size} damages, {good.size} verdicts: one each is needed"
         )
-    positive = np.concatenate([x, [budget, size, *predicted, low, high]])
+    allowed = budget if limit is None else limit
+    positive = np.concatenate([x, [budget, allowed, size, *predicted, low, high]])
     if not (np.isfinite(positive).all() and (positive > 0).all()) or low >= high or predicted[0] > predicted[1]:
         raise WidgetError("sizes, budget, prediction and the ends of the axis must be positive numbers, in order")
     open_to = np.where((good == 1) & np.isfinite(y), y, np.inf)
@@ -142,4 +149,5 @@ def chooser(
         float(high),
         across,
         upwards,
+        float(allowed),
     )

@@ -49,6 +49,24 @@ def test_nothing_is_measured_without_a_reason(quick):
     assert "hidden" in {tile.value for tile in explorer.figure.scene.readouts}
 
 
+def test_the_wall_moves_and_the_verdict_keeps_to_the_mission(quick):
+    explorer = CapstoneExplorer("a watch")
+    wall = explorer.controls["budget"]
+    plane = explorer.figure["chooser"]
+    assert plane.budget == plane.limit == wall.value == 7
+    explorer._message(explorer.figure, {"event": "set", "control": "budget", "value": 5.0}, None)
+    moved = explorer.figure["chooser"]
+    assert (wall.value, moved.budget, moved.limit) == (5, 5, 7)
+    assert moved.kept.sum() < plane.kept.sum()
+    assert all(size <= 5 for size, kept in zip(moved.sizes, moved.kept, strict=True) if kept)
+    assert "Q4_K_M keeps all limits" in carry_out(explorer, recipe="Q4_K_M")  # 5.1 MiB and its cache: of seven
+    explorer.controls["mission"].value = "7B on a phone"
+    plane = explorer.figure["chooser"]
+    assert plane.budget == plane.limit == wall.value == missions.MISSIONS["7B on a phone"].memory / 1024
+    assert wall.min < min(plane.sizes)
+    assert wall.max > max(plane.sizes)
+
+
 def test_a_try_is_judged_and_kept(quick):
     explorer = CapstoneExplorer("a watch")
     said = carry_out(explorer, recipe="Q4_0", predicted=0.02, sure=0.9)

@@ -1,19 +1,23 @@
 // Memory across, damage upwards. Damage is hidden until a choice was carried out: then only sizes stand at the foot, as
 // ticks, with a bar where the damage of the choice is expected.
 import { dashed, line } from "../../../widgets/static/layer/canvas.js";
+import { draggable } from "../../../widgets/static/layer/drag.js";
 import { beside, patched, places } from "../../../widgets/static/layer/labels.js";
 import { picture } from "../../../widgets/static/layer/picture.js";
-import { format, frontier, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
+import { format, frontier, handle, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
+import { blend } from "../../../widgets/static/layer/tween.js";
 
-const [left, right, top, base] = [66, 20, 16, 300];
+const [left, right, top, base] = [66, 20, 16, 268];
 
 function scales(plane, width) {
-  const across = [...plane.sizes, plane.budget, plane.size, ...Array.from(plane.tried).filter((_, i) => i % 2 === 0)];
-  const [least, most] = [Math.min(...across) * 0.92, Math.max(...across) * 1.08];
+  const across = [...plane.sizes, plane.limit, plane.size, ...Array.from(plane.tried).filter((_, i) => i % 2 === 0)];
+  const least = Math.min(Math.min(...across) * 0.85, plane.budget * 0.99);
+  const most = Math.max(Math.max(...across) * 1.1, plane.budget * 1.01);
   const [low, high] = [Math.log10(plane.low), Math.log10(plane.high)];
   const x = (v) => left + ((width - left - right) * Math.log(v / least)) / Math.log(most / least);
   const share = (v) => (Math.min(high, Math.max(low, v > 0 ? Math.log10(v) : low)) - low) / (high - low);
-  return { x, y: (v) => base - (base - top) * share(v), low, high, least, most };
+  const size = (at) => least * (most / least) ** ((at - left) / (width - left - right)); // of a place across
+  return { x, y: (v) => base - (base - top) * share(v), low, high, least, most, size };
 }
 
 // Sizes stand at the foot, whether their damage is known or not; what is expected of the choice stands above its own.
@@ -34,14 +38,26 @@ function drawSizes(c, plane, { x, y }, ink) {
   dashed(c, [4, 3], () => line(c, here, top, here, base + 9));
 }
 
-function draw(c, plane, { width, ink }) {
+// The wall, and where the mission has it.
+function walls(c, plane, x, width, ink, grip) {
+  const wall = x(plane.budget);
+  c.strokeStyle = ink.soft;
+  c.lineWidth = 1.5;
+  if (plane.limit !== plane.budget) dashed(c, [5, 4], () => line(c, x(plane.limit), top, x(plane.limit), base));
+  const text = plane.limit === plane.budget ? "budget" : "what if";
+  const word = c.measureText(text).width;
+  c.fillStyle = ink.soft;
+  c.textBaseline = "top";
+  c.textAlign = wall + word + 12 < width - right ? "left" : "right";
+  c.fillText(text, wall + (c.textAlign === "left" ? 6 : -6), base - 18);
+  handle(c, ink, wall, top + 12, grip);
+}
+
+function draw(c, plane, { width, ink, grip }) {
   const scale = scales(plane, width);
   const { x, y } = scale;
   sizeAndDamage(c, ink, plane, { ...scale, left, right, top, base, width, foot: 14 });
-  const wall = x(plane.budget);
-  const word = c.measureText("budget").width;
-  c.textAlign = wall + word + 12 < width - right ? "left" : "right";
-  c.fillText("budget", wall + (c.textAlign === "left" ? 6 : -6), base - 18);
+  walls(c, plane, x, width, ink, grip);
   drawSizes(c, plane, scale, ink);
 
   const at = (i) => [x(plane.sizes[i]), y(plane.damage[i])];
@@ -83,6 +99,28 @@ function draw(c, plane, { width, ink }) {
   patched(c, words, start, top + 60, ink, { colour: ink.soft, alpha: 1, margin: 6 });
 }
 
+// Points whose damage becomes known rise from the foot; what was known moves to where it is now.
+export function revealed(from, to, t) {
+  const known = (plane) => plane.damage.some(Number.isFinite);
+  const { sizes, size, budget, tried, predicted } = blend(from, to, t);
+  const moving = { ...to, sizes, size, budget, tried, predicted };
+  if (known(from) || !known(to)) return moving;
+  return { ...moving, damage: to.damage.map((v) => (v > to.low ? to.low * (v / to.low) ** t : v)) };
+}
+
 export function Chooser(host, view) {
-  return picture(host, view, { height: 352, draw });
+  const hint = "Left and right move the wall";
+  const it = picture(host, view, { height: 320, draw, hint, moves: revealed });
+  draggable(it, view, {
+    things: (plane, { width }) => {
+      const { range, step } = it.panel.options.wall;
+      return [
+        { id: "budget", value: plane.budget, range, step, x: scales(plane, width).x(plane.budget), top, bottom: base },
+      ];
+    },
+    value: (place, { width }, plane) => scales(plane, width).size(place.x),
+    held: (plane, _id, budget) => ({ ...plane, budget }),
+    order: (control, value) => ({ event: "set", control, value }),
+  });
+  return it;
 }
