@@ -16,7 +16,7 @@ from qviz.figures.channel_group import channel_group
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, channel_scale, keep_salient, rtn
 from qviz.widgets import _text
-from qviz.widgets.layers import LayerExplorer
+from qviz.widgets.layers import LayerExplorer, order_buttons
 from qviz.widgets.scene import Panel, Readout, Scene, Table
 
 ALPHAS = np.arange(20) / 20
@@ -89,8 +89,7 @@ class AWQExplorer(LayerExplorer):
         bits: int = 3,
         group_size: int = 128,
     ) -> None:
-        super().__init__(layers, layer)
-        self._start(bits, group_size)
+        super().__init__(layers, layer, bits, group_size)
         self.controls |= {
             "scale": ipywidgets.FloatLogSlider(
                 value=_FIRST,
@@ -112,9 +111,7 @@ class AWQExplorer(LayerExplorer):
             "clip": ipywidgets.Checkbox(
                 value=False, description="Clip", indent=False, tooltip="round clipped groups", layout={"width": "auto"}
             ),
-            "order": ipywidgets.ToggleButtons(
-                options=["by size", "as they stand"], description="Channels", tooltip="order of the channels"
-            ),
+            "order": order_buttons("order of the channels"),
             "row": ipywidgets.IntSlider(
                 0,
                 0,
@@ -126,7 +123,7 @@ class AWQExplorer(LayerExplorer):
         }
         self._channel = 0
         self._hand: dict[int, float] = {}
-        self._search()
+        self._compute()
         self._arrange(("layer", "bits", "group_size", "tokens"), ("scale", "row"), ("alpha", "clip", "order"))
 
     @property
@@ -137,7 +134,7 @@ class AWQExplorer(LayerExplorer):
     # --- what is computed when the layer, the grid or the tokens change
 
     @on_one_thread
-    def _search(self) -> None:
+    def _compute(self) -> None:
         """Errors over alpha, and of the methods beside it; sets the slider to the best alpha."""
         w, grid, stats = self._layer.weight, self.grid, self._stats
         self._gram = {"calibration": stats.hessian, "heldout": self._heldout.hessian}
@@ -190,9 +187,6 @@ class AWQExplorer(LayerExplorer):
 
     def _react(self, control: ipywidgets.Widget) -> None:
         super()._react(control)
-        searched = ("layer", "bits", "group_size", "tokens")
-        if self._problem is None and control in [self.controls[name] for name in searched]:
-            self._search()
         if control is self.controls["scale"]:
             self._hand[self._channel] = float(control.value)
 

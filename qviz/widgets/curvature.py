@@ -16,7 +16,7 @@ from qviz.figures.curvature import coupling, seen_by, sight_images
 from qviz.grids import AffineGrid
 from qviz.methods import MethodResult, awq, channel_scale, gptq, rtn
 from qviz.widgets import _text
-from qviz.widgets.layers import LayerExplorer
+from qviz.widgets.layers import LayerExplorer, order_buttons
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _SIGHT = {
@@ -75,12 +75,9 @@ class CurvatureExplorer(LayerExplorer):
         bits: int = 3,
         group_size: int = 128,
     ) -> None:
-        super().__init__(layers, layer)
-        self._start(bits, group_size)
+        super().__init__(layers, layer, bits, group_size)
         self.controls |= {
-            "order": ipywidgets.ToggleButtons(
-                options=["by size", "as they stand"], description="Channels", tooltip="order of rows and columns"
-            ),
+            "order": order_buttons("order of rows and columns"),
             "zoom": ipywidgets.Dropdown(
                 options=[("all", 0), ("128", 128), ("64", 64), ("16", 16)],
                 value=64,
@@ -90,11 +87,11 @@ class CurvatureExplorer(LayerExplorer):
             ),
         }
         self._corner = (0, 0)
-        self._round()
+        self._compute()
         self._arrange(("layer", "bits", "group_size", "tokens"), ("order", "zoom"))
 
     @on_one_thread
-    def _round(self) -> None:
+    def _compute(self) -> None:
         w, stats = self._layer.weight, self._stats
         grid = AffineGrid(self.controls["bits"].value, self.controls["group_size"].value)
         scaled = awq(w, stats, grid, trace=True)
@@ -123,10 +120,6 @@ class CurvatureExplorer(LayerExplorer):
 
     def _react(self, control: ipywidgets.Widget) -> None:
         super()._react(control)
-        if self._problem is not None:
-            return
-        if control in [self.controls[name] for name in ("layer", "bits", "group_size", "tokens")]:
-            self._round()
         if control is self.controls["layer"] or control is self.controls["order"]:
             self._corner = (0, 0)
 

@@ -156,9 +156,16 @@ def _layer(name: str, given: Any) -> Layer:
 
 
 class LayerExplorer(Explorer):
-    """Controls above a picture of one layer; a subclass says which controls, and what they show."""
+    """Controls above a picture of one layer; a subclass says which controls, and what they show.
 
-    def __init__(self, layers: Mapping[str, Any] | None, layer: str | None) -> None:
+    What takes longer than a picture is worked out in `_compute`, anew when one of the controls in `_inputs` changes.
+    """
+
+    HOOKS: tuple[str, ...] = (*Explorer.HOOKS, "_compute", "_inputs")
+
+    _inputs: tuple[str, ...] = ("layer", "bits", "group_size", "tokens")
+
+    def __init__(self, layers: Mapping[str, Any] | None, layer: str | None, bits: int, group_size: int) -> None:
         super().__init__()
         self.layers = shipped_layers() if layers is None else Layers(layers)
         first = next(iter(self.layers)) if layer is None else layer
@@ -193,10 +200,11 @@ class LayerExplorer(Explorer):
         self._take(self.controls["layer"])
         if self._problem is not None:
             raise self._problem
-
-    def _start(self, bits: int, group_size: int) -> None:
         for name, value in (("bits", bits), ("group_size", group_size)):
             self._choose(name, value)
+
+    def _compute(self) -> None:
+        """Work out what `_scene` needs beside the controls that are not in `_inputs`."""
 
     def _choose(self, name: str, value: int) -> None:
         control = self.controls[name]
@@ -238,6 +246,8 @@ class LayerExplorer(Explorer):
     def _react(self, control: ipywidgets.Widget) -> None:
         if control is self.controls["tokens"]:
             self._stats = ActivationStats.from_inputs(self._layer.calibration[: control.value])
+        if self._problem is None and any(control is self.controls[name] for name in self._inputs):
+            self._compute()
 
     def _layer_notes(self) -> tuple[Status, ...]:
         whole, shown = self.layers[self.tensor_name].weight.shape[0], self._layer.weight.shape[0]
@@ -246,3 +256,8 @@ class LayerExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tensor_name} {_text.shape(self.layers[self.tensor_name].weight.shape)})"
+
+
+def order_buttons(tooltip: str) -> ipywidgets.ToggleButtons:
+    """Make the control that puts channels in order."""
+    return ipywidgets.ToggleButtons(options=["by size", "as they stand"], description="Channels", tooltip=tooltip)

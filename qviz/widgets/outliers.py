@@ -67,6 +67,7 @@ class OutlierExplorer(LayerExplorer):
     """
 
     _layout = "outliers"
+    _inputs = ("layer", "tokens")
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class OutlierExplorer(LayerExplorer):
         input_bits: int = 8,
         group_size: int = -1,
     ) -> None:
-        super().__init__(layers, layer)
+        super().__init__(layers, layer, bits, group_size)
         self.controls |= {
             "input_bits": ipywidgets.Dropdown(
                 options=[2, 3, 4, 8],
@@ -107,19 +108,13 @@ class OutlierExplorer(LayerExplorer):
         }
         self.controls["bits"].description = "Weight bits"
         self.controls["bits"].layout.width = "140px"
-        self._start(bits, group_size)
         self._choose("input_bits", input_bits)
         self._known: dict[tuple[Any, ...], tuple[float, float]] = {}
-        self._prepare()
+        self._compute()
         self._arrange(("layer", "strength", "rotate"), ("bits", "group_size", "input_bits"), ("ranges", "tokens"))
 
-    def _react(self, control: ipywidgets.Widget) -> None:
-        super()._react(control)
-        if self._problem is None and control in (self.controls["layer"], self.controls["tokens"]):
-            self._prepare()
-
     @on_one_thread
-    def _prepare(self) -> None:
+    def _compute(self) -> None:
         """What does not depend on strength and bits."""
         self._known.clear()
         layer = self._layer
