@@ -18,8 +18,12 @@ MODEL = 'import qviz; from qviz.widgets import *; model = qviz.load("smollm2-sli
 EXPLORERS = {
     "bits": 'BitsExplorer(model, "token_embd.weight", bits=4)',
     "block": 'BlockExplorer(model, "blk.0.attn_q.weight")',
-    "gptq": "gptq = GPTQExplorer(); gptq.controls['column'].value = 96; gptq",
-    "balance": "BalanceExplorer(qviz.measure.recipe_table(max_tokens=10_000, speed=False))",
+    "gptq": "GPTQExplorer()",
+    "balance": """
+rows = qviz.measure.recipe_table(max_tokens=10_000, speed=False)
+balance = BalanceExplorer(rows, budget=6, files=qviz.measure.best_files())
+balance.controls["imatrix"].value = balance.controls["best"].value = True
+balance""",
 }
 
 
