@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -34,6 +35,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """What a grid may have to cover."""
 
 _BITS = range(2, 9)
+_OWN, _BY_HAND = "x", "by hand"  # the number and the range that a hand has made
 
 
 class NumberExplorer(Explorer):
@@ -41,7 +43,8 @@ class NumberExplorer(Explorer):
 
     A code means nothing by itself. The grid that it belongs to covers a range, with evenly spaced levels: the more of
     them or the narrower the range, the smaller the step between two, and no number in the range moves by more than half
-    a step.
+    a step. A number of one's own, and a range, are made by a hand in the picture: it takes the number on show, or an
+    end of the range.
 
     Parameters
     ----------
@@ -114,12 +117,53 @@ class NumberExplorer(Explorer):
                 layout={"width": "110px"},
             ),
         }
+        self._ends, self._axis = RANGES[range], RANGES[range]
         self._arrange(("number", "bits", "range", "sym"))
+
+    def _react(self, control: ipywidgets.Widget) -> None:
+        chosen = str(self.controls["range"].value)
+        if control is not self.controls["range"] or chosen == _BY_HAND:
+            return
+        self._ends = self._axis = low, high = RANGES[chosen]
+        if not low <= self._values.get(_OWN, 0.0) <= high:  # no grid of this range could hold it
+            del self._values[_OWN]
+            if self.controls["number"].value == _OWN:
+                self.controls["number"].value = next(iter(self._values))
+            self.controls["number"].options = list(self._values)
+
+    def _event(self, event: dict[str, Any]) -> None:
+        value = float(event["value"])
+        if not math.isfinite(value):
+            return
+        with self._silence():
+            if event["event"] == "number":
+                self._values[_OWN] = min(max(value, self._ends[0]), self._ends[1])
+                self._offer("number", list(self._values), _OWN)
+            elif event["event"] == "end":
+                self._move_end(str(event["end"]), value)
+        self.update()
+
+    def _move_end(self, end: str, value: float) -> None:
+        """Let the range end elsewhere: on the axis that is there, and around all numbers."""
+        first, last = group_axis(np.array(self._axis, np.float32), bool(self.controls["sym"].value))
+        low, high = self._ends
+        if end == "low":
+            low = max(first, min(value, 0.0, *self._values.values()))
+        else:
+            high = min(last, max(value, 0.0, *self._values.values()))
+        self._ends = low, high
+        self._offer("range", [*RANGES, _BY_HAND], _BY_HAND)
+
+    def _offer(self, name: str, options: list[str], chosen: str) -> None:
+        control = self.controls[name]
+        if list(control.options) != options:
+            control.options = options
+        control.value = chosen
 
     def _grid(self, bits: int) -> tuple[AffineGrid, float, int]:
         """A grid, its scale and its zero point."""
         grid = AffineGrid(bits, -1, bool(self.controls["sym"].value))
-        scale, zero_point = grid.params(np.array(RANGES[str(self.controls["range"].value)], np.float32))
+        scale, zero_point = grid.params(np.array(self._ends, np.float32))
         return grid, float(scale.item()), int(zero_point.item())
 
     def _stored(self, bits: int) -> tuple[int, float, float, int]:
@@ -132,6 +176,11 @@ class NumberExplorer(Explorer):
     @property
     def _value(self) -> float:
         return self._values[str(self.controls["number"].value)]
+
+    @property
+    def _range(self) -> str:
+        chosen = str(self.controls["range"].value)
+        return " … ".join(_text.number(end) for end in self._ends) if chosen == _BY_HAND else chosen
 
     @property
     def code(self) -> int:
@@ -149,11 +198,11 @@ class NumberExplorer(Explorer):
         line = self._line(bits)
         error = decoded - self._value
         summary = (
-            f"{name} in {bits} bits over {self.controls['range'].value}: code {_text.number(code)}, which stands for "
+            f"{name} in {bits} bits over {self._range}: code {_text.number(code)}, which stands for "
             f"{_text.number(decoded, 5)}; off by {_text.number(abs(error))}, at most {_text.number(scale / 2)}."
         )
         readouts = (
-            Readout(name, f"{_text.number(self._value, 6)} …", "the number to store"),
+            Readout(name, _text.number(self._value, 6) + ("" if name == _OWN else " …"), "the number to store"),
             Readout("Step (scale)", _text.number(scale, 4), "between two levels"),
             Readout("Zero point", _text.number(zero_point), "the code that stands for 0"),
             Readout("Code", _text.number(code), f"round({name} / step) + zero point"),
@@ -168,10 +217,16 @@ class NumberExplorer(Explorer):
                     line,
                     f"{len(line.levels)} levels, and where {len(self._values)} numbers fall",
                     "Dots are the numbers, each falling onto the nearest level. Under a level stands its code; the bar "
-                    "shows how many numbers share it.",
+                    "shows how many numbers share it. Take the large dot, or an end of the range, and move it.",
                     (("weight", "numbers"), ("level", "levels and their codes")),
                     summary,
-                    {"names": list(self._values), "current": list(self._values).index(name)},
+                    {
+                        "names": list(self._values),
+                        "current": list(self._values).index(name),
+                        "take": "number",
+                        "ends": self._ends,
+                        "within": (min(0.0, *self._values.values()), max(0.0, *self._values.values())),
+                    },
                 )
             },
             readouts,
@@ -182,7 +237,7 @@ class NumberExplorer(Explorer):
     def _line(self, bits: int) -> NumberLine:
         grid, scale, zero_point = self._grid(bits)
         values = np.array(list(self._values.values()), np.float32)
-        low, high = group_axis(np.array(RANGES[str(self.controls["range"].value)], np.float32), grid.sym)
+        low, high = group_axis(np.array(self._axis, np.float32), grid.sym)
         return number_line(values, grid, (scale, zero_point), histogram(values, low, high))
 
     def _table(self, name: str) -> Table:

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { flow, levelAt, started } from "../../qviz/widgets/static/painters/lloyd_picture.js";
-import { glide, moved } from "../../qviz/widgets/static/painters/number_line.js";
+import { carried, glide, moved } from "../../qviz/widgets/static/painters/number_line.js";
 import { widened } from "../../qviz/widgets/static/painters/range_histogram.js";
 
 const line = (levels, used, codes, more) => ({
@@ -54,4 +54,12 @@ test("levels flow from one iteration to the next, and from one start to another"
 test("both ends of a range move together", () => {
   const half = widened({ low: -2, high: 4, levels: new Float32Array([-2, 0, 2, 4]) }, 0.5);
   assert.deepEqual([half.low, half.high, Array.from(half.levels)], [-1, 2, [-1, 0, 1, 2]]);
+});
+
+test("a number and the ends of its range are carried by a hand", () => {
+  const panel = { options: { current: 0, ends: [0, 4] } };
+  const four = line([0, 1, 2, 3], [1, 0, 0, 1], [0, 1, 2, 3]);
+  assert.equal(carried(four, panel, "number", 2.2).snapped[0], 2);
+  assert.deepEqual(carried(four, panel, "high", 3.5).ends, [0, 3.5]);
+  assert.deepEqual(carried(carried(four, panel, "high", 3.5), panel, "low", -1).ends, [-1, 3.5]);
 });

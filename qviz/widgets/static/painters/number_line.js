@@ -1,6 +1,6 @@
 // Weights above, levels below: each weight is joined to the level that it is rounded to.
 import { area, axis } from "../layer/axes.js";
-import { dot, faint, lines, ring, sharp } from "../layer/canvas.js";
+import { dashed, dot, faint, lines, polyline, ring, sharp } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
 import { patched } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
@@ -61,6 +61,14 @@ function levels(c, figure, x, gap, ink) {
   });
 }
 
+// Another grid, behind the one on show.
+function ghosts(c, among, x, ink) {
+  c.strokeStyle = ink.ok;
+  c.lineWidth = 1.5;
+  const upright = (level) => [sharp(x(level)), sky + 4, sharp(x(level)), ground + 6];
+  faint(c, 0.8, () => dashed(c, [4, 3], () => lines(c, among.map(upright))));
+}
+
 // Names above dots, in lines one above the other where they would run into each other.
 function nameDots(c, values, x, y, { names, current }, width, ink) {
   c.textBaseline = "bottom";
@@ -93,14 +101,67 @@ function weights(c, figure, x, { named, panel, grip, width }, ink) {
     const [from, to] = [x(weight), x(figure.snapped[i])];
     dot(c, from + figure.fall * (to - from), dots + figure.fall * (ground - dots), 3);
   });
-  if (!grip) return;
-  const at = x(figure.weights[grip.id]);
+  const held = grip && (grip.id === "number" ? named.current : grip.id);
+  if (!(held in figure.weights)) return;
+  const at = x(figure.weights[held]);
   c.strokeStyle = ink.ink;
   c.lineWidth = 2;
   ring(c, at, dots, 8);
-  const text = `${number(figure.weights[grip.id])} → ${number(figure.snapped[grip.id])}`;
+  if (named) return; // its name and its value stand there already
+  const text = `${number(figure.weights[held])} → ${number(figure.snapped[held])}`;
   const wide = c.measureText(text).width;
   patched(c, text, Math.max(4, Math.min(width - wide - 4, at - wide / 2)), dots - 20, ink);
+}
+
+// The ends of the range, brackets that a hand can take.
+function brackets(c, ends, x, grip, ink) {
+  ends.forEach((end, i) => {
+    const at = x(end) + (i ? 0.75 : -0.75);
+    const inward = i ? -6 : 6;
+    c.strokeStyle = ink.level;
+    c.lineWidth = grip?.id === ["low", "high"][i] ? 5 : 2.5;
+    polyline(c, [
+      [at + inward, ground + 4],
+      [at, ground + 4],
+      [at, floor + 22],
+      [at + inward, floor + 22],
+    ]);
+  });
+}
+
+// What can be taken: any weight; or the number on show, and the ends of its range.
+function handles(figure, { options }, { x, range }) {
+  const step = (range[1] - range[0]) / 200;
+  const dotOf = (id, i, ends) => ({
+    id,
+    value: figure.weights[i],
+    range: ends,
+    step,
+    x: x(figure.weights[i]),
+    y: dots,
+  });
+  if (options.take === "weights") return Array.from(figure.weights, (_, i) => dotOf(i, i, range));
+  const [low, high] = figure.ends ?? options.ends;
+  const [least, most] = options.within;
+  const end = { step, top: ground, bottom: floor + 26 };
+  return [
+    dotOf("number", options.current, [low, high]),
+    { ...end, id: "low", value: low, range: [range[0], least], x: x(low) },
+    { ...end, id: "high", value: high, range: [most, range[1]], x: x(high) },
+  ];
+}
+
+function orderOf(id, value) {
+  if (id === "number") return { event: "number", value };
+  return typeof id === "string" ? { event: "end", end: id, value } : { event: "weight", dot: id, value };
+}
+
+// A figure with what a hand holds where it holds it.
+export function carried(figure, { options }, id, value) {
+  const ends = figure.ends ?? options.ends;
+  if (id === "low") return { ...figure, ends: [value, ends[1]] };
+  if (id === "high") return { ...figure, ends: [ends[0], value] };
+  return moved(figure, id === "number" ? options.current : id, value);
 }
 
 export function NumberLine(host, view) {
@@ -112,7 +173,7 @@ export function NumberLine(host, view) {
   const it = picture(host, view, {
     height: 222,
     moves: glide,
-    hint: ({ options }) => options?.take && "Left and right arrow keys move a weight, up and down choose another",
+    hint: ({ options }) => options?.take && "Left and right arrow keys move what is marked, up and down choose another",
     draw(c, figure, { width, ink, panel, grip }) {
       const { x, range } = across(figure, width);
       const named = panel.options?.names ? panel.options : null; // the dots, where they are few and known
@@ -123,22 +184,20 @@ export function NumberLine(host, view) {
       c.lineWidth = 1;
       const upright = (level) => [sharp(x(level)), sky + 4, sharp(x(level)), ground];
       faint(c, gap < 6 ? 0.18 : 0.35, () => lines(c, Array.from(figure.levels, upright)));
+      if (panel.options?.ghost?.length) ghosts(c, panel.options.ghost, x, ink);
       weights(c, figure, x, { named, panel, grip, width }, ink);
       if (named) nameDots(c, figure.weights, x, dots - 18, named, width, ink);
       levels(c, figure, x, gap, ink);
+      if (panel.options?.ends) brackets(c, figure.ends ?? panel.options.ends, x, grip, ink);
       axis(c, x, ...range, 192, width, ink);
     },
   });
   draggable(it, view, {
-    when: ({ options }) => options?.take === "weights",
-    things(figure, { width }) {
-      const { x, range } = across(figure, width);
-      const step = (range[1] - range[0]) / 200;
-      return Array.from(figure.weights, (value, id) => ({ id, value, range, step, x: x(value), y: dots }));
-    },
+    when: ({ options }) => Boolean(options?.take),
+    things: (figure, { width }) => handles(figure, it.panel, across(figure, width)),
     value: ({ x }, { width }, figure) => across(figure, width).value(x),
-    held: moved,
-    order: (id, value) => ({ event: "weight", dot: id, value }),
+    held: (figure, id, value) => carried(figure, it.panel, id, value),
+    order: orderOf,
   });
   tour(it, host, view);
   return it;
