@@ -238,9 +238,11 @@ class ScaleSearchExplorer(SourceExplorer):
                         ("weight", "weights"),
                         ("level", "levels, with the number of their weights"),
                         ("soft", "the whole tensor"),
+                        ("ok", "best so far"),
                     ),
                     f"{len(line.levels)} levels from {_text.number(float(line.levels[0]))} to "
                     f"{_text.number(float(line.levels[-1]))}; {unused} unused",
+                    {"ghost": self._ghost(k)},
                 ),
                 "curve": Panel(
                     curve,
@@ -249,6 +251,7 @@ class ScaleSearchExplorer(SourceExplorer):
                     (("level", "candidates"), ("weight", "on show"), ("ok", "best so far, and the winner")),
                     f"candidate {k}: {self._share(k)}; the winner, candidate {search.winner}: "
                     f"{self._share(search.winner)}",
+                    {"tour": self._tour()},
                 ),
             },
             self._readouts(k),
@@ -258,6 +261,20 @@ class ScaleSearchExplorer(SourceExplorer):
             (self._table(),),
             (*self._exact_note(), *self._source_notes()),
         )
+
+    def _ghost(self, k: int) -> list[float]:
+        """Levels of the best candidate so far, where that is another one than is on show."""
+        best, codes = int(self.search.best[k]), self.format.codes
+        if best == k or codes is None:
+            return []
+        every = np.arange(codes[0], codes[-1] + 1, dtype=np.float32)
+        levels = self.search.scales[best] * every - self.search.mins[best]
+        return [float(level) for level in levels]
+
+    def _tour(self) -> dict[str, Any] | None:
+        last = len(self.search.scales) - 1
+        values = [*range(last + 1), self.search.winner]
+        return {"control": "candidate", "values": values, "label": "the search", "every": 500} if last else None
 
     def _readouts(self, k: int) -> tuple[Readout, ...]:
         fmt, search = self.format, self.search

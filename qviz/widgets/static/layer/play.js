@@ -57,7 +57,7 @@ export function playButton(host, view, { label, step, every = 900 }) {
   return { button, stop: pace.stop };
 }
 
-// A ▶ that leads a control through values, as a panel's options say: {tour: {control, values, label}}. The picture's
+// A ▶ that leads a control through values, as a panel's options say: {tour: {control, values, label, every}}. The picture's
 // `show` puts it there, and takes it away where there is no tour.
 export function tour(it, host, view) {
   const { show } = it;
@@ -71,7 +71,7 @@ export function tour(it, host, view) {
         if (i < values.length) view.order({ event: "set", control, value: values[i] });
         return i + 1 < values.length;
       };
-      made = playButton(host, view, { label: plan.label, step });
+      made = playButton(host, view, { label: plan.label, step, every: plan.every });
     }
     if (made) made.button.hidden = !plan;
   };

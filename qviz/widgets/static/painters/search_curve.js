@@ -4,6 +4,7 @@ import { dashed, dot, faint, line, polyline, sharp } from "../layer/canvas.js";
 import { chosen } from "../layer/keys.js";
 import { picture } from "../layer/picture.js";
 import { marked } from "../layer/plane.js";
+import { tour } from "../layer/play.js";
 import { number, ticks } from "../layer/text.js";
 
 const [left, right, top, base] = [58, 14, 18, 112];
@@ -21,9 +22,16 @@ function stairs(curve, x, y, first, last) {
   return points;
 }
 
+// A value at a place that may lie between two.
+function between(values, at) {
+  const before = Math.floor(at);
+  return at === before ? values[at] : values[before] + (at - before) * (values[before + 1] - values[before]);
+}
+
 export function SearchCurve(host, view) {
   const it = picture(host, view, {
     height: 156,
+    moves: ["current"],
     hint: "Arrow keys choose a candidate",
     draw(c, curve, { width, ink }) {
       const x = across(curve, width);
@@ -38,27 +46,31 @@ export function SearchCurve(host, view) {
       // up to the candidate on show in full strength
       c.strokeStyle = ink.ok;
       c.lineWidth = 2;
-      polyline(c, stairs(curve, x, y, 0, curve.current));
-      faint(c, 0.3, () => polyline(c, stairs(curve, x, y, curve.current, curve.errors.length - 1)));
+      const now = Math.round(curve.current); // it lies between two while the picture moves
+      polyline(c, stairs(curve, x, y, 0, now));
+      faint(c, 0.3, () => polyline(c, stairs(curve, x, y, now, curve.errors.length - 1)));
+      c.strokeStyle = ink.card;
       curve.errors.forEach((error, k) => {
-        if (!Number.isFinite(error)) return;
-        const on = k === curve.current;
-        c.fillStyle = on ? ink.weight : ink.level;
-        c.strokeStyle = ink.card;
-        dot(c, x(k), y(error), on ? 7 : 4.5);
+        if (!Number.isFinite(error) || k === curve.current) return;
+        c.fillStyle = ink.level;
+        dot(c, x(k), y(error), 4.5);
       });
+      const here = between(curve.errors, curve.current);
+      c.fillStyle = ink.weight;
+      if (Number.isFinite(here)) dot(c, x(curve.current), y(here), 7);
       marked(c, ink, x(curve.winner), y(curve.errors[curve.winner]));
       c.textAlign = "center";
       c.textBaseline = "top";
       const every = Math.ceil((curve.errors.length * 24) / width);
       for (let k = 0; k < curve.errors.length; k += every) {
-        c.fillStyle = k === curve.current ? ink.weight : ink.soft;
+        c.fillStyle = k === now ? ink.weight : ink.soft;
         c.fillText(String(k), x(k), base + 8);
       }
       const dashes = curve.relative ? `dashed: ${curve.baseline}` : ""; // said below, where no point can be
       ends(c, ink, base + 28, [left, "candidate"], [width - right, dashes]);
     },
   });
+  tour(it, host, view);
   chosen(it.canvas, {
     at: () => [it.figure.current, it.figure.errors.length - 1],
     pick: (place) => {
