@@ -170,6 +170,7 @@ class PhotoExplorer(Explorer):
                     "A photograph",
                     f"{photo.levels.size} greys. From afar, neighbours are averaged, and so are their errors.",
                     label=f"a man behind a camera, in {photo.levels.size} greys",
+                    options={"before": pixel_image(photo.values, "grey", 0, 255)},
                 ),
                 "weights": Panel(
                     pixel_image(weights.after, "diverging", -spread, spread),
@@ -177,6 +178,7 @@ class PhotoExplorer(Explorer):
                     f"{weights.levels.size} values, blue negative, orange positive. Nobody looks at them: they are "
                     f"multiplied with inputs.",
                     label=f"blue negative, orange positive, in {weights.levels.size} values",
+                    options={"before": pixel_image(weights.values, "diverging", -spread, spread)},
                 ),
                 "greys": _level_panel(greys, "Greys of the photograph"),
                 "levels": _level_panel(levels, "The weights"),

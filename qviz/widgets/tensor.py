@@ -222,7 +222,13 @@ class TensorExplorer(SourceExplorer):
             self._layout,
             {
                 "before": Panel(before, self._before_title, colours, label="weights before", options=block),
-                "after": Panel(after, f"After ({fmt})", f"{window.pixel_text}.", label="weights after", options=block),
+                "after": Panel(
+                    after,
+                    f"After ({fmt})",
+                    f"{window.pixel_text}.",
+                    label="weights after",
+                    options={**block, "wipe": "before"},
+                ),
                 "error": Panel(error, "Error", logarithmic + "Grey did not move.", label="errors", options=block),
             },
             self._readouts(fmt, loss),

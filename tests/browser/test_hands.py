@@ -10,7 +10,16 @@ from browser.stage import Stage
 from playwright.sync_api import Browser
 
 import qviz
-from qviz.widgets import BitsExplorer, BlockExplorer, CodebookExplorer, RangeExplorer
+from qviz.widgets import (
+    BitsExplorer,
+    BlockExplorer,
+    CodebookExplorer,
+    NumberExplorer,
+    PhotoExplorer,
+    RangeExplorer,
+    ScaleSearchExplorer,
+    TensorExplorer,
+)
 from qviz.widgets.base import Explorer
 
 W = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)
@@ -192,3 +201,68 @@ def test_a_flip_travels_to_its_weights_where_motion_is_wanted(stage):
         assert seen == sparks
         there.page.wait_for_timeout(1200)
         assert there.page.locator(".spark").count() == 0
+
+
+def test_a_number_and_its_range_are_dragged(stage):
+    explorer = NumberExplorer()
+    there = stage(explorer)
+    canvas, line = there.canvas("line"), explorer.figure["line"]
+    low, high = line.density.low, line.density.high
+    x = across(canvas, low, high)
+    there.drag(canvas, (x(np.pi), 72), (x(1.9), 72))
+    assert explorer.controls["number"].value == "x"
+    assert abs(float(explorer.figure["line"].weights[-1]) - 1.9) < 0.02
+    assert float(explorer.figure["line"].weights[0]) == np.float32(np.pi), "the others stay"
+    there.drag(canvas, (x(4.0), 170), (x(3.5), 170))
+    assert explorer.controls["range"].value == "by hand"
+    assert abs(float(explorer.figure["line"].levels[-1]) - 3.5) < 0.02
+    assert (explorer.figure["line"].density.low, explorer.figure["line"].density.high) == (low, high)
+    there.drag(canvas, (x(3.5), 170), (x(1.0), 170))
+    assert float(explorer.figure["line"].levels[-1]) == pytest.approx(np.pi, abs=1e-3)  # stated: around all numbers
+    explorer.controls["range"].value = "−4 … 4"
+    assert explorer.controls["number"].value == "x"
+    there.told()
+    x = across(canvas, explorer.figure["line"].density.low, explorer.figure["line"].density.high)
+    there.drag(canvas, (x(explorer.figure["line"].weights[-1]), 72), (x(-3.0), 72))
+    assert explorer.figure["line"].weights[-1] < -2.9
+    explorer.controls["range"].value = "0 … 4"
+    assert explorer.controls["number"].value == "π", "a range that cannot hold x drops it"
+    there.press(canvas, "ArrowUp", "ArrowUp", "ArrowLeft")
+    assert explorer.controls["range"].value == "by hand"
+
+
+def test_the_search_plays_with_the_best_grid_as_a_ghost(stage):
+    explorer = ScaleSearchExplorer(W, name="w")
+    there = stage(explorer)
+    there.page.get_by_role("button", name="the search").click()
+    there.page.wait_for_function("window.sent.length === 4")
+    there.page.keyboard.press("Shift")
+    there.rest()
+    k = explorer.controls["candidate"].value
+    assert k == 3
+    explorer.controls["candidate"].value = 1 + int(explorer.search.winner)
+    best = explorer.search.best[1 + explorer.search.winner]
+    explorer.controls["candidate"].value, ghost = best, explorer.figure.panels["line"].options["ghost"]
+    assert ghost == explorer.figure["line"].levels.tolist()
+    assert explorer.figure.panels["line"].options["ghost"] == []
+
+
+@pytest.mark.parametrize(("kind", "panel"), [("photo", "photo"), ("tensor", "after")])
+def test_before_and_after_are_wiped_and_nobody_needs_python_for_it(stage, kind, panel):
+    explorer = PhotoExplorer() if kind == "photo" else TensorExplorer(W, name="w")
+    there = stage(explorer)
+    there.hold("Predict first.")  # looking is not locked
+    canvas = there.canvas(panel)
+    box = canvas.bounding_box()
+    start = pixels(canvas)
+    there.drag(canvas, (3, 40), (box["width"] * 0.6, 40))
+    half = pixels(canvas)
+    assert half != start
+    assert there.page.evaluate("window.sent.filter(({ event }) => event !== 'locate').length") == 0
+    assert there.page.locator(".qviz-bubble").is_hidden()
+    there.drag(canvas, (box["width"] * 0.6, 40), (-20, 40))
+    there.page.mouse.move(0, 0)
+    if kind == "photo":
+        assert pixels(canvas) == start
+        there.press(canvas, "End", "Home", "ArrowRight")
+        assert pixels(canvas) not in (start, half)

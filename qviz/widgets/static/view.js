@@ -50,6 +50,7 @@ function viewOf(model, root, drawn) {
     pointer: null,
     held: false, // whether a hand holds something: nothing else moves by itself then
     order: hands.order,
+    painter: (name) => drawn[name]?.painter, // of another panel
     ...lock(root),
     answered(which) {
       questions.answered(which);

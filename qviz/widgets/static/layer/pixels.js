@@ -103,6 +103,7 @@ export function imagePicture(host, view, { source, over, codes, marks, label, he
   }
   return {
     canvas,
+    image,
     get panel() {
       return panel;
     },

@@ -271,6 +271,7 @@ function page(host) {
   };
   nodes.wires.classList.add("qviz-wires");
   nodes.wires.setAttribute("aria-hidden", "true");
+  nodes.riddleCard.style.gridColumn = "1 / -1";
   nodes.weightSide = h("section", {}, nodes.weightTitle, nodes.weights);
   const byteSide = h("section", {}, nodes.byteTitle, nodes.fields, nodes.bytes);
   nodes.stage = h("div.stage", {}, byteSide, nodes.weightSide, nodes.wires);

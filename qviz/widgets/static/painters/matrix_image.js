@@ -4,6 +4,7 @@ import { keyed, pointed, within } from "../layer/keys.js";
 import { sentences } from "../layer/picture.js";
 import { imagePicture, signed } from "../layer/pixels.js";
 import { number } from "../layer/text.js";
+import { wiped } from "../layer/wipe.js";
 
 // Rows and columns of weights under a pixel (see matrix.py).
 const steps = ({ window: part, pixels }) => [
@@ -86,7 +87,21 @@ export function MatrixImage(host, view) {
     crisp: ({ options }) => Boolean(options?.crisp),
     label: ({ title, label }) =>
       sentences(`${title}: ${label} as an image`, "Arrow keys move a pointer, Enter and Escape zoom"),
-    over: (c, panel, width, height, image) => over(c, panel, width, height, view.pointer, view.ink(), image),
+    over(c, panel, width, height, image) {
+      over(c, panel, width, height, view.pointer, view.ink(), image);
+      wipe(c, width, height, view.ink());
+    },
+  });
+  it.host = host;
+  const wipe = wiped(it, view, {
+    keys: false, // they move the pointer
+    can: () => Boolean(it.panel && view.painter(it.panel.options?.wipe)),
+    before(c, width, height) {
+      const other = view.painter(it.panel.options.wipe);
+      over(c, other.panel, width, height, view.pointer, view.ink(), () =>
+        c.drawImage(other.image, 0, 0, width, height),
+      );
+    },
   });
   const place = (event) => {
     const { x, y, width, height } = pointed(it.canvas, event);
@@ -95,7 +110,7 @@ export function MatrixImage(host, view) {
     const row = part.top + Math.floor((y / height) * pixels.shape[0]) * down;
     return weightAt(it.panel.figure, row, part.left + Math.floor((x / width) * pixels.shape[1]) * across);
   };
-  it.canvas.addEventListener("pointermove", (event) => view.point(place(event)));
+  it.canvas.addEventListener("pointermove", (event) => view.held || view.point(place(event)));
   it.canvas.addEventListener("click", (event) => view.zoom(place(event), !event.shiftKey));
   keyed(it.canvas, (event) => {
     const { figure } = it.panel;
