@@ -236,8 +236,8 @@ class ScaleSearchExplorer(SourceExplorer):
                     f"{unused} levels have none. {_weighing(fmt)}",
                     (
                         ("weight", "weights"),
-                        ("level", "levels, with the number of their weights"),
-                        ("soft", "the whole tensor"),
+                        ("level", "levels and their weights"),
+                        ("soft", "whole tensor"),
                         ("ok", "best so far"),
                     ),
                     f"{len(line.levels)} levels from {_text.number(float(line.levels[0]))} to "

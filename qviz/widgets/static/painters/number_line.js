@@ -1,6 +1,6 @@
 // Weights above, levels below: each weight is joined to the level that it is rounded to.
 import { area, axis } from "../layer/axes.js";
-import { dashed, dot, faint, lines, polyline, ring, sharp } from "../layer/canvas.js";
+import { dashed, dot, faint, lines, ring, sharp } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
 import { patched } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
@@ -8,7 +8,7 @@ import { tour } from "../layer/play.js";
 import { minus, number } from "../layer/text.js";
 import { blend } from "../layer/tween.js";
 
-const [sky, dots, ground, floor] = [54, 72, 124, 164];
+const [sky, dots, ground, floor, foot] = [54, 72, 124, 164, 192];
 
 // Place of the level next to a value.
 export function nearestLevel(among, value) {
@@ -113,19 +113,20 @@ function weights(c, figure, x, { named, panel, grip, width }, ink) {
   patched(c, text, Math.max(4, Math.min(width - wide - 4, at - wide / 2)), dots - 20, ink);
 }
 
-// The ends of the range, brackets that a hand can take.
-function brackets(c, ends, x, grip, ink) {
+// The ends of the range: wedges on the axis that a hand can take.
+function wedges(c, ends, x, grip, ink) {
   ends.forEach((end, i) => {
-    const at = x(end) + (i ? 0.75 : -0.75);
-    const inward = i ? -6 : 6;
-    c.strokeStyle = ink.level;
-    c.lineWidth = grip?.id === ["low", "high"][i] ? 5 : 2.5;
-    polyline(c, [
-      [at + inward, ground + 4],
-      [at, ground + 4],
-      [at, floor + 22],
-      [at + inward, floor + 22],
-    ]);
+    const [at, inward] = [x(end), i ? -11 : 11];
+    c.fillStyle = ink.level;
+    c.strokeStyle = grip?.id === ["low", "high"][i] ? ink.ink : ink.card;
+    c.lineWidth = 2;
+    c.beginPath();
+    c.moveTo(at, foot);
+    c.lineTo(at, foot - 10);
+    c.lineTo(at + inward, foot);
+    c.closePath();
+    c.fill();
+    c.stroke();
   });
 }
 
@@ -143,7 +144,7 @@ function handles(figure, { options }, { x, range }) {
   if (options.take === "weights") return Array.from(figure.weights, (_, i) => dotOf(i, i, range));
   const [low, high] = figure.ends ?? options.ends;
   const [least, most] = options.within;
-  const end = { step, top: ground, bottom: floor + 26 };
+  const end = { step, top: ground, bottom: foot + 8 };
   return [
     dotOf("number", options.current, [low, high]),
     { ...end, id: "low", value: low, range: [range[0], least], x: x(low) },
@@ -188,8 +189,8 @@ export function NumberLine(host, view) {
       weights(c, figure, x, { named, panel, grip, width }, ink);
       if (named) nameDots(c, figure.weights, x, dots - 18, named, width, ink);
       levels(c, figure, x, gap, ink);
-      if (panel.options?.ends) brackets(c, figure.ends ?? panel.options.ends, x, grip, ink);
-      axis(c, x, ...range, 192, width, ink);
+      if (panel.options?.ends) wedges(c, figure.ends ?? panel.options.ends, x, grip, ink);
+      axis(c, x, ...range, foot, width, ink);
     },
   });
   draggable(it, view, {
