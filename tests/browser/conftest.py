@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from browser.lab import Lab, NotebookPage, browser, chromium
+from browser.stage import Stage
 from playwright.sync_api import Browser
 from scheduling import measures
+
+from qviz.widgets.base import Explorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -57,3 +60,18 @@ def open_notebook(lab: Lab, chrome: Browser) -> Iterator[Callable[..., NotebookP
     yield open_
     for notebook in opened:
         notebook.close()
+
+
+@pytest.fixture
+def stage(chrome: Browser) -> Iterator[Callable[..., Stage]]:
+    """``stage(explorer, **options)``: its picture on a bare page."""
+    opened: list[Stage] = []
+
+    def open_(explorer: Explorer, **options: bool) -> Stage:
+        opened.append(Stage(chrome, explorer, **options))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        assert one.problems == []
+        one.close()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
-from browser.stage import Stage
-from playwright.sync_api import Browser
 
 import qviz
 from qviz.widgets import (
@@ -20,23 +16,8 @@ from qviz.widgets import (
     ScaleSearchExplorer,
     TensorExplorer,
 )
-from qviz.widgets.base import Explorer
 
 W = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)
-
-
-@pytest.fixture
-def stage(chrome: Browser) -> Iterator[Callable[..., Stage]]:
-    opened: list[Stage] = []
-
-    def open_(explorer: Explorer, **options: bool) -> Stage:
-        opened.append(Stage(chrome, explorer, **options))
-        return opened[-1]
-
-    yield open_
-    for one in opened:
-        assert one.problems == []
-        one.close()
 
 
 def pixels(canvas):
