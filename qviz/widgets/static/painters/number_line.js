@@ -116,17 +116,17 @@ function weights(c, figure, x, { named, panel, grip, width }, ink) {
 // The ends of the range: wedges on the axis that a hand can take.
 function wedges(c, ends, x, grip, ink) {
   ends.forEach((end, i) => {
-    const [at, inward] = [x(end), i ? -11 : 11];
+    const [at, inward] = [x(end), i ? -15 : 15];
     c.fillStyle = ink.level;
-    c.strokeStyle = grip?.id === ["low", "high"][i] ? ink.ink : ink.card;
+    c.strokeStyle = ink.ink;
     c.lineWidth = 2;
     c.beginPath();
     c.moveTo(at, foot);
-    c.lineTo(at, foot - 10);
+    c.lineTo(at, foot - 12);
     c.lineTo(at + inward, foot);
     c.closePath();
     c.fill();
-    c.stroke();
+    if (grip?.id === ["low", "high"][i]) c.stroke();
   });
 }
 
