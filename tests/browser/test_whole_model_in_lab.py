@@ -34,33 +34,6 @@ def open_(lab, chrome):
         book.close()
 
 
-def test_the_wall_is_dragged(open_):
-    book, view = open_("balance")
-    canvas = view.locator("[data-panel=balance] canvas")
-    canvas.scroll_into_view_if_needed()
-    canvas.focus()
-    book.page.keyboard.press("End")
-    book.wait_until(lambda: "Q8_0 does the least damage" in view.inner_text(), "a wall beyond all")
-    box = canvas.bounding_box()
-    y = box["y"] + box["height"] / 2
-    right = box["x"] + box["width"] - 20
-    held = (x for x in range(int(right), int(box["x"]), -4) if taken(book, canvas, x, y))
-    book.page.mouse.move(next(held), y)
-    book.page.mouse.down()
-    for x in range(int(right), int(box["x"] + box["width"] / 2), -25):
-        book.page.mouse.move(x, y)
-    book.page.mouse.up()
-    budget = 'print(f\'{balance.controls["budget"].value / balance.controls["budget"].max:.2f}\')'
-    book.wait_until(lambda: float(book.python(budget)) < 0.9, "the slider follows the wall")
-    assert "Q8_0 does" not in view.inner_text()
-
-
-def taken(book, canvas, x, y):
-    """Whether a hand would take the wall there."""
-    book.page.mouse.move(x, y)
-    return canvas.evaluate("node => node.style.cursor") == "grab"
-
-
 def test_a_point_is_chosen_and_the_budget_moved_by_keyboard(open_, screenshots):
     book, view = open_("balance")
     canvas = view.locator("[data-panel=balance] canvas")
