@@ -59,7 +59,6 @@ _ROLES = {
     "field-3": ("#00797a", "#4fd1d0"),
     "field-4": ("#8a6d00", "#e3c84d"),
 }
-FIELD_COLOURS = sum(role.startswith("field-") for role in _ROLES)
 
 
 @cache
