@@ -37,6 +37,8 @@ SLOW = {
     "machine/test_elsewhere.py": ("compiled_elsewhere",),
     "machine/test_stops.py": ("at_random",),
     "gguf/test_gguf_writer.py": ("test_round_trip",),
+    "checkpoints/test_folder_fuzz.py": (),
+    "whole/test_packed_families.py": ("convert_reads",),
     "grids/test_affine.py": ("test_any_weights", "touch_one_another"),
     "cli/test_cli_compare.py": ("tensors_and_text",),
     "methods/test_refine.py": (),

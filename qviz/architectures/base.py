@@ -24,6 +24,8 @@ REQUIRED: Final = Required()
 Role = Literal["embedding", "positions", "matrix", "experts", "bias", "norm", "factors", "sinks"]
 When = Literal["always", "dense", "experts"]
 Change = Literal["pairs", "plus one", "transposed", "even rows", "odd rows", "first half", "second half"]
+OF_TWO: Final = ("even rows", "odd rows", "first half", "second half")
+"""Changes by which one tensor becomes two."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class TensorPlace:
         side; ``"plus one"``; ``"transposed"``; every other row, or half of the rows, of a tensor that holds two.
     when : {"always", "dense", "experts"}
         Models of a family may have experts, or none.
+    apart : tuple of str
+        Names of each expert's own part of it, as `source`, where packers take apart what Hugging Face keeps in one
+        tensor. There rows are outputs. The first is the one that is written here.
     """
 
     name: str
@@ -66,6 +71,7 @@ class TensorPlace:
     part: str = ""
     change: tuple[Change, ...] = ()
     when: When = "always"
+    apart: tuple[str, ...] = ()
 
     @property
     def in_layers(self) -> bool:
@@ -152,7 +158,8 @@ class Architecture:
     name : str
         ``general.architecture`` of its GGUF files; its settings' keys begin with it.
     classes : mapping of str to mapping
-        Hugging Face's names of the family, as config.json has them, and what each means where config.json is silent.
+        Hugging Face's names of the family, as config.json has them, and what each means where config.json is silent;
+        ``model_type`` where it is not `name`.
     about : str
         How it works, or how it differs from its plainest relative.
     settings : tuple of Setting

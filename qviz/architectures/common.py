@@ -26,12 +26,13 @@ def linear(
     change: tuple[Change, ...] = (),
     part: str = "",
     when: When = "always",
+    apart: tuple[str, ...] = (),
 ) -> Places:
     """A matrix, and its bias unless it has none.
 
     Parameters
     ----------
-    name, source : str
+    name, source, apart : str
         Without what stands before and behind: ``"attn_q"``, ``"self_attn.q_proj"``.
     shape, role, change, part, when
         As in `TensorPlace`, for the matrix.
@@ -39,7 +40,16 @@ def linear(
     """
     full = f"blk.{{}}.{name}"
     places = (
-        TensorPlace(f"{full}.weight", shape, role, f"{LAYER}{source}.weight", part=part, change=change, when=when),
+        TensorPlace(
+            f"{full}.weight",
+            shape,
+            role,
+            f"{LAYER}{source}.weight",
+            part=part,
+            change=change,
+            when=when,
+            apart=tuple(f"{LAYER}{other}.weight" for other in apart),
+        ),
     )
     if not bias:
         return places

@@ -18,6 +18,7 @@ GEMMA3 = Architecture(
     name="gemma3",
     classes={
         "Gemma3ForCausalLM": {
+            "model_type": "gemma3_text",
             "head_dim": 256,
             "tie_word_embeddings": True,
             "sliding_window": 4096,

@@ -25,23 +25,33 @@ _EXPERTS = f"{common.LAYER}mlp.experts."
 
 
 def _experts(name: str, source: str, n_out: str, n_in: str, *rows: Change) -> tuple[TensorPlace, ...]:
-    full, source = f"blk.{{}}.ffn_{name}_exps", f"{_EXPERTS}{source}"
+    full, source, apart = f"blk.{{}}.ffn_{name}_exps", f"{_EXPERTS}{source}", f"{_EXPERTS}{{expert}}.{name}_proj"
     shape = ("n_expert", n_out, n_in)
     return (
-        TensorPlace(f"{full}.weight", shape, "experts", source, change=("transposed", *rows)),
-        TensorPlace(f"{full}.bias", shape[:2], "bias", f"{source}_bias", change=rows),
+        TensorPlace(
+            f"{full}.weight", shape, "experts", source, change=("transposed", *rows), apart=(f"{apart}.weight",)
+        ),
+        TensorPlace(f"{full}.bias", shape[:2], "bias", f"{source}_bias", change=rows, apart=(f"{apart}.bias",)),
     )
 
 
 GPT_OSS = Architecture(
     name="gpt-oss",
-    classes={"GptOssForCausalLM": {"head_dim": 64, "rms_norm_eps": 1e-5, "rope_theta": 150000.0, "truncate": False}},
+    classes={
+        "GptOssForCausalLM": {
+            "model_type": "gpt_oss",
+            "head_dim": 64,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 150000.0,
+            "truncate": False,
+        }
+    },
     about="""
     Qwen 3 with experts, but: no norms on queries and keys; biases on queries, keys, values, the matrix behind them, the
     router and the experts; windows in layers 0, 2, 4 ...; YaRN. Each head has a sink, one more score in its softmax
     that belongs to no token: attention may go nowhere. An expert's gate g is at most 7 and its up u within ±7; it makes
     g · sigmoid(1.702 g) · (u + 1). Experts come as MXFP4, gate and up row by row in turn; Hugging Face pairs
-    neighbouring values in a byte, ggml values 16 apart.
+    neighbouring values in a byte, ggml values 16 apart. Packers take the experts apart, and gate and up.
     """,
     settings=_SETTINGS,
     tensors=(

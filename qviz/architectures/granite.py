@@ -18,10 +18,14 @@ _SETTINGS = (
 )
 _ONES = {"embedding_multiplier": 1.0, "residual_multiplier": 1.0, "logits_scaling": 1.0, "attention_multiplier": 1.0}
 _MOE = "block_sparse_moe."
+_IN, _OUT = (tuple(f"{_MOE}{name}_linear.{{expert}}{end}" for end in (".linear", "")) for name in ("input", "output"))
 
 GRANITE = Architecture(
     name="granite",
-    classes={"GraniteForCausalLM": _ONES, "GraniteMoeForCausalLM": {**_ONES, "num_local_experts": 8}},
+    classes={
+        "GraniteForCausalLM": _ONES,
+        "GraniteMoeForCausalLM": {**_ONES, "model_type": "granitemoe", "num_local_experts": 8},
+    },
     about="""
     Llama with four multipliers: of embeddings, of scores (in place of 1 / √head), of what each half adds to the
     residual stream, and a divisor of logits. A multiplier of 0 is none. `rope.scaling.finetuned` false means that
@@ -37,11 +41,11 @@ GRANITE = Architecture(
         *common.gated(bias="optional", when="dense"),
         *common.linear("ffn_gate_inp", ("n_expert", "n_embd"), f"{_MOE}router.layer", when="experts"),
         *common.linear("ffn_gate_exps", ("n_expert", "n_ff", "n_embd"), f"{_MOE}input_linear", role="experts",
-                       change=("first half",), when="experts"),
+                       change=("first half",), when="experts", apart=_IN),
         *common.linear("ffn_up_exps", ("n_expert", "n_ff", "n_embd"), f"{_MOE}input_linear", role="experts",
-                       change=("second half",), when="experts"),
+                       change=("second half",), when="experts", apart=_IN),
         *common.linear("ffn_down_exps", ("n_expert", "n_embd", "n_ff"), f"{_MOE}output_linear", role="experts",
-                       when="experts"),
+                       when="experts", apart=_OUT),
     ),
     inactive=common.inactive(_SETTINGS),
     unread=tuple(key for key in common.UNREAD if key != "rope.scaling.finetuned"),

@@ -19,8 +19,15 @@ LLAMA = Architecture(
         "LlamaForCausalLM": {},
         "LlamaModel": {},
         "LLaMAForCausalLM": {},
-        "MistralForCausalLM": {},
-        "MixtralForCausalLM": {"num_key_value_heads": 8, "rms_norm_eps": 1e-5, "rope_theta": 1e6},
+        "MistralForCausalLM": {"model_type": "mistral"},
+        "MixtralForCausalLM": {
+            "model_type": "mixtral",
+            "num_key_value_heads": 8,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1e6,
+        },
     },
     about="""
     RMSNorm before each half of a layer. Rotary positions turn the pairs (2i, 2i + 1) of each head; Hugging Face keeps

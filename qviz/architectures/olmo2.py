@@ -12,7 +12,7 @@ OLMO2 = Architecture(
     name="olmo2",
     classes={
         "Olmo2ForCausalLM": {"rms_norm_eps": 1e-5},
-        "Olmo3ForCausalLM": {"rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 5e5},
+        "Olmo3ForCausalLM": {"model_type": "olmo3", "rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 5e5},
     },
     about="""
     Llama without biases whose norms stand behind attention and behind the feed-forward half, before their results are

@@ -17,7 +17,7 @@ _SETTINGS = (
 
 QWEN3MOE = Architecture(
     name="qwen3moe",
-    classes={"Qwen3MoeForCausalLM": {"norm_topk_prob": False, "decoder_sparse_step": 1}},
+    classes={"Qwen3MoeForCausalLM": {"model_type": "qwen3_moe", "norm_topk_prob": False, "decoder_sparse_step": 1}},
     about="""
     Qwen 3, but every layer has many small feed-forward halves and a router: a token meets those few that score
     highest, weighted by the softmax of their scores among themselves. Hugging Face can leave the weights as they are

@@ -3,11 +3,13 @@
 `convert` makes a GGUF file of a folder, `plan` says beforehand what becomes of what, `write_folder` is the way back.
 `read` opens a folder's safetensors as a mapping from name to `QTensor`.
 `write_packed` (or `packing`, matrix by matrix) writes what GPTQ and AWQ loaders read, `read_packed` reads it back, and
-`convert` makes GGUF of it, too. `tokenizer_files` and `ModelConfig` turn a GGUF file's metadata into a folder's files.
+`convert` makes GGUF of it, too. `config_of`, `config_json` and `tokenizer_files` turn a GGUF file's metadata into a
+folder's files.
 """
 
 from __future__ import annotations
 
+from qviz.checkpoints.changes import FolderTensor, folder_tensors
 from qviz.checkpoints.from_gguf import tokenizer_files
 from qviz.checkpoints.model_config import ModelConfig, Place, interleaved
 from qviz.checkpoints.packed import (
@@ -27,12 +29,14 @@ from qviz.checkpoints.packed import (
 )
 from qviz.checkpoints.plan import ConversionPlan, SettingPlace, plan
 from qviz.checkpoints.safetensors import Safetensors, StoredTensor, read
+from qviz.checkpoints.to_config import config_json, config_of
 from qviz.checkpoints.to_folder import write_folder
 from qviz.checkpoints.to_gguf import convert
 
 __all__ = [
     "BITS",
     "ConversionPlan",
+    "FolderTensor",
     "ModelConfig",
     "PackedLinear",
     "Packing",
@@ -40,7 +44,10 @@ __all__ = [
     "Safetensors",
     "SettingPlace",
     "StoredTensor",
+    "config_json",
+    "config_of",
     "convert",
+    "folder_tensors",
     "interleaved",
     "pack",
     "pack_bits",

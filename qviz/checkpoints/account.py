@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,7 +40,9 @@ class Checkpoint(Protocol):
     def __iter__(self) -> Iterator[str]: ...
 
 
-def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, packed: bool = False) -> list[Place]:
+def accounted(
+    checkpoint: Checkpoint, config: ModelConfig, folder: Path, packs: Callable[[str], bool] | None = None
+) -> list[Place]:
     """The place of every tensor of a model.
 
     Biases that config.json does not announce are applied where the family may have them, and left out where they are
@@ -52,8 +54,9 @@ def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, pack
     config : ModelConfig
     folder : pathlib.Path
         For errors.
-    packed : bool
-        Its matrices were packed, and may have scales for activations beside them.
+    packs : callable ``(name) -> bool``, optional
+        Whether a tensor was packed, if some were: then its rows are outputs, and beside it may be scales for
+        activations.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, pack
     """
     infos = checkpoint.tensor_info
     left = {name for name in checkpoint if not name.endswith(SKIPPED)}
-    if packed:
+    if packs is not None:
         left = {name for name in left if not _OF_ACTIVATIONS.fullmatch(name)}
     places = []
     without_prefix = _lacks_prefix(infos, config)
@@ -76,6 +79,10 @@ def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, pack
             place = replace(place, source=place.source.removeprefix(config.architecture.prefix))
         if place.role == "experts" and place.source not in infos and f"{place.source}_blocks" in infos:
             place = place.as_mxfp4()
+        elif place.source not in infos:
+            place = next((one for one in map(place.taken_apart, place.apart) if one.sources[0] in infos), place)
+        if packs is not None and packs(place.sources[0]):
+            place = place.with_outputs_as_rows()
         left.difference_update(place.sources)
         if not place.announced and (place.source not in infos or not checkpoint[place.source].dequantize().any()):
             continue
@@ -90,6 +97,23 @@ def accounted(checkpoint: Checkpoint, config: ModelConfig, folder: Path, *, pack
         names = ", ".join(sorted(left)[:3])
         raise CheckpointError(what, path=folder, found=names, expected=advice or "an unmodified model")
     return places
+
+
+def check_vocabulary(infos: Mapping[str, StoredTensor], config: ModelConfig, folder: Path) -> None:
+    """Refuse a vocab_size that the embedding does not have, before so many tokens are made.
+
+    Raises
+    ------
+    CheckpointError
+        Other rows, or no embedding.
+    """
+    place = next(config.places())
+    if _lacks_prefix(infos, config):
+        place = replace(place, source=place.source.removeprefix(config.architecture.prefix))
+    packed = [info.shape for name, info in infos.items() if name.startswith(place.source.removesuffix("weight"))]
+    codes = 32 * max((max(shape, default=0) for shape in packed), default=0)  # that a word may hold
+    if place.source in infos or config.n_vocab > codes:
+        _fitting(infos, place, folder)
 
 
 def _lacks_prefix(infos: Mapping[str, StoredTensor], config: ModelConfig) -> bool:

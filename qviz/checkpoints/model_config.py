@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz.architectures import ARCHITECTURES, REQUIRED, Architecture, Setting, TensorPlace, size
-from qviz.architectures.base import Change
+from qviz.architectures import REQUIRED, Architecture, Setting, TensorPlace, size
+from qviz.architectures.base import OF_TWO, Change
 from qviz.checkpoints.config_json import ConfigReader, Rope, family_of, rope_factors, rope_metadata
 from qviz.checkpoints.config_keys import check_keys
 from qviz.errors import CheckpointError
@@ -24,7 +24,6 @@ from qviz.gguf.values import F32, U32, Array, ValueType
 
 # Leftovers of training and of old versions of the library; GGUF has no use for them.
 SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias")
-_LARGEST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,10 @@ class Place:
         config.json says that there is such a tensor, or every model has one.
     mxfp4 : bool
         Whether it is stored as blocks and exponents, under two names.
+    apart : tuple of str
+        Other names of each expert's part, as `qviz.architectures.TensorPlace` has them.
+    shares : bool
+        Whether such a part holds another tensor's rows, too.
     """
 
     source: str
@@ -57,6 +60,8 @@ class Place:
     heads: int = 0
     announced: bool = True
     mxfp4: bool = False
+    apart: tuple[str, ...] = ()
+    shares: bool = False
 
     @property
     def sources(self) -> list[str]:
@@ -72,16 +77,24 @@ class Place:
         """The shape of each of these."""
         shape = list(self.shape[1:] if "{expert}" in self.source else self.shape)
         rows = len(shape) - 1 if self.role == "bias" or len(shape) == 1 else len(shape) - 2
-        if {"even rows", "odd rows", "first half", "second half"} & set(self.change):
+        if set(OF_TWO) & set(self.change):
             shape[rows] *= 2
         if "transposed" in self.change:
             shape[-2:] = shape[-1], shape[-2]
         return tuple(shape)
 
     def as_mxfp4(self) -> Place:
-        """The place of this tensor in a folder that keeps it in MXFP4, where rows are outputs."""
-        change = tuple(step for step in self.change if step != "transposed")
-        return dataclasses.replace(self, change=change, mxfp4=True)
+        """The place of this tensor in a folder that keeps it in MXFP4."""
+        return dataclasses.replace(self.with_outputs_as_rows(), mxfp4=True)
+
+    def with_outputs_as_rows(self) -> Place:
+        """The same in a folder that keeps it packed, and so never transposed."""
+        return dataclasses.replace(self, change=tuple(step for step in self.change if step != "transposed"))
+
+    def taken_apart(self, name: str) -> Place:
+        """The same in a folder that keeps each expert's part under a name of its own, one of `apart`."""
+        rows = tuple(step for step in self.change if self.shares and step in OF_TWO)
+        return dataclasses.replace(self, source=name, change=rows)
 
 
 @dataclass(frozen=True)
@@ -197,104 +210,6 @@ class ModelConfig:
             )
         return self
 
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any], tensors: Mapping[str, Any]) -> ModelConfig:
-        """Read the keys of a GGUF file, and check that its tensors are those of a plain model of its family.
-
-        Parameters
-        ----------
-        metadata : mapping
-        tensors : mapping of str to QTensor or TensorInfo
-            Only their names and shapes matter.
-
-        Raises
-        ------
-        CheckpointError
-            Another architecture, a missing number, tensors that are missing, too many or of another shape, or what
-            config.json has no words for.
-        """
-        name = metadata.get("general.architecture")
-        if name != "llama":
-            raise CheckpointError("only Llama models can be written as a folder", found=name, expected="llama")
-        architecture = ARCHITECTURES["llama"]
-        infos = getattr(tensors, "tensor_info", tensors)
-        values: dict[str, Any] = {}
-        for setting in architecture.settings:
-            values[setting.name] = _stored(metadata, architecture, setting, values)
-        if values["n_expert"]:
-            raise CheckpointError("only Llama models without experts can be written as a folder", found="experts")
-        scaled = values["rope_scaling"] != "none" and f"{architecture.name}.rope.scaling.type" in metadata
-        if scaled or "rope_freqs.weight" in infos:
-            cause = values["rope_scaling"] if scaled else "rope_freqs.weight"
-            raise CheckpointError("scaled rotary positions cannot be written as config.json here", found=cause)
-        if (turned := values["rope_size"]) != values["head_size"]:
-            raise CheckpointError("only whole heads can turn", found=turned, expected=values["head_size"])
-        embedding = infos["token_embd.weight"].shape if "token_embd.weight" in infos else (0,)
-        values |= {"n_vocab": embedding[0]}
-        config = cls(
-            architecture,
-            values,
-            frozenset({"head_size"} if values["head_size"] * values["n_head"] != values["n_embd"] else ()),
-            tied="output.weight" not in infos,
-            attention_bias="blk.0.attn_q.bias" in infos,
-            mlp_bias="blk.0.ffn_up.bias" in infos,
-            rope={"rope_theta": values["rope_base"]},
-        )
-        config._check_stored(infos)
-        return config
-
-    def _check_stored(self, infos: Mapping[str, Any]) -> None:
-        left = dict.fromkeys(infos)
-        for place in self.places():
-            if not place.announced:
-                continue
-            if place.target not in infos or infos[place.target].shape != place.shape:
-                shape = infos[place.target].shape if place.target in infos else None
-                is_bias = place.target.endswith("bias")
-                hint = "; config.json has words for biases of all matrices only" if is_bias else ""
-                raise CheckpointError(
-                    f"tensor {place.target!r} is missing, or of another shape{hint}", found=shape, expected=place.shape
-                )
-            del left[place.target]
-        if left:
-            raise CheckpointError(
-                "there are tensors that a plain Llama does not have", found=", ".join(sorted(left)[:3])
-            )
-
-    def as_json(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """What Hugging Face's config.json says of this model.
-
-        Parameters
-        ----------
-        metadata : mapping
-            The GGUF file's, which say what tokens begin and end a text.
-        """
-        v = self.values
-        values: dict[str, Any] = {
-            "architectures": [next(iter(self.architecture.classes))],
-            "model_type": self.architecture.name,
-            "vocab_size": self.n_vocab,
-            "hidden_size": v["n_embd"],
-            "intermediate_size": v["n_ff"],
-            "num_hidden_layers": self.n_layers,
-            "num_attention_heads": v["n_head"],
-            "num_key_value_heads": v["n_head_kv"],
-            "max_position_embeddings": v["n_ctx"],
-            "rms_norm_eps": _shortest(v["norm_eps"]),
-            "rope_theta": _shortest(self.rope["rope_theta"]),
-            "hidden_act": "silu",
-            "attention_bias": self.attention_bias,
-            "mlp_bias": self.mlp_bias,
-            "tie_word_embeddings": self.tied,
-            "torch_dtype": "float16",
-        }
-        if "head_size" in self.stated:
-            values["head_dim"] = v["head_size"]
-        for name in ("bos", "eos"):
-            if (token := metadata.get(f"tokenizer.ggml.{name}_token_id")) is not None:
-                values[f"{name}_token_id"] = int(token)
-        return values
-
     def places(self) -> Iterator[Place]:
         """Every tensor that the model may have, as the table of its architecture has them, in the order of a file."""
         names = self.architecture.names
@@ -313,12 +228,23 @@ class ModelConfig:
                 continue
             shape = tuple(size(words, self.values) for words in place.shape)
             layer = target.split(".")[1] if place.in_layers else ""
-            source = place.source.replace("{}", layer)
+            source, *apart = (name.replace("{}", layer) for name in (place.source, *place.apart))
             heads = size(place.shape[0].split(" * ")[0], self.values) if "pairs" in place.change else 0
             announced = True
             if place.optional and place.role == "bias":
                 announced = self.attention_bias if ".attn_" in target else self.mlp_bias
-            yield Place(source, target, shape, place.role, place.change, heads, announced)
+            shares = sum(place.apart[:1] == other.apart[:1] for other in self.architecture.tensors) > 1
+            yield Place(
+                source,
+                target,
+                shape,
+                place.role,
+                place.change,
+                heads,
+                announced,
+                apart=tuple(apart),
+                shares=shares and bool(apart),
+            )
 
     def metadata(self) -> dict[str, Any]:
         """The keys of a GGUF file that begin with the architecture's name."""
@@ -357,23 +283,6 @@ def _default(setting: Setting, values: Mapping[str, Any]) -> Any:
     return setting.default
 
 
-def _stored(metadata: Mapping[str, Any], family: Architecture, setting: Setting, values: Mapping[str, Any]) -> Any:
-    """A setting out of a GGUF file, for a folder."""
-    value = metadata.get(f"{family.name}.{setting.key}")
-    if value is None and setting.default is not REQUIRED:
-        return _default(setting, values)
-    if setting.kind == "text" and isinstance(value, str):
-        return value
-    zero = setting.least == 0
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not (0 < value < _LARGEST or (zero and value == 0))
-    ):
-        raise CheckpointError(f"{family.name}.{setting.key} must be a positive number", found=value)
-    return value
-
-
 def _check_sizes(values: Mapping[str, Any], path: Path, *, whole: bool) -> None:
     n_embd, heads, shared, width = (values[name] for name in ("n_embd", "n_head", "n_head_kv", "head_size"))
     if heads % shared or width % 2 or (whole and width * heads != n_embd and n_embd // heads == width):
@@ -401,8 +310,3 @@ def interleaved(rows: int, heads: int) -> npt.NDArray[np.intp]:
     [0, 2, 1, 3, 4, 6, 5, 7]
     """
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
-
-
-def _shortest(value: float) -> float:
-    """A float32 as the shortest decimal that means it: 1e-05, not 9.999999747378752e-06."""
-    return float(str(np.float32(value)))

@@ -1,13 +1,12 @@
 """A GGUF file -> the Hugging Face folder that would become it: the way back from `qviz.checkpoints.convert`.
 
-Rows of q and k go back to where Hugging Face keeps them, names and settings are spelled its way, and no weight changes:
-F16 stays F16, and any other format becomes F32, which holds it exactly.
+Rows go back to where Hugging Face keeps them, names and settings are spelled its way, and no weight changes: F16 stays
+F16, gpt-oss's experts stay MXFP4, and any other format becomes F32, which holds it exactly.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, explained, replacing_folder
+from qviz.checkpoints.changes import FolderTensor, folder_tensors, mxfp4_parts
 from qviz.checkpoints.from_gguf import tokenizer_files
-from qviz.checkpoints.model_config import ModelConfig, Place, interleaved
 from qviz.checkpoints.packed.writer import tensor_file, write_json
+from qviz.checkpoints.to_config import config_json, config_of
 from qviz.errors import CheckpointError
 from qviz.formats import QTensor
 
-_SAYS_NOTHING: Mapping[str, tuple[object, ...]] = {
-    "rope_factor": (None, 0.0, 1.0),
-    "rope_factor_2023": (0.0, 1.0),
-    "rope_magnitude": (1.0,),
-}
-"""Settings of a Llama that config.json has no plain word for, and the values with which they change nothing."""
+_UNPACKED = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
 
 
 def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
@@ -37,7 +32,7 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
     folder : path-like
         New, or empty. It appears whole or not at all.
     model : mapping of tensor name to QTensor, with ``.metadata``
-        A Llama, such as `qviz.load` returns.
+        One of any family that runs, such as `qviz.load` returns.
 
     Returns
     -------
@@ -47,8 +42,8 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
     Raises
     ------
     CheckpointError
-        Another family, a setting that config.json has no word for, a tokenizer of an unknown kind, or a folder that is
-        not empty or cannot be written.
+        A family that does not run here, a setting that config.json has no word for, a tokenizer of an unknown kind, or
+        a folder that is not empty or cannot be written.
 
     Examples
     --------
@@ -62,44 +57,60 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
     with explained(target, "cannot be read", CheckpointError):
         if target.is_dir() and any(target.iterdir()):
             raise CheckpointError("this folder is not empty; choose another name, or delete it first", path=target)
-    config = ModelConfig.from_metadata(model.metadata, model)
-    _check_settings(config, model.metadata)
+    config = config_of(model.metadata, model)
     files = tokenizer_files(model.metadata)
-    there = {place.source: place for place in config.places() if place.announced}
-    dtypes = {source: _dtype(model[place.target]) for source, place in there.items()}
+    there = _in_four_bits(folder_tensors(place for place in config.places() if place.announced), model)
+    dtypes = {tensor.name: _dtype(tensor, model) for tensor in there}
     # as the safetensors package sorts them: wider types first, so that every tensor is aligned, then by name
-    places = {source: there[source] for source in sorted(there, key=lambda name: (-dtypes[name].itemsize, name))}
-    described = {source: (dtypes[source], place.source_shape) for source, place in places.items()}
+    tensors = sorted(there, key=lambda tensor: (-dtypes[tensor.name].itemsize, tensor.name))
+    described = {tensor.name: (dtypes[tensor.name], _shape(tensor)) for tensor in tensors}
     kind = "float16" if model["token_embd.weight"].format == "F16" else "float32"
+    said = config_json(config, model.metadata) | {"torch_dtype": kind}
+    if any(tensor.places[0].mxfp4 for tensor in tensors):
+        said["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": _UNPACKED}
     with replacing_folder(target, CheckpointError) as new:
         with tensor_file(new, target, described) as out:
-            for source, place in places.items():
-                out.put(source, _as_hugging_face(model[place.target], place))
-        write_json(new / "config.json", target, config.as_json(model.metadata) | {"torch_dtype": kind})
+            for tensor in tensors:
+                out.put(tensor.name, _as_hugging_face(tensor, model, dtypes[tensor.name]))
+        write_json(new / "config.json", target, said)
         for name, text in files.items():
             write_json(new / name, target, text)
     return target
 
 
-def _check_settings(config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-    """Refuse what the file says, and a plain Llama's config.json has no word for."""
-    family = config.architecture
-    said = {name: (config.values[name], values) for name, values in _SAYS_NOTHING.items()}
-    for silent in family.inactive:
-        value = metadata.get(f"{family.name}.{silent.key}")
-        same = [config.values[name] for name in (silent.from_setting, silent.like_setting) if name]
-        said[silent.key] = (value, (None, *silent.values, *same))
-    for name, (value, values) in said.items():
-        if value not in values:
-            what = f"the model has a {name}, which config.json of a plain Llama has no word for"
-            raise CheckpointError(what, found=value, expected=values[-1])
+def _in_four_bits(tensors: list[FolderTensor], model: Any) -> list[FolderTensor]:
+    """Experts in MXFP4 stay so, in a family whose makers keep them so: codes and exponents, under two names."""
+    found = []
+    for tensor in tensors:
+        place = tensor.places[0]
+        all_four = all(model[one.target].format == "MXFP4" for one in tensor.places)
+        if all_four and place.role == "experts" and "transposed" in place.change:
+            found += folder_tensors(one.as_mxfp4() for one in tensor.places)
+        else:
+            found.append(tensor)
+    return found
 
 
-def _dtype(tensor: QTensor) -> np.dtype[Any]:
-    return np.dtype(np.float16 if tensor.format == "F16" else np.float32)
+def _shape(tensor: FolderTensor) -> tuple[int, ...]:
+    if not tensor.places[0].mxfp4:
+        return tensor.shape
+    *rows, n_in = tensor.shape
+    return (*rows, n_in // 32, 16) if tensor.name.endswith("_blocks") else (*rows, n_in // 32)
 
 
-def _as_hugging_face(tensor: QTensor, place: Place) -> npt.NDArray[Any]:
-    """Floats, with the partners of a rotation half a head apart where they stood side by side."""
-    x = tensor.dequantize().astype(_dtype(tensor))
-    return x[np.argsort(interleaved(len(x), place.heads))] if "pairs" in place.change else x
+def _dtype(tensor: FolderTensor, model: Any) -> np.dtype[Any]:
+    if tensor.places[0].mxfp4:
+        return np.dtype(np.uint8)
+    halves = all(model[place.target].format == "F16" for place in tensor.places)
+    return np.dtype(np.float16 if halves else np.float32)
+
+
+def _as_hugging_face(tensor: FolderTensor, model: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    stored = [model[place.target] for place in tensor.places]
+    if tensor.places[0].mxfp4:
+        codes, exponents = mxfp4_parts(stored, tensor)
+        return codes if tensor.name.endswith("_blocks") else exponents
+    if tensor.expert is not None:
+        shape = stored[0].shape[1:]
+        stored = [QTensor(x.format, x.blocks[tensor.expert], shape) for x in stored]
+    return tensor.joined([x.dequantize() for x in stored]).astype(dtype)

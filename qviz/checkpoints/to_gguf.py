@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qviz._files import as_path, read_folder, read_json
 from qviz._types import Progress, no_progress
-from qviz.checkpoints.account import accounted
+from qviz.checkpoints.account import accounted, check_vocabulary
 from qviz.checkpoints.changes import as_stored, mxfp4_blocks
 from qviz.checkpoints.model_config import ModelConfig, Place
 from qviz.checkpoints.packed import find_dialect, find_settings, refuse_unsaid, stored_layers
@@ -146,6 +146,7 @@ def _opened(folder: Path, pre: str | None) -> _Opened:
     config = ModelConfig.from_json({key: x for key, x in described.items() if key not in _QUANTIZATION}, path)
     files = read(folder, mapped=False)
     try:
+        check_vocabulary(files.tensor_info, config, folder)
         return _Opened(files, config, settings, _sampling(folder), tokenizer_metadata(folder, config.n_vocab, pre))
     except BaseException:
         files.close()
@@ -169,6 +170,10 @@ class _Unpacked(Mapping[str, QTensor]):
     def packs(self, name: str) -> bool:
         """Whether a tensor is packed, and has to be made."""
         return name.removesuffix(".weight") in self._layers
+
+    def read_bytes(self, name: str) -> npt.NDArray[Any]:
+        """The bytes of a tensor that holds no floats."""
+        return self._files.read_bytes(name)
 
     def read_rows(self, name: str, first: int, last: int) -> QTensor:
         """Some rows of a tensor that is not packed."""
@@ -202,8 +207,8 @@ class _Tensors:
         progress: Progress | None,
     ) -> None:
         self._checkpoint, self._folder, self._report = checkpoint, folder, progress or no_progress
-        packed = isinstance(checkpoint, _Unpacked)
-        self._places = {place.target: place for place in accounted(checkpoint, config, folder, packed=packed)}
+        self._packs = checkpoint.packs if isinstance(checkpoint, _Unpacked) else None
+        self._places = {place.target: place for place in accounted(checkpoint, config, folder, self._packs)}
         self._factors = config.rope_factors()
         self.format = get_format(self._kept() if type == "auto" else type)
         self.tensor_info = {name: _Plan(get_format("F32"), factors.shape) for name, factors in self._factors.items()}
@@ -246,19 +251,18 @@ class _Tensors:
         """The rows of a tensor, in pieces; at once where something becomes of them, or they are made together."""
         checkpoint = self._checkpoint
         if place.mxfp4:
-            assert isinstance(checkpoint, Safetensors)
             codes, exponents = (checkpoint.read_bytes(source) for source in place.sources)
             yield mxfp4_blocks(codes, exponents, place, self._folder)
             return
-        packed = isinstance(checkpoint, _Unpacked) and checkpoint.packs(place.source)
-        if place.change or packed or len(place.sources) > 1:
+        first, *others = place.sources
+        if place.change or others or (self._packs is not None and self._packs(first)):
             for source in place.sources:
                 yield as_stored(checkpoint[source], place)
             return
         n_rows = int(np.prod(place.shape[:-1]))
         step = max(1, _CHUNK // max(place.shape[-1], 1))
-        for first in range(0, n_rows, step):
-            yield checkpoint.read_rows(place.source, first, min(first + step, n_rows))
+        for row in range(0, n_rows, step):
+            yield checkpoint.read_rows(first, row, min(row + step, n_rows))
 
     def _converted(self, tensor: QTensor, fmt: Format, name: str) -> npt.NDArray[Any]:
         """Rounded a few rows at a time; weights that overflow, or are no numbers, are refused."""

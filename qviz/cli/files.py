@@ -91,8 +91,9 @@ def fetch(name: str, verify: bool) -> None:
 def convert(source: str, target: str, **options: Any) -> None:
     """Convert MODEL to a GGUF file that llama.cpp runs.
 
-    MODEL is a Hugging Face folder of the Llama family (config.json, safetensors, tokenizer), or a LLaMA file from
-    before GGUF (GGML, GGMF, GGJT). Old blocks whose scales are no float16 become F32, unless --inexact says otherwise.
+    MODEL is a Hugging Face folder of a family that runs here (config.json, safetensors, packed or not, tokenizer), or a
+    LLaMA file from before GGUF (GGML, GGMF, GGJT). Old blocks whose scales are no float16 become F32, unless --inexact
+    says otherwise.
     """
     from rich.console import Console
     from rich.progress import Progress

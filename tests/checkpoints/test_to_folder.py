@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hf_folders as folders
+import hf_models
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -94,11 +95,14 @@ def test_converting_what_was_written_gives_the_same_tensors(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"general__architecture": "qwen2"}, "only Llama models"),
+        ({"general__architecture": "bloom"}, "models of this family cannot be written as a folder: found 'bloom'"),
+        ({"general__architecture": "qwen2"}, r"there is no qwen2\.block_count"),
         ({"llama__attention__scale": gguf.F32(0.5)}, "attention.scale"),
         ({"llama__residual_scale": gguf.F32(0.5)}, "residual_scale"),
-        ({"llama__rope__scaling__factor": gguf.F32(4)}, "rope_factor"),
-        ({"llama__rope__scale_linear": gguf.F32(2)}, "rope_factor_2023"),
+        ({"llama__rope__scaling__attn_factor": gguf.F32(2)}, "a magnitude of rotary positions"),
+        ({"llama__rope__dimension_count": gguf.U32(32)}, "only whole heads can turn in this family"),
+        ({"llama__block_count": gguf.U32(3)}, "there are tensors that a folder of the family 'llama' does not have"),
+        ({"llama__of_ours": gguf.U32(3)}, r"llama\.of_ours.*not known here"),
     ],
 )
 def test_what_config_json_cannot_say_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
@@ -107,11 +111,72 @@ def test_what_config_json_cannot_say_is_refused(tmp_path: Path, changed: dict[st
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("key", ["llama__rope__scaling__factor", "llama__rope__scale_linear"])
+def test_stretched_positions(tmp_path: Path, key: str) -> None:
+    folder = checkpoints.write_folder(tmp_path / "model", Changed(**{key: gguf.F32(4)}))
+    said = json.loads((folder / "config.json").read_text("utf-8"))
+    assert said["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="not empty"):
         checkpoints.write_folder(tmp_path, qviz.load("tiny"))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# -- every family: folders whose tensors and settings are those that the transformers package wrote
+
+# the same model under the names of its plainest relative, which computes the same
+_RELATIVES = {"mistral": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}}
+# said in another place, or only where it is not what it would be anyway
+_ELSEWHERE = {"rope_parameters", "rope_theta", "n_inner", "use_bidirectional_attention"}
+CASES = hf_models.cases()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_family_there_and_back(tmp_path: Path, case: str) -> None:
+    folder, theirs = tmp_path / "model", hf_models.arrays(CASES[case])
+    folder.mkdir()
+    folders.write_json(folder / "config.json", CASES[case]["config"])
+    save_file(theirs, folder / "model.safetensors")
+    folders.byte_level("gpt-2", 300).save(str(folder / "tokenizer.json"))
+    file = qviz.load(checkpoints.convert(folder, tmp_path / "out.gguf", type="f32"))
+    back = checkpoints.write_folder(tmp_path / "back", file)
+    found = load_file(back / "model.safetensors")
+    assert {name: (x.dtype, x.shape) for name, x in found.items()} == {
+        name: (x.dtype, x.shape) for name, x in theirs.items()
+    }
+    for name, x in theirs.items():
+        if case.startswith("gemma") and name.endswith("norm.weight"):  # one was added, and rounded
+            x = (x + np.float32(1)) - np.float32(1)
+        np.testing.assert_array_equal(found[name], x, err_msg=name)
+    config = CASES[case]["config"] | _RELATIVES.get(case, {})
+    said = json.loads((back / "config.json").read_text("utf-8"))
+    shared = (set(said) & set(config)) - _ELSEWHERE
+    assert {key: said[key] for key in shared} == {key: config[key] for key in shared}
+    again = qviz.load(checkpoints.convert(back, tmp_path / "again.gguf", type="f32"))
+    assert {name: again[name].tobytes() for name in again} == {name: file[name].tobytes() for name in file}
+    runs = [qviz.transformer.TransformerConfig.from_metadata(model.metadata) for model in (file, again)]
+    assert runs[0] == runs[1]
+
+
+def test_positions_of_a_llama_3(tmp_path: Path) -> None:
+    """Its divisors stand in the file; the four numbers that they were computed of come back, or it is refused."""
+    case = CASES["llama-3"]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    folders.write_json(folder / "config.json", case["config"])
+    save_file(hf_models.arrays(case), folder / "model.safetensors")
+    folders.byte_level("gpt-2", 300).save(str(folder / "tokenizer.json"))
+    file = qviz.load(checkpoints.convert(folder, tmp_path / "out.gguf"))
+    said = json.loads((checkpoints.write_folder(tmp_path / "back", file) / "config.json").read_text("utf-8"))
+    wanted = {key: x for key, x in case["config"]["rope_parameters"].items() if key != "rope_theta"}
+    assert said["rope_scaling"] == wanted
+    other = Changed()
+    other["rope_freqs.weight"] = qviz.quantize(np.linspace(1, 9, 32, dtype=np.float32), "F32")
+    with pytest.raises(CheckpointError, match="are not Llama 3's"):
+        checkpoints.write_folder(tmp_path / "other", other)
 
 
 # -- plan

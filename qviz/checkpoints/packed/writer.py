@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,8 +82,8 @@ def write_packed(
         with tensor_file(new, where, described) as out:
             for name, array in tensors.items():
                 out.put(name, array)
-        ignored = [] if "lm_head" in layers else ["lm_head"]
-        _write_settings(new, where, _settings(kind, bits, group_size, sym, act_order, ignored), config)
+        kept = [] if "lm_head" in layers else ["lm_head"]
+        _write_settings(new, where, _settings(kind, bits, group_size, sym, act_order, kept), config)
     return where
 
 
@@ -112,13 +113,16 @@ def _refuse_other_weights(folder: Path) -> None:
         raise CheckpointError(what, path=folder, found=min(other))
 
 
-def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool, ignored: list[str]) -> dict[str, Any]:
+def _settings(kind: str, bits: int, group_size: int, sym: bool, act_order: bool, kept: list[str]) -> dict[str, Any]:
     if kind == "pack-quantized" or kind in FLOAT_LAYOUTS:
-        return _scheme(kind, bits, group_size, sym) | {"ignore": ignored}
+        return _scheme(kind, bits, group_size, sym) | {"ignore": kept}
+    within = [name for name in kept if name != "lm_head"]  # of the layers, which alone these two pack
     if kind == "gemm":
         settings = {"quant_method": "awq", "bits": bits, "group_size": group_size, "zero_point": True}
-        return settings | {"version": "gemm", "modules_to_not_convert": None}
+        return settings | {"version": "gemm", "modules_to_not_convert": within or None}
     settings = {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": act_order}
+    if within:
+        settings["dynamic"] = {f"-:{re.escape(name)}$": {} for name in within}
     return settings | {"sym": sym, "checkpoint_format": kind, "pack_dtype": "int32", "lm_head": False}
 
 
@@ -299,6 +303,7 @@ def packing(
     group_size: int = 128,
     sym: bool = False,
     act_order: bool = False,
+    kept: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
 ) -> Iterator[Packing]:
     """Write a packed checkpoint matrix by matrix, in a ``with`` block: a model larger than memory can be written.
@@ -316,6 +321,8 @@ def packing(
         As for `pack`.
     group_size, sym, act_order, config
         As for `write_packed`.
+    kept : sequence of str
+        Modules that loaders might take for packed, and that are not: routers of experts.
 
     Yields
     ------
@@ -340,8 +347,8 @@ def packing(
     with replacing_folder(target, CheckpointError) as new:
         with tensor_file(new, target, described) as tensors:
             yield Packing(new, target, tensors)
-        ignored = [] if "lm_head" in entries else ["lm_head"]
-        _write_settings(new, target, _settings(format, bits, group_size, sym, act_order, ignored), config)
+        kept = [*kept, *([] if "lm_head" in entries else ["lm_head"])]
+        _write_settings(new, target, _settings(format, bits, group_size, sym, act_order, kept), config)
         _check_empty(target, "another program has filled this folder meanwhile; choose another name")
 
 

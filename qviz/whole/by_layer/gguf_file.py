@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from qviz import gguf, models, recipes
 from qviz._files import as_path, refuse_source
 from qviz._types import Progress
+from qviz.architectures import Architecture
 from qviz.errors import PipelineError
 from qviz.formats import QTensor, quantize
 from qviz.recipes import Recipe, TensorChoice
 from qviz.transformer.parts import take_apart
 from qviz.whole import by_recipe
-from qviz.whole.by_layer.packing import Written, names_of
+from qviz.whole.by_layer.packing import Written
 from qviz.whole.by_layer.rounding import onto_formats
 from qviz.whole.by_layer.source import Source
-from qviz.whole.by_layer.steps import layers_of
+from qviz.whole.by_layer.steps import layers_of, steps_of
 
 
 def gptq_model(
@@ -40,7 +41,7 @@ def gptq_model(
     Parameters
     ----------
     src : Model or path-like
-        A Llama in GGUF.
+        A model in GGUF, of any family that runs here.
     dst : path-like
         The new file; an existing one is replaced, unless it is `src`.
     recipe : str
@@ -71,7 +72,7 @@ def gptq_model(
     parts = take_apart(model)
     outside = [name for name in choices if not name.startswith("blk.")]
     layers = range(parts.config.n_layers)
-    names = outside + [name for i in layers for name in names_of(parts.architecture, i, choices)]
+    names = outside + [name for i in layers for name in _names_of(parts.architecture, i, choices)]
     source = Source(model)
     metadata = by_recipe.output_metadata(model.metadata, chosen) | {
         "quantize.gptq.tokens": gguf.U32(n_tokens),
@@ -85,7 +86,7 @@ def gptq_model(
                 out.append(blocks)
         for layer in layers_of(model, rounding, calibration, n_tokens, progress):
             kept = layer.norms | layer.biases
-            for name in names_of(parts.architecture, layer.index, choices):
+            for name in _names_of(parts.architecture, layer.index, choices):
                 if name in kept:
                     out.append(quantize(kept[name], choices[name].format).blocks)
                     continue
@@ -97,6 +98,16 @@ def gptq_model(
     nbytes = sum(choice.nbytes for choice in choices.values())
     total = sum(choice.n_weights for choice in choices.values())
     return Written(target, nbytes, total, bits / max(weights, 1), time.perf_counter() - started, tuple(notes))
+
+
+def _names_of(architecture: Architecture, i: int, there: Collection[str]) -> list[str]:
+    """The tensors of a layer in the order in which they are written: what is not rounded, biases, matrices."""
+    places = {place.name.format(i): place for place in architecture.tensors if place.in_layers}
+    steps = [kind for kinds in steps_of({place.kind for place in places.values()}) for kind in kinds]
+    matrices = {place.kind: name for name, place in places.items() if place.kind in steps and name in there}
+    rest = [name for name in places if name in there and name not in matrices.values()]
+    biases = [name for name in rest if f"{name.removesuffix('bias')}weight" in matrices.values()]
+    return [*(name for name in rest if name not in biases), *biases, *(matrices[k] for k in steps if k in matrices)]
 
 
 def _check(choice: TensorChoice, allow_requantize: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz import checkpoints, models, transformer
+from qviz import checkpoints, models
 from qviz._files import as_path
 from qviz._types import Progress
-from qviz.architectures import Architecture
 from qviz.errors import MethodError, PipelineError
-from qviz.formats import QTensor
 from qviz.grids import AffineGrid
 from qviz.whole import by_recipe
-from qviz.whole.by_layer.rounded import RoundedMatrix
+from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix
 from qviz.whole.by_layer.rounding import INTEGER_METHODS, onto_grid
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import layers_of, steps_of
@@ -69,8 +67,8 @@ class PackPlan:
     checkpoint : {"gptq", "gptq_v2", "awq", "compressed-tensors"}
     options : dict
         Options of the method.
-    matrices : dict of str to (n_out, n_in)
-        What will be rounded, by tensor name.
+    matrices : dict of str to tuple of int
+        What will be rounded, by tensor name: (n_out, n_in), or (n_expert, n_out, n_in).
     nbytes : int
         Size of all tensors of the new folder.
     source_nbytes, n_weights : int
@@ -81,7 +79,7 @@ class PackPlan:
     grid: AffineGrid
     checkpoint: str
     options: Mapping[str, Any]
-    matrices: Mapping[str, tuple[int, int]]
+    matrices: Mapping[str, tuple[int, ...]]
     nbytes: int
     source_nbytes: int
     n_weights: int
@@ -123,7 +121,7 @@ def plan_packing(
     PipelineError
         Bits or groups that the layout cannot hold, or a model that is quantized already.
     LlamaError, CheckpointError
-        A model that is no plain Llama.
+        A family that does not run here, or what config.json has no word for.
     """
     if method not in INTEGER_METHODS:
         raise MethodError(f"no method {method!r} for packed weights; there are {', '.join(INTEGER_METHODS)}")
@@ -132,43 +130,36 @@ def plan_packing(
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
     kind = checkpoint or ("awq" if method == "awq" and bits == 4 else "gptq" if sym else "gptq_v2")
     _check_layout(kind, bits, act_order)
-    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
-    _check_settings(model, config)
-    places = {place.target: place for place in config.places() if place.announced}
-    matrices = {name: place for name, place in places.items() if name.startswith("blk.") and len(place.shape) == 2}
-    for name, place in matrices.items():
-        n_out, n_in = place.shape
-        size = n_in if group_size < 0 else group_size
-        if n_in % size or n_in % 32 or n_out % 32:
-            raise PipelineError(
-                f"{name} {place.shape}: rows of {n_in} weights are not whole groups of {size}, or not a multiple of 32 "
-                f"both ways, which packing needs; a group_size (--group-size) that fits: {_groups(matrices.values())}"
-            )
-        by_recipe.refuse_quantized(name, model[name].format, allow_requantize)
-    layout = CHECKPOINTS[kind]
+    tensors = _tensors(model, checkpoints.config_of(model.metadata, model))
     nbytes = 0
-    for name, place in places.items():
-        if name in matrices:
-            parts = checkpoints.packed_parts(layout, bits, place.shape[0], place.shape[1], group_size, sym=sym)
-            nbytes += sum(math.prod(shape) * dtype.itemsize for dtype, shape in parts.values())
-        else:
-            nbytes += math.prod(place.shape) * _kept_dtype(model[name]).itemsize
+    matrices: dict[str, tuple[int, ...]] = {}
+    for tensor in tensors:
+        if not tensor.rounded:
+            nbytes += math.prod(tensor.shape) * _kept_dtype(model, tensor).itemsize
+            continue
+        matrices |= {place.target: place.shape for place in tensor.places}
+        _check_shape(tensor, group_size, tensors)
+        n_out, n_in = tensor.shape
+        parts = checkpoints.packed_parts(CHECKPOINTS[kind], bits, n_out, n_in, group_size, sym=sym)
+        nbytes += sum(math.prod(shape) * dtype.itemsize for dtype, shape in parts.values())
+    for name in matrices:
+        by_recipe.refuse_quantized(name, model[name].format, allow_requantize)
     notes = []
     if kind == "gptq" and not sym:
         notes.append(
             "GPTQ version 1 stores zero points less one, and readers differ on zero points of 0; "
             "gptq_v2 has no such trouble, nor has a symmetric grid"
         )
-    tensors = [model[name] for name in model]
+    sources = [model[name] for name in model]
     return PackPlan(
         method,
         grid,
         kind,
         dict(options),
-        {name: (place.shape[0], place.shape[1]) for name, place in matrices.items()},
+        matrices,
         nbytes,
-        sum(tensor.nbytes for tensor in tensors),
-        sum(tensor.n_weights for tensor in tensors),
+        sum(tensor.nbytes for tensor in sources),
+        sum(tensor.n_weights for tensor in sources),
         tuple(notes),
     )
 
@@ -188,27 +179,72 @@ def _check_layout(kind: str, bits: int, act_order: bool) -> None:
         )
 
 
-def _check_settings(model: Any, config: checkpoints.ModelConfig) -> None:
-    """Refuse what a running model listens to, and config.json is not told."""
-    run = transformer.TransformerConfig.from_metadata(model.metadata, config.n_vocab)
-    told = {"rope_factor": 1.0, "rope_magnitude": 1.0}
-    for name, value in told.items():
-        if getattr(run, name) != value:
-            raise PipelineError(
-                f"the model has a {name} of {getattr(run, name):g}, which is not written into config.json here; "
-                f"use qviz quantize with a recipe instead"
-            )
+@dataclass(frozen=True)
+class _Target:
+    """A tensor of the new folder, or a module that is packed.
+
+    Attributes
+    ----------
+    tensor : qviz.checkpoints.FolderTensor
+    rounded : bool
+    """
+
+    tensor: checkpoints.FolderTensor
+    rounded: bool
+
+    @property
+    def places(self) -> tuple[checkpoints.Place, ...]:
+        return self.tensor.places
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def name(self) -> str:
+        return self.tensor.name.removesuffix(".weight") if self.rounded else self.tensor.name
+
+    @property
+    def layer(self) -> int | None:
+        words = self.places[0].target.split(".")
+        return int(words[1]) if words[0] == "blk" else None
 
 
-def _groups(places: Any) -> str:
-    lengths = {place.shape[1] for place in places}
-    fitting = [str(g) for g in (128, 64, 32) if all(n % g == 0 for n in lengths)]
-    return ", ".join([*fitting, "-1"])
+def _tensors(model: models.Model, config: checkpoints.ModelConfig) -> list[_Target]:
+    """All that the folder will hold, in its order: first what stands outside of layers."""
+    kinds = {place.name: place.kind for place in config.architecture.tensors}
+    steps = {kind for step in steps_of(set(kinds.values())) for kind in step}
+    rounded = {
+        place.name.format(i)
+        for place in config.architecture.tensors
+        for i in range(config.n_layers if place.in_layers else 0)
+        if place.kind in steps
+    }
+    places = [place for place in config.places() if place.announced]
+    # packers take experts apart, and with their matrices the biases of these
+    apart = [place.taken_apart(place.apart[0]) if place.apart else place for place in places]
+    apart = [place.with_outputs_as_rows() if place.target in rounded else place for place in apart]
+    targets = [_Target(one, one.places[0].target in rounded) for one in checkpoints.folder_tensors(apart)]
+    return sorted(targets, key=lambda target: -1 if target.layer is None else target.layer)
 
 
-def _kept_dtype(tensor: QTensor) -> np.dtype[Any]:
+def _check_shape(tensor: _Target, group_size: int, tensors: Sequence[_Target]) -> None:
+    n_out, n_in = tensor.shape
+    size = n_in if group_size < 0 else group_size
+    if n_in % size or n_in % 32 or n_out % 32:
+        lengths = {one.shape[1] for one in tensors if one.rounded}
+        fitting = [str(g) for g in (128, 64, 32) if all(n % g == 0 for n in lengths)]
+        raise PipelineError(
+            f"{tensor.places[0].target} {tensor.shape}: rows of {n_in} weights are not whole groups of {size}, or not "
+            f"a multiple of 32 both ways, which packing needs; a group_size (--group-size) that fits: "
+            f"{', '.join([*fitting, '-1'])}"
+        )
+
+
+def _kept_dtype(model: models.Model, tensor: _Target) -> np.dtype[Any]:
     """What tensors that are not rounded become: float32 for F32, and for BF16 with its range; else float16."""
-    return np.dtype(np.float32 if tensor.format in ("F32", "BF16") else np.float16)
+    wide = any(model[place.target].format in ("F32", "BF16") for place in tensor.places)
+    return np.dtype(np.float32 if wide else np.float16)
 
 
 def pack_model(
@@ -235,7 +271,7 @@ def pack_model(
     Parameters
     ----------
     src : Model or path-like
-        A Llama in GGUF.
+        A model in GGUF, of any family that runs here.
     dst : path-like
         The new folder; may exist if it is empty.
     method, bits, group_size, sym, checkpoint, allow_requantize, **options
@@ -257,83 +293,84 @@ def pack_model(
     plan = plan_packing(
         model, method, bits, group_size, sym=sym, checkpoint=checkpoint, allow_requantize=allow_requantize, **options
     )
-    config = checkpoints.ModelConfig.from_metadata(model.metadata, model)
-    places = {place.target: place for place in config.places() if place.announced}
+    config = checkpoints.config_of(model.metadata, model)
+    tensors = _tensors(model, config)
     order = method == "recommended" or bool(options.get("act_order"))
     rounding = onto_grid(method, plan.grid, options)
     bits_total, notes = 0.0, list(plan.notes)
-    out_of_layers = [name for name in places if not name.startswith("blk.")]
-    names = out_of_layers + [name for i in range(config.n_layers) for name in names_of(config.architecture, i, places)]
     source = Source(model)
-    entries = {_module(places[n]) if n in plan.matrices else places[n].source: _entry(model, plan, n) for n in names}
     with checkpoints.packing(
         dst,
-        entries,
+        {tensor.name: _entry(model, tensor) for tensor in tensors},
         bits=bits,
         format=CHECKPOINTS[plan.checkpoint],
         group_size=group_size,
         sym=sym,
         act_order=order,
-        config=config.as_json(model.metadata),
+        kept=[_module(tensor) for tensor in tensors if _is_router(tensor)],
+        config=checkpoints.config_json(config, model.metadata),
     ) as out:
         for name, text in checkpoints.tokenizer_files(model.metadata).items():
             out.write_json(name, text)
-        for name in out_of_layers:
-            rows = source.rows(name, _WEIGHTS_AT_ONCE)
-            out.put_rows(places[name].source, _float_rows(rows, len(model[name].shape), _kept_dtype(model[name])))
+        for tensor in tensors:
+            if tensor.layer is None:
+                out.put_rows(tensor.name, _float_rows(tensor, source, model))
         for layer in layers_of(model, rounding, calibration, n_tokens, progress):
-            for name, values in (layer.norms | layer.biases).items():
-                out.put(places[name].source, values[_rows(places[name])].astype(_kept_dtype(model[name])))
-            for name, matrix in layer.matrices.items():
-                assert isinstance(matrix, RoundedMatrix)
-                out.put(_module(places[name]), _packed(matrix, places[name], plan))
-                bits_total += matrix.bpw * math.prod(places[name].shape)
+            for tensor in tensors:
+                if tensor.layer == layer.index:
+                    out.put(tensor.name, _made(tensor, layer, model, plan))
+            bits_total += sum(m.bpw * math.prod(plan.matrices[name]) for name, m in layer.matrices.items())
             notes += layer.notes
     weights = sum(math.prod(shape) for shape in plan.matrices.values())
     seconds = time.perf_counter() - started
     return Written(as_path(dst), plan.nbytes, plan.n_weights, bits_total / weights, seconds, tuple(notes))
 
 
-def names_of(architecture: Architecture, i: int, there: Collection[str]) -> list[str]:
-    """The tensors of a layer in the order in which they are written: what is not rounded, biases, matrices."""
-    places = {place.name.format(i): place for place in architecture.tensors if place.in_layers}
-    steps = [kind for kinds in steps_of({place.kind for place in places.values()}) for kind in kinds]
-    matrices = {place.kind: name for name, place in places.items() if place.kind in steps and name in there}
-    rest = [name for name in places if name in there and name not in matrices.values()]
-    biases = [name for name in rest if f"{name.removesuffix('bias')}weight" in matrices.values()]
-    return [*(name for name in rest if name not in biases), *biases, *(matrices[k] for k in steps if k in matrices)]
+def _module(tensor: _Target) -> str:
+    return tensor.tensor.name.removesuffix(".weight")
 
 
-def _module(place: checkpoints.Place) -> str:
-    return place.source.removesuffix(".weight")
+def _is_router(tensor: _Target) -> bool:
+    """Whether loaders may take it for a matrix that is packed."""
+    return tensor.layer is not None and not tensor.rounded and tensor.places[0].role == "matrix"
 
 
-def _entry(model: models.Model, plan: PackPlan, name: str) -> Any:
-    shape = plan.matrices.get(name)
-    return (_kept_dtype(model[name]), model[name].shape) if shape is None else shape
+def _entry(model: models.Model, tensor: _Target) -> Any:
+    return tensor.shape if tensor.rounded else (_kept_dtype(model, tensor), tensor.shape)
 
 
-def _rows(place: checkpoints.Place) -> Any:
-    """Rows of a tensor in Hugging Face's order."""
-    return np.argsort(checkpoints.interleaved(place.shape[0], place.heads)) if place.heads else slice(None)
+def _float_rows(tensor: _Target, source: Source, model: models.Model) -> Iterator[npt.NDArray[Any]]:
+    """A tensor outside of layers, a few rows at a time: an embedding may be the largest tensor of a model."""
+    (place,) = tensor.places
+    for part in source.rows(place.target, _WEIGHTS_AT_ONCE):
+        rows = part.dequantize()
+        yield tensor.tensor.joined([rows if len(place.shape) > 1 else rows[0]]).astype(_kept_dtype(model, tensor))
 
 
-def _float_rows(parts: Iterable[QTensor], ndim: int, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
-    """A few rows at a time: an embedding may be the largest tensor of a model."""
-    for part in parts:
-        rows = part.dequantize().astype(dtype)
-        yield rows if ndim > 1 else rows[0]
-
-
-def _packed(matrix: RoundedMatrix, place: checkpoints.Place, plan: PackPlan) -> checkpoints.PackedLinear:
-    """A matrix in Hugging Face's order of rows, packed."""
-    rows = _rows(place)
+def _made(tensor: _Target, layer: RoundedLayer, model: models.Model, plan: PackPlan) -> Any:
+    """A tensor of a layer as the folder has it: packed, or floats."""
+    names = [place.target for place in tensor.places]
+    if not tensor.rounded:
+        kept = layer.norms | layer.biases
+        parts = tensor.tensor.parts([kept[name] for name in names])
+        return tensor.tensor.joined(parts).astype(_kept_dtype(model, tensor))
+    matrices = []
+    for name in names:
+        made = layer.matrices[name]
+        if isinstance(made, RoundedExperts):
+            assert tensor.tensor.expert is not None
+            made = made.matrices[tensor.tensor.expert]
+        assert isinstance(made, RoundedMatrix)
+        matrices.append(made)
+    codes, scales, zeros = (
+        tensor.tensor.joined([getattr(one, part) for one in matrices]) for part in ("codes", "scales", "zero_points")
+    )
     return checkpoints.pack(
-        matrix.codes[rows],
-        matrix.scales[rows],
-        matrix.zero_points[rows],
+        codes,
+        scales,
+        zeros,
         bits=plan.grid.bits,
         format=CHECKPOINTS[plan.checkpoint],
-        g_idx=matrix.g_idx,
+        g_idx=matrices[0].g_idx,
         sym=plan.grid.sym,
     )

@@ -56,7 +56,7 @@ def round_model(
     Parameters
     ----------
     model : Model
-        An unquantized Llama, such as `qviz.load` returns.
+        An unquantized model of any family that runs here, such as `qviz.load` returns.
     method : str
         ``"rtn"``, ``"gptq"``, ``"awq"``, ``"recommended"``; a GGML format such as ``"Q4_K"``, onto which weights are
         rounded as `qviz.quantize` does; or ``"gptq Q4_K"``, by GPTQ onto that format's levels.
