@@ -42,7 +42,7 @@ _TYPE = re.compile(r"arr\[(\w+)\]|(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class KeyChange:
     """What became of one key; None is a key that was not there, or is no more."""
 
     key: str
@@ -130,7 +130,7 @@ def edit(
     set: Mapping[str, Any] | None = None,
     remove: Collection[str] = (),
     out: str | os.PathLike[str] | None = None,
-) -> list[Change]:
+) -> list[KeyChange]:
     """Set and remove metadata keys of a GGUF file.
 
     Parameters
@@ -147,7 +147,7 @@ def edit(
 
     Returns
     -------
-    list of Change
+    list of KeyChange
         What is different now; empty if nothing is, and then nothing was written, unless `out` is given.
 
     Raises
@@ -174,7 +174,7 @@ def edit(
         part.file.close()
 
 
-def edited(metadata: Metadata, set: Mapping[str, Any], remove: Collection[str]) -> tuple[Metadata, list[Change]]:
+def edited(metadata: Metadata, set: Mapping[str, Any], remove: Collection[str]) -> tuple[Metadata, list[KeyChange]]:
     """Metadata with other values, and what is different; see `edit`."""
     for key in (*set, *remove):
         split_part = key in (NUMBER, COUNT, TENSORS) and (key in set or metadata.get(COUNT, 0))
@@ -185,12 +185,12 @@ def edited(metadata: Metadata, set: Mapping[str, Any], remove: Collection[str]) 
     if missing := [key for key in remove if key not in metadata]:
         raise MissingKeyError(f"no metadata key {missing[0]!r} to remove{suggestion(missing[0], metadata)}")
     types, new = metadata.types, {}
-    changes = [Change(key, types[key], metadata[key], None) for key in dict.fromkeys(remove)]
+    changes = [KeyChange(key, types[key], metadata[key], None) for key in dict.fromkeys(remove)]
     for key, value in set.items():
         new[key] = _like(metadata[key], value, key) if key in metadata else typed(value, f"metadata {key!r}")
         type_, before = describe(*type_of(new[key])), metadata.get(key)
         if key not in metadata or types[key] != type_ or before != new[key]:
-            changes.append(Change(key, type_, before, new[key]))
+            changes.append(KeyChange(key, type_, before, new[key]))
     return metadata.without(*remove) | new, changes
 
 
