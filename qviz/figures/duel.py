@@ -112,7 +112,7 @@ def token_odds(
     ----------
     names : sequence of str (2,)
     logits : sequence of array_like (n_vocab,) (2,)
-        Of both models at one place.
+        What both models say at one place.
     written : sequence of int (2,)
         The tokens that they wrote there.
     piece : callable
