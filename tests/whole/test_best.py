@@ -9,7 +9,7 @@ from qviz import gguf, transformer
 from qviz.calibration.stats import Collector
 from qviz.errors import PipelineError
 from qviz.gguf import U32
-from qviz.whole import best, best_file
+from qviz.whole import backward, best, best_file
 from qviz.whole.best import job, sensitivity
 from qviz.whole.by_layer import calibration_windows
 
@@ -31,7 +31,7 @@ def test_gradients_are_what_small_changes_do(architecture):
     x = rng.standard_normal((2, 7, 64)).astype(np.float32)
     c = rng.standard_normal(x.shape).astype(np.float32)
     found = {}
-    back = sensitivity._Backward(run, np.zeros((2, 7), np.int64))
+    back = backward.Backward(run, np.zeros((2, 7), np.int64))
     dx = back.layer(1, x.reshape(14, 64), c.reshape(14, 64), lambda i, kind, g: found.update({kind: g}))
 
     def answer(stream):
@@ -138,7 +138,7 @@ def test_sizes_that_are_none(source, tmp_path, options, says):
 
 def test_families_whose_gradients_are_not_known():
     for architecture, says in (("gpt2", "attn_"), ("gemma2", "caps"), ("qwen3moe", "ffn_gate_exps")):
-        assert says in sensitivity.unknown_parts(transformer.Transformer(made(architecture)))
+        assert says in backward.unknown_parts(transformer.Transformer(made(architecture)))
     for architecture in ("llama", "qwen2", "qwen3", "gemma3"):
-        assert not sensitivity.unknown_parts(transformer.Transformer(made(architecture)))
+        assert not backward.unknown_parts(transformer.Transformer(made(architecture)))
     assert best.Method().sweeps > 0

@@ -27,9 +27,10 @@ from qviz.methods.gptq_format import accepts, gptq_format
 from qviz.recipes import TensorChoice
 from qviz.recipes.allocate import Allocation, Option, allocate
 from qviz.whole import by_recipe
+from qviz.whole.backward import unknown_parts
 from qviz.whole.best import costs
 from qviz.whole.best.rounding import Method, rounded_layers
-from qviz.whole.best.sensitivity import Sensitivity, measure, unknown_parts
+from qviz.whole.best.sensitivity import Sensitivity, measure
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import calibration_windows
 
