@@ -11,6 +11,8 @@ import numpy.typing as npt
 from qviz import transformer
 from qviz._types import FloatArray
 
+Keep = Callable[[int, str, FloatArray, FloatArray], object]
+"""What hears, for each matrix: its layer, its kind, its inputs (n_tokens, n_in), gradients (n_tokens, n_out)."""
 KINDS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 _EXTRA_NORMS = {"attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"}
 
@@ -35,7 +37,7 @@ def unknown_parts(run: transformer.Transformer) -> str:
 
 
 def _silu(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    sigmoid: FloatArray = 1 / (1 + np.exp(-x))
+    sigmoid: FloatArray = (1 / (1 + np.exp(-x))).astype(np.float32, copy=False)
     value: FloatArray = x * sigmoid
     slope: FloatArray = sigmoid * (1 + x * (1 - sigmoid))
     return value, slope
@@ -44,7 +46,7 @@ def _silu(x: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _gelu(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     root, cubic = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
     square = np.square(x)
-    bent: FloatArray = np.tanh(root * x * (1 + cubic * square))
+    bent: FloatArray = np.tanh(root * x * (1 + cubic * square)).astype(np.float32, copy=False)
     slope: FloatArray = (1 + bent) / 2 + x / 2 * (1 - np.square(bent)) * root * (1 + 3 * cubic * square)
     value: FloatArray = x * (1 + bent) / 2
     return value, slope
@@ -75,11 +77,18 @@ class Norm:
 
 
 class Backward:
-    """One batch of windows through the layers and back."""
+    """One batch of windows through the layers and back.
 
-    def __init__(self, run: transformer.Transformer, windows: npt.NDArray[np.int64]) -> None:
-        self.run, self.shape = run, windows.shape
-        self.n, self.t = windows.shape
+    Parameters
+    ----------
+    run : qviz.transformer.Transformer
+        One without `unknown_parts`.
+    shape : (int, int)
+        Windows, and tokens in each.
+    """
+
+    def __init__(self, run: transformer.Transformer, shape: tuple[int, ...]) -> None:
+        self.run, (self.n, self.t) = run, shape
         c = run.config
         self.cos, self.sin = run._rope.tables(self.t, self.t)
         self.positions = np.tile(np.arange(self.t), self.n)
@@ -109,8 +118,17 @@ class Backward:
         flat: FloatArray = shared.swapaxes(1, 2).reshape(self.n * self.t, -1)
         return flat
 
-    def layer(self, i: int, x: FloatArray, dx3: FloatArray, keep: Callable[[int, str, FloatArray], None]) -> FloatArray:
-        """Gradient of what enters layer `i`, from that of what leaves it."""
+    def forward(self, i: int, x: FloatArray) -> FloatArray:
+        """What layer `i` makes of a stream (n_tokens, n_embd)."""
+        layer = self.run.layers[i]
+        x2 = x + _Attention(self, i, x).out
+        h = Norm(x2, layer["ffn_norm"], self.c.norm_eps).out
+        bent, _ = _GATES[self.run.architecture.activation](self.times(i, "ffn_gate", h))
+        down = self.times(i, "ffn_down", bent * self.times(i, "ffn_up", h))
+        return x2 + Norm(down, layer.get("post_ffw_norm"), self.c.norm_eps).out
+
+    def layer(self, i: int, x: FloatArray, dx3: FloatArray, keep: Keep) -> FloatArray:
+        """Gradient of what enters layer `i`, from that of what leaves it; what its matrices hear goes to `keep`."""
         layer = self.run.layers[i]
         attention = _Attention(self, i, x)
         x2 = x + attention.out
@@ -118,9 +136,7 @@ class Backward:
         dx2 = dx3 + ffn_norm.back(self._feed_forward(i, ffn_norm.out, dx3, keep))
         return dx2 + attention.back(dx2, keep)
 
-    def _feed_forward(
-        self, i: int, h: FloatArray, dx3: FloatArray, keep: Callable[[int, str, FloatArray], None]
-    ) -> FloatArray:
+    def _feed_forward(self, i: int, h: FloatArray, dx3: FloatArray, keep: Keep) -> FloatArray:
         """Gradient of what enters the second half, behind its first norm."""
         weight, times = self.weight, self.times
         gate, up = times(i, "ffn_gate", h), times(i, "ffn_up", h)
@@ -128,12 +144,12 @@ class Backward:
         gains = self.run.layers[i].get("post_ffw_norm")
         down = None if gains is None else times(i, "ffn_down", bent * up)
         ddown = dx3 if down is None else Norm(down, gains, self.c.norm_eps).back(dx3)
-        keep(i, "ffn_down", ddown)
+        keep(i, "ffn_down", bent * up, ddown)
         ds: FloatArray = ddown @ weight(i, "ffn_down")
         dup: FloatArray = ds * bent
         dgate: FloatArray = ds * up * slope
-        keep(i, "ffn_up", dup)
-        keep(i, "ffn_gate", dgate)
+        keep(i, "ffn_up", h, dup)
+        keep(i, "ffn_gate", h, dgate)
         dh: FloatArray = dup @ weight(i, "ffn_up") + dgate @ weight(i, "ffn_gate")
         return dh
 
@@ -168,23 +184,23 @@ class _Attention:
         p = np.exp(scores, out=scores)
         p /= p.sum(axis=-1, keepdims=True)
         self._p = p
-        mixed = (p @ self._v).swapaxes(1, 2).reshape(len(x), -1)
-        self._post = Norm(times(i, "attn_output", mixed), layer.get("post_attention_norm"), c.norm_eps)
+        self._mixed = (p @ self._v).swapaxes(1, 2).reshape(len(x), -1)
+        self._post = Norm(times(i, "attn_output", self._mixed), layer.get("post_attention_norm"), c.norm_eps)
         self.out = self._post.out
 
-    def back(self, dx2: FloatArray, keep: Callable[[int, str, FloatArray], None]) -> FloatArray:
+    def back(self, dx2: FloatArray, keep: Keep) -> FloatArray:
         """Gradient of what entered, from that of what was added to the stream."""
         of, i, p = self._of, self._i, self._p
         c, weight = of.c, of.weight
         dout = self._post.back(dx2)
-        keep(i, "attn_output", dout)
+        keep(i, "attn_output", self._mixed, dout)
         dmixed = (dout @ weight(i, "attn_output")).reshape(of.n, of.t, c.n_head, c.head_size).swapaxes(1, 2)
         dv = of._flat(p.swapaxes(-1, -2) @ dmixed, c.n_head_kv)
         dp = dmixed @ self._v.swapaxes(-1, -2)
         dscores = p * (dp - np.sum(dp * p, axis=-1, keepdims=True)) * np.float32(c.attention_scale)
         dq = self._q_norm.back(of._turn(i, of._flat(dscores @ self._k, c.n_head), back=True))
         dk = self._k_norm.back(of._turn(i, of._flat(dscores.swapaxes(-1, -2) @ self._q, c.n_head_kv), back=True))
-        keep(i, "attn_q", dq)
-        keep(i, "attn_k", dk)
-        keep(i, "attn_v", dv)
+        keep(i, "attn_q", self._norm.out, dq)
+        keep(i, "attn_k", self._norm.out, dk)
+        keep(i, "attn_v", self._norm.out, dv)
         return self._norm.back(dq @ weight(i, "attn_q") + dk @ weight(i, "attn_k") + dv @ weight(i, "attn_v"))

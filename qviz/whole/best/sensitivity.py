@@ -106,7 +106,7 @@ class _Sums:
         self.outputs: dict[tuple[int, str], FloatArray] = {}
         self.part, self._count, self._draws = slice(0), windows.size * draws, draws
 
-    def keep(self, i: int, kind: str, g: FloatArray) -> None:
+    def keep(self, i: int, kind: str, x: FloatArray, g: FloatArray) -> None:
         """Take the gradients (n_tokens, n_out) of what a matrix puts out, for the windows in `part`."""
         square = np.einsum("ij,ij->i", g, g)
         into = self.tokens[i, kind][self.part]
@@ -168,7 +168,7 @@ def measure(
     for first in range(0, len(windows), step):
         progress("how much the answers depend on each matrix", first, len(windows))
         sums.part = slice(first, first + step)
-        batch = Backward(run, windows[sums.part])
+        batch = Backward(run, windows[sums.part].shape)
         streams = [run.embed(windows[sums.part])]
         for i in range(c.n_layers):
             streams.append(run.layer(i, streams[-1]))
