@@ -16,7 +16,8 @@ _SWITCHES = (
 )
 _NOT_BY_METHOD = ("imatrix", "threads", "dask", *_SWITCHES)
 _NOT_IN_GGUF = ("bits", "group_size", "sym", "act_order", "clip", "checkpoint")
-_OWNERS = {"clip": ("awq",), "act_order": ("gptq",), "calibration": ("gptq", "awq", "recommended")}
+_CALIBRATED = ("gptq", "awq", "adaround", "autoround", "recommended")
+_OWNERS = {"clip": ("awq",), "act_order": ("gptq",), "calibration": _CALIBRATED}
 _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 
 
@@ -40,7 +41,7 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option("--prune-layers", metavar="L0,L1,...", help="Layers to leave out.")
 @click.option("--override-kv", metavar="KEY=TYPE:VALUE", multiple=True, help="Metadata: int, float, bool or str.")
 @click.option("--allow-requantize", is_flag=True, help="Accept a model that is quantized already.")
-@click.option("--method", metavar="NAME", help="Round by rtn, gptq, awq or recommended, layer by layer.")
+@click.option("--method", metavar="NAME", help="Round by rtn, gptq, awq, adaround, autoround or recommended.")
 @click.option("--bits", type=int, help=_BY_METHOD + "2, 3, 4 or 8; 4 unless given.")
 @click.option("--group-size", type=int, help=_BY_METHOD + "weights that share a scale, -1 a row; 128 unless given.")
 @click.option("--sym/--asym", default=None, help=_BY_METHOD + "no zero points; with them unless given.")
@@ -49,7 +50,7 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option("--checkpoint", metavar="LAYOUT", help=_BY_METHOD + "gptq, gptq_v2, awq, compressed-tensors.")
 @click.option("--format", "format_", metavar="RECIPE", help="With gptq: write GGUF by RECIPE, as the third argument.")
 @click.option(
-    "--calibration", metavar="FILE", help="With gptq, awq, recommended, --size: a text; the course's by default."
+    "--calibration", metavar="FILE", help="With --method (not rtn) or --size: a text; the course's by default."
 )
 @click.option("--tokens", type=click.IntRange(1, 2**31 - 1), help="Of the calibration text; 8192 unless given.")
 @click.option(
@@ -124,7 +125,8 @@ def _check_recipe(recipe: str | None, format_: str | None, given: dict[str, Any]
     wrong = [name for name in given if name not in (*_NOT_BY_METHOD, "rules")]
     if wrong or format_ is not None:
         raise click.UsageError(
-            f"{_flag([*wrong, 'format'][0])} is for --method; which one: rtn, gptq, awq or recommended?"
+            f"{_flag([*wrong, 'format'][0])} is for --method; which one: rtn, gptq, awq, adaround, autoround or "
+            "recommended?"
         )
     if recipe is None:
         raise click.UsageError("Missing argument 'RECIPE', such as Q4_K_M; or give --method")
@@ -145,7 +147,7 @@ def _check_method(method: str, recipe: str | None, given: dict[str, Any]) -> Non
         if wrong := [name for name in _NOT_IN_GGUF if name in given]:
             raise click.UsageError(f"{_flag(wrong[0])} is for packed folders; {recipe} has its own grid")
     for name, owners in _OWNERS.items():
-        if name in given and method not in owners and method in ("rtn", "gptq", "awq", "recommended"):
+        if name in given and method not in owners and method in ("rtn", *_CALIBRATED):
             raise click.UsageError(f"{_flag(name)} is for {', '.join(owners)}, not for {method}")
 
 

@@ -58,8 +58,14 @@ def test_a_name_that_is_none(run, command):
         (("Q4_0", "--threads", 0), "Invalid value for '--threads'"),
         (("Q4_0", "--calibration", "x"), "--calibration is for --method"),
         (("Q4_0", "--tokens", 9), "--tokens is for --method"),
-        (("--method", "rtn", "--calibration", "x"), "--calibration is for gptq, awq, recommended, not for rtn"),
-        (("--method", "rtn", "--tokens", 9), "--tokens is for gptq, awq, recommended, not for rtn"),
+        (
+            ("--method", "rtn", "--calibration", "x"),
+            "--calibration is for gptq, awq, adaround, autoround, recommended, not for rtn",
+        ),
+        (
+            ("--method", "rtn", "--tokens", 9),
+            "--tokens is for gptq, awq, adaround, autoround, recommended, not for rtn",
+        ),
         (("--method", "gptq", "--tokens", 0), "Invalid value for '--tokens'"),
         (("--method", "gptq", "--threads", 2), "--threads is not for --method"),
         (("--method", "gptq", "--dask", "x"), "--dask is not for --method"),

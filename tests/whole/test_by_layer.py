@@ -437,7 +437,11 @@ def test_progress_counts_steps(short):
 @pytest.mark.parametrize(
     ("how", "error", "text"),
     [
-        ({"method": "obq"}, MethodError, "no method 'obq' for packed weights; there are rtn, gptq, awq, recommended"),
+        (
+            {"method": "obq"},
+            MethodError,
+            "no method 'obq' for packed weights; there are rtn, gptq, awq, adaround",
+        ),
         ({"bits": 5}, PipelineError, "hold 2, 3, 4 or 8 bits, not 5"),
         (
             {"method": "awq", "bits": 3, "checkpoint": "awq"},

@@ -20,7 +20,7 @@ from qviz.grids import AffineGrid
 from qviz.methods.gptq_format import accepts
 from qviz.whole.by_layer.rounded import RoundedMatrix, half_scales
 
-INTEGER_METHODS = ("rtn", "gptq", "awq", "recommended")
+INTEGER_METHODS = ("rtn", "gptq", "awq", "adaround", "autoround", "recommended")
 """Methods that a whole model can be rounded by."""
 
 _UNCLIPPED = ("attn_q", "attn_k")  # llm-awq, auto_clip.py: their outputs are multiplied with each other
@@ -81,7 +81,7 @@ def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Roun
     """Rounding onto an integer grid."""
     if grid.group_size == 0:
         raise MethodError("one scale for a whole matrix is not used for models; choose group_size −1 (a row) or more")
-    known = {"rtn": (), "recommended": (), "awq": ("clip", "n_grid")}.get(method, _GPTQ_OPTIONS)
+    known = _OPTIONS.get(method, _GPTQ_OPTIONS)
     if unknown := [name for name in options if name not in known]:
         raise MethodError(
             f"{method} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
@@ -114,6 +114,13 @@ def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Roun
     return Rounding(f"{method} {grid.bits} bit", method != "rtn", rounded)
 
 
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "rtn": (),
+    "recommended": (),
+    "awq": ("clip", "n_grid"),
+    "adaround": ("steps",),
+    "autoround": ("steps",),
+}
 _GPTQ_OPTIONS = ("act_order", "static_groups", "damp_percent", "mse", "weighted", "column_batch")
 
 

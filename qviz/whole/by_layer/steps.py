@@ -58,8 +58,9 @@ def round_model(
     model : Model
         An unquantized model of any family that runs here, such as `qviz.load` returns.
     method : str
-        ``"rtn"``, ``"gptq"``, ``"awq"``, ``"recommended"``; a GGML format such as ``"Q4_K"``, onto which weights are
-        rounded as `qviz.quantize` does; or ``"gptq Q4_K"``, by GPTQ onto that format's levels.
+        ``"rtn"``, ``"gptq"``, ``"awq"``, ``"adaround"``, ``"autoround"``, ``"recommended"``; a GGML format such as
+        ``"Q4_K"``, onto which weights are rounded as `qviz.quantize` does; or ``"gptq Q4_K"``, by GPTQ onto that
+        format's levels.
     bits, group_size, sym
         As for `qviz.AffineGrid`.
     calibration : str or sequence of int, optional
@@ -69,7 +70,7 @@ def round_model(
     progress : callable ``(what, done, total)``, optional
         Called before each step; whatever it raises ends the work.
     **options
-        For the method: ``act_order=True`` for GPTQ, ``clip=True`` for AWQ.
+        For the method: ``act_order=True`` for GPTQ, ``clip=True`` for AWQ, ``steps=200`` for learned rounding.
 
     Returns
     -------
