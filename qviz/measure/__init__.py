@@ -30,6 +30,7 @@ from qviz.measure.tables import (
     method_table,
     recipe_table,
 )
+from qviz.measure.training import TrainingRow, about_training, training_rows
 from qviz.metrics import pareto
 
 __all__ = [
@@ -50,7 +51,9 @@ __all__ = [
     "RecipeRow",
     "RoundingCost",
     "Traffic",
+    "TrainingRow",
     "about_best_files",
+    "about_training",
     "agreement",
     "answer_cloze",
     "best_files",
@@ -70,4 +73,5 @@ __all__ = [
     "surprises",
     "tensor_bytes",
     "token_traffic",
+    "training_rows",
 ]

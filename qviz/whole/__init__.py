@@ -7,6 +7,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["best", "by_layer", "by_recipe", "imatrix"],
-    {"best": ["best_file"], "by_recipe": ["quantize_model"]},
+    ["best", "by_layer", "by_recipe", "imatrix", "training"],
+    {"best": ["best_file"], "by_recipe": ["quantize_model"], "training": ["Training"]},
 )
