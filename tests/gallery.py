@@ -64,6 +64,7 @@ WIDGETS = {
     "RecipeExplorer": "widgets.RecipeExplorer('llama-7b')",
     "ScaleSearchExplorer": "widgets.ScaleSearchExplorer(embedding[:, :512], name='token_embd.weight')",
     "SpeedExplorer": "widgets.SpeedExplorer(speeds, machine)",
+    "StaircaseExplorer": "widgets.StaircaseExplorer(layer['mine'][0], x)",
     "TensorExplorer": "widgets.TensorExplorer(embedding, name='token_embd.weight')",
     "Prediction": "lesson.predict('05.4', unlocks=widgets.RecipeExplorer('llama-7b'))",
     "Prediction, answered": "lesson.predict('05.3').answer('c', 90)",

@@ -73,6 +73,7 @@ from qviz.figures.recipe_curves import RecipeCurves, recipe_curves
 from qviz.figures.roofline import Roofline, TokenRates, roofline, token_rates
 from qviz.figures.rounding import rounding_table
 from qviz.figures.sizes import SizeCurves, size_curves
+from qviz.figures.staircase import Staircase, staircase
 from qviz.figures.tables import TextTable, table
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "Roofline",
     "RowMap",
     "SizeCurves",
+    "Staircase",
     "StepRow",
     "TextTable",
     "TokenDuel",
@@ -158,6 +160,7 @@ __all__ = [
     "row_map",
     "size_curves",
     "spread_levels",
+    "staircase",
     "step_row",
     "table",
     "token_duel",

@@ -26,6 +26,7 @@ from qviz.widgets.ranges import RangeExplorer
 from qviz.widgets.recipes import RecipeExplorer
 from qviz.widgets.scale_search import ScaleSearchExplorer, trace_search
 from qviz.widgets.speed import SpeedExplorer
+from qviz.widgets.staircase import StaircaseExplorer
 from qviz.widgets.tensor import TensorExplorer
 from qviz.widgets.view import View
 
@@ -53,6 +54,7 @@ __all__ = [
     "RecipeExplorer",
     "ScaleSearchExplorer",
     "SpeedExplorer",
+    "StaircaseExplorer",
     "TensorExplorer",
     "View",
     "trace_search",
