@@ -281,8 +281,8 @@ class BitsExplorer(SourceExplorer):
             f"The axis holds {_text.percent(inside)} of the tensor.",
             (
                 ("weight", "weights"),
-                ("level", "levels, with the number of their weights"),
-                ("soft", "all weights of the tensor"),
+                ("level", "levels and their weights"),
+                ("soft", "whole tensor"),
             ),
             f"{n} levels from {_text.number(float(line.levels[0]))} to "
             f"{_text.number(float(line.levels[-1]))}; {used} in use",

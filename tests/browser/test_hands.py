@@ -167,7 +167,7 @@ def test_a_riddle_is_answered_in_the_picture(stage):
     assert [
         i for i, c in enumerate(page.locator(".qviz-weight").all()) if "qviz-flipped" in c.get_attribute("class")
     ] == [21]
-    assert page.locator(".qviz-lens-card").nth(2).is_hidden()
+    assert page.get_by_role("button", name="Check").is_hidden()
 
 
 def test_a_flip_travels_to_its_weights_where_motion_is_wanted(stage):

@@ -264,18 +264,17 @@ function page(host) {
     fields: h("div.fields"),
     byteCard: h("div.lens-card", { "aria-live": "off" }),
     weightCard: h("div.lens-card", { "aria-live": "off" }),
-    riddleCard: h("div.lens-card"),
+    riddleCard: h("div.riddle"),
     wires: document.createElementNS("http://www.w3.org/2000/svg", "svg"),
     byteTitle: h("h4"),
     weightTitle: h("h4"),
   };
   nodes.wires.classList.add("qviz-wires");
   nodes.wires.setAttribute("aria-hidden", "true");
-  nodes.riddleCard.style.gridColumn = "1 / -1";
   nodes.weightSide = h("section", {}, nodes.weightTitle, nodes.weights);
   const byteSide = h("section", {}, nodes.byteTitle, nodes.fields, nodes.bytes);
   nodes.stage = h("div.stage", {}, byteSide, nodes.weightSide, nodes.wires);
-  host.append(nodes.stage, h("div.lens-cards", {}, nodes.byteCard, nodes.weightCard, nodes.riddleCard));
+  host.append(nodes.stage, h("div.lens-cards", {}, nodes.byteCard, nodes.weightCard), nodes.riddleCard);
   return nodes;
 }
 
