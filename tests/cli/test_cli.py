@@ -344,7 +344,7 @@ def test_lab_opens_the_first_lesson_of_a_checkout(lab, monkeypatch, tmp_path):
     ]
     assert command[-3:] == ["--no-browser", "--port=9999", "--ServerApp.x=1"]
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
-    assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"], "no line is cut on a laptop"
+    assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"], "lines are cut"
 
 
 def test_lab_copies_the_lessons_and_keeps_what_is_there(lab, installed, tmp_path):
