@@ -19,7 +19,7 @@ from qviz.checkpoints.from_gguf import tokenizer_files
 from qviz.checkpoints.packed.writer import tensor_file, write_json
 from qviz.checkpoints.to_config import config_json, config_of
 from qviz.errors import CheckpointError
-from qviz.formats import QTensor
+from qviz.gguf.rows import read_tensor
 
 _UNPACKED = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
 
@@ -41,6 +41,8 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
 
     Raises
     ------
+    GGUFError
+        The model's file was cut or changed meanwhile.
     CheckpointError
         A family that does not run here, a setting that config.json has no word for, a tokenizer of an unknown kind, or
         a folder that is not empty or cannot be written.
@@ -69,13 +71,21 @@ def write_folder(folder: str | os.PathLike[str], model: Any) -> Path:
     if any(tensor.places[0].mxfp4 for tensor in tensors):
         said["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": _UNPACKED}
     with replacing_folder(target, CheckpointError) as new:
+        _check_source(model)
         with tensor_file(new, target, described) as out:
             for tensor in tensors:
                 out.put(tensor.name, _as_hugging_face(tensor, model, dtypes[tensor.name]))
+        _check_source(model)
         write_json(new / "config.json", target, said)
         for name, text in files.items():
             write_json(new / name, target, text)
     return target
+
+
+def _check_source(model: Any) -> None:
+    """Refuse to go on if another program has changed the model's file."""
+    if (file := getattr(model, "file", None)) is not None:
+        file.unchanged(header=True)
 
 
 def _in_four_bits(tensors: list[FolderTensor], model: Any) -> list[FolderTensor]:
@@ -106,11 +116,8 @@ def _dtype(tensor: FolderTensor, model: Any) -> np.dtype[Any]:
 
 
 def _as_hugging_face(tensor: FolderTensor, model: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    stored = [model[place.target] for place in tensor.places]
+    stored = [read_tensor(model, place.target, tensor.expert) for place in tensor.places]
     if tensor.places[0].mxfp4:
         codes, exponents = mxfp4_parts(stored, tensor)
         return codes if tensor.name.endswith("_blocks") else exponents
-    if tensor.expert is not None:
-        shape = stored[0].shape[1:]
-        stored = [QTensor(x.format, x.blocks[tensor.expert], shape) for x in stored]
     return tensor.joined([x.dequantize() for x in stored]).astype(dtype)

@@ -1,7 +1,8 @@
-"""Some rows of a tensor, read from a file by position."""
+"""Some rows of a tensor, or all of them, read from a file by position."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from qviz._files import OpenFile
 from qviz.errors import GGUFError
+from qviz.formats import QTensor
 from qviz.gguf.header import TensorInfo
 
 
@@ -49,3 +51,31 @@ def read_rows(
     with memoryview(buffer) as view, view[: stop - start] as wanted:
         file.read_into(wanted, start)
     return np.frombuffer(buffer, fmt.dtype, (stop - start) // fmt.type_size).reshape(last - first, n // fmt.block_size)
+
+
+def read_tensor(model: Any, name: str, part: int | None = None) -> QTensor:
+    """A tensor of a model in memory of its own, or one part along its first axis.
+
+    Parameters
+    ----------
+    model : Model, or another mapping of tensors
+        Tensors of a mapping that is no file are taken as they are.
+    name : str
+    part : int, optional
+        Which of several experts.
+
+    Raises
+    ------
+    GGUFError
+        The file was closed, cut or changed.
+    """
+    file = getattr(model, "file", None)
+    if file is None:
+        tensor: QTensor = model[name]
+        return tensor if part is None else QTensor(tensor.format, tensor.blocks[part], tensor.shape[1:])
+    shape = file.tensor_info[name].shape
+    shape = shape if part is None else shape[1:]
+    rows = math.prod(shape[:-1])
+    first = 0 if part is None else part * rows
+    read: QTensor = file.read_rows(name, first, first + rows)
+    return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)

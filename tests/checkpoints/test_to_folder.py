@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 import qviz
 from qviz import checkpoints, gguf
-from qviz.errors import CheckpointError
+from qviz.checkpoints.packed import writer
+from qviz.errors import CheckpointError, QvizError
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,22 @@ def test_stretched_positions(tmp_path: Path, key: str) -> None:
     folder = checkpoints.write_folder(tmp_path / "model", Changed(**{key: gguf.F32(4)}))
     said = json.loads((folder / "config.json").read_text("utf-8"))
     assert said["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+
+
+def test_a_source_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tensor is written, then another program writes into the file: an error, and nothing is left."""
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(qviz.load("tiny").path.read_bytes())
+    model, put = qviz.load(path), writer._TensorFile.put
+
+    def change(*args: Any) -> None:
+        put(*args)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    monkeypatch.setattr(writer._TensorFile, "put", change)
+    with pytest.raises(QvizError, match="the file shrank"):
+        checkpoints.write_folder(tmp_path / "out", model)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tiny.gguf"]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qviz.formats import QTensor
+from qviz.gguf.rows import read_tensor
 from qviz.transformer.experts import ExpertLinears
 from qviz.transformer.linear import Linear
 
@@ -30,12 +31,7 @@ class Source:
 
     def tensor(self, name: str) -> QTensor:
         """A whole tensor."""
-        if self._file is None:
-            tensor: QTensor = self._model[name]
-            return tensor
-        shape = self._file.tensor_info[name].shape
-        read: QTensor = self._file.read_rows(name, 0, math.prod(shape[:-1]))
-        return QTensor(read.format, read.blocks.reshape(*shape[:-1], -1), shape)
+        return read_tensor(self._model, name)
 
     def rows(self, name: str, n_weights: int) -> Iterator[QTensor]:
         """A tensor's rows in order, about so many weights at a time."""
