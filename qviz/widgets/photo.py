@@ -32,7 +32,7 @@ _TOKENS = 512
 
 
 @dataclass(frozen=True, eq=False)
-class _Rounded:
+class _RoundedPhoto:
     """One matrix of the two, before and after."""
 
     values: FloatArray
@@ -130,7 +130,7 @@ class PhotoExplorer(Explorer):
         """What the readouts show, as numbers: sizes in bytes, ratios in dB, and the relative error of the outputs."""
         return dict(self._measured)
 
-    def _round(self, which: str, values: FloatArray, order: npt.NDArray[np.intp], bytes_a_level: int) -> _Rounded:
+    def _round(self, which: str, values: FloatArray, order: npt.NDArray[np.intp], bytes_a_level: int) -> _RoundedPhoto:
         bits, kind = int(self.controls["bits"].value), str(self.controls["levels"].value)
         if (which, bits, kind) not in self._chosen:  # a palette takes a while, and does not depend on order
             levels = spread_levels(values, bits, kind)
@@ -141,7 +141,7 @@ class PhotoExplorer(Explorer):
             values = np.ascontiguousarray(values[:, order])
         after = round_to_levels(values, levels, bool(self.controls["dither"].value))
         table = bytes_a_level * (2 if kind == "uniform" else levels.size)
-        return _Rounded(values, after, levels, -(-values.size * bits // 8) + table)
+        return _RoundedPhoto(values, after, levels, -(-values.size * bits // 8) + table)
 
     def _scene(self) -> Scene:
         photo = self._round("photo", self._photo, self._orders[0], 1)
