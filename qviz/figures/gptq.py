@@ -349,9 +349,9 @@ def _shares(run: GptqRun, column: int) -> FloatArray:
 def telling_column(run: GptqRun, row: int) -> int:
     """A column to begin with: it lies about half a step off its level, and its error goes to few others.
 
-    Of the columns whose weight is moved by 0.35 … 0.48 steps when its turn comes, with half a picture behind them, the
-    one whose strongest `step_row` share is largest. A weight that lies halfway between two levels is left out: another
-    processor may round it the other way.
+    Its weight is moved by 0.35 … 0.48 steps when its turn comes, with half a picture behind it; of all such columns it
+    is the one whose strongest `step_row` share is largest. A weight that lies halfway between two levels is left out:
+    another processor may round it the other way.
 
     Parameters
     ----------

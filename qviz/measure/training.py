@@ -19,7 +19,7 @@ class TrainingRow:
     start : str
         The method whose codes it began with.
     bits, group_size : int
-        Of the grid.
+        The grid's.
     step, tokens : int
         Steps done, and tokens that they have read, each as often as it came.
     kld, kld_se : float

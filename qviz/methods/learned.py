@@ -63,7 +63,7 @@ def adaround(
     stats : ActivationStats
         What is known of the layer's inputs.
     grid : AffineGrid
-        Of 2 to 8 bits. Ranges are shrunk to the least Σ error² first, as in the paper, and then stay.
+        It has 2 to 8 bits. Ranges are shrunk to the least Σ error² first, as in the paper, and then stay.
     steps : int
         Steps of the descent.
     rate : float
@@ -155,7 +155,7 @@ def autoround(
     stats : ActivationStats
         What is known of the layer's inputs.
     grid : AffineGrid
-        Of 2 to 8 bits, in rows or groups.
+        It has 2 to 8 bits, in rows or groups.
     steps : int
         Steps of the descent.
     rate : float, optional

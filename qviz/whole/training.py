@@ -124,7 +124,7 @@ class Training:
     Attributes
     ----------
     loss : float64 array (steps done,)
-        Of each step's windows, before that step, in nats a token.
+        The loss on each step's windows, before that step, in nats a token.
 
     Raises
     ------
