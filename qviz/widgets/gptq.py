@@ -143,8 +143,8 @@ class GPTQExplorer(SourceExplorer):
             self._set_ranges(row, column, tokens)
         self._arrange(
             ("tensor", "play", "column", "row"),
-            ("bits", "group_size", "sym", "act_order", "static_groups"),
-            ("tokens", "damping", "column_batch"),
+            ("bits", "group_size", "column_batch", "sym", "act_order", "static_groups"),
+            ("tokens", "damping"),
         )
 
     # ------------------------------------------------------------------------------------------- what goes in
@@ -463,7 +463,7 @@ def _controls(
         "row": ipywidgets.IntSlider(0, 0, 0, description="Row", tooltip="row of the matrix", layout=wide),
         "bits": ipywidgets.ToggleButtons(options=BITS, value=bits, description="Bits", style={"button_width": "44px"}),
         "group_size": ipywidgets.Dropdown(
-            options=GROUPS, value=group_size, description="Group", layout={"width": "160px"}
+            options=GROUPS, value=group_size, description="Group", layout={"width": "104px"}
         ),
         "sym": _box("Symmetric", sym, "the same range on both sides of zero"),
         "act_order": _box("Act-order", act_order, "columns with the largest inputs first"),
@@ -480,7 +480,7 @@ def _controls(
             value=column_batch,
             description="Batch",
             tooltip="columns whose updates of the columns behind them are gathered",
-            layout={"width": "130px"},
+            layout={"width": "68px"},
         ),
         "tokens": ipywidgets.SelectionSlider(
             options=[1],

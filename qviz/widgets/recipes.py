@@ -25,7 +25,7 @@ from qviz.recipes import (
 )
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
-from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
+from qviz.widgets.scene import Panel, Readout, Scene, Table
 
 _IN_LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 _RULE_NAMES = {"modern": "today's rules", "2023-06": "rules of June 2023", "uniform": "one format for all"}
@@ -173,7 +173,6 @@ class RecipeExplorer(Explorer):
             self._readouts(left),
             self._summary(left),
             (self._tensor_table(), self._change_table(), _byte_table(bars)),
-            self._fallback_note(),
         )
 
     def _title(self, side: str) -> str:
@@ -224,13 +223,14 @@ class RecipeExplorer(Explorer):
         """What changes from left to right, most tensors first."""
         figure = format_changes(
             [(c.before, c.after, c.tensors, c.which, c.why) for c in self.changes],
-            most=2 if self._fallback_note() else 3,
+            most=3,
         )
         left, right = (self._title(side) for side in _SIDES)
         rest = f", {figure.rest} other tensors: see the table" if figure.rest else ""
         return Panel(
             figure,
             f"From {left} to {right}{rest}",
+            self._fallback_note(),
             label=" ".join(map(str, self.changes[:3])) or "No tensor changes its format",
         )
 
@@ -239,7 +239,8 @@ class RecipeExplorer(Explorer):
         left, right = (self._title(side) for side in _SIDES)
         return Table(f"From {left} to {right}", (left, right, "tensors", "why"), rows or (("–", "–", "none", "–"),))
 
-    def _fallback_note(self) -> tuple[Status, ...]:
+    def _fallback_note(self) -> str:
+        """What became of rows that are no whole super-blocks."""
         notes: dict[str, str] = {}
         for side in _SIDES:
             fallen = [choice for choice in self.plans[side] if choice.fallback_from is not None]
@@ -252,7 +253,7 @@ class RecipeExplorer(Explorer):
                 f"no whole super-blocks. Dots mark their stand-ins."
             )
             notes[note] = f"{notes[note]} and {self._title(side)}" if note in notes else self._title(side)
-        return tuple(Status("info", f"{titles}: {note}") for note, titles in notes.items())
+        return " ".join(f"{titles}: {note}" for note, titles in notes.items())
 
     def _tensor_table(self) -> Table:
         def row(left: TensorChoice, right: TensorChoice) -> tuple[str, ...]:

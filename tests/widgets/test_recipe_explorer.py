@@ -89,8 +89,8 @@ def test_rows_of_576_fall_back_and_say_so():
     fallen = {figure.kinds[i] for i, row in enumerate(figure.cells) if figure.fallback[row].any()}
     # ffn_down alone has rows of 1536 = 6 · 256
     assert fallen == {"attn_k", "attn_output", "attn_q", "attn_v", "ffn_gate", "ffn_up"}
-    assert "rows of 576" in explorer.figure.scene.status[0].text
-    assert not RecipeExplorer().figure.scene.status
+    assert "rows of 576" in explorer.figure.panels["changes"].caption
+    assert not RecipeExplorer().figure.panels["changes"].caption
 
 
 def test_a_recipe_that_did_not_exist_then():

@@ -7,7 +7,7 @@ import { picture } from "../../../widgets/static/layer/picture.js";
 import { format, frontier, handle, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
 import { blend } from "../../../widgets/static/layer/tween.js";
 
-const [left, right, top, base] = [66, 20, 16, 268];
+const [left, right, top, base] = [66, 20, 16, 248];
 
 function scales(plane, width) {
   const across = [...plane.sizes, plane.limit, plane.size, ...Array.from(plane.tried).filter((_, i) => i % 2 === 0)];
@@ -110,7 +110,7 @@ export function revealed(from, to, t) {
 
 export function Chooser(host, view) {
   const hint = "Left and right move the wall";
-  const it = picture(host, view, { height: 320, draw, hint, moves: revealed });
+  const it = picture(host, view, { height: 300, draw, hint, moves: revealed });
   draggable(it, view, {
     things: (plane, { width }) => {
       const { range, step } = it.panel.options.wall;

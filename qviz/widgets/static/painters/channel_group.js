@@ -8,8 +8,8 @@ import { ticks } from "../layer/text.js";
 
 const [left, right] = [56, 10];
 const BARS = { top: 22, base: 98 };
-const LEVELS = { top: 124, base: 264 };
-const COSTS = { top: 290, base: 338 };
+const LEVELS = { top: 124, base: 256 };
+const COSTS = { top: 282, base: 330 };
 const [LEAST, MOST] = [-2, 6]; // powers of two that a bar reaches
 
 const across = (group, width) => {
@@ -125,7 +125,7 @@ export function scaled(group, channel, to) {
 
 export function ChannelGroup(host, view) {
   const it = picture(host, view, {
-    height: 378,
+    height: 370,
     hint: "Up and down scale the channel on show, left and right choose another",
     moves: ["scale", "step", "bottom", "rounded", "cost"],
     draw(c, group, { width, ink, grip }) {

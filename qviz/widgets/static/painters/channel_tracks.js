@@ -5,7 +5,7 @@ import { chosen } from "../layer/keys.js";
 import { picture } from "../layer/picture.js";
 import { logTicks, number } from "../layer/text.js";
 
-const [left, right, tall, gap, top] = [64, 12, 86, 30, 18];
+const [left, right, tall, gap, top] = [64, 12, 82, 30, 18];
 const foot = top + 3 * tall + 2 * gap;
 
 // Sorted by size, the first few are what it is all about: they get more room.

@@ -6,7 +6,7 @@ import { picture } from "../layer/picture.js";
 import { clicked, stepped, waiting } from "../layer/steps.js";
 import { ticks } from "../layer/text.js";
 
-const [left, right, top, base] = [56, 10, 24, 188];
+const [left, right, top, base] = [56, 10, 24, 178];
 const MOST_ARCS = 20;
 const THICKEST = 9; // CSS pixels, for the largest share
 
@@ -129,7 +129,7 @@ export function stepping(from, to, t) {
 
 export function StepRow(host, view) {
   const it = picture(host, view, {
-    height: 230,
+    height: 220,
     hint: "Arrow keys choose column and row",
     moves: stepping,
     draw(c, row, { width, ink }) {
