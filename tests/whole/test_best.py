@@ -81,6 +81,24 @@ def test_the_curvature_foretells_the_divergence():
         assert 0.6 < foretold / divergence < 1.6, name
 
 
+def test_what_rounded_activations_cost_is_foretold():
+    """Everything in Q8_0, whose inputs are rounded in 32s: with that and without, on the tokens of the gradients."""
+    tiny = qviz.load("tiny")
+    windows = calibration_windows(transformer.Transformer(tiny, activations="float"), None, 1024)
+    sensed = sensitivity.measure(tiny, windows)
+    foretold = sensed.answer_inputs[0] + sum(part.inputs[0] for part in sensed.by_kind.values())
+    eight = type("Eight", (dict,), {"metadata": tiny.metadata})(
+        {name: t if len(t.shape) < 2 else qviz.quantize(t.dequantize(), "Q8_0") for name, t in tiny.items()}
+    )
+    p, q = (
+        transformer.Transformer(eight, activations=kind).window_logits(windows).astype(np.float64)
+        for kind in ("float", "int8")
+    )
+    p, q = (x - np.logaddexp.reduce(x, axis=-1, keepdims=True) for x in (p, q))
+    divergence = np.mean(np.sum(np.exp(p) * (p - q), -1))
+    assert 0.6 < foretold / divergence < 1.6  # stated: as for the curvature
+
+
 def test_less_damage_than_a_recipe_of_the_same_size(source, tmp_path):
     seen = Collector()
     run = transformer.Transformer(qviz.load(source), activations="float", on_linear_input=seen)

@@ -26,17 +26,18 @@ from qviz.gguf.writer import file_size
 from qviz.methods.gptq_format import accepts, gptq_format
 from qviz.recipes import TensorChoice
 from qviz.recipes.allocate import Allocation, Option, allocate
+from qviz.transformer.linear import activation_width
 from qviz.whole import by_recipe
 from qviz.whole.backward import unknown_parts
 from qviz.whole.best import costs
 from qviz.whole.best.rounding import Method, rounded_layers
-from qviz.whole.best.sensitivity import Sensitivity, measure
+from qviz.whole.best.sensitivity import INPUT_WIDTHS, Sensitivity, measure
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import calibration_windows
 
 _COST_TOKENS = 4096  # more of them change little in what formats cost
 _CHECKED_TOKENS = 2048
-_MEASURED = 2  # what is measured, and how it is kept
+_MEASURED = 3  # what is measured, and how it is kept
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def best_file(
     """Write the GGUF file of at most a size that changes a model's answers least.
 
     First the model is asked how much its answers depend on each matrix, by gradients on the calibration text; then what
-    each format would cost each tensor; then formats are chosen under the budget (`qviz.recipes.allocate`); then the
-    model is rounded layer by layer. What was measured is kept beside `dst` until the file is there, so that work that
-    was ended goes on where it was.
+    each format would cost each tensor, and what it costs that a processor rounds the activations that meet it; then
+    formats are chosen under the budget (`qviz.recipes.allocate`); then the model is rounded layer by layer. What was
+    measured is kept beside `dst` until the file is there, so that work that was ended goes on where it was.
 
     Parameters
     ----------
@@ -233,7 +234,7 @@ class _BestJob:
             options[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
         windows = self.windows[: max(1, _COST_TOKENS // self.windows.shape[1])]
         options |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
-        options = {name: self._or_left_alone(name, given) for name, given in options.items()}
+        options = {name: self._with_inputs(name, self._or_left_alone(name, given)) for name, given in options.items()}
         self._keep({**known, kept: np.array(json.dumps(options))})
         return options
 
@@ -245,6 +246,24 @@ class _BestJob:
         nbytes = costs.padded(math.prod(choice.shape[:-1]) * choice.source.row_size(choice.shape[-1]), self.alignment)
         own = Option(choice.source.name, nbytes, 0.0)
         return [own, *(option for option in options if option.format != own.format)]
+
+    def _with_inputs(self, name: str, options: Sequence[Option]) -> list[Option]:
+        """What rounded activations cost comes on top, unless the source's tensor rounds them alike."""
+        assert self._sensitivity is not None
+        parts = name.split(".")
+        if parts[0] == "blk":
+            costs_of = self._sensitivity.of(int(parts[1]), parts[2]).inputs
+        elif "answer" in self._outer()[name]:
+            costs_of = self._sensitivity.answer_inputs
+        else:
+            return list(options)  # rows that are read meet nothing
+        by_width = {0: 0.0, 16: 0.0, **dict(zip(INPUT_WIDTHS, costs_of.tolist(), strict=True))}
+        own, with_inputs = activation_width(self.choices[name].source), []
+        for option in options:
+            width = activation_width(get(option.format))
+            added = 0.0 if width == own else by_width[width] + by_width[own]
+            with_inputs.append(option._replace(damage=option.damage + added))
+        return with_inputs
 
     def _outer(self) -> dict[str, tuple[str, ...]]:
         """Matrices outside of layers, and what they are for."""

@@ -6,10 +6,14 @@ gradients g, and E[g·gᵀ] is what F means there. So an error e = Δw·x of an 
 for each matrix, the mean of g·gᵀ (how errors of outputs add up) and |g|² of each token (where they matter); together
 they stand for the whole curvature as a product of one factor for outputs and one for inputs (K-FAC, arXiv:1503.05671;
 for rounding: YAQA, arXiv:2505.22988, and GuidedQuant, arXiv:2505.07004).
+
+Where activations meet quantized weights on a processor, they are rounded, too: to int8 with a scale for each 32, or for
+each 256 before super-blocks. What that costs is measured by the same gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +23,10 @@ from qviz import transformer
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.transformer.kernels import ops
+from qviz.transformer.linear import Activations
 from qviz.whole.backward import KINDS, Backward, Norm
 
+INPUT_WIDTHS = 32, 256
 _TOKENS_AT_ONCE = 1024
 _LOGITS_AT_ONCE = 1 << 23  # numbers
 _TOGETHER = 512  # outputs whose errors are known together, at most: their products are what takes memory
@@ -36,10 +42,13 @@ class Sensed(NamedTuple):
         |g|² of each token, in parts of its mean.
     outputs : float32 array (groups, n, n)
         Mean g·gᵀ of each n outputs in a row; n_out = groups · n.
+    inputs : float64 array (2,)
+        Divergence where inputs are rounded to int8, with a scale for each of `INPUT_WIDTHS`.
     """
 
     tokens: FloatArray
     outputs: FloatArray
+    inputs: npt.NDArray[np.float64]
 
     @property
     def rows(self) -> FloatArray:
@@ -60,6 +69,8 @@ class Sensitivity:
         Mean h·hᵀ of what the output matrix receives.
     frequency : float32 array (n_vocab,)
         How often each token is expected: the mean of p.
+    answer_inputs : float64 array (2,)
+        As `Sensed.inputs`, of the output matrix.
     n_tokens : int
     """
 
@@ -68,6 +79,7 @@ class Sensitivity:
         self.reading = np.zeros((n_embd, n_embd), np.float32)
         self.answering = np.zeros((n_embd, n_embd), np.float32)
         self.frequency = np.zeros(n_vocab, np.float32)
+        self.answer_inputs = np.zeros(len(INPUT_WIDTHS))
         self.n_tokens = n_tokens
 
     def of(self, i: int, kind: str) -> Sensed:
@@ -80,10 +92,11 @@ class Sensitivity:
             "reading": self.reading,
             "answering": self.answering,
             "frequency": self.frequency,
+            "answer_inputs": self.answer_inputs,
             "n_tokens": np.int64(self.n_tokens),  # type: ignore[dict-item]
         }
         for (i, kind), sensed in self.by_kind.items():
-            arrays[f"{i}.{kind}.tokens"], arrays[f"{i}.{kind}.outputs"] = sensed
+            arrays |= {f"{i}.{kind}.{part}": array for part, array in sensed._asdict().items()}
         return arrays
 
     @classmethod
@@ -91,10 +104,10 @@ class Sensitivity:
         """What `as_arrays` gave."""
         sensitivity = cls(len(arrays["reading"]), len(arrays["frequency"]), int(arrays["n_tokens"]))
         sensitivity.reading, sensitivity.answering = arrays["reading"], arrays["answering"]
-        sensitivity.frequency = arrays["frequency"]
+        sensitivity.frequency, sensitivity.answer_inputs = arrays["frequency"], arrays["answer_inputs"]
         for i in range(n_layers):
             for kind in KINDS:
-                sensitivity.by_kind[i, kind] = Sensed(arrays[f"{i}.{kind}.tokens"], arrays[f"{i}.{kind}.outputs"])
+                sensitivity.by_kind[i, kind] = Sensed(*(arrays[f"{i}.{kind}.{part}"] for part in Sensed._fields))
         return sensitivity
 
 
@@ -104,10 +117,14 @@ class _Sums:
     def __init__(self, windows: npt.NDArray[np.int64], n_layers: int, draws: int) -> None:
         self.tokens = {(i, kind): np.zeros(windows.shape, np.float32) for i in range(n_layers) for kind in KINDS}
         self.outputs: dict[tuple[int, str], FloatArray] = {}
+        self.inputs = {key: np.zeros(len(INPUT_WIDTHS)) for key in self.tokens}
+        self.weight: Callable[[int, str], FloatArray] | None = None  # how a matrix is had
         self.part, self._count, self._draws = slice(0), windows.size * draws, draws
 
     def keep(self, i: int, kind: str, x: FloatArray, g: FloatArray) -> None:
         """Take the gradients (n_tokens, n_out) of what a matrix puts out, for the windows in `part`."""
+        assert self.weight is not None
+        self.inputs[i, kind] += rounding_costs(x, g @ self.weight(i, kind)) / self._count
         square = np.einsum("ij,ij->i", g, g)
         into = self.tokens[i, kind][self.part]
         into += square.reshape(into.shape) / self._draws
@@ -128,8 +145,18 @@ class _Sums:
             for part in square:
                 part[np.diag_indices(len(part))] += added
             mean = np.float32(max(weights.mean(dtype=np.float64), 1e-30))
-            by_kind[key] = Sensed(weights / mean, square)
+            by_kind[key] = Sensed(weights / mean, square, self.inputs.pop(key))
         return by_kind
+
+
+def rounding_costs(x: FloatArray, gradients: FloatArray) -> npt.NDArray[np.float64]:
+    """Σ over tokens of ½·(g·δ)², where δ is what rounding to int8 does to inputs, for each of `INPUT_WIDTHS`."""
+    found, activations = np.zeros(len(INPUT_WIDTHS)), Activations(np.ascontiguousarray(x))
+    for k, width in enumerate(INPUT_WIDTHS):
+        if x.shape[1] % width == 0:
+            moved = np.einsum("ti,ti->t", activations.rounded(width) - x, gradients, dtype=np.float64)
+            found[k] = 0.5 * float(moved @ moved)
+    return found
 
 
 def _groups(n_out: int) -> int:
@@ -169,6 +196,7 @@ def measure(
         progress("how much the answers depend on each matrix", first, len(windows))
         sums.part = slice(first, first + step)
         batch = Backward(run, windows[sums.part].shape)
+        sums.weight = batch.weight
         streams = [run.embed(windows[sums.part])]
         for i in range(c.n_layers):
             streams.append(run.layer(i, streams[-1]))
@@ -178,6 +206,7 @@ def measure(
             du, expected = _drawn(norm.out, head, rng)
             if draw == 0:
                 frequency += expected
+            sensitivity.answer_inputs += rounding_costs(norm.out, du) / (windows.size * draws)
             dx = norm.back(du)
             for i in reversed(range(c.n_layers)):
                 dx = batch.layer(i, streams[i].reshape(-1, c.n_embd), dx, sums.keep)
