@@ -247,3 +247,37 @@ def test_before_and_after_are_wiped_and_nobody_needs_python_for_it(stage, kind, 
         assert pixels(canvas) == start
         there.press(canvas, "End", "Home", "ArrowRight")
         assert pixels(canvas) not in (start, half)
+
+
+def test_in_jupyterlab_the_slider_moves_along_and_a_weight_is_put_back(lab, open_notebook):
+    cell = "import numpy as np; from qviz.widgets import BitsExplorer, RangeExplorer; "
+    cell += "w = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)"
+    bits = "bits = BitsExplorer(w, group_size=16, name='w'); bits"
+    book = open_notebook(
+        lab.notebook("hands.ipynb", cell, "RangeExplorer(w, name='w')", bits), height=1600, motion=True
+    )
+    book.run_all()
+    assert book.cell_errors() == []
+    page = book.page
+    handle = page.locator(".noUi-handle[aria-label='Width, %']")
+    handle.wait_for()
+    assert float(handle.get_attribute("aria-valuenow")) == 100
+    curve = page.locator("[data-panel=curve] canvas").first
+    curve.scroll_into_view_if_needed()
+    box = curve.bounding_box()
+    at = lambda share: box["x"] + 56 + (box["width"] - 70) * share  # noqa: E731
+    page.mouse.move(at(1), box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(at(0.5), box["y"] + 100, steps=8)
+    page.mouse.up()
+    book.wait_until(lambda: float(handle.get_attribute("aria-valuenow")) == 50, "the slider")
+    line = page.locator("[data-panel=line] canvas").first
+    line.focus()
+    page.keyboard.press("Home")
+    back = page.get_by_role("button", name="Put weights back")
+    book.wait_until(back.is_enabled, "a weight that can be put back")
+    assert book.python("print(bits.figure['line'].weights[0] < w.min())").strip() == "True"
+    back.click()
+    book.wait_until(back.is_disabled, "all weights to be back")
+    assert book.python("print(bits.figure['line'].weights[0] == w[0, 0])").strip() == "True"
+    assert book.problems == []
