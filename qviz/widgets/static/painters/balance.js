@@ -70,6 +70,7 @@ function draw(c, plane, { width, ink, grip }) {
   } else frontier(c, ink, Array.from(plane.front, at));
   if (plane.ghost >= 0 && plane.best >= 0) ghost(c, ink, at(plane.ghost), at(plane.best));
   const names = places([left, -Infinity, width - 2, Infinity]);
+  names.take(x(plane.budget) - 3, top, 6, base - top); // no name crosses the wall
   points(c, plane, at, y, names, ink);
   labels(c, plane, at, names, ink);
 }

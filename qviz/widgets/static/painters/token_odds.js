@@ -3,7 +3,7 @@ import { line, sharp } from "../layer/canvas.js";
 import { picture } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 
-const [left, right, top, row] = [130, 60, 4, 24];
+const [left, right, top, row] = [130, 60, 4, 30];
 
 // Spaces and line breaks can be seen.
 const seen = (text) =>
@@ -26,11 +26,11 @@ export function TokenOdds(host, view) {
         c.fillText(seen(token), left - 10, y + row / 2, left - 14);
         c.textAlign = "left";
         for (const side of [0, 1]) {
-          const [share, at] = [odds.odds[side * k + i], y + 3 + side * 9];
+          const [share, at] = [odds.odds[side * k + i], y + 4 + side * 12];
           c.fillStyle = colours[side];
-          c.fillRect(left, at, Math.max(1, x(share) - left), 8);
+          c.fillRect(left, at, Math.max(1, x(share) - left), 9);
           c.font = `${odds.chosen[side] === i ? "bold " : ""}${ink.font.replace("12.5px", "11px")}`;
-          c.fillText(`${number(100 * share, 2)} %`, x(share) + 6, at + 4.5);
+          c.fillText(`${number(100 * share, 2)} %`, x(share) + 6, at + 5);
           c.font = ink.font;
         }
       });
