@@ -236,7 +236,7 @@ def test_a_button_tells_what_went_wrong(made, monkeypatch):
 def test_work_in_the_background_tells_what_went_wrong(made, name, module, function, start, monkeypatch):
     explorer = made(name)
     if name == "BalanceExplorer":
-        explorer = balance.BalanceExplorer(explorer._rows, more=[("rtn", 3, 128)])
+        explorer = balance.BalanceExplorer(explorer.rows, more=[("rtn", 3, 128)])
     if name == "CapstoneExplorer":
         explorer.controls["reason"].value = 0
     with monkeypatch.context() as patch:
