@@ -16,6 +16,14 @@ from qviz.measure.machine import (
 )
 from qviz.measure.paired import PairedAccuracy, items_needed, paired_accuracy
 from qviz.measure.rounding import RoundingCost, measure_rounding
+from qviz.measure.side_by_side import (
+    ModelRow,
+    Tails,
+    about_models_table,
+    models_table,
+    rank_correlations,
+    tails,
+)
 from qviz.measure.tables import (
     GROUPS,
     METHODS,
@@ -47,12 +55,15 @@ __all__ = [
     "FormatSpeed",
     "Machine",
     "MethodRow",
+    "ModelRow",
     "PairedAccuracy",
     "RecipeRow",
     "RoundingCost",
+    "Tails",
     "Traffic",
     "TrainingRow",
     "about_best_files",
+    "about_models_table",
     "about_training",
     "agreement",
     "answer_cloze",
@@ -67,10 +78,13 @@ __all__ = [
     "measure_machine",
     "measure_rounding",
     "method_table",
+    "models_table",
     "paired_accuracy",
     "pareto",
+    "rank_correlations",
     "recipe_table",
     "surprises",
+    "tails",
     "tensor_bytes",
     "token_traffic",
     "training_rows",
