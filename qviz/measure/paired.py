@@ -157,9 +157,9 @@ def items_needed(difference: float, flips: float, *, power: float = 0.8, level: 
     Examples
     --------
     >>> items_needed(0.01, flips=0.05)
-    3922
+    3923
     >>> items_needed(0.01, flips=0.6 * 0.41 + 0.59 * 0.4)  # unpaired, accuracies of 60 % and 59 %
-    37824
+    37830
     """
     difference = abs(finite_number(difference, "difference", QvizError))
     flips = finite_number(flips, "flips", QvizError, above=0, most=1)

@@ -54,7 +54,7 @@ class ModelRow:
     tasks : mapping of str to PairedAccuracy
         Right answers before and after, for each task of `qviz.measure.cloze_items`; empty where that was not measured.
     faded : mapping of str to (float, float)
-        Nats by which the logarithm of the right choice's probability fell, a mean for each task, and its standard error.
+        Nats by which the right choice's ln p fell, a mean for each task, and its standard error.
     """
 
     model: str
