@@ -47,9 +47,9 @@ def _gelu(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     root, cubic = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
     square = np.square(x)
     bent: FloatArray = np.tanh(root * x * (1 + cubic * square)).astype(np.float32, copy=False)
-    slope: FloatArray = (1 + bent) / 2 + x / 2 * (1 - np.square(bent)) * root * (1 + 3 * cubic * square)
-    value: FloatArray = x * (1 + bent) / 2
-    return value, slope
+    slope = (1 + bent) / 2 + x / 2 * (1 - np.square(bent)) * root * (1 + 3 * cubic * square)
+    value: FloatArray = (x * (1 + bent) / 2).astype(np.float32, copy=False)
+    return value, slope.astype(np.float32, copy=False)
 
 
 _GATES = {"silu": _silu, "gelu": _gelu}
