@@ -80,9 +80,9 @@ NAMES = [
 
 
 def same(found, expected):
-    return (
-        math.isnan(found) if expected is None else found == pytest.approx(expected, abs=0.005)
-    )  # stated with 2 digits
+    if expected is None:
+        return math.isnan(found)
+    return found == pytest.approx(expected, abs=0.005)  # stated with 2 digits
 
 
 @pytest.mark.parametrize("row", NAMES, ids=lambda row: row[0])

@@ -120,7 +120,7 @@ def test_a_failure_is_what_graders_and_readers_catch():
     ("call", "message"),
     [
         (lambda: check("no such", 4), "no question 'no such'"),
-        (lambda: check("05.9", 4), "lesson 05 has 05.bits, 05.2"),
+        (lambda: check("05.9", 4), "lesson 05 has 05.1, 05.bits, 05.2"),
         (lambda: check("05.3", "z"), "has no option 'z'; answer with 'a' for “About 2 % less”"),
         (lambda: check("a", "four", 4), "the answer must be a number, bytes or an array of numbers, got str 'four'"),
         (lambda: check("a", [[1], [2, 3]], [1, 2, 3]), "must be a number, bytes or an array"),
