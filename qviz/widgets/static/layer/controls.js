@@ -9,7 +9,9 @@ export function labelControls(explorer) {
     const name = widget.querySelector(":scope > .widget-label")?.textContent ?? "";
     const handle = widget.querySelector("[role=slider]");
     handle?.setAttribute("aria-label", name);
-    handle?.setAttribute("aria-disabled", handle.closest(".noUi-target").hasAttribute("disabled"));
+    const locked = handle?.closest(".noUi-target").hasAttribute("disabled");
+    handle?.setAttribute("aria-disabled", locked);
+    if (handle) handle.tabIndex = locked ? -1 : 0; // Tab passes over what is locked, as over a locked button
     const buttons = widget.querySelectorAll("button");
     if (buttons.length) {
       widget.setAttribute("role", "group");
