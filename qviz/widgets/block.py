@@ -82,7 +82,7 @@ class BlockExplorer(SourceExplorer):
                 description="Undo all flips", tooltip="show the block as it is in the file", icon="undo"
             ),
             "riddle": ipywidgets.Button(
-                description="Riddle: a random flip", tooltip="flip a bit at random: which weights does it change?"
+                description="Riddle", icon="random", tooltip="flip a bit at random: which weights does it change?"
             ),
         }
         rows, per_row = self._blocks.shape
