@@ -270,6 +270,10 @@ def test_every_tab_has_panels(made, name):
 
 def test_a_veiled_picture_does_not_reach_the_browser(made):
     explorer = made("BalanceExplorer")
+    budget = explorer.controls["budget"]
+    start = budget.value
+    budget.value = budget.max
+    budget.value = start  # from now on a ghost shows what was chosen last
     before = explorer.figure.frame
     label = explorer.figure.scene.readouts[0].label
     explorer.lock("x", "not yet", veils=["balance", label])
@@ -281,8 +285,6 @@ def test_a_veiled_picture_does_not_reach_the_browser(made):
     for name in explorer.figure["balance"].names:
         assert name.encode() not in explorer.figure.frame
     assert type(explorer.figure["balance"]).__name__ == "Balance", "Python sees it all the same"
-    budget = explorer.controls["budget"]
-    start = budget.value
     budget.value = budget.max
     assert unpack(explorer.figure.frame)["panels"]["balance"]["figure"]["type"] == "Veil"
     budget.value = start
@@ -291,12 +293,12 @@ def test_a_veiled_picture_does_not_reach_the_browser(made):
 
 
 def test_nothing_can_be_veiled_that_is_not_there(made):
-    with pytest.raises(WidgetError, match="nothing 'maps' to veil; there are left, right, bytes, "):
+    with pytest.raises(WidgetError, match="nothing 'maps' to veil; there are left, right, changes, bytes, "):
         made("RecipeExplorer").lock("x", "not yet", veils=["maps"])
 
 
 def test_every_veil_of_a_question_fits_its_explorer(made):
-    kinds = {"05.4": "RecipeExplorer", "07.3": "GPTQExplorer", "10.3": "BalanceExplorer"}
+    kinds = {"05.4": "RecipeExplorer", "07.3": "GPTQExplorer", "10.3": "BalanceExplorer", "16.2": "StaircaseExplorer"}
     veiled = {id: asked.veils for id, asked in lesson.questions().items() if asked.veils}
     assert set(veiled) == set(kinds)
     for id, names in veiled.items():
