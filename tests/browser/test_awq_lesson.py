@@ -60,7 +60,8 @@ def test_the_lab_follows_hand_and_keyboard(lab, open_notebook, screenshots):
         book.page.mouse.move(x, one - 3 * k)
     book.page.mouse.up()
     book.wait_until(lambda: "Channel 2 ×" in title.inner_text(), "the third bar, by hand")
-    assert float(book.python("print(lab.controls['scale'].value)")) > 2
+    scale = "print(lab.controls['scale'].value)"
+    book.wait_until(lambda: float(book.python(scale)) > 2, "the last of the hand's moves")
 
     book.turn_to("All channels")
     caption = book.page.locator("[data-panel=channels] .qviz-caption")
