@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from qviz._arrays import finite_number, one_of, whole_number
 from qviz._machine.blas import on_one_thread
+from qviz._machine.buffers import give_back
 from qviz._machine.team import in_parallel
 from qviz._types import DoubleArray, FloatArray, IntArray, Progress, no_progress
 from qviz.errors import PipelineError
@@ -72,6 +73,10 @@ class _Matrix:
         adam(self.scale.reshape(-1), by_scale.reshape(-1), scale_mean, scale_square, step, rates[1])
         np.maximum(self.scale, np.float32(1e-3) * self.pace, out=self.scale)
         self.round()
+
+    def forget(self) -> None:
+        """Give up what only further steps would need: twice the bytes of the weights."""
+        self._memory = []
 
     def stored(self) -> RoundedMatrix:
         half = half_scales(self.scale)
@@ -210,6 +215,10 @@ class Training:
             self._report("training", step, self.steps)
             losses.append(self._step(step))
             self.loss = np.array(losses)
+        if not self.steps - self.loss.size:
+            for matrix in self._matrices.values():
+                matrix.forget()
+            give_back()
         return self
 
     def rounded(self) -> RoundedModel:
