@@ -25,7 +25,6 @@ function words(text) {
     );
 }
 
-
 let count = 0;
 
 // Radio buttons in a row or a column. JupyterLab is to leave them their arrow keys.
