@@ -314,9 +314,7 @@ class GPTQExplorer(SourceExplorer):
             "pull": Panel(
                 pull,
                 f"Row {i} of U: where the error goes",
-                "How much of the error each later column makes up for, in every row of the matrix. Bars: from the "
-                f"Cholesky factor. Points: {i} columns eliminated from H⁻¹ one by one. Largest difference: "
-                f"{_text.number(100 * pull.difference, 1)} % of the longest bar.",
+                "The share that each later column makes up for: two ways.",
                 (("weight", "Cholesky"), ("level", "explicit formula")),
                 f"Both ways agree to {_text.number(pull.difference, 1)} of the largest.",
                 walk,
@@ -324,7 +322,7 @@ class GPTQExplorer(SourceExplorer):
             "race": Panel(
                 race,
                 "Output error so far",
-                "100 % is where rounding to nearest ends. On the calibration tokens, damping included.",
+                "100 % is where rounding to nearest ends.",
                 (("weight", "GPTQ"), ("level", "round to nearest")),
                 f"After {i + 1} of {run.n} columns GPTQ has {_text.percent(share)} of the error of nearest rounding.",
                 walk,
