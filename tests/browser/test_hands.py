@@ -143,7 +143,10 @@ def test_the_ends_of_a_range_are_dragged(stage):
     assert explorer.controls["width"].value == width - 2
     curve = there.canvas("curve")
     wide = curve.evaluate("(node) => node.clientWidth")
-    at = lambda share: 56 + (wide - 70) * share  # noqa: E731
+
+    def at(share):
+        return 56 + (wide - 70) * share
+
     there.drag(curve, (at(explorer.controls["width"].value / 100), 100), (at(0.3), 100))
     assert explorer.controls["width"].value == 30
 
@@ -265,7 +268,10 @@ def test_in_jupyterlab_the_slider_moves_along_and_a_weight_is_put_back(lab, open
     curve = page.locator("[data-panel=curve] canvas").first
     curve.scroll_into_view_if_needed()
     box = curve.bounding_box()
-    at = lambda share: box["x"] + 56 + (box["width"] - 70) * share  # noqa: E731
+
+    def at(share):
+        return box["x"] + 56 + (box["width"] - 70) * share
+
     page.mouse.move(at(1), box["y"] + 100)
     page.mouse.down()
     page.mouse.move(at(0.5), box["y"] + 100, steps=8)
