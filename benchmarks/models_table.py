@@ -9,7 +9,8 @@ for the course's small model, Q4_1 for SmolLM2-135M-Instruct and Q4_K_M for Gemm
 
 The held-out text is scored in rounds of four windows, which lie spread over the text; each round adds 508 tokens to a
 row. F32 and F16, which change nothing, are scored on one round. After each piece of work the table is written anew, and
-what FOLDER already holds is not measured again: a run may be stopped at any time, and gone on with later.
+what FOLDER already holds is not measured again: a run may be stopped at any time, and gone on with later. Models that
+are not asked for keep their rows in the JSON file.
 """
 
 from __future__ import annotations
@@ -168,16 +169,20 @@ def short(x: Any) -> Any:
     return float(f"{x:.5g}") if isinstance(x, float) else x
 
 
-def table(measured: list[Measured]) -> dict[str, Any]:
-    """All that is known, as it is stored."""
+def table(measured: list[Measured], known: dict[str, Any]) -> dict[str, Any]:
+    """All that is known, as it is stored; of other models, what was known before."""
+    names = [m.name for m in measured]
+    kept = [row for row in known["rows"] if row["model"] not in names]
     said = {
-        "models": {m.name: about(m) for m in measured},
+        "models": known["about"]["models"] | {m.name: about(m) for m in measured},
         "against": "each model's file as it was published, activations in float32",
         "scored on": f"data/tiny-heldout.txt, in windows of {N_CTX} tokens, the second half of each",
         "questions": f"data/cloze.json, {len(measure.cloze_items())} items",
         "measured": time.strftime("%Y-%m-%d"),
     }
-    return {"about": said, "rows": [row for m in measured for row in m.rows()]}
+    rows = [row for m in measured for row in m.rows()] + kept
+    order = [*said["models"]]
+    return {"about": said, "rows": sorted(rows, key=lambda row: order.index(row["model"]))}
 
 
 def steps(measured: list[Measured], rounds: int) -> Iterator[str]:
@@ -217,11 +222,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     began = time.perf_counter()
+    known: dict[str, Any] = {"about": {"models": {}}, "rows": []}
+    if options.json and options.json.exists():
+        known = json.loads(options.json.read_text("utf-8"))
     measured = [Measured(name, options.work) for name in options.models.split(",")]
     for done in steps(measured, options.rounds):
         print(f"{time.perf_counter() - began:6.0f} s  {done}", flush=True)
         if options.json:
-            options.json.write_text(json.dumps(table(measured), indent=1) + "\n", "utf-8")
+            options.json.write_text(json.dumps(table(measured, known), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
