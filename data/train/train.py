@@ -25,7 +25,8 @@ import qviz
 
 D, LAYERS, HEADS, FFN, VOCAB, CONTEXT = 256, 8, 4, 768, 4096, 256
 HEAD, EPS, BASE = D // HEADS, 1e-5, 10000.0
-BATCH, SEED, BOS = 16, 20261127, 1
+BATCH, SEED, BOS = 32, 20261127, 1
+SHARES = {"train": 0.70, "stories": 0.16, "scripture": 0.14}  # of the windows, by stream
 
 
 class Norm(nn.Module):
@@ -56,8 +57,10 @@ class Layer(nn.Module):
         b, t, _ = x.shape
         h = self.attn_norm(x)
         q, k, v = (f(h).view(b, t, HEADS, HEAD).transpose(1, 2) for f in (self.attn_q, self.attn_k, self.attn_v))
-        mixed = functional.scaled_dot_product_attention(turn(q, cos, sin), turn(k, cos, sin), v, is_causal=True)
-        x = x + self.attn_output(mixed.transpose(1, 2).reshape(b, t, D))
+        scores = (turn(q, cos, sin) @ turn(k, cos, sin).transpose(-1, -2)).float() * HEAD**-0.5
+        later = torch.ones(t, t, dtype=torch.bool).triu(1)
+        shares = torch.softmax(scores.masked_fill(later, -torch.inf), -1)  # written out: compiled, faster than fused
+        x = x + self.attn_output((shares.to(v.dtype) @ v).transpose(1, 2).reshape(b, t, D))
         h = self.ffn_norm(x)
         return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
@@ -106,14 +109,22 @@ class Muon(torch.optim.Optimizer):
                     updates.append(p.grad.lerp(m, group["momentum"]))
                 x = torch.stack(updates)
                 x = x.mT if shape[0] > shape[1] else x
-                x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+                x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()  # the direction needs few digits
                 for _ in range(5):  # quintic Newton–Schulz
                     a = x @ x.mT
                     x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-                x = x.mT if shape[0] > shape[1] else x
+                x = (x.mT if shape[0] > shape[1] else x).float()
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
                 for p, u in zip(params, x, strict=True):
                     p.mul_(1 - group["lr"] * group["decay"]).add_(u, alpha=-group["lr"] * scale)
+
+
+def draw(streams: list[Tensor], dice: torch.Generator) -> Tensor:
+    """A batch of windows of CONTEXT + 1 tokens, each from a random place of a random text."""
+    which = torch.multinomial(torch.tensor([*SHARES.values()]), BATCH, replacement=True, generator=dice).tolist()
+    where = torch.rand(BATCH, generator=dice).tolist()
+    begins = [int(at * (len(streams[k]) - CONTEXT - 1)) for k, at in zip(which, where, strict=True)]
+    return torch.stack([streams[k][i : i + CONTEXT + 1] for k, i in zip(which, begins, strict=True)])
 
 
 def export(model: Transformer, folder: Path) -> None:
@@ -169,7 +180,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(SEED)
     torch.set_num_threads(args.threads)
-    stream = torch.from_numpy(np.load(args.folder / "train.npy").astype(np.int64))
+    streams = [torch.from_numpy(np.load(args.folder / f"{name}.npy").astype(np.int64)) for name in SHARES]
     model = Transformer()
     matrices = [p for p in model.blk.parameters() if p.ndim == 2]
     rest = [p for p in model.parameters() if not any(p is m for m in matrices)]
@@ -183,6 +194,7 @@ def main() -> None:
         for opt, kept in zip(optimizers, state["optimizers"], strict=True):
             opt.load_state_dict(kept)
         step, spent = state["step"], state["spent"]
+    surprise = torch.compile(lambda x, y: functional.cross_entropy(model(x).flatten(0, 1).float(), y.flatten()))
     begun = time.monotonic() - spent
     done = 0.0
     while done < 1:
@@ -190,11 +202,11 @@ def main() -> None:
         pace = min(1.0, (step + 1) / 30) * min(1.0, max(1 - done, 0.02) / 0.5)  # warm up, hold, fall over the last half
         for group, rate in zip((g for opt in optimizers for g in opt.param_groups), rates, strict=True):
             group["lr"] = rate * pace
-        pick = torch.randint(len(stream) - CONTEXT - 1, (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
-        windows = torch.stack([stream[i : i + CONTEXT + 1] for i in pick.tolist()])
+        windows = draw(streams, torch.Generator().manual_seed(SEED + step))
         targets = windows[:, 1:].clone()
         windows[:, 0] = BOS  # as a perplexity window begins
-        loss = functional.cross_entropy(model(windows[:, :-1]).flatten(0, 1), targets.flatten())
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = surprise(windows[:, :-1], targets)
         loss.backward()
         for opt in optimizers:
             opt.step()
