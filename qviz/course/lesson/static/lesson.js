@@ -1,16 +1,6 @@
 // Questions and progress: native form controls, so that keyboard and screen reader work as everywhere.
 import { isDark } from "../../../widgets/static/layer/colour.js";
-
-function h(tag, attributes = {}, ...children) {
-  const [name, ...classes] = tag.split(".");
-  const node = document.createElement(name || "div");
-  if (classes.length) node.className = classes.map((c) => `qviz-${c}`).join(" ");
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
+import { h } from "../../../widgets/static/layer/dom.js";
 
 // `code` and *emphasis*, and nothing else.
 function words(text) {
