@@ -13,6 +13,8 @@ from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
 from qviz.figures import _charts
 from qviz.figures.histogram import Histogram, histogram
+from qviz.grids import AffineGrid
+from qviz.grids.ranges import error_profile
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,6 +35,9 @@ class RangeHistogram:
         What the grid can represent, lowest first.
     below, above : int
         Values outside the range.
+    clipping, rounding : float64 arrays (bins,)
+        Sums of the squared errors of the values in each bin, of those that are clipped and of all others; empty where
+        no grid was given.
     """
 
     values: Histogram
@@ -42,6 +47,8 @@ class RangeHistogram:
     levels: FloatArray
     below: int
     above: int
+    clipping: DoubleArray
+    rounding: DoubleArray
 
     def plotly(self) -> go.Figure:
         """The picture, as a plotly figure: the values, and the range that is kept of them."""
@@ -131,7 +138,11 @@ class GroupStrip:
 
 
 def range_histogram(
-    values: FloatArray, ends: tuple[float, float], levels: FloatArray, before: FloatArray | None = None
+    values: FloatArray,
+    ends: tuple[float, float],
+    levels: FloatArray,
+    before: FloatArray | None = None,
+    rounded_by: tuple[AffineGrid, float, int] | None = None,
 ) -> RangeHistogram:
     """Values against the range of a grid.
 
@@ -144,6 +155,8 @@ def range_histogram(
         What the grid can represent.
     before : float32 array, any shape, optional
         Other values to show behind.
+    rounded_by : (AffineGrid, float, int), optional
+        The grid, its scale and its zero point: then the errors are counted, too.
 
     Returns
     -------
@@ -168,14 +181,19 @@ def range_histogram(
     left, right = min(float(part.min()) for part in everything), max(float(part.max()) for part in everything)
     margin = 0.02 * (right - left) or 1.0
     axis = left - margin, right + margin
+    counted = histogram(np.ascontiguousarray(values), *axis)
+    errors = (np.zeros(0), np.zeros(0))
+    if rounded_by is not None:
+        errors = error_profile(values, *rounded_by, *axis, counted.counts.size)
     return RangeHistogram(
-        histogram(np.ascontiguousarray(values), *axis),
+        counted,
         None if before is None else histogram(np.ascontiguousarray(before), *axis),
         low,
         high,
         levels,
         int(np.count_nonzero(values < np.float32(low))),
         int(np.count_nonzero(values > np.float32(high))),
+        *errors,
     )
 
 

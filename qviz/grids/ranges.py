@@ -198,6 +198,73 @@ def _split_errors(part, scale, lowest, highest, clipping, rounding):
         clipping[j] += off * off * (1.0 - inside)
 
 
+def error_profile(
+    x: npt.ArrayLike, grid: AffineGrid, scale: float, zero_point: int, low: float, high: float, bins: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Where along the axis of values the squared error of a range is made.
+
+    Parameters
+    ----------
+    x : array_like
+        Values that share a range, any shape.
+    grid : AffineGrid
+        Its bits and symmetry count.
+    scale, zero_point : float, int
+        Of the range, as `AffineGrid.params` returns them.
+    low, high : float
+        Ends of the axis, ``low < high``; values beyond them are left out.
+    bins : int
+        Equal parts of the axis.
+
+    Returns
+    -------
+    (clipping, rounding) : float64 arrays (bins,)
+        Sums of the squared errors of the values in each part, told apart as in `range_errors`.
+
+    Raises
+    ------
+    CalibrationError
+        No values, values that are not finite, or no such axis.
+
+    Examples
+    --------
+    Steps of 1 from 0 to 3: the value 5 is clipped to 3.
+
+    >>> clipping, rounding = error_profile([0.5, 1.25, 2.0, 5.0], AffineGrid(2), 1.0, 0, 0, 6, 3)
+    >>> clipping.tolist(), rounding.tolist()
+    ([0.0, 0.0, 4.0], [0.3125, 0.0, 0.0])
+    """
+    values = real_array(x, "x", CalibrationError).reshape(-1)
+    if not isinstance(grid, AffineGrid):
+        raise CalibrationError(f"grid must be an AffineGrid, got {type(grid).__name__}")
+    if not values.size or not np.isfinite(values).all():
+        raise CalibrationError("a profile needs at least one value, and finite ones only")
+    if not np.isfinite([low, high]).all() or not low < high or bins < 1 or not scale > 0:
+        raise CalibrationError(
+            f"a profile needs finite low < high, at least one part and a step above 0, got {low} … {high} in {bins} "
+            f"parts, and {scale}"
+        )
+    sums = np.zeros((2, bins))
+    lowest, highest = np.float32(grid.qmin - int(zero_point)), np.float32(grid.qmax - int(zero_point))
+    _profile(values, np.float32(scale), lowest, highest, float(low), float(high), sums[0], sums[1])
+    return sums[0], sums[1]
+
+
+@kernel
+def _profile(values, scale, lowest, highest, low, high, clipping, rounding):
+    lanes = np.empty((2, _LANES))
+    factor, last = clipping.size / (high - low), clipping.size - 1
+    for start in range(0, values.size, _LANES):
+        part = values[start : start + _LANES]
+        lanes[:] = 0.0
+        _split_errors(part, scale, lowest, highest, lanes[0], lanes[1])
+        for j in range(part.size):
+            if low <= part[j] <= high:
+                place = min(int((part[j] - low) * factor), last)
+                clipping[place] += lanes[0, j]
+                rounding[place] += lanes[1, j]
+
+
 def round_inputs(x: npt.ArrayLike, grid: AffineGrid, ends: tuple[float, float] | None = None) -> FloatArray:
     """Activations as they come back from being rounded at run time.
 

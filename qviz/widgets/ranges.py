@@ -339,7 +339,7 @@ class RangeExplorer(SourceExplorer):
             },
             self._readouts(sqnr, outside, lost, strip, values, share, ends, errors, loss),
             self._summary(share, sqnr, lost, strip),
-            (self._sharing_table(values, key), *self._choosers_table(values, key)),
+            (self._sharing_table(values, key), *self._choosers_table(values, key), _error_table(shown)),
             (*self._notes(strip), *self._source_notes()),
         )
 
@@ -348,15 +348,16 @@ class RangeExplorer(SourceExplorer):
     ) -> RangeHistogram:
         """The values that share the range on show: all of them, or the group of the column that is picked out."""
         grid = self.grid
+        row, place = (0, 0) if ends is not None else (self.controls["row"].value, self.controls["column"].value // size)
+        by = float(scale[row, place]), int(zero[row, place])
+        levels = grid.levels(*by).reshape(-1)
         if ends is not None:
-            return range_histogram(values, ends, grid.levels(scale[0, 0], zero[0, 0]).reshape(-1), self._behind())
-        row, place = self.controls["row"].value, self.controls["column"].value // size
+            return range_histogram(values, ends, levels, self._behind(), (grid, *by))
         group = values[row, place * size : (place + 1) * size]
         low, high = min(float(group.min()), 0) * share, max(float(group.max()), 0) * share
         if grid.sym:
             low, high = min(low, -high), max(high, -low)
-        levels = grid.levels(scale[row, place], zero[row, place]).reshape(-1)
-        return range_histogram(group, (low, high), levels, values)
+        return range_histogram(group, (low, high), levels, values, (grid, *by))
 
     def _stack(self, here: RangeErrors, errors: RangeErrors, signal: float) -> dict[str, float]:
         """Both errors of the range on show and the least of any width, as shares of the values' own sum of squares."""
@@ -369,10 +370,11 @@ class RangeExplorer(SourceExplorer):
         return Panel(
             shown,
             self._range_title(self.controls["row"].value, self.controls["column"].value // size, size),
-            f"{len(shown.levels)} levels. Heights are logarithmic: single {self._kind} stay visible. "
-            "Take an end of the range and move it.",
+            f"{len(shown.levels)} levels. Take an end of the range and move it. The hill is logarithmic; "
+            "below it stands the squared error, value by value.",
             self._range_legend(),
-            f"range {_text.number(shown.low)} to {_text.number(shown.high)}, {_text.percent(outside)} outside",
+            f"range {_text.number(shown.low)} to {_text.number(shown.high)}, {_text.percent(outside)} outside; "
+            f"{_where(shown)}",
             {"share": share, "stack": stack},
         )
 
@@ -513,3 +515,31 @@ class RangeExplorer(SourceExplorer):
             sqnr = 10 * np.log10(signal / error) if error else np.inf
             rows.append((title, _text.number(low), _text.number(high), _text.percent(outside), _text.decibels(sqnr)))
         return (Table("Choosers", ("chosen by", "low", "high", "outside", "SQNR"), tuple(rows)),)
+
+
+def _where(shown: RangeHistogram) -> str:
+    """Where the squared error lies, in words."""
+    total = float(shown.clipping.sum() + shown.rounding.sum())
+    if not total:
+        return "no error"
+    middle = int(np.searchsorted(np.linspace(shown.values.low, shown.values.high, shown.clipping.size + 1)[1:], 0))
+    below, above = float(shown.clipping[:middle].sum()) / total, float(shown.clipping[middle:].sum()) / total
+    return (
+        f"of the squared error {_text.percent(below)} is clipped below, {_text.percent(above)} above, "
+        f"and {_text.percent(1 - below - above)} is rounding between"
+    )
+
+
+def _error_table(shown: RangeHistogram, rows: int = 12) -> Table:
+    total = float(shown.clipping.sum() + shown.rounding.sum()) or 1.0
+    starts = np.arange(rows) * shown.clipping.size // rows
+    edges = np.linspace(shown.values.low, shown.values.high, shown.clipping.size + 1)[[*starts, -1]]
+    parts = (np.add.reduceat(errors, starts) / total for errors in (shown.rounding, shown.clipping))
+    return Table(
+        "Where the squared error of those that share the range lies",
+        ("from", "to", "rounding", "clipping"),
+        tuple(
+            (_text.number(low), _text.number(high), _text.percent(rounding), _text.percent(clipping))
+            for low, high, rounding, clipping in zip(edges[:-1], edges[1:], *parts, strict=True)
+        ),
+    )

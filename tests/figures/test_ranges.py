@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bounds
 import numpy as np
 import pytest
 
+from qviz import AffineGrid
 from qviz.errors import WidgetError
 from qviz.figures.ranges import group_strip, range_curve, range_histogram
 
@@ -31,6 +33,29 @@ def test_other_values_share_the_axis_but_do_not_set_it():
     assert (shown.before.low, shown.before.high) == (shown.values.low, shown.values.high)
     assert shown.values.high < 2
     assert shown.before.outside == 1
+
+
+@pytest.mark.parametrize(("step", "zero"), [(1.0, 0), (0.5, 2)])
+def test_the_errors_of_each_bin_are_those_of_its_values(step, zero):
+    x = np.random.default_rng(2).normal(1, 2, (40, 50)).astype(np.float32)
+    levels = np.float32(step) * (np.arange(4, dtype=np.float32) - zero)
+    shown = range_histogram(x, (levels[0], levels[-1]), levels, rounded_by=(AffineGrid(2), step, zero))
+    flat = x.reshape(-1).astype(np.float64)
+    nearest = levels[np.abs(flat[:, None] - levels).argmin(axis=1)]
+    square = (flat - nearest) ** 2
+    out = (flat < levels[0] - step / 2) | (flat > levels[-1] + step / 2)
+    low, high, bins = shown.values.low, shown.values.high, shown.values.counts.size
+    place = ((flat - low) * (bins / (high - low))).astype(int)
+    assert np.bincount(place, minlength=bins).tolist() == shown.values.counts.tolist()
+    for found, which in ((shown.clipping, out), (shown.rounding, ~out)):
+        expected = np.bincount(place[which], square[which], minlength=bins)
+        assert expected.any()
+        bounds.assert_within(found, expected, bounds.double_bound(x.size) * expected.max())
+
+
+def test_without_a_grid_there_are_no_errors():
+    shown = range_histogram(ROW, (-1, 1), LEVELS)
+    assert shown.clipping.size == shown.rounding.size == 0
 
 
 def test_errors_become_shares_of_the_signal_in_ascending_order():

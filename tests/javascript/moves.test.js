@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { flow, levelAt, started } from "../../qviz/widgets/static/painters/lloyd_picture.js";
 import { carried, glide, moved } from "../../qviz/widgets/static/painters/number_line.js";
-import { widened } from "../../qviz/widgets/static/painters/range_histogram.js";
+import { stacked, widened } from "../../qviz/widgets/static/painters/range_histogram.js";
 
 const line = (levels, used, codes, more) => ({
   levels: new Float32Array(levels),
@@ -54,6 +54,11 @@ test("levels flow from one iteration to the next, and from one start to another"
 test("both ends of a range move together", () => {
   const half = widened({ low: -2, high: 4, levels: new Float32Array([-2, 0, 2, 4]) }, 0.5);
   assert.deepEqual([half.low, half.high, Array.from(half.levels)], [-1, 2, [-1, 0, 1, 2]]);
+});
+
+test("errors that are clipped stand on those that are rounded", () => {
+  const { both, most } = stacked({ clipping: new Float64Array([2, 0, 0]), rounding: new Float64Array([1, 4, 0.5]) });
+  assert.deepEqual([both, most], [[3, 4, 0.5], 4]);
 });
 
 test("a number and the ends of its range are carried by a hand", () => {

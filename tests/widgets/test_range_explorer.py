@@ -83,6 +83,32 @@ def test_a_chooser_that_groups_are_too_small_for_gives_way(explorer):
     assert "KL divergence" in explorer.controls["chooser"].options
 
 
+def test_where_the_error_lies_adds_up_to_the_bar(explorer):
+    explorer.controls["width"].value = 40
+    shown, stack = explorer.figure["range"], explorer.figure.panels["range"].options["stack"]
+    signal = np.square(W, dtype=np.float64).sum()
+    for name in ("clipping", "rounding"):
+        found = getattr(shown, name)
+        bounds.assert_within(found.sum() / signal, stack[name], bounds.double_bound(W.size) * stack[name])
+    edges = np.linspace(shown.values.low, shown.values.high, shown.clipping.size + 1)
+    inside = (edges[:-1] > shown.low) & (edges[1:] < shown.high)
+    assert not shown.clipping[inside].any(), "what is clipped lies outside"
+    step = shown.levels[1] - shown.levels[0]
+    beyond = (edges[1:] < shown.low - step) | (edges[:-1] > shown.high + step)
+    assert not shown.rounding[beyond].any(), "what is rounded lies inside, give or take half a step"
+    assert "clipped below" in explorer.figure.panels["range"].label
+
+
+def test_the_errors_of_a_group_are_its_own():
+    explorer = RangeExplorer(W, shared=32, bits=3, name="w")
+    row, place = explorer.controls["row"].value, explorer.controls["column"].value // 32
+    group = W[row, 32 * place : 32 * place + 32].astype(np.float64)
+    square = np.square(AffineGrid(3, 32).fake_quantize(W)[row, 32 * place : 32 * place + 32] - group).sum()
+    shown = explorer.figure["range"]
+    bounds.assert_within(shown.rounding.sum(), square, bounds.double_bound(32) * square)
+    assert not shown.clipping.any()
+
+
 def test_an_outlier_costs_its_own_group_only():
     explorer = RangeExplorer(W, shared=32, name="w")
     column, row = explorer.controls["column"].value, explorer.controls["row"].value
@@ -147,7 +173,8 @@ def test_everything_on_show_travels(explorer):
         "GroupStrip",
     ]
     captions = [table["caption"] for table in sent["tables"]]
-    assert captions == ["Who shares a range, all with min–max", "Choosers"]
+    errors = "Where the squared error of those that share the range lies"
+    assert captions == ["Who shares a range, all with min–max", "Choosers", errors]
     assert [row[1] for row in sent["tables"][0]["rows"]] == [
         f"{AffineGrid(4, size).bpw(W.shape):.3f}" for size in (0, -1, 128, 64, 32)
     ]

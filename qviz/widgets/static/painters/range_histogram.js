@@ -1,17 +1,50 @@
-// A hill of values on a logarithmic scale; where the range ends, the hill changes its colour.
-import { axis, hill } from "../layer/axes.js";
+// A hill of values on a logarithmic scale; where the range ends, the hill changes its colour. Below it, on the same axis, stand
+// the squared errors that the values make.
+import { axis, hill, outline } from "../layer/axes.js";
 import { clipped, faint, line, lines, sharp } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
 import { picture } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 
-const [top, base, bar] = [26, 184, 246];
+const [top, base] = [26, 134]; // of the hill
+const [crest, floor] = [162, 208]; // of the errors
+const bar = 254;
 const REACH = 4; // the bar of errors holds so many times the least error
 
 // A range of another width: both ends move together, and the levels with them, until Python has made the grid.
 export function widened(figure, factor) {
   const levels = Float32Array.from(figure.levels, (level) => level * factor);
   return { ...figure, low: figure.low * factor, high: figure.high * factor, levels };
+}
+
+// The levels, under the hill.
+function comb(c, { levels }, x, width, ink) {
+  const gap = levels.length > 1 ? x(levels[1]) - x(levels[0]) : width;
+  c.strokeStyle = ink.level;
+  c.lineWidth = gap < 4 ? 1 : 1.5;
+  const tooth = (level) => [sharp(x(level)), base + 2, sharp(x(level)), base + 16];
+  faint(c, gap < 2.5 ? 0.5 : 1, () => lines(c, Array.from(levels, tooth)));
+}
+
+// What the areas of errors reach: `both` at each bin, and the tallest of them.
+export function stacked({ clipping, rounding }) {
+  const both = Array.from(rounding, (error, i) => error + clipping[i]);
+  return { both, most: Math.max(0, ...both) };
+}
+
+// The squared error of the values in each bin: of those that are rounded, and on top of it that of those that are clipped.
+// Each picture is as high as its tallest bin; how much all of them are is what the bar says.
+function errorAreas(c, figure, x, ink) {
+  const { both, most } = stacked(figure);
+  const { low, high } = figure.values;
+  for (const [counts, colour] of [
+    [both, ink.changed],
+    [figure.rounding, ink["level-fill"]],
+  ]) {
+    outline(c, x, { counts, low, high }, floor, (error) => floor - ((floor - crest) * error) / (most || 1));
+    c.fillStyle = colour;
+    c.fill();
+  }
 }
 
 // The ends of the range, their numbers inside it if both fit there, else outside.
@@ -26,7 +59,7 @@ function rangeEnds(c, figure, x, width, ink) {
   const wide = texts.map((text) => c.measureText(text).width);
   const inward = at[1] - at[0] >= wide[0] + wide[1] + 16;
   at.forEach((end, i) => {
-    line(c, end, 4, end, base + 16);
+    line(c, end, 4, end, floor + 4);
     const start = (i === 0) === inward ? end + 5 : end - 5 - wide[i];
     c.fillText(texts[i], Math.min(width - wide[i] - 2, Math.max(2, start)), 4);
   });
@@ -59,8 +92,8 @@ export function RangeHistogram(host, view) {
     (value) =>
       ((value - low) / (high - low)) * width;
   const it = picture(host, view, {
-    height: 264,
-    moves: ["low", "high", "levels"],
+    height: 270,
+    moves: ["low", "high", "levels", "clipping", "rounding"],
     hint: "Left and right arrow keys move an end of the range, up and down choose the other",
     draw(c, figure, { width, ink, panel, grip }) {
       const { low, high } = figure.values;
@@ -74,15 +107,11 @@ export function RangeHistogram(host, view) {
       between(left, right, ink.weight);
       between(right, width, ink.changed);
 
-      // levels: a comb under the hill
-      const gap = figure.levels.length > 1 ? x(figure.levels[1]) - x(figure.levels[0]) : width;
-      c.strokeStyle = ink.level;
-      c.lineWidth = gap < 4 ? 1 : 1.5;
-      const tooth = (level) => [sharp(x(level)), base + 2, sharp(x(level)), base + 16];
-      faint(c, gap < 2.5 ? 0.5 : 1, () => lines(c, Array.from(figure.levels, tooth)));
+      comb(c, figure, x, width, ink);
+      if (figure.rounding.length) errorAreas(c, figure, x, ink);
       rangeEnds(c, figure, x, width, ink);
       if (grip) handle(c, grip.id === "low" ? left : right, ink);
-      axis(c, x, low, high, base + 20, width, ink);
+      axis(c, x, low, high, floor, width, ink);
       if (panel.options?.stack) errorBar(c, panel.options.stack, width, ink);
     },
   });
@@ -103,7 +132,7 @@ export function RangeHistogram(host, view) {
             step: Math.abs(full) / 100,
             x: x(figure[id]),
             top: 0,
-            bottom: base + 16,
+            bottom: floor,
           },
         ];
       });
