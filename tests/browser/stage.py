@@ -25,6 +25,7 @@ SHOW = """async ([source, style, palette, frame]) => {
     const heard = { 'change:frame': [], 'msg:custom': [] };
     const state = { palette: bytes(palette), frame: bytes(frame) };
     window.sent = [];
+    window.waiting = 0;
     window.hear = (replies) => {
         for (const [kind, what] of replies) {
             if (kind === 'frame') {
@@ -39,7 +40,11 @@ SHOW = """async ([source, style, palette, frame]) => {
         off: () => {},
         send: (message) => {
             window.sent.push(message);
-            window.python(message).then(window.hear);
+            window.waiting += 1;
+            window.python(message).then((replies) => {
+                window.waiting -= 1;
+                window.hear(replies); // the next message leaves here
+            });
         },
     };
     const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
@@ -117,6 +122,7 @@ class Stage:
     def rest(self) -> None:
         """Wait until Python has answered all."""
         self.page.wait_for_timeout(120)
+        self.page.wait_for_function("window.waiting === 0")
 
     def press(self, canvas: Locator, *keys: str) -> None:
         canvas.focus()
