@@ -60,6 +60,7 @@ from qviz.figures.photo import (
     psnr,
     round_to_levels,
     spread_levels,
+    squares,
 )
 from qviz.figures.ranges import (
     GroupStrip,
@@ -160,6 +161,7 @@ __all__ = [
     "row_map",
     "size_curves",
     "spread_levels",
+    "squares",
     "staircase",
     "step_row",
     "table",

@@ -102,6 +102,34 @@ def spread_levels(values: npt.ArrayLike, bits: int, kind: str = "uniform") -> Fl
     return np.linspace(x.min(), x.max(), 1 << int(bits), dtype=np.float32)
 
 
+def squares(shape: tuple[int, ...], size: int) -> list[tuple[slice, slice]]:
+    """The parts of a matrix that have a set of levels each.
+
+    Parameters
+    ----------
+    shape : (rows, columns)
+    size : int
+        Rows and columns of a square; 0 for the matrix as a whole. Squares at the right and at the bottom are as large
+        as what is left for them.
+
+    Returns
+    -------
+    list of (slice, slice)
+        Row by row.
+
+    Examples
+    --------
+    >>> [(a.start, a.stop, b.start, b.stop) for a, b in squares((4, 6), 4)]
+    [(0, 4, 0, 4), (0, 4, 4, 6)]
+    """
+    rows, columns = (range(0, n, size or n) for n in shape)
+    return [
+        (slice(i, min(i + rows.step, shape[0])), slice(j, min(j + columns.step, shape[1])))
+        for i in rows
+        for j in columns
+    ]
+
+
 def round_to_levels(values: FloatArray, levels: FloatArray, dither: bool = False) -> FloatArray:
     """Replace each number of a matrix by a level.
 

@@ -55,14 +55,15 @@ def test_a_number_follows_the_keyboard(lab, open_notebook, screenshots):
 
 def test_a_photograph_follows_the_keyboard(lab, open_notebook, screenshots):
     cell = "photo = PhotoExplorer(None, weights, inputs, bits=2); photo"
-    book = open_explorer(lab, open_notebook, "photo", cell)
+    # on a screen this fine each pixel has whole pixels of its own: nothing is blended
+    book = open_notebook(lab.notebook("photo.ipynb", SETUP, cell), height=1300, scale=2).shown("photo")
     canvas = {
         name: book.page.locator(f"[data-panel={name}] canvas") for name in ("photo", "weights", "greys", "levels")
     }
     before = {name: book.pixels(node) for name, node in canvas.items()}
     greys = canvas["photo"].evaluate(  # but for the knob that wipes, at the left edge
         """(node) => {
-            const knob = 24;
+            const knob = 48;
             const { data } = node.getContext('2d').getImageData(knob, 0, node.width - knob, node.height);
             return new Set(new Uint32Array(data.buffer)).size;
         }"""

@@ -252,6 +252,61 @@ def test_before_and_after_are_wiped_and_nobody_needs_python_for_it(stage, kind, 
         assert pixels(canvas) not in (start, half)
 
 
+def until(there, done):
+    for _ in range(100):
+        if done():
+            return
+        there.rest()
+    raise AssertionError("Python has not heard of it")
+
+
+def test_a_photograph_is_painted_on(stage):
+    explorer = PhotoExplorer(None, W, np.random.default_rng(4).standard_normal((9, 256)), bits=2, shared=32)
+    there = stage(explorer)
+    canvas, button = there.canvas("photo"), there.page.get_by_role("button", name="paint")
+    width = canvas.evaluate("(node) => node.clientWidth")
+    assert abs(width - 400) <= 20
+    top, left, _, _ = explorer.figure.panels["photo"].options["square"]
+
+    def at(row, column):
+        return (column + 0.5) * width / 256, (row + 0.5) * width / 256
+
+    def painted():
+        return np.argwhere(explorer._painted != explorer._photo).tolist()
+
+    line = [[top + 4, left + 4 + i] for i in range(11)]
+    there.drag(canvas, at(*line[0]), at(*line[-1]))
+    assert painted() == [], "without a press on the button a hand only looks"
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    before = pixels(canvas)
+    there.drag(canvas, at(*line[0]), at(*line[-1]), steps=2)
+    until(there, lambda: painted() == line)
+    there.rest()
+    assert pixels(canvas) != before
+    # a stroke that is taken back while the hand still holds it
+    box, mouse = canvas.bounding_box(), there.page.mouse
+    mouse.move(box["x"] + at(9, 9)[0], box["y"] + at(9, 9)[1])
+    mouse.down()
+    mouse.move(box["x"] + at(30, 60)[0], box["y"] + at(30, 60)[1], steps=3)
+    until(there, lambda: len(painted()) > len(line))
+    there.page.keyboard.press("Escape")
+    mouse.up()
+    until(there, lambda: painted() == line)
+    # by keys, from where the brush is
+    there.press(canvas, "ArrowDown", "Shift+ArrowRight", "Space")
+    until(there, lambda: [31, 70] in painted())
+    there.press(canvas, "Escape")
+    until(there, lambda: painted() == line)
+    there.hold("Predict first.")
+    there.drag(canvas, at(50, 50), at(50, 60))
+    assert there.page.locator(".qviz-bubble").inner_text() == "Predict first."
+    assert painted() == line
+    button.click()  # looking is not locked
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+
+
 def test_in_jupyterlab_the_slider_moves_along_and_a_weight_is_put_back(lab, open_notebook):
     cell = "import numpy as np; from qviz.widgets import BitsExplorer, RangeExplorer; "
     cell += "w = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)"

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { asker } from "../../qviz/widgets/static/layer/asker.js";
+import { between, dab, strokes } from "../../qviz/widgets/static/layer/brush.js";
 import { draggable, keyMove, nearest } from "../../qviz/widgets/static/layer/drag.js";
 import { pacer } from "../../qviz/widgets/static/layer/play.js";
 import { LENGTH, blend, mixer, mover } from "../../qviz/widgets/static/layer/tween.js";
@@ -274,4 +275,30 @@ test("a ▶ steps at a pace until there is no more, or until it is stopped", () 
   play.start();
   play.stop();
   assert.deepEqual([seen, play.playing, due.length], [[0], false, 0]);
+});
+
+test("a fast hand leaves no gaps, and a brush ends at the edge of the image", () => {
+  assert.deepEqual(between([0, 0], [0, 0]), [[0, 0]]);
+  assert.deepEqual(between([2, 1], [0, 5]), [
+    [2, 1],
+    [2, 2],
+    [1, 3],
+    [1, 4],
+    [0, 5],
+  ]);
+  assert.deepEqual(dab([1, 1], 1, [4, 5]), [6]);
+  assert.deepEqual(dab([0, 4], 3, [4, 5]), [3, 4, 8, 9]);
+});
+
+test("a stroke is taken back to what was there before it, and only the last one", () => {
+  const log = strokes((place) => 10 + place);
+  log.begin();
+  log.paint([1, 2], 255);
+  log.begin();
+  log.paint([2, 3], 0);
+  log.paint([2], 7); // over itself
+  assert.deepEqual(log.message(), { event: "paint", at: [1, 2, 3], greys: [255, 7, 0] });
+  assert.equal(log.back(), true);
+  assert.deepEqual(log.message(), { event: "paint", at: [1, 2, 3], greys: [255, 255, 13] });
+  assert.equal(log.back(), false);
 });

@@ -6,7 +6,7 @@ import { entry, isLight, legible } from "../../qviz/widgets/static/layer/colour.
 import { decode } from "../../qviz/widgets/static/layer/frame.js";
 import { walked, within } from "../../qviz/widgets/static/layer/keys.js";
 import { beside, places } from "../../qviz/widgets/static/layer/labels.js";
-import { wholePixels } from "../../qviz/widgets/static/layer/pixels.js";
+import { halfPixels, wholePixels } from "../../qviz/widgets/static/layer/pixels.js";
 import { sentences } from "../../qviz/widgets/static/layer/picture.js";
 import { hex, logTicks, number, ticks } from "../../qviz/widgets/static/layer/text.js";
 
@@ -110,4 +110,13 @@ test("an image takes whole pixels of the screen for each of its own", () => {
   assert.equal(wholePixels(300, 256), 256);
   assert.equal(wholePixels(300, 64), 256);
   assert.equal(wholePixels(200, 256), 0);
+});
+
+test("an image takes whole or half pixels of the screen for each of its own, where little room is lost by it", () => {
+  assert.equal(halfPixels(400, 256), 384);
+  assert.equal(halfPixels(400, 256, 2), 384); // three pixels of a fine screen
+  assert.equal(halfPixels(256, 256), 256);
+  assert.equal(halfPixels(350, 256), 0); // 256 would leave much of it empty
+  assert.equal(halfPixels(200, 256), 0);
+  assert.equal(halfPixels(200, 256, 2), 192);
 });

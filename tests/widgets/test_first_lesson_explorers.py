@@ -117,6 +117,127 @@ def test_the_story_holds_on_the_real_weights():
     assert dithered["outputs, relative error"] > 1.05 * plain["outputs, relative error"]
 
 
+def paint(explorer, pixels, grey=255):
+    """As a hand does: pixels (row, column) of the picture on show."""
+    columns = explorer.figure["photo"].pixels.shape[1]
+    at = [row * columns + column for row, column in pixels]
+    event = {"event": "paint", "at": at, "greys": [grey] * len(at)}
+    explorer._message(explorer.figure, event, None)
+
+
+def marked(explorer):
+    top, left, rows, columns = explorer.figure.panels["photo"].options["square"]
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def by_formula(part, bits):
+    """A square rounded to whole greys that are spread from its smallest value to its largest."""
+    levels = np.unique(np.rint(np.linspace(part.min(), part.max(), 2**bits, dtype=np.float32)))
+    return levels[np.abs(levels - part[..., None]).argmin(axis=-1)]
+
+
+def test_each_square_has_levels_of_its_own(explorer):
+    whole = explorer.measured
+    explorer.controls["shared"].value = 32
+    photo, after = models.photo().astype(np.float32), explorer.figure["photo"].pixels
+    for i in range(0, 256, 32):
+        for j in range(0, 256, 32):
+            part = (slice(i, i + 32), slice(j, j + 32))
+            assert (after[part] == by_formula(photo[part], 2)).all()
+    m = explorer.measured
+    assert m["photo, bytes"] == 256 * 256 * 2 / 8 + 64 * 2
+    assert m["weights, bytes"] == 24 * 64 * 2 / 8 + 2 * 2 * 2
+    assert m["photo, PSNR"] > whole["photo, PSNR"]
+    assert explorer.figure["greys"].used.sum() == 32 * 32
+    assert explorer.figure["levels"].used.sum() == 24 * 32
+    assert explorer.figure.panels["weights"].options["square"] == [0, 32, 24, 32], "the same place, as far as there is"
+
+
+def test_one_white_pixel_in_a_dark_square_costs_all_others_their_levels(explorer):
+    explorer.controls["shared"].value = 32
+    square, before = marked(explorer), explorer.figure["photo"].pixels
+    dark = models.photo()[square]
+    assert dark.max() < 32, "the square that is marked first is dark"
+    spot = square[0].start + 3, square[1].start + 5
+    paint(explorer, [spot])
+    after = explorer.figure["photo"].pixels
+    assert after[spot] == 255
+    assert explorer.figure["greys"].levels.tolist() == np.rint(np.linspace(dark.min(), 255, 4)).tolist()
+    others = np.ones((32, 32), bool)
+    others[3, 5] = False
+    assert np.unique(after[square][others]).tolist() == [dark.min()], "all others fall onto the lowest level"
+    assert len(np.unique(before[square])) == 4
+    outside = np.ones(after.shape, bool)
+    outside[square] = False
+    assert (after[outside] == before[outside]).all(), "the other squares keep theirs"
+    m, off = explorer.measured, (dark.astype(float) - dark.min())[others]
+    assert math.isclose(m["unpainted, RMSE"], math.sqrt(np.mean(off**2)), rel_tol=8 * bounds.U)
+    assert m["unpainted, RMSE"] > 3 * m["unpainted, RMSE before"]
+    said = "1 pixel painted by hand. The marked square has 4 greys from 3 to 255."
+    assert said in explorer.figure.panels["photo"].caption
+    assert "1 pixel painted by hand" in explorer.figure.scene.summary
+
+
+def test_with_one_set_of_levels_for_all_a_white_pixel_changes_next_to_nothing(explorer):
+    before = explorer.figure["photo"].pixels
+    paint(explorer, [(250, 140)])
+    assert np.count_nonzero(explorer.figure["photo"].pixels != before) == 1
+
+
+def test_the_photograph_is_put_back(explorer):
+    given, before = models.photo(), explorer.figure["photo"].pixels
+    back = explorer.controls["back"]
+    assert back.disabled
+    paint(explorer, [(0, 0), (9, 200)], grey=7)
+    assert not back.disabled
+    assert explorer.figure.panels["photo"].options["before"].pixels[9, 200] == 7
+    back.click()
+    assert back.disabled
+    assert (explorer.figure["photo"].pixels == before).all()
+    assert (models.photo() == given).all()
+    paint(explorer, [(9, 200)], grey=7)
+    paint(explorer, [(9, 200)], grey=int(given[9, 200]))  # as Escape does
+    assert back.disabled
+    assert "painted" not in explorer.figure.scene.summary
+
+
+def test_paint_stays_on_its_pixel_when_columns_are_shuffled(explorer):
+    explorer.controls["shuffle"].value = True
+    paint(explorer, [(40, 3)], grey=200)
+    assert explorer.figure.panels["photo"].options["before"].pixels[40, 3] == 200
+    explorer.controls["shuffle"].value = False
+    shown = explorer.figure.panels["photo"].options["before"].pixels
+    changed = np.argwhere(shown != models.photo())
+    assert changed.tolist() == [[40, explorer._orders[0][3]]]
+
+
+def test_a_square_that_is_all_of_one_grey_keeps_it(explorer):
+    explorer.controls["shared"].value = 32
+    square = [(i, j) for i in range(32) for j in range(32)]
+    for kind in ("uniform", "palette"):
+        explorer.controls["levels"].value = kind
+        paint(explorer, square, grey=90)
+        assert (explorer.figure["photo"].pixels[:32, :32] == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("at", "greys"), [([], []), ([0, 1], [5]), ([-1], [5]), ([256 * 256], [5]), (["x"], [5]), ([None], [5]), (3, 5)]
+)
+def test_paint_that_makes_no_sense_is_left_away(explorer, at, greys):
+    explorer._message(explorer.figure, {"event": "paint", "at": at, "greys": greys}, None)
+    assert explorer.controls["back"].disabled
+    assert explorer.figure.scene.panels
+
+
+def test_nobody_paints_on_what_is_locked(explorer):
+    explorer.lock("1", "Predict first.")
+    paint(explorer, [(0, 0)])
+    assert explorer.controls["back"].disabled
+    explorer.unlock("1")
+    paint(explorer, [(0, 0)])
+    assert not explorer.controls["back"].disabled
+
+
 def test_what_travels_to_the_browser(explorer):
     sent = unpack(explorer.figure.frame)["panels"]
     assert list(sent) == ["photo", "weights", "greys", "levels"]
@@ -131,5 +252,7 @@ def test_what_is_refused():
         PhotoExplorer(None, WEIGHTS, INPUTS[:, 1:])
     with pytest.raises(WidgetError, match="0 to 255"):
         PhotoExplorer(np.full((8, 8), 300), WEIGHTS, INPUTS)
+    with pytest.raises(WidgetError, match="0, 32"):
+        PhotoExplorer(None, WEIGHTS, INPUTS, shared=16)
     with pytest.raises(WidgetError, match="uniform, palette"):
         PhotoExplorer(None, WEIGHTS, INPUTS, levels="other")

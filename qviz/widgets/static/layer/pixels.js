@@ -4,11 +4,32 @@ import { entry } from "./colour.js";
 import { h, say } from "./dom.js";
 import { number } from "./text.js";
 
-// An image that is never seen itself; `paint(pixels, table)` fills it (without a table: greys).
+// An image that is never seen itself; `paint(pixels, table)` fills it (without a table: greys), `set(place, grey)` changes
+// one pixel, counted row by row, and `magnified(c, width, height)` shows it: each pixel with the same share of the screen.
 export function pixelImage() {
   const image = h("canvas");
+  const larger = h("canvas");
   return {
     image,
+    set(place, grey) {
+      const c = image.getContext("2d");
+      c.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+      c.fillRect(place % image.width, Math.floor(place / image.width), 1, 1);
+    },
+    magnified(c, width, height) {
+      const scale = c.canvas.width / image.width; // pixels of the screen for each of the image
+      const whole = Number.isInteger(scale);
+      const times = Math.ceil(scale);
+      c.imageSmoothingEnabled = !whole;
+      c.imageSmoothingQuality = scale < 1 ? "high" : "low";
+      if (whole || scale < 1) return c.drawImage(image, 0, 0, width, height);
+      // without blur up to whole pixels, then down: only what falls between two pixels of the screen is a blend
+      [larger.width, larger.height] = [times * image.width, times * image.height];
+      const out = larger.getContext("2d");
+      out.imageSmoothingEnabled = false;
+      out.drawImage(image, 0, 0, larger.width, larger.height);
+      return c.drawImage(larger, 0, 0, width, height);
+    },
     paint(pixels, table) {
       const [rows, columns] = pixels.shape;
       if (image.width !== columns || image.height !== rows) [image.width, image.height] = [columns, rows];
@@ -47,6 +68,13 @@ function snap(host, canvas, shape) {
 
 // The largest multiple of an image's columns that fits; 0 if not even one pixel a column does.
 export const wholePixels = (room, columns) => columns * Math.floor(room / columns);
+
+// CSS pixels across for an image: one, one and a half, two … pixels of the screen for each of its own, the most that fit.
+// 0 where that leaves much of the room empty, or where not even one does.
+export function halfPixels(room, columns, ratio = 1, least = 0.85) {
+  const wide = (columns * Math.floor((2 * room * ratio) / columns)) / 2 / ratio;
+  return wide * ratio >= columns && wide >= least * room ? wide : 0;
+}
 
 const samePixels = (a, b) => a?.length === b.length && a.every((code, i) => code === b[i]);
 

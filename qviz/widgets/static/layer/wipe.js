@@ -28,8 +28,8 @@ function divider(c, at, width, height, thick, ink) {
 
 // Let a picture be wiped. `it` has a canvas, `show` and `redraw`; `before(c, width, height)` draws what was before over
 // all of it, and `can()` says whether there is something. Returns `over(c, width, height, ink)`, which the painter calls
-// last. `keys` is false where the arrow keys mean something else.
-export function wiped(it, view, { before, can, keys = true }) {
+// last. `keys` is false where the arrow keys mean something else, `free()` false while a hand does something else.
+export function wiped(it, view, { before, can, keys = true, free = () => true }) {
   let share = 0;
   let grip = null;
   const looks = { ...view, locked: () => false, refuse: () => false }; // looking is never locked
@@ -51,7 +51,8 @@ export function wiped(it, view, { before, can, keys = true }) {
   };
   draggable(hand, looks, {
     keys,
-    things: (now, { width }) => [{ id: "wipe", value: now.share, range: [0, 1], step: 0.05, x: width * now.share }],
+    things: (now, { width }) =>
+      free() ? [{ id: "wipe", value: now.share, range: [0, 1], step: 0.05, x: width * now.share }] : [],
     value: ({ x }, { width }) => x / width,
     held: (_figure, _id, to) => ({ share: to }),
     order: () => null,
