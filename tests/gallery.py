@@ -58,6 +58,7 @@ WIDGETS = {
     "ModelExplorer": "widgets.ModelExplorer('tiny', 'mixtral-8x7b')",
     "NumberExplorer": "widgets.NumberExplorer()",
     "OutlierExplorer": "widgets.OutlierExplorer(layer)",
+    "PairExplorer": "widgets.PairExplorer(tiny['blk.3.ffn_up.weight'])",
     "PhotoExplorer": "widgets.PhotoExplorer()",
     "ProgressBar": "bar",
     "RangeExplorer": "widgets.RangeExplorer(embedding, name='token_embd.weight')",

@@ -51,6 +51,7 @@ from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.model_map import ModelMap, model_map
 from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.figures.outliers import ChannelRanges, channel_ranges
+from qviz.figures.pair_plane import PairPlane, pair_plane
 from qviz.figures.photo import (
     LevelSet,
     PixelImage,
@@ -103,6 +104,7 @@ __all__ = [
     "NameMap",
     "NumberLine",
     "PixelImage",
+    "PairPlane",
     "PullRow",
     "RangeCurve",
     "RangeHistogram",
@@ -150,6 +152,7 @@ __all__ = [
     "number_line",
     "pixel_image",
     "psnr",
+    "pair_plane",
     "pull_row",
     "range_curve",
     "range_histogram",

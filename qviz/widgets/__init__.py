@@ -20,6 +20,7 @@ from qviz.widgets.input_ranges import InputRangeExplorer
 from qviz.widgets.model import ModelExplorer
 from qviz.widgets.number import NumberExplorer
 from qviz.widgets.outliers import OutlierExplorer
+from qviz.widgets.pairs import PairExplorer
 from qviz.widgets.photo import PhotoExplorer
 from qviz.widgets.progress import ProgressBar
 from qviz.widgets.ranges import RangeExplorer
@@ -48,6 +49,7 @@ __all__ = [
     "ModelExplorer",
     "NumberExplorer",
     "OutlierExplorer",
+    "PairExplorer",
     "PhotoExplorer",
     "ProgressBar",
     "RangeExplorer",

@@ -6,6 +6,7 @@ import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_
 import { revealed } from "../../qviz/course/missions/painters/chooser.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
+import { pairAt, squareOf } from "../../qviz/widgets/static/painters/pair_plane.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
 import { faster } from "../../qviz/widgets/static/painters/token_rates.js";
@@ -129,4 +130,15 @@ test("points rise from the foot when their damage becomes known", () => {
   assert.equal(half.damage[1], 1e-5); // at the foot it stays
   assert.equal(half.size, 4.5);
   assert.deepEqual(revealed(open, open, 0.5).damage, open.damage);
+});
+
+test("a plane of pairs is a square, and finds the pair under a pointer", () => {
+  const plane = { reach: 2, pairs: new Float32Array([0, 0, 1, -1, 2, 2]) };
+  const at = squareOf(plane, 400, 328);
+  assert.equal(at.x(1) - at.x(0), at.y(0) - at.y(1)); // one scale for both axes
+  assert.equal(at.x(2) - at.x(-2), at.side);
+  assert.ok(at.left >= 0 && at.left + at.side <= 400);
+  assert.equal(pairAt(plane, { x: at.x(1) + 3, y: at.y(-1) - 3 }, at), 1);
+  assert.equal(pairAt(plane, { x: at.x(0) + 8, y: at.y(0) }, at), 0);
+  assert.equal(pairAt(plane, { x: at.x(-1.5), y: at.y(1.5) }, at), undefined);
 });

@@ -298,7 +298,13 @@ def test_nothing_can_be_veiled_that_is_not_there(made):
 
 
 def test_every_veil_of_a_question_fits_its_explorer(made):
-    kinds = {"05.4": "RecipeExplorer", "07.3": "GPTQExplorer", "10.3": "BalanceExplorer", "16.2": "StaircaseExplorer"}
+    kinds = {
+        "05.4": "RecipeExplorer",
+        "07.3": "GPTQExplorer",
+        "10.3": "BalanceExplorer",
+        "14.1": "PairExplorer",
+        "16.2": "StaircaseExplorer",
+    }
     veiled = {id: asked.veils for id, asked in lesson.questions().items() if asked.veils}
     assert set(veiled) == set(kinds)
     for id, names in veiled.items():
