@@ -77,6 +77,7 @@ from qviz.figures.rounding import rounding_table
 from qviz.figures.sizes import SizeCurves, size_curves
 from qviz.figures.staircase import Staircase, staircase
 from qviz.figures.tables import TextTable, table
+from qviz.figures.training import TrainingCurves, training_curves
 
 __all__ = [
     "AlphaCurve",
@@ -103,8 +104,8 @@ __all__ = [
     "ModelMap",
     "NameMap",
     "NumberLine",
-    "PixelImage",
     "PairPlane",
+    "PixelImage",
     "PullRow",
     "RangeCurve",
     "RangeHistogram",
@@ -117,6 +118,7 @@ __all__ = [
     "TextTable",
     "TokenDuel",
     "TokenRates",
+    "TrainingCurves",
     "Window",
     "alpha_curve",
     "balance",
@@ -150,9 +152,9 @@ __all__ = [
     "name_map",
     "normal_levels",
     "number_line",
+    "pair_plane",
     "pixel_image",
     "psnr",
-    "pair_plane",
     "pull_row",
     "range_curve",
     "range_histogram",
@@ -170,5 +172,6 @@ __all__ = [
     "table",
     "token_duel",
     "token_rates",
+    "training_curves",
     "weights_image",
 ]

@@ -57,6 +57,10 @@ CHARTS = {
         lambda: figures.recipe_curves(["Q8_0", "Q2_K"], {"a": [0.1, 0.4], "b": [0.2, 0.3]}),
         {"a": [0.1, 0.4], "b": [0.2, 0.3]},
     ),
+    "TrainingCurves": (
+        lambda: figures.training_curves({"a": [(8, 0.1, 0.01), (0, 0.4, 0.02)], "b": [(0, 0.3, 0.01)]}),
+        {"a": [0.4, 0.1], "b": [0.3]},
+    ),
     "SizeCurves": (
         lambda: figures.size_curves({"a": [("x", 2e6, 0.1), ("y", 1e6, 0.4)], "b": [("z", 1e6, 0.3)]}),
         {"a": [0.4, 0.1], "b": [0.3]},
@@ -105,6 +109,29 @@ def test_a_name_stands_under_a_dip_of_its_curve():
 def test_recipes_that_cannot_be_drawn_are_refused(recipes, damage, message):
     with pytest.raises(WidgetError, match=message):
         figures.recipe_curves(recipes, damage)
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "got 0"),
+        ({"a": []}, "at least one measurement"),
+        ({str(k): [(0, 1, 0)] for k in range(5)}, "got 5"),
+        ({"a": [(0, 1)]}, "a step, a damage and its error"),
+        ({"a": [(0, np.nan, 0)]}, "finite"),
+        ({"a": [(0, -1, 0)]}, "negative"),
+    ],
+)
+def test_training_that_cannot_be_drawn_is_refused(curves, message):
+    with pytest.raises(WidgetError, match=message):
+        figures.training_curves(curves)
+
+
+def test_bars_of_training_are_its_standard_errors():
+    (trace,) = figures.training_curves({"a": [(8, 0.1, 0.01), (0, 0.4, 0.02)]}, "steps of a kind").plotly().data
+    assert list(trace.x) == [0, 8]
+    assert list(trace.error_y.array) == [0.02, 0.01]
+    assert trace.mode == "lines+markers"
 
 
 def test_counts_are_those_of_the_histogram():

@@ -36,6 +36,7 @@ NOT_DRAWN = {
     "Roofline",
     "RecipeCurves",
     "SizeCurves",
+    "TrainingCurves",
 }
 
 
