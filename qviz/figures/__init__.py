@@ -47,6 +47,7 @@ from qviz.figures.gptq import (
 )
 from qviz.figures.hexdump import HexDump, hexdump
 from qviz.figures.histogram import ErrorHistogram, Histogram, error_histogram, histogram
+from qviz.figures.lens import MatrixLens, MatrixOverview, matrix_lens, matrix_overview
 from qviz.figures.matrix import MatrixImage, Window, error_image, weights_image
 from qviz.figures.model_map import ModelMap, model_map
 from qviz.figures.numberline import NumberLine, group_axis, number_line
@@ -101,6 +102,8 @@ __all__ = [
     "LloydPicture",
     "LossRace",
     "MatrixImage",
+    "MatrixLens",
+    "MatrixOverview",
     "ModelMap",
     "NameMap",
     "NumberLine",
@@ -147,6 +150,8 @@ __all__ = [
     "lloyd_curve",
     "lloyd_picture",
     "loss_race",
+    "matrix_lens",
+    "matrix_overview",
     "model_map",
     "moved_image",
     "name_map",

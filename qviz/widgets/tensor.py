@@ -9,8 +9,9 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
+from qviz._types import FloatArray
 from qviz.errors import QvizError, WidgetError
-from qviz.figures import MatrixImage, Window, error_image, weights_image
+from qviz.figures import MatrixImage, Window, error_image, matrix_lens, matrix_overview, weights_image
 from qviz.figures.matrix import OCTAVES
 from qviz.formats import FORMATS, Format, QTensor, get, quantize
 from qviz.metrics import Comparison, compare
@@ -18,15 +19,19 @@ from qviz.widgets import _text
 from qviz.widgets.base import SourceExplorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
-_ZOOMS = (256, 128, 64, 32)
+_LENSES = ((128, 80), (64, 40), (32, 20))  # columns and rows of weights
+_LENS = 64  # columns, where the tensor has as many
+_SHOWS = ("before", "after", "error")
+_LOGARITHMIC = "how far each moved, logarithmic: a bit more is one step darker, grey is no move."
 
 
 class TensorExplorer(SourceExplorer):
     """Quantize a tensor into any format, and see where its weights move.
 
-    Three pictures of the same part of the tensor: the weights before, after, and how far each moved. The
-    colours of the errors are logarithmic and stay put, so that formats can be compared: one bit more darkens
-    the picture by the same step everywhere.
+    On the left the whole tensor, with a small frame on it; on the right a lens that shows the weights under the frame,
+    one cell each. The frame is dragged, or moved by arrow keys. Both pictures show the weights before, after, or how
+    far each moved; a line across the lens wipes between that and before. The colours of the errors are logarithmic and
+    stay put, so that formats can be compared: one bit more darkens the picture by the same step everywhere.
 
     Parameters
     ----------
@@ -49,18 +54,19 @@ class TensorExplorer(SourceExplorer):
     Attributes
     ----------
     controls : dict
-        ``format``, ``zoom`` and, for a model, ``tensor``.
+        ``format``, ``show`` (``"before"``, ``"after"`` or ``"error"``), ``lens`` (the columns of weights under it) and,
+        for a model, ``tensor``.
     figure : View
-        ``figure["before"]``, ``figure["after"]`` and ``figure["error"]`` are each a `MatrixImage`.
+        ``figure["overview"]`` is a `MatrixOverview`, ``figure["lens"]`` a `MatrixLens`.
 
     Examples
     --------
     >>> explorer = TensorExplorer(np.sin(np.arange(512)).reshape(2, 256), format="Q4_0", name="a wave")
     >>> explorer
     TensorExplorer(a wave 2 × 256)
-    >>> coarse = explorer.figure["error"].pixels.mean()
+    >>> coarse = explorer.figure["overview"].image.pixels.mean()
     >>> explorer.controls["format"].value = "Q8_0"
-    >>> bool(explorer.figure["error"].pixels.mean() < coarse)
+    >>> bool(explorer.figure["overview"].image.pixels.mean() < coarse)
     True
     """
 
@@ -71,6 +77,7 @@ class TensorExplorer(SourceExplorer):
         if not fmt.can_encode:
             raise WidgetError(f"{fmt} can be read but not written here; choose one of {', '.join(_encodable())}")
         super().__init__(given, tensor, name)
+        lenses = self._lens_options()
         self.controls |= {
             "format": ipywidgets.Dropdown(
                 options=self._format_options(),
@@ -79,20 +86,27 @@ class TensorExplorer(SourceExplorer):
                 tooltip="the format that the weights are put into",
                 layout={"width": "auto"},
             ),
-            "zoom": ipywidgets.Dropdown(
-                options=self._zoom_options(),
-                value=0,
+            "show": ipywidgets.ToggleButtons(
+                options=_SHOWS,
+                value="error",
                 description="Show",
-                tooltip="how much of the tensor the pictures show",
+                tooltip="the weights before or after, or how far each moved",
+                style={"button_width": "auto"},
+            ),
+            "lens": ipywidgets.Dropdown(
+                options=lenses,
+                value=_LENS if _LENS in dict(lenses).values() else lenses[0][1],
+                description="Lens",
+                tooltip="how many weights the lens shows",
                 layout={"width": "auto"},
             ),
         }
-        self._arrange(("tensor", "format", "zoom"))
+        self._arrange(("tensor", "format", "show", "lens"))
 
     def _open(self) -> None:
         self.weights = self._source.weights()
         """float32 array (rows, columns): the weights before."""
-        self._picture: MatrixImage | None = None
+        self._images: dict[str, MatrixImage] = {}  # of the whole tensor, in the format that is chosen
         self._made: dict[str, QTensor] = {}  # going back to a format should not cost its search again
         self.quantized: QTensor | None = None
         """The weights in the chosen format; None if they do not fit it."""
@@ -101,9 +115,10 @@ class TensorExplorer(SourceExplorer):
         finite = self.weights if np.isfinite(self.weights).all() else self.weights[np.isfinite(self.weights)]
         self._rms = math.sqrt(compare(finite, finite).signal / finite.size) if finite.size else 0.0
         self._rms = self._rms or 1.0  # all zeros
-        self._centre = (self.weights.shape[0] // 2, self.weights.shape[1] // 2)
+        farthest = np.nan_to_num(np.abs(self.weights), nan=0, posinf=0).argmax()
+        self._centre = (int(farthest) // self.weights.shape[1], int(farthest) % self.weights.shape[1])
         if "format" in self.controls:
-            for name, options in (("format", self._format_options()), ("zoom", self._zoom_options())):
+            for name, options in (("format", self._format_options()), ("lens", self._lens_options())):
                 control = self.controls[name]
                 chosen, values = control.value, [value for _, value in options]
                 control.options = options
@@ -112,51 +127,45 @@ class TensorExplorer(SourceExplorer):
     def _format_options(self) -> list[tuple[str, str]]:
         return [(_fits(fmt, self._source.shape[-1]), name) for name, fmt in _encodable().items()]
 
-    def _zoom_options(self) -> list[tuple[str, int]]:
-        smaller = [n for n in _ZOOMS if n < max(self._source.shown_rows, self._source.shape[-1])]
-        return [("whole tensor", 0), *((f"{n} × {n} weights", n) for n in smaller)]
+    def _lens_options(self) -> list[tuple[str, int]]:
+        rows, columns = self._source.shown_rows, self._source.shape[-1]
+        smaller = [lens for lens in _LENSES if lens[0] < columns or lens[1] < rows]
+        return [(f"{n} × {m} weights", n) for n, m in smaller or _LENSES[1:2]]
 
     @property
     def window(self) -> Window:
-        """The part of the tensor on show."""
+        """The part of the tensor under the lens."""
         rows, columns = self.weights.shape
-        size = self.controls["zoom"].value or max(rows, columns)
-        height, width = min(size, rows), min(size, columns)
+        width = self.controls["lens"].value
+        height, width = min(dict(_LENSES)[width], rows), min(width, columns)
         top, left = (
             min(max(centre - n // 2, 0), most - n)
             for centre, n, most in zip(self._centre, (height, width), (rows, columns), strict=True)
         )
         return Window(top, left, height, width)
 
-    def zoom_to(self, row: int, column: int, size: int) -> None:
-        """Show `size` × `size` weights around one of them.
+    def look_at(self, row: int, column: int) -> None:
+        """Move the lens, as far as the tensor reaches.
 
         Parameters
         ----------
         row, column : int
-        size : int
-            0 (the whole tensor), or 256, 128, 64 or 32 if the tensor is larger than that.
-
-        Raises
-        ------
-        WidgetError
-            Another size.
+            The weight in the middle of the lens.
         """
         self._centre = (int(row), int(column))
-        if size not in (sizes := [value for _, value in self.controls["zoom"].options]):
-            raise WidgetError(f"size must be one of {', '.join(map(str, sizes))} for this tensor, got {size!r}")
-        if self.controls["zoom"].value != size:
-            self.controls["zoom"].value = size  # updates
-        else:
-            self.update()
+        window = self.window
+        self._centre = (window.top + window.rows // 2, window.left + window.columns // 2)
+        self.update()
 
-    def locate(self, row: int, column: int) -> str:
-        """Say what the pixel over a weight shows.
+    def locate(self, row: int, column: int, panel: str = "lens") -> str:
+        """Say what a picture shows over a weight.
 
         Parameters
         ----------
         row, column : int
-            A weight inside `window`.
+            A weight of the picture.
+        panel : str
+            ``"lens"``, or ``"overview"``, where a pixel may stand for several weights.
 
         Returns
         -------
@@ -167,24 +176,26 @@ class TensorExplorer(SourceExplorer):
         WidgetError
             The weight is not on show.
         """
-        window = self.window
+        window = Window(0, 0, *self.weights.shape) if panel == "overview" else self.window
         y, x = (row - window.top) // window.step[0], (column - window.left) // window.step[1]
         height, width = window.pixels
         if not (0 <= y < height and 0 <= x < width):
             raise WidgetError(f"weight ({row}, {column}) is not in {window}")
         cell = window.cell(y, x)
         before, after = cell.of(self.weights), cell.of(self.after)
-        with np.errstate(invalid="ignore"):
-            errors = np.nan_to_num(np.abs(after - before), nan=np.inf)
-        row, column = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
-        was, now = float(before[row, column]), float(after[row, column])
+        if self.quantized is None:
+            after = before
+        row, column = (int(i) for i in np.unravel_index(_moved(before, after).argmax(), before.shape))
+        was, now = (float(values[row, column]) + 0.0 for values in (before, after))  # −0 is read as 0
         row, column = row + cell.top, column + cell.left
-        text = f"row {row}, column {column}: {_text.number(was)} → {_text.number(now)}, "
-        text += f"moved by {_text.number(now - was)}"
-        if errors.size > 1:
-            text += f" (the largest of {errors.size} weights here)"
-        fmt = None if self.quantized is None else self.quantized.format
-        if fmt is not None and fmt.block_size > 1:
+        text = f"row {row}, column {column}: {_text.number(was)}"
+        if self.quantized is None:
+            return text
+        text += f" → {_text.number(now)}, moved by {_text.number(now - was)}"
+        if before.size > 1:
+            text += f" (the largest of {before.size} weights here)"
+        fmt = self.quantized.format
+        if fmt.block_size > 1:
             block = column // fmt.block_size
             first = block * fmt.block_size
             text += f" · block {block} of the row, columns {first} … {first + fmt.block_size - 1}"
@@ -193,59 +204,86 @@ class TensorExplorer(SourceExplorer):
     def _event(self, event: dict[str, Any]) -> None:
         row, column = int(event["row"]), int(event["column"])
         if event["event"] == "locate":
-            self.figure.send({"located": self.locate(row, column)})
+            self.figure.send({"located": self.locate(row, column, event.get("panel", "lens"))})
+        elif event["event"] == "look":
+            self.look_at(row, column)
         elif event["event"] == "zoom":
-            sizes = [value for _, value in self.controls["zoom"].options]
-            at = sizes.index(self.controls["zoom"].value) + (1 if event["into"] else -1)
+            sizes = [value for _, value in self.controls["lens"].options]
+            at = sizes.index(self.controls["lens"].value) + (1 if event["into"] else -1)
             if 0 <= at < len(sizes):
-                self.zoom_to(row, column, sizes[at])
+                self._centre = (row, column)
+                self.controls["lens"].value = sizes[at]  # updates
 
     def _scene(self) -> Scene:
-        fmt, window = get(self.controls["format"].value), self.window
-        before = self._before(window)
+        fmt = get(self.controls["format"].value)
+        if "before" not in self._images:
+            self._images["before"] = weights_image(self.weights, limit=4 * self._rms)
         try:
-            self.quantized = self._made.get(fmt.name) or quantize(self.weights, fmt)
+            self._round(fmt)
         except QvizError as refusal:
             self.quantized = None
-            alone = {"before": Panel(before, self._before_title, f"{window.pixel_text}.", label="weights")}
+            panels = self._panels("before", fmt)
             notes = (Status("error", str(refusal)), *self._source_notes())
-            return Scene(self._layout, alone, (), str(refusal), (), notes)
-        self._made[fmt.name] = self.quantized
-        rounded = self.quantized.dequantize(out=self.after)
-        loss = compare(self.weights, rounded)
-        after = weights_image(rounded, limit=before.limit, window=window)
-        error = error_image(self.weights, rounded, limit=before.limit / 2, window=window)
-        block = {"block": fmt.block_size, "left": window.left}
-        colours = f"Blue is negative, orange positive; beyond ±{_text.number(before.limit)} (4 × rms) the colour stays."
-        logarithmic = "How far each moved, logarithmic: one bit more is the same step darker in every format. "
+            return Scene(self._layout, panels, (), str(refusal), (), notes)
+        loss, part = self._loss, self.window
+        errors = _moved(part.of(self.weights), part.of(self.after))
         return Scene(
             self._layout,
-            {
-                "before": Panel(before, self._before_title, colours, label="weights before", options=block),
-                "after": Panel(
-                    after,
-                    f"After ({fmt})",
-                    f"{window.pixel_text}.",
-                    label="weights after",
-                    options={**block, "wipe": "before"},
-                ),
-                "error": Panel(error, "Error", logarithmic + "Grey did not move.", label="errors", options=block),
-            },
+            self._panels(self.controls["show"].value, fmt),
             self._readouts(fmt, loss),
             f"{self.tensor_name} in {fmt}: {fmt.bpw:g} bits per weight, SQNR {_text.decibels(loss.sqnr_db)}, "
-            f"RMSE {_text.number(loss.rmse)}.",
-            (_weight_table(before, after), _error_table(error)),
+            f"RMSE {_text.number(loss.rmse)}. The lens shows {_place(part)}; there, no weight moved farther than "
+            f"{_text.number(float(errors.max()))}.",
+            (
+                _weight_table(self._images["before"], self._images["after"]),
+                _error_table(self._images["error"]),
+                _lens_table(part, part.of(self.weights), part.of(self.after)),
+            ),
             self._source_notes(),
         )
 
-    def _before(self, window: Window) -> MatrixImage:
-        if self._picture is None or self._picture.window != window:
-            self._picture = weights_image(self.weights, limit=4 * self._rms, window=window)
-        return self._picture
+    def _round(self, fmt: Format) -> None:
+        """Put the weights into a format, unless they are in it."""
+        if self.quantized is not None and self.quantized.format == fmt:
+            return
+        self.quantized = self._made.get(fmt.name) or quantize(self.weights, fmt)
+        self._made[fmt.name] = self.quantized
+        self.quantized.dequantize(out=self.after)
+        self._loss = compare(self.weights, self.after)
+        limit = self._images["before"].limit
+        self._images["after"] = weights_image(self.after, limit=limit)
+        self._images["error"] = error_image(self.weights, self.after, limit=limit / 2)
 
-    @property
-    def _before_title(self) -> str:
-        return f"Before ({self._source.format_name})"
+    def _panels(self, show: str, fmt: Format) -> dict[str, Panel]:
+        whole, part = self._images[show], self.window
+        limit = self._images["before"].limit
+        before = weights_image(self.weights, limit=limit, window=part)
+        if show == "error":
+            seen = error_image(self.weights, self.after, limit=limit / 2, window=part)
+        else:
+            seen = before if show == "before" else weights_image(self.after, limit=limit, window=part)
+        block = 1 if self.quantized is None else fmt.block_size
+        lens = matrix_lens(seen, None if show == "before" else before, block=block)
+        name = {"before": f"before ({self._source.format_name})", "after": f"after ({fmt})", "error": f"error ({fmt})"}
+        weights = f"Blue is negative, orange positive; ±{_text.number(limit)} is 4 × rms"
+        words = f"{weights}, and beyond it the colour stays."
+        if show == "error":
+            words = f"Left of the line: before. {weights}. Right of it: {_LOGARITHMIC}"
+        return {
+            "overview": Panel(
+                matrix_overview(whole, part),
+                f"All of it: {name[show]}",
+                f"{whole.window.pixel_text}.",
+                label=f"the whole tensor, {show}; a frame marks {_place(part)}",
+            ),
+            "lens": Panel(
+                lens,
+                f"Lens: {_place(part)}",
+                words,
+                label=f"the weights in the frame, {name[show]}",
+                options={"names": ["before", show]},
+            ),
+        }
 
     def _readouts(self, fmt: Format, loss: Comparison) -> tuple[Readout, ...]:
         before, after = self._source.nbytes, fmt.row_size(self._source.shape[-1]) * self._source.rows
@@ -263,11 +301,37 @@ class TensorExplorer(SourceExplorer):
         )
 
 
+def _place(part: Window) -> str:
+    """A part of a tensor, in words."""
+    rows, columns = part.top + part.rows - 1, part.left + part.columns - 1
+    return f"rows {part.top} … {rows}, columns {part.left} … {columns}"
+
+
+def _moved(before: FloatArray, after: FloatArray) -> FloatArray:
+    """How far each weight moved; what is no number moved farther than any."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved: FloatArray = np.nan_to_num(np.abs(after - before), nan=np.inf, posinf=np.inf)
+    return moved
+
+
+def _lens_table(part: Window, before: FloatArray, after: FloatArray, rows: int = 8) -> Table:
+    moved = _moved(before, after)
+    farthest = np.argsort(-moved, axis=None, kind="stable")[:rows]
+    return Table(
+        "Weights under the lens that moved farthest",
+        ("row", "column", "before", "after"),
+        tuple(
+            (str(part.top + i), str(part.left + j), _text.number(float(before[i, j])), _text.number(float(after[i, j])))
+            for i, j in zip(*(places.tolist() for places in np.unravel_index(farthest, moved.shape)), strict=True)
+        ),
+    )
+
+
 def _weight_table(before: MatrixImage, after: MatrixImage, rows: int = 8) -> Table:
     edges = np.linspace(-before.limit, before.limit, rows + 1)
     counts = [_pixels(image, np.arange(255) * rows // 255, rows) for image in (before, after)]
     return Table(
-        "Weights in the pictures",
+        "Weights in the overview",
         ("from", "to", "pixels before", "pixels after"),
         tuple(
             (_text.number(low), _text.number(high), _text.count(was), _text.count(now))
@@ -285,7 +349,7 @@ def _error_table(error: MatrixImage) -> Table:
         (_text.number(low), _text.number(high), _text.count(n))
         for low, high, n in zip(edges[:-1], edges[1:], counts[1:], strict=True)
     ]
-    return Table("Errors in the picture", ("more than", "up to", "pixels"), tuple(rows))
+    return Table("Errors in the overview", ("more than", "up to", "pixels"), tuple(rows))
 
 
 def _pixels(image: MatrixImage, row_of_code: npt.NDArray[np.intp], rows: int) -> list[int]:

@@ -91,42 +91,40 @@ def test_bits_follow_the_keyboard(explorer):
 
 def test_formats_follow_the_keyboard(explorer):
     book = explorer("tensor")
-    canvases = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in ("before", "after", "error")}
+    canvases = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in ("overview", "lens")}
     before = {name: book.pixels(canvas) for name, canvas in canvases.items()}
     assert all(colours(canvas) > 50 for canvas in canvases.values())
     select = book.page.get_by_label("Format")
     select.focus()
     for _ in range(3):
         book.page.keyboard.press("ArrowDown")
-    title = book.page.locator("[data-panel=after] h4")
-    book.wait_until(lambda: title.inner_text() != "After (Q4_0)", "another format")
+    title = book.page.locator("[data-panel=overview] h4")
+    book.wait_until(lambda: "(Q4_0)" not in title.inner_text(), "another format")
     now = {name: book.pixels(canvas) for name, canvas in canvases.items()}
-    assert now["before"] == before["before"]
-    assert now["after"] != before["after"]
-    assert now["error"] != before["error"]
+    assert all(now[name] != before[name] for name in canvases)
+    press(book, ".widget-toggle-button >> text=before", "Enter")
+    book.wait_until(lambda: "before" in title.inner_text(), "the weights before")
+    assert book.page.get_by_role("button", name="blink").is_hidden(), "there is nothing to compare them with"
     assert book.problems == []
 
 
-def test_a_pixel_tells_its_weights(explorer):
+def test_a_cell_tells_its_weight_and_the_frame_moves(explorer):
     book = explorer("tensor")
-    located = book.page.locator(".qviz-located")
-    canvas = book.page.locator("[data-panel=error] canvas").first
-    box = canvas.bounding_box()
-    canvas.hover(position={"x": 0.999 * box["width"], "y": 1})
-    book.wait_until(lambda: "row 0, column 51" in located.inner_text(), "the upper right corner")
+    located, title = book.page.locator(".qviz-located"), book.page.locator("[data-panel=lens] h4")
+    overview = book.page.locator("[data-panel=overview] canvas").first
+    overview.focus()
+    book.page.keyboard.press("End")
+    book.wait_until(lambda: "rows 216 … 255, columns 448 … 511" in title.inner_text(), "the last corner")
+    lens = book.page.locator("[data-panel=lens] canvas").first
+    box = lens.bounding_box()
+    lens.hover(position={"x": 0.999 * box["width"], "y": 1})
+    book.wait_until(lambda: located.inner_text().startswith("row 216, column 511: "), "the upper right corner")
     assert "block 15 of the row, columns 480 … 511" in located.inner_text()
-    canvas.focus()
+    lens.focus()
     book.page.keyboard.press("ArrowDown")
-    book.wait_until(lambda: located.inner_text().startswith("row 1,"), "the row below")
-    # zooming by keyboard shows one weight a pixel, with the borders of its blocks
-    whole = book.pixels(canvas)
+    book.wait_until(lambda: located.inner_text().startswith("row 217,"), "the row below")
     book.page.keyboard.press("Enter")
-    book.page.keyboard.press("Enter")
-    book.wait_until(lambda: "1 pixel = 1 weight" in book.views("tensor").inner_text(), "the zoomed picture")
-    assert book.pixels(canvas) != whole
-    book.page.keyboard.press("Escape")
-    book.page.keyboard.press("Escape")
-    book.wait_until(lambda: book.python("print(tensor.controls['zoom'].value)").strip() == "0", "all of it again")
+    book.wait_until(lambda: book.python("print(tensor.controls['lens'].value)").strip() == "32", "a smaller lens")
     assert book.problems == []
 
 
@@ -225,7 +223,7 @@ def test_a_reload_brings_all_back_and_a_lost_kernel_takes_nothing(lab, open_note
     press(book, handle("Bits"), "ArrowRight")
     press(book, handle("Block in the row"), "ArrowRight")
     page.get_by_label("Format").select_option("Q5_1 (6 bpw)")
-    book.wait_until(lambda: says("5.16", "32 … 63", "After (Q5_1)"), "the moves")
+    book.wait_until(lambda: says("5.16", "32 … 63", "error (Q5_1)"), "the moves")
     before = shown()
 
     book.reload()
@@ -236,11 +234,11 @@ def test_a_reload_brings_all_back_and_a_lost_kernel_takes_nothing(lab, open_note
     press(book, handle("Bits"), "ArrowLeft")
     press(book, handle("Block in the row"), "ArrowLeft")
     page.get_by_label("Format").select_option("Q4_0 (4.5 bpw)")
-    book.wait_until(lambda: says("4.16", "0 … 31", "After (Q4_0)"), "moves after the reload")
+    book.wait_until(lambda: says("4.16", "0 … 31", "error (Q4_0)"), "moves after the reload")
     before = shown()
 
     page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    page.locator("[data-panel=error] canvas").first.hover(position={"x": 20, "y": 20})  # nobody answers
+    page.locator("[data-panel=lens] canvas").first.hover(position={"x": 20, "y": 20})  # nobody answers
     page.wait_for_timeout(300)
     assert shown()[0] == before[0]
     page.locator(".qviz-byte").nth(7).hover()  # the lens needs no kernel
@@ -284,7 +282,7 @@ def test_words_and_numbers_behind_the_picture(explorer, kind):
     book.page.keyboard.press("Enter")
     details.locator("table").first.wait_for()
     assert len(details.locator("th[scope=col]").all_inner_texts()) >= 3
-    assert details.locator("tbody tr").count() == {"bits": 16 + 12, "block": 2 + 32, "tensor": 8 + 11}[kind]
+    assert details.locator("tbody tr").count() == {"bits": 16 + 12, "block": 2 + 32, "tensor": 8 + 11 + 8}[kind]
     assert book.problems == []
 
 

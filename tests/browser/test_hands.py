@@ -19,6 +19,8 @@ from qviz.widgets import (
 
 W = np.random.default_rng(3).standard_normal((8, 256)).astype(np.float32)
 
+READS = "(text) => document.querySelector('.qviz-located').textContent.startsWith(text)"
+
 
 def pixels(canvas):
     return canvas.evaluate("(node) => node.toDataURL()")
@@ -231,25 +233,124 @@ def test_the_search_plays_with_the_best_grid_as_a_ghost(stage):
     assert explorer.figure.panels["line"].options["ghost"] == []
 
 
-@pytest.mark.parametrize(("kind", "panel"), [("photo", "photo"), ("tensor", "after")])
-def test_before_and_after_are_wiped_and_nobody_needs_python_for_it(stage, kind, panel):
-    explorer = PhotoExplorer() if kind == "photo" else TensorExplorer(W, name="w")
-    there = stage(explorer)
+def only_looked(there):
+    """Nothing was asked of Python but what stands where the pointer is, and no lock was in the way."""
+    asked = there.page.evaluate("window.sent.filter(({ event }) => event !== 'locate').length")
+    return asked == 0 and there.page.locator(".qviz-bubble").is_hidden()
+
+
+def test_before_and_after_are_wiped_and_nobody_needs_python_for_it(stage):
+    there = stage(PhotoExplorer())
     there.hold("Predict first.")  # looking is not locked
-    canvas = there.canvas(panel)
+    canvas = there.canvas("photo")
     box = canvas.bounding_box()
     start = pixels(canvas)
     there.drag(canvas, (3, 40), (box["width"] * 0.6, 40))
     half = pixels(canvas)
     assert half != start
-    assert there.page.evaluate("window.sent.filter(({ event }) => event !== 'locate').length") == 0
-    assert there.page.locator(".qviz-bubble").is_hidden()
+    assert only_looked(there)
     there.drag(canvas, (box["width"] * 0.6, 40), (-20, 40))
     there.page.mouse.move(0, 0)
-    if kind == "photo":
-        assert pixels(canvas) == start
-        there.press(canvas, "End", "Home", "ArrowRight")
-        assert pixels(canvas) not in (start, half)
+    assert pixels(canvas) == start
+    there.press(canvas, "End", "Home", "ArrowRight")
+    assert pixels(canvas) not in (start, half)
+
+
+def test_the_lens_is_wiped_where_it_is_locked_too(stage):
+    there = stage(TensorExplorer(W, name="w"))
+    there.hold("Predict first.")
+    canvas = there.canvas("lens")
+    width = canvas.bounding_box()["width"]
+
+    def foot(share):
+        """A column of the lens, below the weight that the pointer marks."""
+        return canvas.evaluate(
+            """(node, share) => String(node.getContext('2d').getImageData(
+                share * node.width, 0.7 * node.height, 1, 0.3 * node.height).data)""",
+            share,
+        )
+
+    error, before = foot(0.9), foot(0.3)
+    there.drag(canvas, (width * 0.6, 40), (width * 0.1, 40))
+    assert foot(0.3) != before
+    assert foot(0.9) == error
+    there.press(canvas, "Home", "ArrowUp", "ArrowUp")
+    there.press(canvas, "End", "ArrowUp", "ArrowUp")
+    assert foot(0.3) == before, "all of it before"
+    assert foot(0.9) != error
+    assert only_looked(there)
+
+
+def test_the_frame_is_dragged_and_the_lens_follows(stage):
+    weights = np.random.default_rng(3).standard_normal((256, 512)).astype(np.float32)
+    explorer = TensorExplorer(weights, name="w")
+    explorer.look_at(100, 200)
+    there = stage(explorer)
+    overview, lens = there.canvas("overview"), there.canvas("lens")
+    box = overview.bounding_box()
+
+    def at(row, column):
+        return column / 512 * box["width"], row / 256 * box["height"]
+
+    def corner():
+        return explorer.window.top, explorer.window.left
+
+    before = pixels(lens)
+    there.drag(overview, at(100, 200), at(140, 250))
+    assert np.abs(np.subtract(corner(), (120, 218))).max() <= 2, "40 down, 50 to the right, give or take a pixel"
+    assert pixels(lens) != before
+    there.drag(overview, at(230, 480), at(230, 480))  # a press beside the frame brings it there
+    assert np.abs(np.subtract(corner(), (210, 448))).max() <= 2
+    there.drag(overview, at(230, 480), (-50, -50))
+    assert corner() == (0, 0), "it stays inside"
+    there.press(overview, "ArrowDown", "Shift+ArrowRight", "Shift+ArrowDown", "ArrowRight")
+    assert corner() == (41, 66), "a pixel is 1 × 2 weights, the frame 40 × 64"
+    there.press(overview, "End", "-")
+    assert (explorer.window.rows, explorer.window.columns) == (80, 128)
+    there.press(overview, "+")
+    there.press(overview, "Home")
+    # a finger does the same
+    touch = there.context.new_cdp_session(there.page)
+    start, end = ([box["x"] + x, box["y"] + y] for x, y in (at(20, 32), at(120, 232)))
+    for kind, points in (("touchStart", [start]), ("touchMove", [end]), ("touchEnd", [])):
+        points = [{"x": float(x), "y": float(y)} for x, y in points]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    there.rest()
+    assert np.abs(np.subtract(corner(), (100, 200))).max() <= 2
+    there.press(overview, "Home")
+    # the weight that is read stays at its place of the lens
+    there.press(lens, "ArrowLeft", "ArrowUp")
+    there.page.wait_for_function(READS, arg="row 19, column 31: ")
+    there.press(overview, "Shift+ArrowDown")
+    there.page.wait_for_function(READS, arg="row 59, column 31: ")
+
+
+def test_escape_puts_the_frame_back_and_a_lock_says_why_it_stays(stage):
+    explorer = TensorExplorer(np.random.default_rng(3).standard_normal((256, 512)).astype(np.float32), name="w")
+    explorer.look_at(20, 32)
+    there = stage(explorer)
+    overview, mouse = there.canvas("overview"), there.page.mouse
+    box = overview.bounding_box()
+    overview.focus()
+    mouse.move(box["x"] + 5, box["y"] + 5)
+    mouse.down()
+    mouse.move(box["x"] + 150, box["y"] + 90, steps=4)
+    there.rest()
+    assert explorer.window.left > 60
+    there.page.keyboard.press("Escape")
+    mouse.up()
+    there.rest()
+    assert (explorer.window.top, explorer.window.left) == (0, 0)
+    there.hold("Predict first.")
+    asked = there.page.evaluate("window.sent.filter(({ event }) => event === 'look').length")
+    there.drag(overview, (5, 5), (150, 90))
+    bubble = there.page.locator(".qviz-bubble")
+    assert bubble.inner_text() == "Predict first."
+    there.page.evaluate("document.querySelector('.qviz-bubble').hidden = true")
+    there.press(overview, "End")
+    assert bubble.inner_text() == "Predict first."
+    assert (explorer.window.top, explorer.window.left) == (0, 0)
+    assert there.page.evaluate("window.sent.filter(({ event }) => event === 'look').length") == asked
 
 
 def until(there, done):

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { asker } from "../../qviz/widgets/static/layer/asker.js";
 import { between, dab, strokes } from "../../qviz/widgets/static/layer/brush.js";
 import { draggable, keyMove, nearest } from "../../qviz/widgets/static/layer/drag.js";
+import { placed, walkedFrame } from "../../qviz/widgets/static/layer/frame_hand.js";
 import { pacer } from "../../qviz/widgets/static/layer/play.js";
 import { LENGTH, blend, mixer, mover } from "../../qviz/widgets/static/layer/tween.js";
 
@@ -301,4 +302,25 @@ test("a stroke is taken back to what was there before it, and only the last one"
   assert.equal(log.back(), true);
   assert.deepEqual(log.message(), { event: "paint", at: [1, 2, 3], greys: [255, 255, 13] });
   assert.equal(log.back(), false);
+});
+
+test("a frame stays inside, whoever moves it", () => {
+  const whole = { top: 0, left: 0, rows: 100, columns: 200 };
+  const frame = { top: 10, left: 20, rows: 40, columns: 64 };
+  const at = ({ top, left }) => [top, left];
+  assert.deepEqual(placed(whole, frame, 30.4, 50.6), { ...frame, top: 30, left: 51 });
+  assert.deepEqual(at(placed(whole, frame, -5, 500)), [0, 136]);
+  const key = (name, shiftKey = false) => walkedFrame({ key: name, shiftKey }, whole, frame, [1, 2]);
+  assert.deepEqual(at(key("ArrowDown")), [11, 20]);
+  assert.deepEqual(at(key("ArrowLeft")), [10, 18]);
+  assert.deepEqual(at(key("ArrowRight", true)), [10, 84]);
+  assert.deepEqual(at(key("ArrowUp", true)), [0, 20]);
+  assert.deepEqual(
+    [at(key("Home")), at(key("End"))],
+    [
+      [0, 0],
+      [60, 136],
+    ],
+  );
+  assert.equal(key("Enter"), undefined);
 });

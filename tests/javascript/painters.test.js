@@ -6,6 +6,7 @@ import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_
 import { revealed } from "../../qviz/course/missions/painters/chooser.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
+import { blockOf, carried } from "../../qviz/widgets/static/painters/matrix_lens.js";
 import { pairAt, squareOf } from "../../qviz/widgets/static/painters/pair_plane.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
@@ -141,4 +142,18 @@ test("a plane of pairs is a square, and finds the pair under a pointer", () => {
   assert.equal(pairAt(plane, { x: at.x(1) + 3, y: at.y(-1) - 3 }, at), 1);
   assert.equal(pairAt(plane, { x: at.x(0) + 8, y: at.y(0) }, at), 0);
   assert.equal(pairAt(plane, { x: at.x(-1.5), y: at.y(1.5) }, at), undefined);
+});
+
+test("what is read in a lens stays at its place when the lens moves", () => {
+  const part = (top, left, rows = 40, columns = 64) => ({ top, left, rows, columns });
+  const pointer = { row: 15, column: 30, panel: "lens" };
+  assert.deepEqual(carried(pointer, part(10, 20), part(50, 0)), { row: 55, column: 10, panel: "lens" });
+  assert.deepEqual(carried({ ...pointer, row: 49 }, part(10, 20), part(0, 20, 20, 32)).row, 19); // a smaller one
+});
+
+test("the block of a weight, as far as the lens shows it", () => {
+  const part = { top: 0, left: 40, rows: 40, columns: 64 };
+  assert.deepEqual(blockOf(part, 32, 70), [64, 96]);
+  assert.deepEqual(blockOf(part, 32, 45), [40, 64]);
+  assert.deepEqual(blockOf(part, 256, 45), [40, 104]);
 });

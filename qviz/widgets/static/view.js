@@ -12,7 +12,10 @@ import { lock } from "./layer/lock.js";
 import { pages } from "./layer/pages.js";
 import { showNotes, showPanels, showReadouts, tableNode } from "./layer/parts.js";
 
-const HOW = "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.";
+const HOW = {
+  tensor: "Drag the frame, or move it with the arrow keys; point at a cell of the lens to read one weight.",
+  museum: "Point at a picture to see one weight; click or press Enter to zoom in, Shift-click or Escape to zoom out.",
+};
 
 const THEMED = ["data-jp-theme-light", "data-jp-theme-name", "class"]; // what JupyterLab changes with its theme
 
@@ -50,7 +53,6 @@ function viewOf(model, root, drawn) {
     pointer: null,
     held: false, // whether a hand holds something: nothing else moves by itself then
     order: hands.order,
-    painter: (name) => drawn[name]?.painter, // of another panel
     ...lock(root),
     answered(which) {
       questions.answered(which);
@@ -73,7 +75,7 @@ function viewOf(model, root, drawn) {
     point(at) {
       view.pointer = at;
       for (const { painter } of Object.values(drawn)) painter.mark?.();
-      view.locate(at);
+      if (at) view.locate(at);
     },
     locate: (at) => questions.ask({ event: "locate", ...at }),
     zoom: (at, into) => send({ event: "zoom", ...at, into }),
@@ -101,8 +103,8 @@ function render({ model, el }) {
     nodes.turn(drawn, scene.pages);
     showReadouts(nodes.readouts, scene.readouts);
     showNotes(nodes.status, scene.status);
-    located.hidden = !["tensor", "museum"].includes(scene.layout) || !scene.panels.error;
-    if (!located.textContent) say(located, HOW);
+    located.hidden = !HOW[scene.layout] || !(scene.panels.error || scene.panels.lens);
+    if (!located.textContent) say(located, HOW[scene.layout] ?? "");
     if (view.pointer) view.locate(view.pointer);
     data.hidden = !scene.tables.length;
     if (data.open) fillTables();

@@ -88,7 +88,7 @@ def test_pointing_is_not_held():
     said = []
     tensor.figure.send = lambda content, buffers=None: said.append(content)
     lesson.predict("00.3", unlocks=tensor)
-    tensor._message(tensor.figure, {"event": "locate", "panel": "error", "row": 0, "column": 0}, [])
+    tensor._message(tensor.figure, {"event": "locate", "panel": "overview", "row": 0, "column": 0}, [])
     assert said, "reading the picture is what the lock leaves"
 
 

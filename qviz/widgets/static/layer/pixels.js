@@ -105,10 +105,10 @@ function colourBar(host, height, colours) {
 // A painter of an image with a bar of its colours below.
 //
 // Of a panel, `source` gives {pixels, colours}; `over(c, panel, width, height)` draws what stands on the image, and may
-// set how it is magnified before `image()` is called; `codes(panel)` are the first and last code of the bar, `marks`
-// the numbers under it, `label` what is said to those who do not see. Where `crisp(panel)`, the image is as wide as
-// whole pixels of the screen allow.
-export function imagePicture(host, view, { source, over, codes, marks, label, height, crisp = () => false }) {
+// set how it is magnified before `image()` is called; `bar` gives the colours of the bar, where they are not those of
+// `source`, `codes(panel)` its first and last code, `marks` the numbers under it, `label` what is said to those who do
+// not see. Where `crisp(panel)`, the image is as wide as whole pixels of the screen allow.
+export function imagePicture(host, view, { source, bar: barred = source, over, codes, marks, label, height, crisp }) {
   let panel = null;
   let painted = null; // the pixels that are on the image
   const { image, paint } = pixelImage();
@@ -116,13 +116,13 @@ export function imagePicture(host, view, { source, over, codes, marks, label, he
     if (panel) over(c, panel, width, tall, () => c.drawImage(image, 0, 0, width, tall));
   });
   host.append(canvas);
-  const bar = colourBar(host, height, () => panel && [view.table(source(panel).colours), ...codes(panel)]);
+  const bar = colourBar(host, height, () => panel && [view.table(barred(panel).colours), ...codes(panel)]);
   function both() {
-    if (panel && crisp(panel)) snap(host, canvas, source(panel).pixels.shape);
+    if (panel && crisp?.(panel)) snap(host, canvas, source(panel).pixels.shape);
     redraw();
     bar.redraw();
   }
-  new ResizeObserver(() => panel && crisp(panel) && both()).observe(host.parentNode);
+  new ResizeObserver(() => panel && crisp?.(panel) && both()).observe(host.parentNode);
   function repaint() {
     const { pixels, colours } = source(panel);
     painted = pixels;

@@ -6,6 +6,7 @@ import { playButton } from "./play.js";
 
 const KNOB = 7;
 const BLINKS = 8;
+const GAP = 8; // CSS pixels around a name
 
 // The line, and the knob that is taken.
 function divider(c, at, width, height, thick, ink) {
@@ -28,9 +29,11 @@ function divider(c, at, width, height, thick, ink) {
 
 // Let a picture be wiped. `it` has a canvas, `show` and `redraw`; `before(c, width, height)` draws what was before over
 // all of it, and `can()` says whether there is something. Returns `over(c, width, height, ink)`, which the painter calls
-// last. `keys` is false where the arrow keys mean something else, `free()` false while a hand does something else.
-export function wiped(it, view, { before, can, keys = true, free = () => true }) {
-  let share = 0;
+// last, with a method `to(share)` that sets the line. `keys` is false where the arrow keys mean something else, `free()`
+// false while a hand does something else; `start` is where the line is at first, `names()` what stands beside it.
+export function wiped(it, view, how) {
+  const { before, can, keys = true, free = () => true, start = 0, names = () => ["before"] } = how;
+  let share = start;
   let grip = null;
   const looks = { ...view, locked: () => false, refuse: () => false }; // looking is never locked
   const hand = {
@@ -72,13 +75,17 @@ export function wiped(it, view, { before, can, keys = true, free = () => true })
     }
     if (blink) blink.hidden = !can();
   };
-  return function over(c, width, height, ink) {
+  function over(c, width, height, ink) {
     if (!can()) return;
     const at = width * share;
     if (share > 0) clipped(c, 0, 0, at, height, () => before(c, width, height));
     divider(c, Math.min(width - 1.5, Math.max(1.5, at)), width, height, grip ? 3 : 2, ink);
-    if (share < 0.25 || share === 1) return;
     c.font = ink.font;
-    patched(c, "before", 6, 14, ink);
-  };
+    const [left, right] = names();
+    const room = (text) => c.measureText(text).width + 2 * GAP;
+    if (at >= room(left)) patched(c, left, GAP, 14, ink);
+    if (right && width - at >= room(right)) patched(c, right, width - room(right) + GAP, 14, ink);
+  }
+  over.to = (to) => hand.hold(() => ({ share: to }));
+  return over;
 }
