@@ -267,7 +267,7 @@ class BalanceExplorer(BackgroundExplorer):
             return (Readout("Method", row.recipe), bits, *common, Readout("Made in", f"{row.seconds:.1f} s"))
         published = "none" if row.published is None else f"+{row.published}"
         return (
-            Readout("Format · bits per weight", f"{row.recipe} · {row.bpw:.2f}", "everything counted"),
+            Readout("Format · bpw", f"{row.recipe} · {row.bpw:.2f}", "bits per weight, everything counted"),
             Readout("To run", _text.size(row.memory), "weights, and a KV cache in F16 for the whole context"),
             *common,
             Readout("Rise, LLaMA-7B", published, "published in ggml-org/llama.cpp#1684 and #2094"),
@@ -277,7 +277,7 @@ class BalanceExplorer(BackgroundExplorer):
         """The figures of a file that was measured once."""
         size = _text.size(round(point.size * 2**20))
         return (
-            Readout("Format · bits per weight", f"{point.name} · {point.bpw:.2f}", f"{row.what}; everything counted"),
+            Readout("Format · bpw", f"{point.name} · {point.bpw:.2f}", f"{row.what}; bits per weight, all counted"),
             Readout("To run", size, "weights, and a KV cache in F16 for the whole context"),
             Readout("Rise", _signed(row.ppl - row.base_ppl, 3), f"perplexity {row.ppl:.3f}; its error was not kept"),
             Readout("KL divergence", f"{_text.number(row.kld, 2)} ± {_text.number(row.kld_se, 1)}", "nats a token"),

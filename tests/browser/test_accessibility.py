@@ -166,6 +166,17 @@ def test_nothing_overlaps_or_is_cut(book, screen, screenshots, name):
     assert node.evaluate(LAYOUT) == []
 
 
+def test_readouts_of_the_balance_never_wrap(book, screen):
+    lines = """(root) => [...root.querySelectorAll('.qviz-name, .qviz-readout .qviz-value')].map((node) => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return [node.textContent, new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size];
+    })"""
+    found = book.page.locator(output(book, "BalanceExplorer")).first.evaluate(lines)
+    assert len(found) == 12
+    assert [text for text, n in found if n != 1] == []
+
+
 def test_the_search_would_find_an_overlap(book):
     place = book.page.locator(output(book, "ProgressPanel")).first
     place.evaluate(

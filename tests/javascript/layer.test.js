@@ -8,6 +8,7 @@ import { walked, within } from "../../qviz/widgets/static/layer/keys.js";
 import { beside, places } from "../../qviz/widgets/static/layer/labels.js";
 import { halfPixels, wholePixels } from "../../qviz/widgets/static/layer/pixels.js";
 import { sentences } from "../../qviz/widgets/static/layer/picture.js";
+import { captions } from "../../qviz/widgets/static/layer/plane.js";
 import { hex, logTicks, number, ticks } from "../../qviz/widgets/static/layer/text.js";
 
 test("numbers are short, and have a real minus sign", () => {
@@ -73,6 +74,8 @@ test("names never run into each other, nor out of the picture", () => {
   assert.equal(names.find(20, 10, [[90, 10]]), undefined); // beyond the right edge
   assert.equal(names.find(20, 10, [[10, 3]]), undefined); // beyond the top
   assert.deepEqual(names.find(20, 10, [[75, 38]]), [75, 38]);
+  assert.equal(names.find(10, 10, [[63, 38]]), undefined); // two pixels beside a name: both would be read as one
+  assert.deepEqual(names.find(10, 10, [[60, 38]]), [60, 38]);
   assert.deepEqual(beside(50, 50, 20), [
     [61, 41],
     [19, 60],
@@ -119,4 +122,12 @@ test("an image takes whole or half pixels of the screen for each of its own, whe
   assert.equal(halfPixels(350, 256), 0); // 256 would leave much of it empty
   assert.equal(halfPixels(200, 256), 0);
   assert.equal(halfPixels(200, 256, 2), 192);
+});
+
+test("what is written below a plane never runs into each other", () => {
+  const plane = { upwards: "KL divergence from the model, nats a token", across: "MiB to run" };
+  const at = (room) => captions(plane, room, (text) => text.length);
+  assert.deepEqual(at(120), [`↑ ${plane.upwards}, logarithmic`, "MiB to run, logarithmic →"]);
+  assert.deepEqual(at(85), [`↑ ${plane.upwards}`, "MiB to run →"]);
+  assert.deepEqual(at(60), ["↑ KL divergence", "MiB to run →"]);
 });

@@ -44,7 +44,7 @@ def test_a_point_can_be_looked_at():
     explorer = BalanceExplorer(ROWS, budget=7)
     explorer._message(explorer.figure, {"event": "point", "point": 3}, None)
     readouts = {tile.label: tile.value for tile in explorer.figure.scene.readouts}
-    assert readouts["Format · bits per weight"] == "Q4_0 · 8.00"
+    assert readouts["Format · bpw"] == "Q4_0 · 8.00"
     assert readouts["Rise"] == "+0.150 ± 0.020"
     explorer._message(explorer.figure, {"event": "point", "point": "?"}, None)  # nonsense is not answered
     assert explorer.figure["balance"].current == 3
@@ -92,7 +92,7 @@ def test_three_series_can_be_switched_on():
     assert set(plane.front) <= set(plane.fronts[2]) | {0, 1, 2, 3}, "an importance matrix alone is never the best"
     explorer._message(explorer.figure, {"event": "point", "point": ours}, None)
     readouts = {tile.label: tile.value for tile in explorer.figure.scene.readouts}
-    assert readouts["Format · bits per weight"].startswith("best ≤ Q4_K_M · 5.06")
+    assert readouts["Format · bpw"].startswith("best ≤ Q4_K_M · 5.06")
     assert all(len(line) == len(table.columns) for table in explorer.figure.scene.tables for line in table.rows)
     explorer.controls["damage"].value = "rise in perplexity"
     plane = explorer.figure["balance"]

@@ -1,5 +1,7 @@
 // Names that never run into each other.
 
+const GAP = 5; // CSS pixels between two names of one line: less, and they would be read as one
+
 // Boxes that are taken, and the first free place for a name.
 export function places([left, top, right, bottom]) {
   const taken = [];
@@ -16,7 +18,7 @@ export function places([left, top, right, bottom]) {
         const box = [x, y - height / 2, width, height];
         const inside = x >= left && x + width <= right && box[1] >= top && box[1] + height <= bottom;
         if (!inside || !free(box)) return false;
-        taken.push(box);
+        taken.push([x - GAP, box[1], width + 2 * GAP, height]);
         return true;
       });
     },

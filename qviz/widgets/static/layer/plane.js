@@ -13,6 +13,16 @@ function sizes(least, most) {
   return found;
 }
 
+// What is written below the plane, [left, right]: as much of it as fits beside each other; `wide` measures a text.
+export function captions({ upwards, across }, room, wide) {
+  const both = [
+    [`↑ ${upwards}, logarithmic`, `${across}, logarithmic →`],
+    [`↑ ${upwards}`, `${across} →`],
+    [`↑ ${upwards.split(/,| from /)[0]}`, `${across} →`],
+  ];
+  return both.find(([left, right]) => wide(left) + wide(right) + 24 <= room) ?? both[2];
+}
+
 export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, left, right, top, base, width, foot }) {
   const wall = x(plane.budget);
   c.fillStyle = ink.line;
@@ -30,9 +40,10 @@ export function sizeAndDamage(c, ink, plane, { x, y, low, high, least, most, lef
     free = at + 48;
   }
   c.textAlign = "right";
-  c.fillText(`${plane.across}, logarithmic →`, width - right, base + foot + 20);
+  const [up, over] = captions(plane, width - right - left, (text) => c.measureText(text).width);
+  c.fillText(over, width - right, base + foot + 20);
   c.textAlign = "left";
-  c.fillText(`↑ ${plane.upwards}, logarithmic`, left, base + foot + 20);
+  c.fillText(up, left, base + foot + 20);
   c.strokeStyle = ink.soft;
   c.lineWidth = 2;
   line(c, wall, top, wall, base);

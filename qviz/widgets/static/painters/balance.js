@@ -2,7 +2,7 @@
 import { dashed, faint, line, ring } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
 import { keyed, pointed, within } from "../layer/keys.js";
-import { beside, places } from "../layer/labels.js";
+import { beside, patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { format, frontier, handle, sizeAndDamage } from "../layer/plane.js";
 
@@ -49,13 +49,11 @@ function points(c, plane, at, y, names, ink) {
 function labels(c, plane, at, names, ink) {
   const front = new Set(plane.front);
   const rank = (i) => (i === plane.current ? 0 : i === plane.best ? 1 : front.has(i) ? 2 : 3);
-  c.textBaseline = "middle";
-  c.textAlign = "left";
   for (const i of Array.from(plane.names.keys()).sort((a, b) => rank(a) - rank(b))) {
     const wide = c.measureText(plane.names[i]).width;
     const place = names.find(wide, 14, beside(...at(i), wide));
-    c.fillStyle = i === plane.current ? ink.weight : ink.ink;
-    if (place) c.fillText(plane.names[i], ...place);
+    const colour = i === plane.current ? ink.weight : ink.ink;
+    if (place) patched(c, plane.names[i], ...place, ink, { colour, height: 14 });
   }
 }
 
