@@ -9,8 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser.lab import NotebookPage
 
-# CSS pixels across: a laptop; a projector; the projector when the page is magnified to 150 % for the last row
-SCREENS = {"laptop": 1280, "projector": 1024, "projector-150": 683}
+# CSS pixels across: a laptop; a projector; both when the page is magnified to 150 %; a desk
+SCREENS = {"laptop": 1280, "projector": 1024, "laptop-150": 848, "projector-150": 683, "desk": 1920}
+HIGHEST = {"laptop": 620, "projector": 900}  # pictures with their controls, so that all is seen at once
 OUTPUT = ".jp-OutputArea-output"
 # JupyterLab's own frame around an output is not ours to judge
 FOREIGN = {"region", "landmark-one-main", "page-has-heading-one", "heading-order", "scrollable-region-focusable"}
@@ -124,7 +125,11 @@ LAYOUT = """(root) => {
     for (const node of nodes) {
         const box = node.getBoundingClientRect();
         if (box.right > place.right + 1.5 || box.left < place.left - 1.5) problems.push(`sticks out: ${name(node)}`);
+        const panel = node.matches('canvas') && node.closest('.qviz-panel')?.getBoundingClientRect();
+        if (panel && (box.right > panel.right + 1 || box.bottom > panel.bottom + 1 || box.width < 20))
+            problems.push(`not whole in its panel: ${name(node)}`);
     }
+    if (root.scrollWidth > root.clientWidth + 1) problems.push('wider than its place');
     for (const node of leaves) {
         const style = getComputedStyle(node);
         if (style.display !== 'inline' && node.scrollWidth > node.clientWidth + 1 && style.overflowX !== 'visible')
@@ -164,6 +169,14 @@ def test_nothing_overlaps_or_is_cut(book, screen, screenshots, name):
     file = re.sub(r"\\W+", "-", name)
     node.screenshot(path=screenshots / f"widget-{file}-{screen}.png")
     assert node.evaluate(LAYOUT) == []
+
+
+@pytest.mark.parametrize("name", [name for name in gallery.WIDGETS if "Explorer" in name or "Museum" in name])
+def test_all_of_an_explorer_is_seen_at_once(book, screen, name):
+    if screen not in HIGHEST or (screen == "projector" and not name.startswith("TensorExplorer")):
+        return
+    high = book.page.locator(output(book, name)).first.evaluate("(node) => node.getBoundingClientRect().height")
+    assert high <= HIGHEST[screen]
 
 
 def test_readouts_of_the_balance_never_wrap(book, screen):

@@ -294,6 +294,7 @@ function build(nodes, s, select) {
       }),
     );
   };
+  nodes.stage.parentNode.classList.toggle("qviz-many-cells", s.many);
   cells(nodes.bytes, "byte", lens.raw.length, (cell, i) => {
     cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, s.fieldOf(i)) % 5})`);
     cell.append(h("span"));
@@ -310,7 +311,7 @@ function build(nodes, s, select) {
   );
   nodes.weightSide.hidden = !lens.weights.length;
   const coloured = lens.codes.length && s.many;
-  say(nodes.weightTitle, coloured ? "Codes, coloured by the weights they make" : "Weights they make");
+  say(nodes.weightTitle, coloured ? "Codes, coloured by weight" : "Weights they make");
 }
 
 // Numbers into the cells.

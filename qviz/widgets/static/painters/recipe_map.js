@@ -8,7 +8,7 @@ import { sentences } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 import { mover, still } from "../layer/tween.js";
 
-const [row, label, head] = [19, 92, 30];
+const [row, label, head] = [17, 92, 28];
 
 // A tensor's rectangle in the colour of its format. A frame as well as a colour says that the other recipe differs: two
 // greens are soon mistaken. A dot says that the format is a fallback.
