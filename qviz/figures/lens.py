@@ -49,7 +49,7 @@ def matrix_overview(image: MatrixImage, frame: Window) -> MatrixOverview:
     Parameters
     ----------
     image : MatrixImage
-        Of the whole matrix.
+        The whole matrix.
     frame : Window
         A part of it.
 
