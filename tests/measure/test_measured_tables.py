@@ -134,14 +134,14 @@ def test_published_figures_cover_the_groups():
 
 def test_methods_are_measured_and_kept(kept, text):
     settings = [("rtn", 3, 128), ("gptq", 3, 128), ("Q3_K", 0, 0)]
-    rows = method_table(settings, text=text, max_tokens=500, n_tokens=1024)
+    rows = method_table(settings, text=text, max_tokens=500, n_tokens=4096)
     assert [row.recipe for row in rows] == ["rtn 3 bit, 128", "gptq 3 bit, 128", "Q3_K"]
     assert rows[2].bpw == 3.4375
     assert rows[1].quality.kld < rows[0].quality.kld
     # a speed that was not measured is NaN, which equals nothing
-    assert repr(method_table(settings, text=text, max_tokens=500, n_tokens=1024)) == repr(rows)
+    assert repr(method_table(settings, text=text, max_tokens=500, n_tokens=4096)) == repr(rows)
     assert all(math.isnan(row.tokens_per_second) for row in rows)
-    timed = method_table(settings[::2], text=text, max_tokens=500, n_tokens=1024, speed=True)  # a grid, and a format
+    timed = method_table(settings[::2], text=text, max_tokens=500, n_tokens=4096, speed=True)  # a grid, and a format
     assert all(row.tokens_per_second > 1 for row in timed)
     assert [row.quality for row in timed] == [row.quality for row in rows[::2]]
 

@@ -94,14 +94,16 @@ def test_a_cache_is_felt_by_the_windows():
     np.testing.assert_allclose(
         run.window_logits(windows, 20, 60), plain.window_logits(windows, 20, 60), rtol=0, atol=0.03
     )
-    run = missions.build(source, Choice("F16", cache="Q4_0"))
+    assert missions.build(source, Choice("F16", cache="Q4_0")).new_cache(64).kinds == ("Q4_0", "Q4_0")
+    # activations in float32: where they are rounded to int8, too, a last bit that falls the other way moves every logit
+    exact, run = (transformer.Transformer(source, activations="float", cache=kind) for kind in ("F32", "Q4_0"))
     cache = run.new_cache(64)
-    assert cache.kinds == ("Q4_0", "Q4_0")
     by_token = np.concatenate([run.logits([t], cache) for t in windows[0]])[20:60]
-    cached, exact = (each.window_logits(windows[:1], 20, 60)[0] for each in (run, plain))
-    # a key that falls the other way by a last bit moves a logit a little; the cache itself moves all of them
-    assert np.abs(cached - by_token).mean() < 0.2 * np.abs(cached - exact).mean()
-    assert np.abs(cached - exact).mean() > 0.03
+    cached, plain_logits = (each.window_logits(windows[:1], 20, 60)[0] for each in (run, exact))
+    moved = np.abs(cached - plain_logits).mean()
+    # stated: a key that falls the other way by a last bit moves few logits a little; the cache itself moves all of them
+    assert np.abs(cached - by_token).mean() < 0.01 * moved
+    assert moved > 0.03
 
 
 def test_a_choice_is_measured_as_perplexity_measures_it():
