@@ -65,3 +65,20 @@ def test_both_maps_follow_one_pointer(lab, open_notebook, screenshots):
     book.views("recipes").first.screenshot(path=screenshots / "recipes-dark.png")
     book.theme("JupyterLab Light")
     assert book.problems == []
+
+
+def test_a_super_block_fits_a_projector(lab, open_notebook):
+    """At 1024 px its controls stand above it: all of it is seen at once, and no code is cut."""
+    setup = SETUP + "import qviz\nfrom qviz.widgets import BlockExplorer"
+    cell = "lens = BlockExplorer(qviz.quantize(weights, 'Q4_K'), name='w'); lens"
+    book = open_notebook(lab.notebook("lens.ipynb", setup, cell), width=1024, height=800).shown("block")
+    assert book.page.locator(".jp-OutputArea .qviz-explorer").bounding_box()["height"] <= 620
+    spare = book.page.locator(".qviz-weight .qviz-value").evaluate_all(
+        """(nodes) => nodes.map((node) => {
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            return node.closest('.qviz-cell').clientWidth - range.getBoundingClientRect().width;
+        })"""
+    )
+    assert len(spare) == 256
+    assert min(spare) >= 0, "a code is cut"
