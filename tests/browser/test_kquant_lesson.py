@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from browser.lab import colours
 
 SETUP = """
@@ -67,11 +68,12 @@ def test_both_maps_follow_one_pointer(lab, open_notebook, screenshots):
     assert book.problems == []
 
 
-def test_a_super_block_fits_a_projector(lab, open_notebook):
-    """At 1024 px its controls stand above it: all of it is seen at once, and no code is cut."""
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_a_super_block_fits_the_screen(lab, open_notebook, width):
+    """At 1280 px its controls stand beside it, at 1024 above: all of it is seen at once, and no code is cut."""
     setup = SETUP + "import qviz\nfrom qviz.widgets import BlockExplorer"
     cell = "lens = BlockExplorer(qviz.quantize(weights, 'Q4_K'), name='w'); lens"
-    book = open_notebook(lab.notebook("lens.ipynb", setup, cell), width=1024, height=800).shown("block")
+    book = open_notebook(lab.notebook("lens.ipynb", setup, cell), width=width, height=800).shown("block")
     assert book.page.locator(".jp-OutputArea .qviz-explorer").bounding_box()["height"] <= 620
     spare = book.page.locator(".qviz-weight .qviz-value").evaluate_all(
         """(nodes) => nodes.map((node) => {
