@@ -135,7 +135,7 @@ SHIPPED: dict[str, str] = {name: f"{name}.gguf" for name in ("tiny", "smollm2-sl
 """Model name -> file in `data_dir`."""
 
 SHIPPED_SHA256: dict[str, str] = {
-    "tiny": "a9c73066383112e65ff262422d5660e97b575cf0c98c22b13512637a108a6895",
+    "tiny": "8e5a3430312f999834b39b5db9a04ee7c66ee5a8d62227003102ecd3862aa9bf",
     "smollm2-slices": "f1a81a2cd2ebcc4d4c944dc3f8d9bbe5a66379013e5127b9a6c3a6f05855ec10",
     "whisper-slices": "6bf9818f9144046c39be375ec6c5b967edf19bd3f57c0a91b42f66d14c7ed987",
 }

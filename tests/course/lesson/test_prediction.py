@@ -30,9 +30,9 @@ def note(explorer):
 
 def test_controls_are_locked_until_there_is_a_prediction(bits):
     before, frame = {n: c.disabled for n, c in bits.controls.items()}, bits.figure.frame
-    asked = lesson.predict("00.3", unlocks=bits)
+    asked = lesson.predict("02.2", unlocks=bits)
     assert all(control.disabled for control in bits.controls.values())
-    assert "locked until you have made prediction 3" in note(bits)
+    assert "locked until you have made prediction 2" in note(bits)
     assert bits.figure.frame == frame, "the picture must not change"
     assert asked.children == (asked.card, bits)
     asked.answer("b", 70)
