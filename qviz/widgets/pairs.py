@@ -85,17 +85,19 @@ class PairExplorer(Explorer):
                 options=list(_FORMATS), value=bits, description="Bits", tooltip="for each weight"
             ),
             "levels": ipywidgets.Dropdown(
-                options=_LEVELS, description="Left: levels", tooltip="of one weight", layout={"width": "max-content"}
+                options=_LEVELS, description="Left: levels", tooltip="of one weight",
+                layout={"width": "min(100%, 290px)"},
             ),
             "points": ipywidgets.Dropdown(
-                options=_POINTS, description="Right: points", tooltip="of two weights", layout={"width": "max-content"}
+                options=_POINTS, description="Right: points", tooltip="of two weights",
+                layout={"width": "min(100%, 290px)"},
             ),
             "pair": ipywidgets.IntSlider(
                 0, 0, self.weights.size // 2 - 1, description="Pair", tooltip="of the rows on show",
                 layout={"width": "min(100%, 300px)"},
             ),
         }  # fmt: skip
-        self._arrange(("bits",), ("levels",), ("points",), ("pair",))
+        self._arrange(("bits", "pair"), ("levels", "points"))
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "pair":

@@ -7,7 +7,7 @@ import { revealed } from "../../qviz/course/missions/painters/chooser.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { blockOf, carried } from "../../qviz/widgets/static/painters/matrix_lens.js";
-import { pairAt, squareOf } from "../../qviz/widgets/static/painters/pair_plane.js";
+import { errorPlace, pairAt, squareOf } from "../../qviz/widgets/static/painters/pair_plane.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
 import { faster } from "../../qviz/widgets/static/painters/token_rates.js";
@@ -142,6 +142,31 @@ test("a plane of pairs is a square, and finds the pair under a pointer", () => {
   assert.equal(pairAt(plane, { x: at.x(1) + 3, y: at.y(-1) - 3 }, at), 1);
   assert.equal(pairAt(plane, { x: at.x(0) + 8, y: at.y(0) }, at), 0);
   assert.equal(pairAt(plane, { x: at.x(-1.5), y: at.y(1.5) }, at), undefined);
+});
+
+test("the error of a pair hides neither the point that it becomes nor others", () => {
+  const at = squareOf({ reach: 2 }, 400, 328);
+  const points = new Float32Array([0.3, 0.2, -0.5, 0.2, 1.9, 1.9, -0.35, -0.11]);
+  const wide = 60;
+  for (const [px, py] of [
+    [0, 0],
+    [0.3, 0.2],
+    [-0.2, 0.25],
+    [0.2, 0.1],
+    [1.9, 1.8],
+    [-1.9, -1.9],
+    [1.9, -1.9],
+  ]) {
+    const [tx, ty] = [at.x(points[0]), at.y(points[1])];
+    const [left, middle] = errorPlace(points, [at.x(px), at.y(py)], [tx, ty], at, wide);
+    assert.ok(left >= at.left && left + wide <= at.left + at.side && middle >= at.top + 8);
+    for (let i = 0; i < points.length; i += 2) {
+      const [x, y] = [at.x(points[i]), at.y(points[i + 1])];
+      assert.ok(x <= left || x >= left + wide || Math.abs(y - middle) >= 8, `point ${i / 2} of pair ${px}, ${py}`);
+    }
+  }
+  const crowd = Float32Array.from({ length: 800 }, (_, i) => -2 + (4 * (i % 2 ? i >> 1 : (i * 7) % 400)) / 400);
+  assert.ok(errorPlace(crowd, [at.x(0), at.y(0)], [at.x(0.1), at.y(0.1)], at, wide)); // somewhere, however many points
 });
 
 test("what is read in a lens stays at its place when the lens moves", () => {

@@ -1,11 +1,11 @@
 // Pairs of weights as dots in a plane, the points that they become, and the cells of these.
 import { dot, faint, line, lines, ring, sharp } from "../layer/canvas.js";
 import { chosen, pointed } from "../layer/keys.js";
-import { patched } from "../layer/labels.js";
+import { beside, patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { number, ticks } from "../layer/text.js";
 
-const [HIGH, FOOT, NEAR] = [330, 22, 14];
+const [HIGH, FOOT, NEAR] = [312, 22, 14];
 const PEERS = ["grid", "points"]; // panels with the same pairs
 
 // The square in the middle of the canvas, and where a place of the plane lies in it: both axes have one scale.
@@ -68,6 +68,20 @@ function stand(c, { points, counts, edges }, at, ink) {
   counts.forEach((n, i) => dot(c, at.x(points[2 * i]), at.y(points[2 * i + 1]), size(n), edges.length > 0));
 }
 
+// Where a text beside a pair hides neither the point that it becomes nor, if that can be, any other: [left edge, middle].
+export function errorPlace(points, [x, y], [tx, ty], at, wide) {
+  const far = ([left, middle]) => (left + wide / 2 - tx) ** 2 + (middle - ty) ** 2;
+  const around = [16, 22, 28].flatMap((up) => beside(x, y, wide, -up, up).sort((a, b) => far(b) - far(a)));
+  for (const others of [points, []]) {
+    const free = places([at.left + 2, at.top + 2, at.left + at.side - 2, at.top + at.side - 2]);
+    free.take(tx - 9, ty - 9, 18, 18);
+    for (let i = 0; i < others.length; i += 2) free.take(at.x(others[i]) - 4, at.y(others[i + 1]) - 4, 8, 8);
+    const found = free.find(wide, 16, around);
+    if (found) return found;
+  }
+  return around[0];
+}
+
 // A pair, the point that it becomes, and what that costs.
 function taking(c, { pairs, points, taken, errors }, i, at, ink) {
   const [x, y] = [at.x(pairs[2 * i]), at.y(pairs[2 * i + 1])];
@@ -80,9 +94,7 @@ function taking(c, { pairs, points, taken, errors }, i, at, ink) {
   c.strokeStyle = ink.card;
   dot(c, x, y, 4.5);
   const text = `error ${number(errors[i])}`;
-  const wide = c.measureText(text).width;
-  const left = Math.min(at.left + at.side - wide - 6, Math.max(at.left + 6, x + 12));
-  patched(c, text, left, y < at.top + 30 ? y + 20 : y - 16, ink, { alpha: 0.9 });
+  patched(c, text, ...errorPlace(points, [x, y], [tx, ty], at, c.measureText(text).width), ink, { alpha: 0.9 });
 }
 
 export function PairPlane(host, view) {
