@@ -72,10 +72,12 @@ function stand(c, { points, counts, edges }, at, ink) {
 export function errorPlace(points, [x, y], [tx, ty], at, wide) {
   const far = ([left, middle]) => (left + wide / 2 - tx) ** 2 + (middle - ty) ** 2;
   const around = [16, 22, 28].flatMap((up) => beside(x, y, wide, -up, up).sort((a, b) => far(b) - far(a)));
-  for (const others of [points, []]) {
+  for (const half of [7, 4, 0]) {
     const free = places([at.left + 2, at.top + 2, at.left + at.side - 2, at.top + at.side - 2]);
     free.take(tx - 9, ty - 9, 18, 18);
-    for (let i = 0; i < others.length; i += 2) free.take(at.x(others[i]) - 4, at.y(others[i + 1]) - 4, 8, 8);
+    for (let i = 0; half && i < points.length; i += 2) {
+      free.take(at.x(points[i]) - half, at.y(points[i + 1]) - half, 2 * half, 2 * half);
+    }
     const found = free.find(wide, 16, around);
     if (found) return found;
   }
