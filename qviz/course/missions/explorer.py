@@ -99,6 +99,7 @@ class CapstoneExplorer(BackgroundExplorer):
         self._bar.layout.visibility = "hidden"  # keeps its place, so that nothing jumps
         column = self.children[0]
         column.children = [*column.children, self._bar]
+        column.layout.grid_gap = "2px 0"  # the longest column of all: 616 pixels
 
     @property
     def mission(self) -> Mission:
@@ -481,6 +482,10 @@ def _saying_why() -> dict[str, ipywidgets.Widget]:
             tooltip="moves the wall; verdicts keep to the mission's own",
             layout={"width": "min(100%, 430px)"},
         ),
-        "measure": ipywidgets.Button(description="Measure", icon="play", tooltip="carry the choice out"),
-        "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, tooltip="stop measuring"),
+        "measure": ipywidgets.Button(
+            description="Measure", icon="play", tooltip="carry the choice out", layout={"width": "88px"}
+        ),
+        "stop": ipywidgets.Button(
+            description="Stop", icon="stop", disabled=True, tooltip="stop measuring", layout={"width": "72px"}
+        ),
     }
