@@ -483,9 +483,9 @@ def _saying_why() -> dict[str, ipywidgets.Widget]:
             layout={"width": "min(100%, 430px)"},
         ),
         "measure": ipywidgets.Button(
-            description="Measure", icon="play", tooltip="carry the choice out", layout={"width": "88px"}
+            description="Measure", icon="play", tooltip="carry the choice out", layout={"width": "108px"}
         ),
         "stop": ipywidgets.Button(
-            description="Stop", icon="stop", disabled=True, tooltip="stop measuring", layout={"width": "72px"}
+            description="Stop", disabled=True, tooltip="stop measuring", layout={"width": "58px"}
         ),
     }
