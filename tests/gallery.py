@@ -62,6 +62,7 @@ WIDGETS = {
     "OutlierExplorer": "widgets.OutlierExplorer(layer)",
     "PairExplorer": "widgets.PairExplorer(tiny['blk.3.ffn_up.weight'])",
     "PhotoExplorer": "widgets.PhotoExplorer()",
+    "PhotoExplorer, locked": "lesson.lock(widgets.PhotoExplorer(bits=2), '01.3')",
     "ProgressBar": "bar",
     "RangeExplorer": "widgets.RangeExplorer(embedding, name='token_embd.weight')",
     "RecipeExplorer": "widgets.RecipeExplorer('llama-7b')",

@@ -210,7 +210,7 @@ def error_profile(
     grid : AffineGrid
         Its bits and symmetry count.
     scale, zero_point : float, int
-        Of the range, as `AffineGrid.params` returns them.
+        The range, as `AffineGrid.params` returns them.
     low, high : float
         Ends of the axis, ``low < high``; values beyond them are left out.
     bins : int

@@ -258,13 +258,13 @@ class PhotoExplorer(Explorer):
         reach = 1.15 * float(np.abs(weights.values).max())
         greys = _levels_on_show(photo, -8.5, 263.5, bins=272)
         levels = _levels_on_show(weights, -reach, reach)
-        of = "of the square" if self.controls["shared"].value else "of the photograph"
+        of = "Greys of the square" if self.controls["shared"].value else "The greys"
         return Scene(
             self._layout,
             {
                 "photo": self._photo_panel(photo),
                 "weights": self._weights_panel(weights),
-                "greys": _level_panel(greys, f"Greys {of}"),
+                "greys": _level_panel(greys, of),
                 "levels": _level_panel(levels, "Its weights" if self.controls["shared"].value else "The weights"),
             },
             self._readouts(),

@@ -111,9 +111,9 @@ class RangeExplorer(SourceExplorer):
         if bits not in range(2, 9):
             raise WidgetError(f"bits must be 2 to 8, got {bits!r}")
         super().__init__(given, tensor or first_matrix(given), name)
-        wide, narrow = {"width": "min(100%, 360px)"}, {"width": "min(100%, 300px)"}
+        slider = {"width": "min(100%, 240px)"}  # three fit side by side above the picture on a narrow screen
         self.controls |= {
-            "bits": ipywidgets.IntSlider(bits, 2, 8, description="Bits", tooltip="bits of a code", layout=narrow),
+            "bits": ipywidgets.IntSlider(bits, 2, 8, description="Bits", tooltip="bits of a code", layout=slider),
             "sym": ipywidgets.Checkbox(
                 False, description="Symmetric", indent=False, tooltip="no zero point", layout={"width": "110px"}
             ),
@@ -126,17 +126,17 @@ class RangeExplorer(SourceExplorer):
             ),
             "width": ipywidgets.FloatSlider(
                 100, min=2, max=100, step=1, readout_format=".0f", description="Width, %",
-                tooltip="of the range from smallest to largest", layout=wide,
+                tooltip="of the range from smallest to largest", layout=slider,
             ),
             "row": ipywidgets.IntSlider(
-                0, 0, 0, description=self._row_word, tooltip="what to show below", layout=narrow
+                0, 0, 0, description=self._row_word, tooltip="what to show below", layout=slider
             ),
             "column": ipywidgets.IntSlider(
-                0, 0, 0, description="Column", tooltip=f"the {self._one} to multiply", layout=narrow
+                0, 0, 0, description="Column", tooltip=f"the {self._one} to multiply", layout=slider
             ),
             "times": ipywidgets.FloatLogSlider(
                 1, min=0, max=2, step=0.05, readout_format=".1f", description=f"Multiply that {self._one} by",
-                tooltip="makes an outlier of it", layout=wide,
+                tooltip="makes an outlier of it", layout=slider,
             ),
         }  # fmt: skip
         if self._problem is None:

@@ -22,7 +22,7 @@ from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 _LENSES = ((128, 80), (64, 40), (32, 20))  # columns and rows of weights
 _LENS = 64  # columns, where the tensor has as many
 _SHOWS = ("before", "after", "error")
-_LOGARITHMIC = "how far each moved, logarithmic: a bit more is one step darker, grey is no move."
+_MOVED = "how far each moved; a bit more is one step darker, grey is no move."
 
 
 class TensorExplorer(SourceExplorer):
@@ -265,10 +265,9 @@ class TensorExplorer(SourceExplorer):
         block = 1 if self.quantized is None else fmt.block_size
         lens = matrix_lens(seen, None if show == "before" else before, block=block)
         name = {"before": f"before ({self._source.format_name})", "after": f"after ({fmt})", "error": f"error ({fmt})"}
-        weights = f"Blue is negative, orange positive; ±{_text.number(limit)} is 4 × rms"
-        words = f"{weights}, and beyond it the colour stays."
+        words = f"Blue is negative, orange positive; ±{_text.number(limit)} is 4 × rms, and beyond it the colour stays."
         if show == "error":
-            words = f"Left of the line: before. {weights}. Right of it: {_LOGARITHMIC}"
+            words = f"Left of the line: before; blue negative, orange positive. Right: {_MOVED}"
         return {
             "overview": Panel(
                 matrix_overview(whole, part),
