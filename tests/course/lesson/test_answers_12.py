@@ -63,10 +63,12 @@ def test_12_3_an_importance_matrix_helps_where_bits_are_few(tmp_path: Path, run:
             damage.append(qviz.perplexity(qviz.load(made.path), TEXT, baseline=run, max_tokens=3500))
         left[recipe] = damage[1].kld / damage[0].kld
         apart = np.hypot(damage[0].kld_se, damage[1].kld_se)
-        assert (damage[0].kld - damage[1].kld > 2 * apart) == (recipe == "Q2_K")
-    assert 0.8 < left["Q2_K"] < 0.95, "about a tenth less"
-    assert left["Q4_K_M"] > 0.95, "hardly anything"
-    assert right("12.3") == "About a tenth at `Q2_K`, hardly anything at `Q4_K_M`"
+        assert (damage[0].kld - damage[1].kld > 5 * apart) == (recipe == "Q2_K")
+        if recipe == "Q4_K_M":
+            assert damage[0].delta - damage[1].delta < 2 * np.hypot(damage[0].delta_se, damage[1].delta_se)
+    assert 0.75 < left["Q2_K"] < 0.85, "about a fifth less"
+    assert 0.9 < left["Q4_K_M"] < 0.98, "a few percent"
+    assert right("12.3") == "About a fifth at `Q2_K`, a few percent at `Q4_K_M`"
 
 
 def test_12_4_a_template_brings_no_tokens(tmp_path: Path, run: qviz.Transformer):
