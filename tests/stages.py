@@ -46,6 +46,7 @@ SLOW = {
     "test_stages.py": ("stops_no_other",),
     "course/lesson/test_answers.py": ("test_10_3", "test_13_7"),
     "course/lesson/test_answers_12.py": ("test_12_1", "test_12_3"),
+    "course/lesson/test_answers_14.py": ("test_14_4",),
     "transformer/test_agreement.py": ("F16", "Q8_0", "llama_cpps"),
     "transformer/test_evaluate.py": (),
     "transformer/test_inputs.py": (),
