@@ -152,4 +152,7 @@ def borders(points: FloatArray, reach: float) -> DoubleArray:
     between = np.flatnonzero((cells.ridge_points < len(own)).all(axis=1))
     ends = np.array([cells.ridge_vertices[ridge] for ridge in between], np.int64).reshape(-1, 2)
     found: DoubleArray = cells.vertices[ends].reshape(-1, 4)
-    return found[np.abs(found[:, :2] - found[:, 2:]).max(axis=1) > 1e-9 * reach]  # where four cells meet, one has none
+    kept: DoubleArray = found[
+        np.abs(found[:, :2] - found[:, 2:]).max(axis=1) > 1e-9 * reach
+    ]  # none where four cells meet
+    return kept

@@ -13,6 +13,7 @@ from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.pair_plane import PairPlane, pair_plane
+from qviz.formats.iq import codebooks
 from qviz.grids import kmeans, kmeans_vectors
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
@@ -119,7 +120,8 @@ class PairExplorer(Explorer):
         alike = np.ones(self.weights.shape[1], np.float32)
         codes, scales, _ = formats.quantize(self.weights, name, imatrix=alike).unpack()
         unit = np.repeat(np.where(scales > 0, scales * _STORED, 1), codes.shape[1] // scales.shape[1], axis=1)
-        return _Scaled((self.weights / unit).reshape(-1, 2), codes.reshape(-1, 2).astype(np.float32) / _STORED)
+        pairs: FloatArray = (self.weights / unit).astype(np.float32).reshape(-1, 2)
+        return _Scaled(pairs, (codes.reshape(-1, 2) / _STORED).astype(np.float32))
 
     def _fit_levels(self, pairs: FloatArray, how: str) -> FloatArray:
         """Levels for single weights, with the least squared error of their kind."""
@@ -129,7 +131,8 @@ class PairExplorer(Explorer):
         steps = np.linspace(0.05, 1, 96) * (2 * float(np.abs(pairs).max()) / (n - 1))
         tried = [(np.arange(n) - (n - 1) / 2) * step for step in steps]
         errors = [float(np.square(pairs - _to_even(pairs, levels)).mean()) for levels in tried]
-        return np.float32(tried[int(np.argmin(errors))])
+        best: FloatArray = tried[int(np.argmin(errors))].astype(np.float32)
+        return best
 
     def _grid(self, pairs: FloatArray) -> FloatArray:
         """Every level for the first weight of a pair with every level for the second."""
@@ -140,8 +143,8 @@ class PairExplorer(Explorer):
     def _stored(self, scaled: _Scaled) -> tuple[FloatArray, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Pairs that entries hold, with all signs; what each pair became; and how often entries hold each."""
         name, _ = _FORMATS[self._bits]
-        table = getattr(formats.iq.codebooks, f"{name}_GRID").reshape(-1, 2).astype(np.float32) / _STORED
-        signed = np.concatenate([table * np.float32([a, b]) for a in (-1, 1) for b in (-1, 1)])
+        table = getattr(codebooks, f"{name}_GRID").reshape(-1, 2).astype(np.float32) / _STORED
+        signed = np.concatenate([table * np.array([a, b], np.float32) for a in (-1, 1) for b in (-1, 1)])
         points, counts = np.unique(signed, axis=0, return_counts=True)
         place = {(float(a), float(b)): i for i, (a, b) in enumerate(points)}
         taken = np.array([place[float(a), float(b)] for a, b in scaled.stored], np.int32)
