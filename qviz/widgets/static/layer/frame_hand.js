@@ -77,8 +77,8 @@ export function frameHand(canvas, view, { now, redraw, order }) {
     grip = null;
     view.held = false;
     canvas.style.cursor = "";
-    if (held)
-      hand.move(held); // Python has the last word
+    // Python has the last word
+    if (held) hand.move(held);
     else redraw();
   }
   canvas.addEventListener("pointerdown", (event) => {
