@@ -86,7 +86,7 @@ class Measured:
 
     def rows(self) -> list[dict[str, Any]]:
         """What is known, for the table."""
-        rounds = [np.load(path) for path in sorted(self.folder.glob("round-?-*.npz")) if ".part" not in path.name]
+        rounds = [np.load(path) for path in sorted(self.folder.glob("round-*-*.npz")) if ".part" not in path.name]
         known = {name.rpartition(".")[0] for kept in rounds for name in kept.files}
         return [self._row(recipe, rounds) for recipe in TABLE_RECIPES if recipe in known & set(self.sizes)]
 

@@ -57,6 +57,11 @@ def matrix_overview(image: MatrixImage, frame: Window) -> MatrixOverview:
     -------
     MatrixOverview
 
+    Raises
+    ------
+    WidgetError
+        The frame does not lie inside.
+
     Examples
     --------
     >>> import numpy as np
@@ -65,8 +70,8 @@ def matrix_overview(image: MatrixImage, frame: Window) -> MatrixOverview:
     1
     """
     whole = image.window
-    inside = min(frame.top - whole.top, frame.left - whole.left) >= 0
-    if not inside or frame.top + frame.rows > whole.top + whole.rows or frame.left + frame.columns > whole.columns:
+    down, across = frame.top - whole.top, frame.left - whole.left
+    if min(down, across) < 0 or down + frame.rows > whole.rows or across + frame.columns > whole.columns:
         raise WidgetError(f"{frame} does not lie inside {whole}")
     return MatrixOverview(image, frame)
 

@@ -80,7 +80,8 @@ def pair_plane(
     Raises
     ------
     WidgetError
-        No pairs or points in a plane, numbers that are not finite, or no such pair.
+        No pairs or points in a plane, numbers that are not finite, no such pair; or `taken` and `counts` do not name
+        one of the points for each pair and a number for each point.
 
     Examples
     --------
@@ -99,8 +100,12 @@ def pair_plane(
     if reach is None:
         reach = 1.05 * float(max(np.abs(dots).max(), np.abs(stand).max())) or 1.0
     chosen = nearest_point(dots, stand) if taken is None else np.asarray(taken, np.int32)
+    if chosen.shape != (len(dots),) or chosen.min() < 0 or chosen.max() >= len(stand):
+        raise WidgetError(f"taken must name one of {len(stand)} points for each of {len(dots)} pairs")
     errors = np.square(dots - stand[chosen]).mean(axis=1)
     counted = np.bincount(chosen, minlength=len(stand)) if counts is None else np.asarray(counts)
+    if counted.shape != (len(stand),):
+        raise WidgetError(f"counts must have a number for each of {len(stand)} points, got shape {counted.shape}")
     edges = borders(stand, reach) if taken is None else np.empty((0, 4))
     return PairPlane(dots, stand, chosen, errors, counted.astype(np.int32), edges, int(current), float(reach))
 
@@ -152,7 +157,6 @@ def borders(points: FloatArray, reach: float) -> DoubleArray:
     between = np.flatnonzero((cells.ridge_points < len(own)).all(axis=1))
     ends = np.array([cells.ridge_vertices[ridge] for ridge in between], np.int64).reshape(-1, 2)
     found: DoubleArray = cells.vertices[ends].reshape(-1, 4)
-    kept: DoubleArray = found[
-        np.abs(found[:, :2] - found[:, 2:]).max(axis=1) > 1e-9 * reach
-    ]  # none where four cells meet
+    long = np.abs(found[:, :2] - found[:, 2:]).max(axis=1)
+    kept: DoubleArray = found[long > 1e-9 * reach]  # where four cells meet, two of them share no border
     return kept

@@ -181,9 +181,7 @@ class PairExplorer(Explorer):
                 Readout("Bits, right", rate, "of the codes, shared out over the weights"),
                 Readout("Error, left", here, "the mean squared error of all pairs on show"),
                 Readout("Error, right", there, "the mean squared error of the same pairs"),
-                Readout(
-                    "Right / left", f"{right.mean_square / left.mean_square:.0%}".replace("%", " %"), "of the errors"
-                ),
+                Readout("Right / left", _text.percent(right.mean_square / left.mean_square), "of the errors"),
                 Readout("This pair, left", _text.number(float(left.errors[k])), "mean of its two squared errors"),
                 Readout("This pair, right", _text.number(float(right.errors[k])), "mean of its two squared errors"),
             ),

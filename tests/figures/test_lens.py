@@ -24,6 +24,14 @@ def test_a_frame_lies_inside():
             matrix_overview(WHOLE, frame)
 
 
+def test_a_frame_is_placed_in_the_matrix_whatever_part_of_it_is_the_whole():
+    part = image(100, 200, 50, 60)
+    assert matrix_overview(part, Window(149, 259, 1, 1)).frame.left == 259
+    for frame in (Window(99, 200, 2, 2), Window(149, 259, 2, 1), Window(149, 259, 1, 2)):
+        with pytest.raises(WidgetError, match="does not lie inside"):
+            matrix_overview(part, frame)
+
+
 def test_a_lens_shows_single_weights_of_one_part():
     part = (10, 20, 40, 64)
     lens = matrix_lens(image(*part), image(*part), block=32)

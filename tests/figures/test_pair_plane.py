@@ -8,6 +8,9 @@ from qviz.figures import pair_plane
 from qviz.figures.pair_plane import borders
 
 RNG = np.random.default_rng(4)
+# Corners of cells solve two equations of coordinates up to 6 in float64, with a determinant above 1e-3 here: a few
+# roundings of 6² · 2⁻⁵³, a thousand times as large at most.
+TINY = 32 * 6**2 * 2**-53 * 1e3
 
 
 def test_a_plane_by_hand():
@@ -27,10 +30,9 @@ def test_a_border_is_as_far_from_both_points_and_nearer_to_no_other():
     edges = borders(points, 1.5)
     middles = (edges[:, :2] + edges[:, 2:]) / 2
     far = np.sort(np.hypot(*(middles[:, None] - points[None]).transpose(2, 0, 1)), axis=1)
-    tiny = 1e-6  # of a plane of width 3, in float64: stated
-    assert (far[:, 1] - far[:, 0] < tiny).all()
-    assert (far[:, 2] - far[:, 0] > -tiny).all()
-    assert np.abs(edges).max() < 1.5 + tiny
+    assert (far[:, 1] - far[:, 0] < TINY).all()
+    assert (far[:, 2] - far[:, 0] > -TINY).all()
+    assert np.abs(edges).max() < 1.5 + TINY
     # where a way across the plane changes its nearest point, it crosses a border
     assert len(borders(points[:1], 1.5)) == 0
     assert len(borders(np.concatenate([points, points]), 1.5)) == len(edges), "twice the same point is one"
@@ -41,7 +43,7 @@ def test_a_grid_of_points_has_square_cells():
     points = np.stack(np.meshgrid(levels, levels), axis=-1).reshape(-1, 2)
     edges = borders(points, 2.0)
     assert len(edges) == 24  # between neighbours, and none where four cells meet
-    np.testing.assert_allclose(np.abs(edges[:, :2] - edges[:, 2:]).sum(axis=1), 1, rtol=0, atol=1e-9)  # stated
+    np.testing.assert_allclose(np.abs(edges[:, :2] - edges[:, 2:]).sum(axis=1), 1, rtol=0, atol=TINY)
 
 
 def test_what_else_has_chosen_has_no_cells():
@@ -49,6 +51,14 @@ def test_what_else_has_chosen_has_no_cells():
     assert plane.errors.tolist() == [1.0, 0.0]
     assert plane.counts.tolist() == [5, 7]
     assert plane.edges.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "given", [{"taken": [0]}, {"taken": [0, 2]}, {"taken": [0, -1]}, {"counts": [1]}, {"counts": [[1, 2]]}]
+)
+def test_points_that_are_chosen_have_to_be_there(given):
+    with pytest.raises(WidgetError, match=r"taken must|counts must"):
+        pair_plane([[0, 0], [1, 1]], [[0, 0], [1, 1]], **given)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_as_many_points_as_the_grid_has_and_less_error(explorer, bits):
     assert right.mean_square < 0.95 * left.mean_square
     values = [readout.value for readout in explorer.figure.scene.readouts]
     assert values[0] == values[1] == str(bits)
-    assert values[4] == f"{100 * right.mean_square / left.mean_square:.0f} %"
+    assert values[4] == f"{100 * right.mean_square / left.mean_square:.1f} %"
     steps = np.diff(np.unique(left.points[:, 0]))
     assert_within(steps, steps[0], size_bound(left.reach, 8))
     before = left.mean_square

@@ -1,4 +1,5 @@
 // Painting on an image of one pixel a number: a hand's strokes are seen at once, and Python has the last word.
+import { framed } from "./canvas.js";
 import { h, say } from "./dom.js";
 import { keyed, pointed, within } from "./keys.js";
 
@@ -83,7 +84,7 @@ export function painted(it, view, { panel, touched }) {
       const [rows, columns] = hand.shape();
       const across = Math.max(7, (hand.paint().brush * width) / columns + 3);
       const [y, x] = [((hand.at[0] + 0.5) * height) / rows, ((hand.at[1] + 0.5) * width) / columns];
-      framed(c, [x - across / 2, y - across / 2, across, across], ink.changed, ink);
+      framed(c, [x - across / 2, y - across / 2, across, across], ink.changed, ink.card);
     },
   };
 }
@@ -182,18 +183,6 @@ function byKeys({ canvas, redraw }, view, hand, speak) {
     } else return false;
     return true;
   });
-}
-
-// A frame that is seen on black, on white, and on itself.
-export function framed(c, box, colour, ink) {
-  for (const [stroke, thick] of [
-    [ink.card, 3.5],
-    [colour, 1.5],
-  ]) {
-    c.strokeStyle = stroke;
-    c.lineWidth = thick;
-    c.strokeRect(...box);
-  }
 }
 
 // The button that turns looking into painting, and back.

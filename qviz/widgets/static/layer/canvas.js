@@ -92,3 +92,15 @@ export function ring(c, x, y, radius) {
   c.arc(x, y, radius, 0, 2 * Math.PI);
   c.stroke();
 }
+
+// A frame that is seen on black, on white, and on itself; `thick` is its line, and what stands out on both sides.
+export function framed(c, box, colour, around, thick = 1.5, rim = 1) {
+  for (const [stroke, width] of [
+    [around, thick + 2 * rim],
+    [colour, thick],
+  ]) {
+    c.strokeStyle = stroke;
+    c.lineWidth = width;
+    c.strokeRect(...box);
+  }
+}

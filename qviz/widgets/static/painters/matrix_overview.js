@@ -1,4 +1,5 @@
 // All of a matrix, and a frame on it that a hand moves: what is under it stands in the lens.
+import { framed } from "../layer/canvas.js";
 import { frameHand, walkedFrame } from "../layer/frame_hand.js";
 import { keyed } from "../layer/keys.js";
 import { sentences } from "../layer/picture.js";
@@ -14,14 +15,7 @@ function frame(c, whole, part, width, height, ink, held) {
   const [wide, high] = [Math.max(LEAST, part.columns * across), Math.max(LEAST, part.rows * down)];
   const x = Math.min(width - wide, Math.max(0, (part.left - whole.left + part.columns / 2) * across - wide / 2));
   const y = Math.min(height - high, Math.max(0, (part.top - whole.top + part.rows / 2) * down - high / 2));
-  for (const [colour, thick] of [
-    [ink.paper, held ? 7 : 5],
-    [ink.level, held ? 4 : 2.5],
-  ]) {
-    c.strokeStyle = colour;
-    c.lineWidth = thick;
-    c.strokeRect(x, y, wide, high);
-  }
+  framed(c, [x, y, wide, high], ink.level, ink.paper, held ? 4 : 2.5, held ? 1.5 : 1.25);
 }
 
 export function MatrixOverview(host, view) {

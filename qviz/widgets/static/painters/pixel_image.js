@@ -1,7 +1,7 @@
 // One pixel a number, magnified; where a panel brings what was before, a line wipes between the two, and where it says so a
 // hand paints on it.
-import { framed, painted } from "../layer/brush.js";
-import { surface } from "../layer/canvas.js";
+import { painted } from "../layer/brush.js";
+import { framed, surface } from "../layer/canvas.js";
 import { sentences } from "../layer/picture.js";
 import { halfPixels, pixelImage, shaped } from "../layer/pixels.js";
 import { wiped } from "../layer/wipe.js";
@@ -70,5 +70,5 @@ function marked(c, { figure, options }, width, height, ink) {
   const [rows, columns] = figure.pixels.shape;
   const [x, y] = [width / columns, height / rows];
   const [top, left, down, across] = options.square;
-  framed(c, [left * x, top * y, across * x, down * y], ink.changed, ink);
+  framed(c, [left * x, top * y, across * x, down * y], ink.changed, ink.card);
 }
