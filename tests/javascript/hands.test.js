@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { asker } from "../../qviz/widgets/static/layer/asker.js";
+import { asker, orders } from "../../qviz/widgets/static/layer/asker.js";
 import { between, dab, strokes } from "../../qviz/widgets/static/layer/brush.js";
 import { draggable, keyMove, nearest } from "../../qviz/widgets/static/layer/drag.js";
 import { placed, walkedFrame } from "../../qviz/widgets/static/layer/frame_hand.js";
+import { aim } from "../../qviz/widgets/static/layer/keys.js";
 import { pacer } from "../../qviz/widgets/static/layer/play.js";
 import { LENGTH, blend, mixer, mover } from "../../qviz/widgets/static/layer/tween.js";
 
@@ -124,6 +125,47 @@ test("one message is on its way, and the latest comes next", () => {
   assert.equal(rested, 1);
 });
 
+test("what is asked about one thing takes nothing from another", () => {
+  const sent = [];
+  const { order, answered } = orders((message) => sent.push(message));
+  const settled = [];
+  order({ event: "point", point: 1 }, () => settled.push("first"));
+  order({ event: "set", control: "budget", value: 3 });
+  order({ event: "set", control: "damage", value: 0 });
+  order({ event: "set", control: "budget", value: 5 }, () => settled.push("second"));
+  for (let k = 0; k < 3; k++) answered(sent[k].ask);
+  assert.deepEqual(
+    sent.map(({ event, control, point, value }) => [event, control, point ?? value]),
+    [
+      ["point", undefined, 1],
+      ["set", "budget", 5],
+      ["set", "damage", 0],
+    ],
+  );
+  assert.deepEqual(settled, ["first", "second"]);
+});
+
+test("keys that come faster than Python answers go on from each other", () => {
+  let [figure, pending] = [4, null];
+  const asked = [];
+  const view = {
+    order(message, then) {
+      asked.push(message.to);
+      pending = then;
+    },
+  };
+  const aimed = aim(
+    view,
+    () => figure,
+    (to) => ({ to }),
+  );
+  for (let k = 0; k < 3; k++) aimed.go(aimed.at - 1);
+  assert.deepEqual(asked, [3, 2, 1]);
+  figure = 2; // Python goes no farther
+  pending();
+  assert.equal(aimed.at, 2);
+});
+
 test("a kernel that does not answer is not waited for without end", async () => {
   const sent = [];
   const it = asker((message) => sent.push(message.x), { patience: 5 });
@@ -186,13 +228,13 @@ function bench({ locked = false } = {}) {
       it.marked = mark;
     },
   };
-  const orders = [];
+  const asked = [];
   const view = {
     locked: () => locked,
     refused: 0,
     refuse: () => locked && (view.refused += 1) > 0,
     order(message, then) {
-      orders.push(message);
+      asked.push(message);
       view.rest = then;
     },
   };
@@ -208,17 +250,17 @@ function bench({ locked = false } = {}) {
   it.show({ takes: true });
   it.show({ takes: true });
   const fire = (type, how) => canvas.dispatchEvent(Object.assign(new Event(type), how));
-  return { it, view, orders, fire, at: (x) => ({ pointerId: 1, button: 0, clientX: x, clientY: 20 }) };
+  return { it, view, asked, fire, at: (x) => ({ pointerId: 1, button: 0, clientX: x, clientY: 20 }) };
 }
 
 test("a thing follows the pointer at once, and Python has the last word", () => {
-  const { it, view, orders, fire, at } = bench();
+  const { it, view, asked, fire, at } = bench();
   fire("pointermove", at(52));
   assert.equal(it.canvas.style.cursor, "grab");
   fire("pointerdown", at(52));
   assert.deepEqual([it.canvas.style.cursor, view.held], ["grabbing", true]);
   fire("pointermove", at(53)); // hardly moved: still a click
-  assert.equal(orders.length, 0);
+  assert.equal(asked.length, 0);
   fire("pointermove", at(80));
   assert.equal(it.shown.at, 8);
   fire("pointermove", at(400)); // no farther than it goes
@@ -227,22 +269,22 @@ test("a thing follows the pointer at once, and Python has the last word", () => 
   assert.equal(it.shown.at, 10);
   fire("pointerup", at(400));
   assert.equal(view.held, false);
-  assert.deepEqual(orders.at(-1), { event: "drag", id: "p", value: 10 });
+  assert.deepEqual(asked.at(-1), { event: "drag", id: "p", value: 10 });
   it.figure = { at: 9.5 }; // Python rounds it
   view.rest();
   assert.equal(it.shown.at, 9.5);
 });
 
 test("Escape puts it back, and keys move it step by step", () => {
-  const { it, orders, fire, at } = bench();
+  const { it, asked, fire, at } = bench();
   fire("pointerdown", at(50));
   fire("pointermove", at(90));
   fire("keydown", { key: "Escape" });
-  assert.equal(orders.at(-1).value, 5);
+  assert.equal(asked.at(-1).value, 5);
   fire("keydown", { key: "ArrowRight" });
   fire("keydown", { key: "ArrowRight" }); // before Python has answered
   assert.equal(it.shown.at, 7);
-  assert.equal(orders.at(-1).value, 7);
+  assert.equal(asked.at(-1).value, 7);
   assert.deepEqual(it.marked, { id: "p" });
 });
 
@@ -250,12 +292,12 @@ test("nothing is taken beside a thing, nor while a lock holds it; then it says w
   const free = bench();
   free.fire("pointerdown", free.at(20));
   free.fire("pointermove", free.at(60));
-  assert.equal(free.orders.length, 0);
+  assert.equal(free.asked.length, 0);
   const held = bench({ locked: true });
   held.fire("pointerdown", held.at(50));
   held.fire("pointermove", held.at(90));
   held.fire("keydown", { key: "ArrowRight" });
-  assert.equal(held.orders.length, 0);
+  assert.equal(held.asked.length, 0);
   assert.equal(held.view.refused, 2);
 });
 

@@ -2,23 +2,25 @@
 
 const PATIENCE = 5000; // milliseconds: a kernel that has not answered by then is busy with something else, or gone
 
-// `ask(message)` sends, or waits for the answer to what was sent before; of several that wait, only the latest is sent.
+// `ask(message)` sends, or waits for the answer to what was sent before; of several about the same thing that wait, only
+// the latest is sent. `about(message)` names the thing: all are about one unless given.
 // Each message carries a mark of its own, `ask`; `answered(mark)` tells that Python has done what it says. `rested` is
 // called when all is answered.
-export function asker(send, { rested = () => {}, patience = PATIENCE } = {}) {
+export function asker(send, { rested = () => {}, patience = PATIENCE, about = () => "" } = {}) {
   const name = Math.random().toString(36).slice(2); // other views of the same picture hear the answers, too
   let number = 0;
   let timer = null; // of the message that is on its way
-  let next = null;
+  const next = new Map(); // what waits, by what it is about
 
   function settle() {
     clearTimeout(timer);
     timer = null;
-    if (next) go(next);
+    const [first] = next.values();
+    if (first) go(first);
     else rested();
   }
   function go(message) {
-    next = null;
+    next.delete(about(message));
     number += 1;
     timer = setTimeout(settle, patience);
     send({ ...message, ask: `${name}-${number}` });
@@ -26,7 +28,7 @@ export function asker(send, { rested = () => {}, patience = PATIENCE } = {}) {
   return {
     ask(message) {
       if (timer === null) go(message);
-      else next = message;
+      else next.set(about(message), message);
     },
     answered(which) {
       if (timer !== null && which === `${name}-${number}`) settle();
@@ -38,6 +40,7 @@ export function asker(send, { rested = () => {}, patience = PATIENCE } = {}) {
 export function orders(send) {
   const settled = new Set();
   const { ask, answered } = asker(send, {
+    about: ({ event, control = "" }) => `${event} ${control}`,
     rested() {
       const acts = [...settled];
       settled.clear();

@@ -25,17 +25,37 @@ export function walked(event, at, last, { far = 1, down = -1 } = {}) {
   return to === undefined ? undefined : within(to, last);
 }
 
+// The place where a picture stands, or will: keys come faster than Python answers, and each goes on from the last one.
+// `now()` is the place in the figure on show, `order(place)` the message to Python that moves it there.
+export function aim(view, now, order) {
+  let asked; // until Python has answered
+  const arrived = () => {
+    asked = undefined;
+  };
+  return {
+    get at() {
+      return asked ?? now();
+    },
+    go(place) {
+      asked = place;
+      view.order(order(place), arrived);
+    },
+  };
+}
+
 // Choose one of a row of things: by arrow keys, or by a click. `at` gives the place now and the last one, `pick` the
-// place under a pointer ({x, y, width, height}, in CSS pixels), `choose` hears of it.
-export function chosen(canvas, { at, pick, choose, ...how }) {
+// place under a pointer ({x, y, width, height}, in CSS pixels), `order` the message to Python that chooses a place.
+export function chosen(canvas, view, { at, pick, order, ...how }) {
+  const aimed = aim(view, () => at()[0], order);
+  const last = () => at()[1];
   keyed(canvas, (event) => {
-    const to = walked(event, ...at(), how);
-    if (to !== undefined) choose(to);
+    const to = walked(event, aimed.at, last(), how);
+    if (to !== undefined) aimed.go(to);
     return to !== undefined;
   });
   canvas.addEventListener("click", (event) => {
     const to = pick(pointed(canvas, event));
-    if (to !== undefined) choose(within(to, at()[1]));
+    if (to !== undefined) aimed.go(within(to, last()));
   });
 }
 

@@ -1,17 +1,22 @@
 // What the pictures of the GPTQ debugger share: they stand at one column, and all answer the arrow keys alike.
 import { clipped } from "./canvas.js";
-import { keyed, pointed, within } from "./keys.js";
+import { aim, keyed, pointed, within } from "./keys.js";
 
-// Arrow keys walk over columns (and rows, where there are some: `row` is −1 where not).
+// Arrow keys walk over columns (and rows, where there are some: `row` is −1 where not). `at()` says where it stands now.
 export function stepped(canvas, view, at) {
   canvas.style.cursor = "pointer";
+  const aimed = aim(
+    view,
+    () => ({ column: at().column, row: at().row }),
+    ({ column, row }) => (row < 0 ? { event: "step", column } : { event: "step", column, row }),
+  );
   keyed(canvas, (event) => {
-    const { column, row, n } = at();
+    const { column, row } = aimed.at;
     const far = event.shiftKey ? 8 : 1;
-    const to = { ArrowLeft: column - far, ArrowRight: column + far, Home: 0, End: n - 1 }[event.key];
+    const to = { ArrowLeft: column - far, ArrowRight: column + far, Home: 0, End: at().n - 1 }[event.key];
     const down = { ArrowUp: -far, ArrowDown: far }[event.key];
-    if (to !== undefined) view.send({ event: "step", column: within(to, n - 1) });
-    else if (down !== undefined && row >= 0) view.send({ event: "step", row: row + down });
+    if (to !== undefined) aimed.go({ column: within(to, at().n - 1), row });
+    else if (down !== undefined && row >= 0) aimed.go({ column, row: Math.max(0, row + down) });
     else return false;
     return true;
   });

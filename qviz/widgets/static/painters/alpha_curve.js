@@ -46,12 +46,12 @@ export function AlphaCurve(host, view) {
     },
   });
   it.canvas.style.cursor = "pointer";
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     far: 10,
     at: () => [it.figure.current, last()],
     pick: (place) =>
       Math.round((place.x - across(place.width)(0)) / (across(place.width)(1) - across(place.width)(0) || 1)),
-    choose: (alpha) => view.send({ event: "alpha", alpha }),
+    order: (alpha) => ({ event: "alpha", alpha }),
   });
   return it;
 }

@@ -1,7 +1,7 @@
 // Formats as points with error bars: size across, damage upwards; a budget as a wall to drag, a line along the frontier.
 import { dashed, faint, line, ring } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
-import { keyed, pointed, within } from "../layer/keys.js";
+import { aim, keyed, pointed, within } from "../layer/keys.js";
 import { beside, patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { format, frontier, handle, sizeAndDamage } from "../layer/plane.js";
@@ -99,10 +99,14 @@ export function Balance(host, view) {
     held: (plane, _id, budget) => walled(plane, budget),
     order: (control, value) => ({ event: "set", control, value }),
   });
-  const choose = (k) => view.send({ event: "point", point: bySize()[k] });
+  const aimed = aim(
+    view,
+    () => bySize().indexOf(it.figure.current),
+    (k) => ({ event: "point", point: bySize()[k] }),
+  );
   keyed(it.canvas, (event) => {
     const to = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    if (to) choose(within(bySize().indexOf(it.figure.current) + to, it.figure.names.length - 1));
+    if (to) aimed.go(within(aimed.at + to, it.figure.names.length - 1));
     return Boolean(to);
   });
   it.canvas.addEventListener("click", (event) => {
@@ -110,7 +114,7 @@ export function Balance(host, view) {
     const { x, y } = scales(it.figure, place.width);
     const far = (i) => Math.hypot(x(it.figure.sizes[i]) - place.x, y(it.figure.damage[i]) - place.y);
     const order = bySize();
-    choose(order.indexOf(order.reduce((a, b) => (far(a) <= far(b) ? a : b))));
+    aimed.go(order.indexOf(order.reduce((a, b) => (far(a) <= far(b) ? a : b))));
   });
   return it;
 }

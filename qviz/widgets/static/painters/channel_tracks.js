@@ -122,7 +122,7 @@ export function ChannelTracks(host, view) {
     },
   });
   it.canvas.style.cursor = "pointer";
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     far: 10,
     at: () => [it.figure.current, it.figure.order.length - 1],
     pick: (place) => {
@@ -131,7 +131,7 @@ export function ChannelTracks(host, view) {
       while (at < it.figure.order.length - 1 && bend(it.figure, at + 1) < share) at++;
       return at;
     },
-    choose: (place) => view.send({ event: "channel", place }),
+    order: (place) => ({ event: "channel", place }),
   });
   return it;
 }

@@ -1,6 +1,6 @@
 // The bits of a small float as switches; below, its numbers on a logarithmic line, above those of an integer grid.
 import { dot, line, lines, sharp } from "../layer/canvas.js";
-import { keyed, pointed, walked } from "../layer/keys.js";
+import { aim, keyed, pointed, walked } from "../layer/keys.js";
 import { picture } from "../layer/picture.js";
 import { number } from "../layer/text.js";
 
@@ -90,9 +90,14 @@ export function FloatBits(host, view) {
     const at = digits(it.figure).findIndex((_, i) => x >= place(it.figure, i) && x <= place(it.figure, i) + box);
     if (at >= 0 && y >= top && y <= top + tall) view.send({ event: "bit", place: at });
   });
+  const aimed = aim(
+    view,
+    () => it.figure.code,
+    (code) => ({ event: "code", code }),
+  );
   keyed(it.canvas, (event) => {
-    const to = walked(event, it.figure.code, 2 ** digits(it.figure).length - 1, { far: 8 });
-    if (to !== undefined) view.send({ event: "code", code: to });
+    const to = walked(event, aimed.at, 2 ** digits(it.figure).length - 1, { far: 8 });
+    if (to !== undefined) aimed.go(to);
     return to !== undefined;
   });
   return it;

@@ -94,7 +94,7 @@ export function GroupStrip(host, view) {
       }
     },
   });
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     far: 16,
     at: () => [it.figure.column, it.figure.values.length - 1],
     pick: (place) => {
@@ -102,7 +102,7 @@ export function GroupStrip(host, view) {
       const n = it.figure.values.length;
       return Math.floor(((place.x - x(0)) / (x(n) - x(0))) * n);
     },
-    choose: (column) => view.send({ event: "column", column }),
+    order: (column) => ({ event: "column", column }),
   });
   return it;
 }

@@ -60,13 +60,13 @@ export function LloydCurve(host, view) {
       dot(c, x(curve.current), Number.isFinite(db) ? y(db) : top, 6.5);
     },
   });
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     at: () => [it.figure.current, it.figure.decibels.length - 1],
     pick: (place) => {
       const x = across(it.figure, place.width);
       return Math.round((place.x - x(0)) / (x(1) - x(0) || 1));
     },
-    choose: (iteration) => view.send({ event: "iteration", iteration }),
+    order: (iteration) => ({ event: "iteration", iteration }),
   });
   return it;
 }

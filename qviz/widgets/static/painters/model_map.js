@@ -126,10 +126,10 @@ export function ModelMap(host, view) {
     hint: "Arrow keys walk from box to box",
     tall: (map) => layout(map, it.canvas.clientWidth || 900).bottom + FOOT - 14,
   });
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     at: () => [it.figure.current, it.figure.tensors.length - 1],
     pick: (place) => boxAt(it.figure, place),
-    choose: (i) => view.send({ event: "choose", kind: it.figure.tensors[i].kind }),
+    order: (i) => ({ event: "choose", kind: it.figure.tensors[i].kind }),
   });
   return it;
 }

@@ -40,7 +40,7 @@ export function NameMap(host, view) {
     hint: "Arrow keys walk from name to name",
     tall: (map) => TOP + STEP * map.targets.length + FOOT,
   });
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     down: 1,
     at: () => [it.figure.current, it.figure.targets.length - 1],
     // at the left a name is chosen by what it becomes
@@ -49,7 +49,7 @@ export function NameMap(host, view) {
       if (i < 0 || i >= it.figure.targets.length) return undefined;
       return x < width / 2 ? it.figure.places[i] : i;
     },
-    choose: (i) => view.send({ event: "choose", name: it.figure.targets[i] }),
+    order: (i) => ({ event: "choose", name: it.figure.targets[i] }),
   });
   return it;
 }

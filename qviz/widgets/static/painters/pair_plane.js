@@ -121,10 +121,10 @@ export function PairPlane(host, view) {
   it.canvas.style.cursor = "crosshair";
   it.canvas.addEventListener("pointermove", (event) => tell(near(pointed(it.canvas, event)) ?? null));
   it.canvas.addEventListener("pointerleave", () => tell(null));
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     at: () => [it.figure.current, it.figure.taken.length - 1],
     pick: near,
-    choose: (pair) => view.send({ event: "pair", pair }),
+    order: (pair) => ({ event: "pair", pair }),
     far: 10,
   });
   return it;

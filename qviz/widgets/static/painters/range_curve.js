@@ -2,7 +2,7 @@
 import { percent, rules } from "../layer/axes.js";
 import { clipped, dashed, dot, line, polyline } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
-import { keyed, pointed, within } from "../layer/keys.js";
+import { aim, keyed, pointed, within } from "../layer/keys.js";
 import { patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { marked } from "../layer/plane.js";
@@ -51,6 +51,14 @@ function choosers(c, curve, x, y, width, ink) {
   });
 }
 
+// The width that a key asks for; undefined for any other key.
+function keyedWidth({ key, shiftKey }, now, { shares, best }) {
+  const step = shiftKey ? 0.1 : 0.01;
+  const [less, more] = [now - step, now + step];
+  const moves = { ArrowLeft: less, ArrowDown: less, ArrowRight: more, ArrowUp: more };
+  return { ...moves, Home: 0.02, End: 1, Enter: shares[best] }[key];
+}
+
 export function RangeCurve(host, view) {
   const it = picture(host, view, {
     height: 264,
@@ -88,23 +96,18 @@ export function RangeCurve(host, view) {
     },
   });
   wallOf(it, view);
-  const choose = (width) => view.send({ event: "width", width: within(width, 1, 0.02) });
+  const aimed = aim(
+    view,
+    () => it.figure.current,
+    (width) => ({ event: "width", width }),
+  );
+  const choose = (width) => aimed.go(within(width, 1, 0.02));
   it.canvas.addEventListener("click", (event) => {
     const { x, width } = pointed(it.canvas, event);
     choose((x - across(width)(0)) / (across(width)(1) - across(width)(0)));
   });
   keyed(it.canvas, (event) => {
-    const { current, shares, best } = it.figure;
-    const step = event.shiftKey ? 0.1 : 0.01;
-    const to = {
-      ArrowLeft: current - step,
-      ArrowDown: current - step,
-      ArrowRight: current + step,
-      ArrowUp: current + step,
-      Home: 0.02,
-      End: 1,
-      Enter: shares[best],
-    }[event.key];
+    const to = keyedWidth(event, aimed.at, it.figure);
     if (to !== undefined) choose(to);
     return to !== undefined;
   });

@@ -66,14 +66,14 @@ function draw(c, map, { width, height, ink }) {
 
 export function RowMap(host, view) {
   const it = picture(host, view, { height: 300, draw, hint: "Arrow keys choose a pair of rows" });
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     down: 1,
     at: () => [it.figure.pair, it.figure.half ? it.figure.order.length / 2 - 1 : 0],
     pick({ y, height }) {
       const row = Math.floor(((y - TOP) / (height - TOP - FOOT)) * it.figure.order.length);
       return row < 0 || row >= it.figure.order.length ? undefined : row >> 1;
     },
-    choose: (pair) => view.send({ event: "pair", pair }),
+    order: (pair) => ({ event: "pair", pair }),
   });
   return it;
 }

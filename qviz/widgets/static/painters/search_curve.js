@@ -71,13 +71,13 @@ export function SearchCurve(host, view) {
     },
   });
   tour(it, host, view);
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     at: () => [it.figure.current, it.figure.errors.length - 1],
     pick: (place) => {
       const x = across(it.figure, place.width);
       return Math.round((place.x - x(0)) / (x(1) - x(0) || 1));
     },
-    choose: (candidate) => view.send({ event: "candidate", candidate }),
+    order: (candidate) => ({ event: "candidate", candidate }),
   });
   return it;
 }

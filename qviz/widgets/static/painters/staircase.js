@@ -97,13 +97,13 @@ export function Staircase(host, view) {
     },
   });
   it.canvas.style.cursor = "pointer";
-  chosen(it.canvas, {
+  chosen(it.canvas, view, {
     at: () => [it.figure.current, it.figure.path.length - 1],
     pick: (place) => {
       const at = down(it.figure);
       return Math.round((place.y - at(0)) / (at(1) - at(0) || 1));
     },
-    choose: (step) => view.send({ event: "step", step }),
+    order: (step) => ({ event: "step", step }),
   });
   return it;
 }

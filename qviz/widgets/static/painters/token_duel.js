@@ -1,6 +1,6 @@
 // Two texts side by side, token by token. The first token that differs is coloured; the one on show is framed in both.
 import { h } from "../layer/dom.js";
-import { keyed, walked } from "../layer/keys.js";
+import { aim, keyed, walked } from "../layer/keys.js";
 
 function side(duel, k) {
   const [name, tokens] = [duel.names[k], duel.tokens[k]];
@@ -20,15 +20,20 @@ export function TokenDuel(host, view) {
   let drawn = "";
   host.append(columns);
   const last = () => Math.min(...duel.tokens.map((tokens) => tokens.length)) - 1;
+  const aimed = aim(
+    view,
+    () => duel.current,
+    (token) => ({ event: "token", token }),
+  );
   const choose = (token) => {
-    if (token !== duel.current && token <= last()) view.order({ event: "token", token });
+    if (token !== aimed.at && token <= last()) aimed.go(token);
   };
   columns.addEventListener("pointerover", (event) => {
     const token = event.target.closest?.("[data-token]");
     if (token && duel) choose(Number(token.dataset.token));
   });
   keyed(columns, (event) => {
-    const to = walked(event, duel.current, last(), { far: 5, down: 1 });
+    const to = walked(event, aimed.at, last(), { far: 5, down: 1 });
     if (to !== undefined) choose(to);
     return to !== undefined;
   });

@@ -3,7 +3,7 @@
 import { rules } from "../layer/axes.js";
 import { clipped, dashed, dot, faint, line, polyline, ring, sharp } from "../layer/canvas.js";
 import { draggable } from "../layer/drag.js";
-import { keyed, pointed, walked } from "../layer/keys.js";
+import { aim, keyed, pointed, walked } from "../layer/keys.js";
 import { beside, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
 import { handle } from "../layer/plane.js";
@@ -141,10 +141,14 @@ export function TokenRates(host, view) {
     held: (rates, _id, value) => faster(rates, value),
     order: (control, value) => ({ event: "set", control, value: Number((10 ** value).toPrecision(3)) }),
   });
-  const choose = (point) => view.send({ event: "point", point });
+  const aimed = aim(
+    view,
+    () => it.figure.current,
+    (point) => ({ event: "point", point }),
+  );
   keyed(it.canvas, (event) => {
     if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return false; // the others move the roof
-    choose(walked(event, it.figure.current, it.figure.names.length - 1));
+    aimed.go(walked(event, aimed.at, it.figure.names.length - 1));
     return true;
   });
   it.canvas.addEventListener("click", (event) => {
@@ -154,7 +158,7 @@ export function TokenRates(host, view) {
       const rate = Number.isFinite(it.figure.reached[i]) ? it.figure.reached[i] : it.figure.roof[i];
       return Math.hypot(x(it.figure.intensities[i]) - place.x, y(rate * it.figure.work) - place.y);
     };
-    choose(Array.from(it.figure.names.keys()).reduce((a, b) => (far(a) <= far(b) ? a : b)));
+    aimed.go(Array.from(it.figure.names.keys()).reduce((a, b) => (far(a) <= far(b) ? a : b)));
   });
   return it;
 }
