@@ -21,9 +21,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PAGE = Path(__file__).with_name("stills.html")
 MOST_BYTES = 80_000
@@ -249,13 +252,32 @@ def small(png: bytes) -> tuple[str, bytes]:
             picture = whole.resize((round(scale * whole.width), round(scale * whole.height)), Image.Resampling.LANCZOS)
         out = io.BytesIO()
         if mime == "image/png":
-            few = picture.quantize(fineness, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-            few.save(out, "PNG", optimize=True)
+            few_colours(picture, fineness).save(out, "PNG", optimize=True)
         else:
             picture.save(out, "JPEG", quality=fineness, optimize=True)
         if out.tell() <= MOST_BYTES:
             return mime, out.getvalue()
     raise StillError(f"the still takes {out.tell():,} bytes at its poorest; {MOST_BYTES:,} are allowed")
+
+
+def few_colours(picture: Image.Image, colours: int) -> Image.Image:
+    """The same picture in so many colours; the most common ones, of paper and cards, stay exactly what they are."""
+    from PIL import Image
+
+    red, green, blue = np.asarray(picture.convert("RGB"), np.int32).reshape(-1, 3).T
+    found, which, counts = np.unique(red << 16 | green << 8 | blue, return_inverse=True, return_counts=True)
+    found = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    kept = found[np.argsort(-counts, kind="stable")[: colours // 4]]
+    others = picture.quantize(colours - len(kept), method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = np.concatenate([kept, np.reshape(others.getpalette(), (-1, 3))[: colours - len(kept)]])
+    exact = palette.astype(np.float32)  # squares of distances are whole numbers below 2**24, but for what all share
+    near = np.empty(len(found), np.uint8)
+    for part in np.array_split(np.arange(len(found)), 1 + len(found) // 4096):
+        far = np.square(exact).sum(axis=1) - 2 * (found[part].astype(np.float32) @ exact.T)
+        near[part] = far.argmin(axis=1)
+    few = Image.fromarray(near[which.reshape(picture.height, picture.width)])
+    few.putpalette(palette.astype(np.uint8).tobytes())
+    return few
 
 
 @contextmanager

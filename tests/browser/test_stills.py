@@ -95,6 +95,17 @@ def test_a_large_picture_is_made_small_enough():
     assert stills.small(out.getvalue()) == (mime, picture)
 
 
+def test_few_colours_leave_paper_and_cards_as_they_are():
+    across = np.linspace(0, 255, 600)
+    pixels = np.full((400, 600, 3), (246, 240, 236), np.uint8)  # a card
+    pixels[:40] = 255  # paper
+    pixels[300:] = np.stack([across, across[::-1], np.abs(across - 128)], axis=1)  # hundreds of others
+    pixels[200] = (247, 200, 230)  # rare, and close to the card
+    few = np.asarray(stills.few_colours(Image.fromarray(pixels), 64).convert("RGB")).astype(int)
+    assert (few[:200] == pixels[:200]).all()
+    assert len(np.unique(few.reshape(-1, 3), axis=0)) <= 64
+
+
 def test_a_lesson_that_was_not_run_shows_its_pictures(open_notebook):
     path = FOLDER / "00_start_here.ipynb"
     stored = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", ()) if "still" in o.get("metadata", ())]
