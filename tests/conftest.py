@@ -1,9 +1,11 @@
 """Shared fixtures."""
 
+import atexit
 import gc
 import inspect
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable
@@ -16,7 +18,9 @@ from stages import SLOW
 from xdist.remote import Producer
 
 # nobody's own progress is read or written by a test
-os.environ["QVIZ_PROGRESS"] = str(Path(tempfile.mkdtemp(prefix="qviz-progress-")) / "progress.json")
+progress = tempfile.mkdtemp(prefix="qviz-progress-")
+os.environ["QVIZ_PROGRESS"] = str(Path(progress) / "progress.json")
+atexit.register(shutil.rmtree, progress, ignore_errors=True)
 
 # pytest's plugin for notebooks loads ipykernel, and in a notebook kernels are compiled in a second process
 os.environ.setdefault("QVIZ_COMPILE", "here")

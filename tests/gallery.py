@@ -6,7 +6,7 @@ Real weights from the model in the repository; the rows that take minutes to mea
 from __future__ import annotations
 
 SETUP = """
-from tempfile import TemporaryDirectory
+import atexit, shutil, tempfile
 import numpy as np
 import qviz
 from qviz.figures.roofline import roofline
@@ -31,8 +31,9 @@ speeds = [FormatSpeed(n, (1000, 1000), 1, b, s, s, s, 3)
 bar = widgets.ProgressBar()
 bar("scoring", 3, 10)
 tiny = qviz.load("tiny")
-work = TemporaryDirectory()
-folder = qviz.checkpoints.write_folder(work.name + "/tiny", tiny)
+work = tempfile.mkdtemp(prefix="qviz-gallery-")
+atexit.register(shutil.rmtree, work, ignore_errors=True)
+folder = qviz.checkpoints.write_folder(work + "/tiny", tiny)
 def answered():
     for id, option, sure in (("00.1", "b", 90), ("00.2", "a", 60), ("00.3", "b", 80), ("05.2", "c", 60)):
         lesson.predict(id).answer(option, sure)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,9 @@ class DuelExplorer(BackgroundExplorer):
         max_tokens: int = 40,
     ) -> None:
         super().__init__()
+        self._folder = Path(tempfile.mkdtemp(prefix="qviz-duel-"))
+        self._tidy = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._model = models.load("tiny") if model is None else model
-        self._folder = tempfile.TemporaryDirectory(prefix="qviz-duel-")
         self._runs: dict[str, transformer.Transformer] = {}
         self._written: tuple[list[int], list[int]] = ([], [])
         self._logits: list[FloatArray] = []
@@ -101,12 +104,18 @@ class DuelExplorer(BackgroundExplorer):
         self._written, self._logits, self._current = ([], []), [], None
         self._begin(self._write)
 
+    def close(self) -> None:
+        """Stop writing, and remove the files of both formats; the kernel's end does so, too."""
+        self.stop()
+        super().close()
+        self._tidy()
+
     def _changed(self, change: Any) -> None:
         self.start()
 
     def _run(self, recipe: str) -> transformer.Transformer:
         if recipe not in self._runs:
-            path = Path(self._folder.name) / f"{recipe}.gguf"
+            path = self._folder / f"{recipe}.gguf"
             by_recipe.quantize_model(self._model.path, path, recipe)
             self._runs[recipe] = transformer.Transformer(models.load(path))
         return self._runs[recipe]

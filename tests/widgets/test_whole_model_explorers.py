@@ -1,5 +1,8 @@
 """The explorers of whole models, driven from Python."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 
 import qviz
@@ -108,6 +111,16 @@ def test_three_series_can_be_switched_on():
 def test_rows_are_needed():
     with pytest.raises(WidgetError, match="recipe_table"):
         BalanceExplorer([])
+
+
+def test_a_duel_takes_its_files_along():
+    explorer = DuelExplorer(left="F16", right="F16", max_tokens=5)
+    (folder,) = {Path(run.model.path).parent for run in explorer._runs.values()}
+    assert list(folder.iterdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a folder that nobody closed, say
+        explorer.close()
+    assert not folder.exists()
 
 
 def test_two_formats_write(tmp_path):
