@@ -266,6 +266,18 @@ def test_answers_beside_a_question_are_folded(notebook):
             assert all(table.startswith("<details><summary>") for table in tables), found[1]
 
 
+def test_a_lesson_first_asks_about_an_earlier_one(lesson, notebook):
+    """From 03 on; what is remembered by answering stays longer than what is read again."""
+    first, number = notebook.cells[0].source, int(lesson.stem[:2])
+    asked = re.findall(
+        r"\*\*Do you still know\?\*\* \(\[lesson (\d\d)\]\((\d\d)_\w+\.ipynb\)\) [^\n]+\?\n\n"
+        r"<details><summary>Answer</summary>\n\n[^\n]+\n\n</details>",
+        first,
+    )
+    assert len(asked) == (number >= 3)
+    assert all(a == b and int(a) < number for a, b in asked)
+
+
 def test_sections_are_numbered(notebook):
     numbers = [int(n) for n in re.findall(r"^## (\d+) · ", "\n".join(prose(notebook)), re.MULTILINE)]
     assert numbers == list(range(1, len(numbers) + 1))
