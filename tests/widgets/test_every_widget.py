@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import textwrap
 
@@ -91,6 +92,7 @@ def explorers():
     return sorted((kind for kind in found if kind.__module__.startswith("qviz.")), key=lambda kind: kind.__name__)
 
 
+@functools.cache
 def names_of(kind):
     """What a class calls its own: methods, properties, and whatever its methods set on `self`."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
