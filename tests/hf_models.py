@@ -6,6 +6,7 @@ of a few of 64 tokens. The weights are made anew from the name of each tensor, s
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from pathlib import Path
@@ -25,6 +26,11 @@ def tokens() -> np.ndarray:
 
 def weight(name: str, shape: tuple[int, ...], dtype: str = "F32", centre: float = 1.0) -> np.ndarray:
     """A tensor of a model, the same everywhere; `centre` is what a norm's gains lie around."""
+    return _drawn(name, shape, dtype, centre).copy()
+
+
+@functools.cache
+def _drawn(name: str, shape: tuple[int, ...], dtype: str, centre: float) -> np.ndarray:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if dtype == "U8":  # MXFP4: four-bit codes, or exponents of about 2^-5
         return rng.integers(120, 124, shape, np.uint8) if name.endswith("scales") else rng.integers(0, 256, shape, "u1")
