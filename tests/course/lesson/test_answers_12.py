@@ -55,12 +55,15 @@ def test_12_2_an_unknown_key_is_skipped_and_an_unknown_format_is_not(tmp_path: P
 
 def test_12_3_an_importance_matrix_helps_where_bits_are_few(tmp_path: Path, run: qviz.Transformer):
     imatrix = qviz.whole.imatrix.collect(TINY, qviz.models.calibration_text(), chunks=40)
+    made = {}
+    for recipe in ("Q4_K_M", "Q2_K"):
+        for name, given in ((f"{recipe} without", None), (f"{recipe} with", imatrix)):
+            path = qviz.quantize_model(TINY.path, tmp_path / f"{name}.gguf", recipe, imatrix=given).path
+            made[name] = qviz.load(path)
+    found = qviz.transformer.compare(made, TEXT, run, max_tokens=3500)  # the baseline runs once for all
     left = {}
     for recipe in ("Q4_K_M", "Q2_K"):
-        damage = []
-        for given in (None, imatrix):
-            made = qviz.quantize_model(TINY.path, tmp_path / "made.gguf", recipe, imatrix=given)
-            damage.append(qviz.perplexity(qviz.load(made.path), TEXT, baseline=run, max_tokens=3500))
+        damage = [found[f"{recipe} {how}"] for how in ("without", "with")]
         left[recipe] = damage[1].kld / damage[0].kld
         apart = np.hypot(damage[0].kld_se, damage[1].kld_se)
         assert (damage[0].kld - damage[1].kld > 5 * apart) == (recipe == "Q2_K")
