@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,11 @@ from qviz.errors import WidgetError
 from qviz.figures import Window, matrix_lens, matrix_overview, weights_image
 
 W = np.arange(300 * 600, dtype=np.float32).reshape(300, 600)
-WHOLE = weights_image(W, limit=1e6)
+
+
+@functools.cache
+def whole():
+    return weights_image(W, limit=1e6)
 
 
 def image(*window):
@@ -18,10 +24,10 @@ def image(*window):
 
 def test_a_frame_lies_inside():
     for frame in (Window(0, 0, 300, 600), Window(299, 599, 1, 1)):
-        assert matrix_overview(WHOLE, frame).frame is frame
+        assert matrix_overview(whole(), frame).frame is frame
     for frame in (Window(-1, 0, 4, 4), Window(0, -1, 4, 4), Window(299, 0, 2, 4), Window(0, 599, 4, 2)):
         with pytest.raises(WidgetError, match="does not lie inside"):
-            matrix_overview(WHOLE, frame)
+            matrix_overview(whole(), frame)
 
 
 def test_a_frame_is_placed_in_the_matrix_whatever_part_of_it_is_the_whole():
@@ -38,6 +44,6 @@ def test_a_lens_shows_single_weights_of_one_part():
     assert lens.image.pixels.shape == (40, 64)
     assert lens.block == 32
     with pytest.raises(WidgetError, match="2 × 3 weights"):
-        matrix_lens(WHOLE)
+        matrix_lens(whole())
     with pytest.raises(WidgetError, match="one part"):
         matrix_lens(image(*part), image(11, 20, 40, 64))

@@ -9,7 +9,9 @@ from qviz.errors import WidgetError
 from qviz.figures import group_axis, histogram, number_line
 from qviz.grids import AffineGrid
 
-NO_DENSITY = histogram(np.zeros(1, np.float32), -1, 1)
+
+def no_density():
+    return histogram(np.zeros(1, np.float32), -1, 1)
 
 
 def test_a_group_by_hand():
@@ -27,7 +29,7 @@ def test_a_group_by_hand():
 
 def test_symmetric_codes_start_below_zero():
     group = np.float32([-1.5, 0, 1.5])
-    line = number_line(group, AffineGrid(2, -1, sym=True), (1.0, 0), NO_DENSITY)
+    line = number_line(group, AffineGrid(2, -1, sym=True), (1.0, 0), no_density())
     assert line.codes.tolist() == [-2, -1, 0, 1]
     assert line.levels.tolist() == [-2, -1, 0, 1]
     assert line.snapped.tolist() == [-2, 0, 1]  # ±1.5 are ties: to even, and 2 does not exist
@@ -35,7 +37,7 @@ def test_symmetric_codes_start_below_zero():
 
 def test_long_groups_are_sampled_evenly_and_counted_whole():
     group = np.linspace(0, 3, 1001, dtype=np.float32)
-    line = number_line(group, AffineGrid(2, 0), (1.0, 0), NO_DENSITY)
+    line = number_line(group, AffineGrid(2, 0), (1.0, 0), no_density())
     assert len(line.weights) == 48
     assert line.weights[[0, -1]].tolist() == [0, 3]
     assert line.used.sum() == 1001
@@ -53,7 +55,7 @@ def test_a_group_of_zeros_has_an_axis():
 
 def test_a_group_is_one_row():
     with pytest.raises(WidgetError, match=r"\(2, 2\)"):
-        number_line(np.zeros((2, 2), np.float32), AffineGrid(4, -1), (1.0, 0), NO_DENSITY)
+        number_line(np.zeros((2, 2), np.float32), AffineGrid(4, -1), (1.0, 0), no_density())
 
 
 @pytest.mark.parametrize("sym", [False, True])

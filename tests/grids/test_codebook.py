@@ -49,8 +49,9 @@ def test_nvfp4_is_what_compressed_tensors_packs():
     assert NVFP4.bpw((8, 64)) == 4 + 8 / 16 + 32 / 512
 
 
-@pytest.mark.parametrize("book", [NF4, FP4, MXFP4, MXFP8, NVFP4, Codebook([-1, 0, 2], 50), kmeans(W, 3)])
+@pytest.mark.parametrize("book", [NF4, FP4, MXFP4, MXFP8, NVFP4, Codebook([-1, 0, 2], 50), None])
 def test_every_weight_goes_to_the_nearest_level(book):
+    book = book or kmeans(W, 3)  # made here: what collecting tests compiles, each process compiles
     codes, scales = book.quantize(W)
     scale = np.repeat(scales, 128 if book.group_size == -1 else book.group_size, axis=1)[:, :128]
     reach = np.abs(scale[..., None] * book.levels - W[..., None])

@@ -1,5 +1,6 @@
 """Who of a cluster may work, and what becomes of pieces on workers that freeze, die or change: on a stand-in."""
 
+import functools
 import logging
 import types
 from concurrent.futures import CancelledError
@@ -117,14 +118,18 @@ def pool(client, clock):
 
 
 PIECE = Piece("w", 0, formats.quantize(np.arange(32, dtype=np.float32), "F32"), formats.get("Q8_0"), None)
-BYTES = convert(PIECE).tobytes()
+
+
+@functools.cache
+def converted():
+    return convert(PIECE).tobytes()
 
 
 def test_work_arrives_as_it_was_sent():
-    assert far.work(far.packed(PIECE), MINE) == BYTES
+    assert far.work(far.packed(PIECE), MINE) == converted()
     assert far.work(far.packed(PIECE), OTHER) == MINE
     scope = {"piece": far.packed(PIECE), "wanted": MINE}
-    assert eval(far.WORK, scope) == BYTES
+    assert eval(far.WORK, scope) == converted()
     assert tuple(eval(far.WHO)) == MINE
 
 
@@ -164,10 +169,14 @@ def test_a_piece_on_a_frozen_worker_goes_to_another(clock, caplog):
     first, second = made.submit(PIECE), made.submit(PIECE)
     assert [future.workers for future in client.sent] == [["a", "b"], ["a", "b"]]
     client.frozen.add("a")
-    client.steps = [*[lambda: None] * 12, lambda: client.sent[2].end(BYTES), lambda: client.sent[3].end(BYTES)]
+    client.steps = [
+        *[lambda: None] * 12,
+        lambda: client.sent[2].end(converted()),
+        lambda: client.sent[3].end(converted()),
+    ]
     with caplog.at_level(logging.WARNING):
-        assert first.result().tobytes() == BYTES
-        assert second.result().tobytes() == BYTES
+        assert first.result().tobytes() == converted()
+        assert second.result().tobytes() == converted()
     assert [future.workers for future in client.sent[2:]] == [["b"], ["b"]]
     assert [record.message for record in caplog.records] == [
         "worker a has not been heard of for 10 seconds; its pieces go to the others"
@@ -204,8 +213,8 @@ def test_a_restricted_piece_whose_workers_died_is_sent_to_those_who_came(clock):
     made.ready()
     task = made.submit(PIECE)
     client.workers = {"new": MINE}
-    client.steps = [lambda: None, lambda: None, lambda: client.sent[1].end(BYTES)]
-    assert task.result().tobytes() == BYTES
+    client.steps = [lambda: None, lambda: None, lambda: client.sent[1].end(converted())]
+    assert task.result().tobytes() == converted()
     assert client.sent[1].workers == ["new"]
 
 
@@ -216,8 +225,8 @@ def test_a_worker_restarted_with_other_code_at_its_old_address(clock):
     task = made.submit(PIECE)
     client.workers["a"] = OTHER
     client.sent[0].end(OTHER)
-    client.steps = [lambda: client.sent[1].end(BYTES)]
-    assert task.result().tobytes() == BYTES
+    client.steps = [lambda: client.sent[1].end(converted())]
+    assert task.result().tobytes() == converted()
     assert client.sent[1].workers == ["b"]
 
 

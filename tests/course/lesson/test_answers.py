@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,7 +23,11 @@ from qviz.widgets import (
 )
 
 MODEL = qviz.load("smollm2-slices")
-EMBEDDING = MODEL["token_embd.weight"].rows(0, 1536).dequantize()
+
+
+@functools.cache
+def embedding() -> Any:
+    return MODEL["token_embd.weight"].rows(0, 1536).dequantize()
 
 
 def right(id: str) -> str:
@@ -28,7 +35,7 @@ def right(id: str) -> str:
 
 
 def grid(bits: int, group_size: int) -> float:
-    return sqnr_db(EMBEDDING, qviz.AffineGrid(bits=bits, group_size=group_size).fake_quantize(EMBEDDING))
+    return sqnr_db(embedding(), qviz.AffineGrid(bits=bits, group_size=group_size).fake_quantize(embedding()))
 
 
 def test_00_1_a_bit_is_worth_about_6_db():
@@ -40,12 +47,12 @@ def test_00_1_a_bit_is_worth_about_6_db():
 def test_00_2_one_scale_for_all_costs_more_than_10_db():
     assert right("00.2") == "More than 10 dB"
     assert grid(4, 128) - grid(4, 0) > 10
-    saved = qviz.AffineGrid(bits=4, group_size=128).bpw(EMBEDDING.shape) - 4
+    saved = qviz.AffineGrid(bits=4, group_size=128).bpw(embedding().shape) - 4
     assert 1 / 7 < saved < 1 / 5, "a sixth of a bit, says the first option"
 
 
 def test_00_3_every_block_darkens_by_the_same_step():
-    errors = [np.abs(qviz.quantize(EMBEDDING, name).dequantize() - EMBEDDING) for name in ("Q4_0", "Q5_0")]
+    errors = [np.abs(qviz.quantize(embedding(), name).dequantize() - embedding()) for name in ("Q4_0", "Q5_0")]
     halved = errors[1].mean() / errors[0].mean()
     assert right("00.3") == "All of it darkens by the same step"
     assert halved == pytest.approx(0.5, abs=0.05)  # stated: half, to a tenth of it
@@ -56,7 +63,7 @@ def test_00_3_every_block_darkens_by_the_same_step():
 
 
 def test_04_2_a_flipped_scale_spares_the_zeros():
-    blocks = EMBEDDING.reshape(-1, 32)
+    blocks = embedding().reshape(-1, 32)
     place = (np.abs(blocks).max(axis=1) / np.sqrt(np.mean(blocks**2, axis=1))).argmax()
     packed = qviz.quantize(blocks[place], "Q4_0")
     codes = packed.unpack().codes.ravel()
@@ -322,6 +329,6 @@ def test_13_7_the_small_model_does_not_copy():
 
 
 def test_13_bits_of_nvfp4():
-    most = 32 / EMBEDDING.size  # the float32 of the tensor
-    assert lesson.question("13.bits").answer == pytest.approx(qviz.grids.NVFP4.bpw(EMBEDDING.shape), abs=2 * most)
+    most = 32 / embedding().size  # the float32 of the tensor
+    assert lesson.question("13.bits").answer == pytest.approx(qviz.grids.NVFP4.bpw(embedding().shape), abs=2 * most)
     assert qviz.formats.get("NVFP4").bpw == lesson.question("13.bits").answer
