@@ -57,9 +57,11 @@ lint: $(VENV)/.installed-dev
 NPM ?= $(shell command -v npm)
 JS_TOOLS := tests/javascript/node_modules
 JS_FILES := qviz/widgets/static qviz/course tests/javascript
+# a file that was found right is looked at again when its content, a setting or the tool has changed
+KEPT = --cache --cache-strategy content --cache-location $(JS_TOOLS)/.cache/$(1)
 lint-js: $(JS_TOOLS)/.installed
-	$(JS_TOOLS)/.bin/eslint --config tests/javascript/eslint.config.js $(JS_FILES)
-	$(JS_TOOLS)/.bin/prettier --check --log-level warn --config tests/javascript/package.json \
+	$(JS_TOOLS)/.bin/eslint $(call KEPT,eslint) --config tests/javascript/eslint.config.js $(JS_FILES)
+	$(JS_TOOLS)/.bin/prettier $(call KEPT,prettier) --check --log-level warn --config tests/javascript/package.json \
 		$(foreach folder,$(JS_FILES),'$(folder)/**/*.js')
 
 $(JS_TOOLS)/.installed: tests/javascript/package.json
