@@ -35,6 +35,9 @@ if hasattr(signal, "SIGHUP"):
     if os.environ.setdefault("QVIZ_TESTS_IGNORE_HANGUP", ignored) == "True":
         signal.signal(signal.SIGHUP, lambda *_: None)
 
+# Compiling a kernel makes millions of short-lived objects: looked through after every 700 of them, a tenth of its time.
+gc.set_threshold(50_000, 20, 20)
+
 # How a test compares floats
 _FLOATS = re.compile(r"approx|allclose|isclose|_bound\(|within\(|[<>]=? *[0-9.]*e-\d|kld|\.ppl")
 HERE = Path(__file__).parent
@@ -61,8 +64,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Togethe
     return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and what compares floats."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, and what compares floats, if that is asked for: it is read from the source of every test."""
+    asked = "floats" in config.option.markexpr
     for item in items:
         if HERE not in item.path.parents or not isinstance(item, pytest.Function):
             continue
@@ -70,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if names is not None and (not names or any(name in item.name for name in names)):
             item.add_marker("slow")
         verdict = item.path.name == "test_exercises.py" and "told_their_mistakes" in item.name
-        if verdict or _compares_floats(item.function, item.path):
+        if asked and (verdict or _compares_floats(item.function, item.path)):
             item.add_marker("floats")
 
 

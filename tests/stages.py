@@ -23,12 +23,16 @@ SPREAD = ("-n", str(min(CORES, 8)), "--dist", "loadscope")
 # A browser often waits for its kernel, and a kernel for its browser: one more of them than cores. Put in the order of
 # their tests, the longest lesson would come last.
 WAITING = ("-n", str(min(CORES, 3) + 1), "--dist", "loadscope", "--no-loadscope-reorder")
+# What is deselected has been imported by every process; what is ignored has not.
+NO_BROWSER = ("--ignore=tests/browser", "-p", "no:nbval", *SPREAD)
 STAGES = {
-    "tests": ("-m", "not browser", "-p", "no:nbval", *SPREAD),
+    "tests": NO_BROWSER,
     "browser": ("-m", "browser", "tests/browser", *WAITING),
     "lessons": ("--nbval", "notebooks/", *SPREAD),
 }
-QUICK = {"quick": ("-m", "not browser and not slow", "-p", "no:nbval", *SPREAD)}
+QUICK = {"quick": ("-m", "not slow", *NO_BROWSER)}
+# Hundreds of processes import qviz: where the environment forbids to keep what Python compiles, each would compile it.
+KEPT = {"PYTHONDONTWRITEBYTECODE": ""}
 
 # What `make check` leaves to `make test`: file, and names of tests; all of a file where none is named.
 SLOW = {
@@ -44,10 +48,11 @@ SLOW = {
     "methods/test_refine.py": (),
     "methods/test_lattice.py": (),
     "test_stages.py": ("stops_no_other",),
-    "course/lesson/test_answers.py": ("test_10_3", "test_13_7"),
+    "course/lesson/test_answers.py": ("test_01_5", "test_10_3", "test_13_7"),
     "course/lesson/test_answers_12.py": ("test_12_1", "test_12_3"),
-    "course/lesson/test_answers_14.py": ("test_14_4",),
-    "transformer/test_agreement.py": ("F16", "Q8_0", "llama_cpps"),
+    "course/lesson/test_answers_14.py": ("test_14_1", "test_14_3", "test_14_4"),
+    "course/lesson/test_progress.py": ("six_kernels",),
+    "transformer/test_agreement.py": ("F16", "Q8_0", "folder", "llama_cpps"),
     "transformer/test_evaluate.py": (),
     "transformer/test_inputs.py": (),
     "transformer/test_tiles.py": ("test_older_processors",),
@@ -68,7 +73,15 @@ SLOW = {
     "models/test_agreement_fetched.py": (),
     "models/test_models.py": (),
     "models/test_whisper_model.py": ("publishes", "hears"),
-    "test_notebooks.py": ("build", "nbval", "test_measured", "test_a_cell_that_fails"),
+    "test_notebooks.py": (
+        "build",
+        "nbval",
+        "test_measured",
+        "test_a_cell_that_fails",
+        "without_kernel",
+        "new_words",
+        "compared_as_they",
+    ),
     "test_packaging.py": (
         "binder_shuts",
         "makes_what_it_needs",
@@ -77,7 +90,7 @@ SLOW = {
         "test_an_interrupted",
     ),
     "whole/test_agreement_files.py": (),
-    "whole/test_by_recipe.py": ("byte_identical",),
+    "whole/test_by_recipe.py": ("byte_identical", "importance_matrix_too"),
     "whole/test_whisper.py": ("byte_identical",),
     "whole/test_best.py": (),
     "whole/test_dask.py": (),
@@ -129,7 +142,7 @@ def main(names: Sequence[str]) -> int:
             print(f"== {name}", flush=True)
             start = time.monotonic()
             command = [sys.executable, "-m", "pytest", *colour, *stages[name]]
-            code, last = told(command, QVIZ_CACHE=str(Path(kept, "models")))
+            code, last = told(command, QVIZ_CACHE=str(Path(kept, "models")), **KEPT)
             rows.append((name, code, time.monotonic() - start, last))
         worst = max(abs(code) for _, code, *_ in rows)
     print(f"\n{'stage':<10}{'result':<12}{'seconds':>8}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import importlib.util
 import io
 import re
@@ -43,6 +44,12 @@ THREAD = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/(issues|pull|discuss
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEXT = "text/plain"
 DECIMAL = re.compile(r"(?<![\w.−-])\d+\.\d+(?![\w.])")
+
+
+@functools.cache
+def exporter() -> HTMLExporter:
+    """Made once: it reads its templates anew each time."""
+    return HTMLExporter()
 
 
 @pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
@@ -135,7 +142,7 @@ def test_stills_are_pictures(notebook):
 
 def test_a_page_without_kernel_is_illustrated(notebook):
     """What `jupyter nbconvert --to html` makes of the stored file, which is what GitHub and nbviewer show, too."""
-    page = BeautifulSoup(HTMLExporter().from_notebook_node(notebook)[0], "html.parser")
+    page = BeautifulSoup(exporter().from_notebook_node(notebook)[0], "html.parser")
     assert len(page.select(".jp-OutputArea-output img")) == len(stills(notebook))
     for output in page.select(".jp-OutputArea-output"):
         text = output.get_text(strip=True)

@@ -30,11 +30,18 @@ def test_what_one_process_runs(nodeid, scope):
 
 
 def test_the_stages_leave_nothing_out():
-    browser = [arguments for arguments in stages.STAGES.values() if "browser" in arguments]
-    rest = [arguments for arguments in stages.STAGES.values() if "not browser" in arguments]
+    browser = [arguments for arguments in stages.STAGES.values() if "tests/browser" in arguments]
+    rest = [arguments for arguments in stages.STAGES.values() if "--ignore=tests/browser" in arguments]
     assert len(browser) == 1
     assert len(rest) == 1
+    assert "-m" not in rest[0]
     assert any("--nbval" in arguments for arguments in stages.STAGES.values())
+
+
+def test_what_needs_a_browser_is_in_its_room():
+    here = Path(__file__).parent
+    mark = "mark." + "browser"
+    assert not [path for path in here.rglob("*.py") if mark in path.read_text(encoding="utf-8")]
 
 
 def test_one_that_fails_stops_no_other(monkeypatch, capfd):
