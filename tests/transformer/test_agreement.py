@@ -24,6 +24,7 @@ with np.load(models.GOLDEN) as _stored:
         for fmt in models.FORMATS
         for case, digest, logits in zip(ABOUT["cases"][fmt], ABOUT["weights"][fmt], _stored[fmt], strict=True)
     }
+# a case that begins with "folder" is one of Hugging Face's, converted first
 CASES = [(case, fmt) for fmt in models.FORMATS for case in models.cases_of(fmt)]
 
 
