@@ -35,9 +35,6 @@ if hasattr(signal, "SIGHUP"):
     if os.environ.setdefault("QVIZ_TESTS_IGNORE_HANGUP", ignored) == "True":
         signal.signal(signal.SIGHUP, lambda *_: None)
 
-# Compiling a kernel makes millions of short-lived objects: looked through after every 700 of them, a tenth of its time.
-gc.set_threshold(50_000, 20, 20)
-
 # How a test compares floats
 _FLOATS = re.compile(r"approx|allclose|isclose|_bound\(|within\(|[<>]=? *[0-9.]*e-\d|kld|\.ppl")
 HERE = Path(__file__).parent
