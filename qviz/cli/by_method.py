@@ -73,10 +73,10 @@ def gguf_by_gptq(
     _say_result(model, result, what, as_json)
 
 
-def reading_of(given: dict[str, Any]) -> dict[str, Any]:
-    """What is read to calibrate, taken out of `given`."""
+def reading_of(given: dict[str, Any], tokens: int | None = 8192) -> dict[str, Any]:
+    """What is read to calibrate, taken out of `given`: so many `tokens` unless it says how many."""
     text = given.pop("calibration", None)
-    return {"calibration": None if text is None else read_text(text), "n_tokens": given.pop("tokens", 8192)}
+    return {"calibration": None if text is None else read_text(text), "n_tokens": given.pop("tokens", tokens)}
 
 
 def _described(plan: by_layer.PackPlan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from qviz.whole.best import best_file
 
 def by_size(source: str, target: str, given: dict[str, Any], *, allow_requantize: bool, as_json: bool) -> None:
     """Measure, choose, round, write, and say what it costs."""
-    reading = reading_of(given)
+    reading = reading_of(given, tokens=None)
     made = with_bar(
         lambda progress: best_file(
             file_of(source),

@@ -52,7 +52,11 @@ _OWNERS["tokens"] = _OWNERS["calibration"]  # rtn looks at no text
 @click.option(
     "--calibration", metavar="FILE", help="With --method (not rtn) or --size: a text; the course's by default."
 )
-@click.option("--tokens", type=click.IntRange(1, 2**31 - 1), help="Of the calibration text; 8192 unless given.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(1, 2**31 - 1),
+    help="Of the calibration text; 8192, with --size 24576, unless given.",
+)
 @click.option(
     "--size", type=Size(), metavar="SIZE", help="Choose formats and codes of least damage: 120M; K, M, G powers of ten."
 )

@@ -6,6 +6,7 @@ from made_models import made
 
 import qviz
 from qviz import gguf, transformer
+from qviz._types import no_progress
 from qviz.calibration.stats import Collector
 from qviz.errors import PipelineError
 from qviz.gguf import U32
@@ -160,3 +161,19 @@ def test_families_whose_gradients_are_not_known():
     for architecture in ("llama", "qwen2", "qwen3", "gemma3"):
         assert not backward.unknown_parts(transformer.Transformer(made(architecture)))
     assert best.Method().sweeps > 0
+
+
+def test_how_many_tokens_unless_given(source, tmp_path):
+    """As many as help, if the text has them, and some are left to check on."""
+    model = qviz.load(source)
+
+    def windows(text, n_tokens=None):
+        made = job._BestJob(model, tmp_path / "out.gguf", tmp_path / "kept", text, n_tokens, best.Method(), no_progress)
+        return made.windows.size, len(made.unseen)
+
+    text = qviz.models.calibration_text()
+    assert windows(None)[0] == 24_576
+    used, left = windows(text[:12_000])
+    assert used == pytest.approx(0.75 * (used + left), abs=256)
+    assert left >= 256
+    assert windows(text, 512)[0] == 512

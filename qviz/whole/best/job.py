@@ -35,6 +35,7 @@ from qviz.whole.best.sensitivity import INPUT_WIDTHS, Sensitivity, measure
 from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import calibration_windows
 
+_TOKENS = 24_576  # with fewer, codes suit the calibration's errors rather than the text's
 _COST_TOKENS = 4096  # more of them change little in what formats cost
 _CHECKED_TOKENS = 2048
 _MEASURED = 3  # what is measured, and how it is kept
@@ -76,7 +77,7 @@ def best_file(
     size: int | None = None,
     bpw: float | None = None,
     calibration: str | Sequence[int] | None = None,
-    n_tokens: int = 8192,
+    n_tokens: int | None = None,
     method: Method | None = None,
     measurements: str | os.PathLike[str] | None = None,
     allow_requantize: bool = False,
@@ -101,8 +102,8 @@ def best_file(
         Instead: bits for each weight of the model, everything in the file counted.
     calibration : str or sequence of int, optional
         Text, or its tokens; the course's calibration text unless given.
-    n_tokens : int
-        How many tokens of it to calibrate on.
+    n_tokens : int, optional
+        How many tokens of it to calibrate on: 24,576 unless given, but not more than three quarters of the text.
     method : Method, optional
         Parts of the rounding switched off, to see what they buy.
     measurements : path-like, optional
@@ -165,7 +166,7 @@ class _BestJob:
         target: Path,
         kept: Path,
         calibration: Any,
-        n_tokens: int,
+        n_tokens: int | None,
         method: Method,
         progress: Progress,
     ) -> None:
@@ -186,9 +187,11 @@ class _BestJob:
                 f"use a recipe with --method gptq"
             )
 
-    def _windows(self, calibration: Any, n_tokens: int) -> tuple[npt.NDArray[np.int64], list[int]]:
+    def _windows(self, calibration: Any, n_tokens: int | None) -> tuple[npt.NDArray[np.int64], list[int]]:
         text = models.calibration_text() if calibration is None else calibration
         ids = self.run.tokenizer.encode(text) if isinstance(text, str) else list(text)
+        if n_tokens is None:
+            n_tokens = max(1, min(_TOKENS, len(ids) * 3 // 4))  # the rest is for the check
         windows = calibration_windows(self.run, ids, n_tokens)
         return windows, [int(i) for i in ids[windows.size :]]
 
