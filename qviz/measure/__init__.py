@@ -1,6 +1,15 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
-from qviz.measure.best import BestRow, about_best_files, best_files, best_steps, tensor_bytes
+from qviz.measure.best import (
+    BestRatio,
+    BestRow,
+    about_best_files,
+    best_files,
+    best_ratios,
+    best_steps,
+    paired_ratio,
+    tensor_bytes,
+)
 from qviz.measure.cloze import ClozeAnswers, ClozeItem, answer_cloze, cloze_items
 from qviz.measure.machine import (
     ENERGY_45NM,
@@ -48,6 +57,7 @@ __all__ = [
     "PUBLISHED_PPL",
     "TABLE_RECIPES",
     "Agreement",
+    "BestRatio",
     "BestRow",
     "ClozeAnswers",
     "ClozeItem",
@@ -68,6 +78,7 @@ __all__ = [
     "agreement",
     "answer_cloze",
     "best_files",
+    "best_ratios",
     "best_steps",
     "cloze_items",
     "generation_speed",
@@ -80,6 +91,7 @@ __all__ = [
     "method_table",
     "models_table",
     "paired_accuracy",
+    "paired_ratio",
     "pareto",
     "rank_correlations",
     "recipe_table",

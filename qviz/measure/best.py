@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from qviz import models, recipes
 from qviz.models.known import stored_json
@@ -43,6 +47,74 @@ class BestRow:
     seconds: float
 
 
+@dataclass(frozen=True)
+class BestRatio:
+    """The best file of a recipe's size beside the recipe's file, on the same tokens of one text.
+
+    Attributes
+    ----------
+    text : str
+        ``"held-out"``: of the same works as the calibration's, but never seen. ``"code"``: this package's source, which
+        is of another kind.
+    n_tokens : int
+        Tokens scored.
+    recipe : str
+    ratio, ratio_se : float
+        What is left of the recipe's KL divergence, and the standard error of that (`paired_ratio`).
+    kld, recipe_kld : float
+        Both divergences, in nats a token.
+    ppl, recipe_ppl, base_ppl : float
+        Perplexity of both, and of the unquantized model.
+    ppl_ratio, ppl_ratio_se : float
+        ppl / recipe_ppl, and its standard error, over windows, too.
+    """
+
+    text: str
+    n_tokens: int
+    recipe: str
+    ratio: float
+    ratio_se: float
+    kld: float
+    recipe_kld: float
+    ppl: float
+    recipe_ppl: float
+    base_ppl: float
+    ppl_ratio: float
+    ppl_ratio_se: float
+
+
+def paired_ratio(ours: npt.ArrayLike, theirs: npt.ArrayLike, window: int) -> tuple[float, float]:
+    """Mean of one value a token over the mean of another, of the same tokens; and its standard error.
+
+    Tokens of a window share their context, so windows are what is drawn at random. With aᵢ and bᵢ, the means of window
+    i of n, the ratio is R = Σaᵢ / Σbᵢ. To first order it is off by the mean of (aᵢ − R·bᵢ) / b̄ (the delta method), and
+    the standard error of that mean is √(Σ(aᵢ − R·bᵢ)² / (n(n − 1))) / b̄. What both have in common, a window that is
+    hard for every file, drops out of the difference.
+
+    Parameters
+    ----------
+    ours, theirs : array_like (n_tokens,)
+        As many of each window, window after window.
+    window : int
+        How many tokens of each window there are.
+
+    Returns
+    -------
+    tuple of float
+        The ratio, and its standard error: NaN for a single window.
+
+    Examples
+    --------
+    >>> paired_ratio([1, 1, 2, 2], [2, 2, 4, 4], 2)  # half of it in each window
+    (0.5, 0.0)
+    """
+    a, b = (np.asarray(x, np.float64).reshape(-1, window).mean(axis=1) for x in (ours, theirs))
+    ratio, n = float(a.sum() / b.sum()), len(a)
+    if n < 2:
+        return ratio, math.nan
+    return ratio, float(np.sqrt(np.square(a - ratio * b).sum() / (n * (n - 1))) / b.mean())
+
+
 def best_files() -> tuple[BestRow, ...]:
     """Two files for each recipe: llama.cpp's, with an importance matrix, and what ``qviz quantize --size`` writes.
 
@@ -66,6 +138,18 @@ def best_files() -> tuple[BestRow, ...]:
 def best_steps() -> tuple[BestRow, ...]:
     """The same for one recipe, with each step of the method added in turn; steps that did not help stand last."""
     return _rows("steps")
+
+
+def best_ratios() -> tuple[BestRatio, ...]:
+    """How much damage is left at each recipe's size, on many more tokens than `best_files`, and on two texts.
+
+    Examples
+    --------
+    >>> row = best_ratios()[0]
+    >>> row.text, row.ratio + 3 * row.ratio_se < 1
+    ('held-out', True)
+    """
+    return tuple(BestRatio(**row) for row in stored_json(_FILE)["ratios"])
 
 
 def about_best_files() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The kept measurement of best files: whole, and no larger than what it is compared with."""
 
+import numpy as np
 import pytest
 
 from qviz import measure, models, recipes
@@ -16,6 +17,8 @@ def test_each_recipe_has_two_files_of_its_size():
         assert 0 < theirs.nbytes - _size(theirs.recipe) < 200_000  # the header, most of it the vocabulary
         assert ours.kld + 3 * ours.kld_se < theirs.kld - 3 * theirs.kld_se
         assert ours.base_ppl == theirs.base_ppl
+    sizes = {(row.recipe, row.what): row.nbytes for row in rows}
+    assert 1.2 < sizes["Q3_K_S", RECIPE] / sizes["IQ2_M", BEST] < 1.25  # lesson 14: nearly a quarter more
 
 
 def _size(recipe):
@@ -43,3 +46,44 @@ def test_a_missing_file_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr("qviz.models.known.data_dir", lambda: tmp_path)
     with pytest.raises(ModelNotFoundError, match="install qviz-toolkit again"):
         measure.best_files()
+
+
+def test_the_error_of_a_paired_ratio_is_what_drawing_windows_again_gives():
+    rng = np.random.default_rng(0)
+    n, window = 200, 5
+    hard = rng.gamma(4, size=(n, 1))  # windows differ, for both files alike
+    theirs = hard * rng.gamma(9, 1 / 9, (n, window))
+    ours = 0.4 * theirs * rng.gamma(20, 1 / 20, (n, 1)) * rng.gamma(9, 1 / 9, (n, window))
+    ratio, error = measure.paired_ratio(ours.ravel(), theirs.ravel(), window)
+    assert ratio == pytest.approx(ours.sum() / theirs.sum())
+    draws = 2000
+    drawn = rng.integers(0, n, (draws, n))
+    again = ours[drawn].sum(axis=(1, 2)) / theirs[drawn].sum(axis=(1, 2))
+    # the deviation of so many draws is known within 1/√(2·draws), four of them here; windows are n, not n − 1: 1/2n
+    assert again.std() == pytest.approx(error, rel=4 / np.sqrt(2 * draws) + 1 / n)
+    alone = np.hypot(*(x.mean(axis=1).std() / np.sqrt(n) / x.mean() for x in (ours, theirs)))
+    assert error < 0.5 * ratio * alone  # what makes a window hard for both drops out
+
+
+def test_ratios_of_one_window_have_no_error():
+    ratio, error = measure.paired_ratio([1, 2], [2, 2], 2)
+    assert ratio == 0.75
+    assert np.isnan(error)
+
+
+def test_ratios_are_of_the_same_recipes_on_two_texts():
+    rows, recipes = measure.best_ratios(), [row.recipe for row in measure.best_files()[::2]]
+    assert [(row.text, row.recipe) for row in rows] == [(text, r) for text in ("held-out", "code") for r in recipes]
+    for row in rows:
+        # stated: five digits of each are kept
+        assert row.ratio == pytest.approx(row.kld / row.recipe_kld, rel=2e-4)
+        assert row.ppl_ratio == pytest.approx(row.ppl / row.recipe_ppl, rel=2e-4)
+        assert row.ratio + 3 * row.ratio_se < 1
+        if row.text == "held-out":
+            assert row.ppl_ratio < 1 + 3 * row.ppl_ratio_se, "perplexity does not contradict it"
+    files = measure.best_files()
+    for row, theirs, ours in zip(rows, files[::2], files[1::2], strict=False):  # the held-out text comes first
+        again = ours.kld / theirs.kld
+        # errors of the two as if they had nothing in common: more than that of the pair
+        error = again * np.hypot(ours.kld_se / ours.kld, theirs.kld_se / theirs.kld)
+        assert abs(row.ratio - again) < 4 * np.hypot(error, row.ratio_se)
