@@ -88,6 +88,11 @@ def store_bytes(array: Any, at: int, value: Any) -> None:
     array.reshape(-1)[at : at + LANES] = value.astype(np.int32).astype(array.dtype)
 
 
+def store_nibbles(array: Any, at: int, first: Any, second: Any) -> None:
+    """``array[at:at+16] = first + 16 * second`` for bytes; fractions drop."""
+    array.reshape(-1)[at : at + LANES] = (first.astype(np.int32) | second.astype(np.int32) << 4).astype(array.dtype)
+
+
 def transpose(source: Any, at: int, stride: int, out: Any, to: int) -> None:
     """``out[to+16*c+r] = source[at+stride*r+c]`` for a 16 × 16 square."""
     flat = source.reshape(-1)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from qviz._machine.kernels import f32, half_bits, half_float, i8, kernel, simd, specialise, u16
-from qviz.formats._blocks32 import encode_weighted
+from qviz.formats._blocks32 import AT_ONCE, encode_weighted
 from qviz.formats.base import Format
 from qviz.formats.kquant.search import search_with_min
 from qviz.formats.kquant.tiles import NOTHING, room
@@ -36,72 +36,60 @@ from qviz.formats.kquant.tiles import NOTHING, room
 
 @kernel
 def _quantize(x, blocks):
-    lanes = simd.LANES
-    least, most = room(lanes * lanes), room(lanes * lanes)
-    lows, scales, inverses = room(lanes), room(lanes), room(lanes)
-    half_d, half_m = np.empty(lanes, np.uint16), np.empty(lanes, np.uint16)
-    zero = simd.spread(f32(0))
-    for start in range(0, blocks.size, lanes):
-        part, rows = blocks[start : start + lanes], x[start : start + lanes]
-        # range: of two halves of each block, then of all blocks side by side
-        strange = zero
-        for b in range(part.size):
-            first, second = simd.load(rows, 2 * lanes * b), simd.load(rows, 2 * lanes * b + lanes)
-            strange = strange + (first - first) + (second - second)  # 0 if finite, else NaN
-            simd.store(least, lanes * b, simd.select(second < first, second, first))
-            simd.store(most, lanes * b, simd.select(second > first, second, first))
-        if simd.some(strange != f32(0)):
-            return start + _not_finite(rows)
-        simd.transpose(least, 0, lanes, least, 0)
-        simd.transpose(most, 0, lanes, most, 0)
-        low, high = simd.load(least, 0), simd.load(most, 0)
-        for i in range(lanes, least.size, lanes):
-            smaller, larger = simd.load(least, i), simd.load(most, i)
-            low, high = simd.select(smaller < low, smaller, low), simd.select(larger > high, larger, high)
+    lanes, last = simd.LANES, blocks.size - 1
+    lows, scales, inverses = room(AT_ONCE), room(AT_ONCE), room(AT_ONCE)
+    half_d, half_m = np.empty(AT_ONCE, np.uint16), np.empty(AT_ONCE, np.uint16)
+    for start in range(0, blocks.size, AT_ONCE):
+        stop = min(start + AT_ONCE, blocks.size)
+        # range
+        for at in range(0, AT_ONCE, lanes):
+            if not simd.sixteen_ranges(x, start + at, last, lows, scales, at):
+                bad = _not_finite(x, start + at, stop)
+                if bad >= 0:
+                    return bad
         # scale; where 1 / d overflows, C's casts give code 0
-        d = (high - low) / f32(15)
-        inverse = f32(1) / d
-        simd.store(inverses, 0, simd.select(inverse == f32(np.inf), zero, inverse))
-        simd.store(scales, 0, d)
-        simd.store(lows, 0, low)
+        for at in range(0, AT_ONCE, lanes):
+            d = (simd.load(scales, at) - simd.load(lows, at)) / f32(15)
+            inverse = f32(1) / d
+            simd.store(scales, at, d)
+            simd.store(inverses, at, simd.select(inverse == f32(np.inf), simd.spread(f32(0)), inverse))
         for b in range(half_d.size):
             half_d[b], half_m[b] = half_bits(scales[b]), half_bits(lows[b])
         # codes, two a byte
-        for b in range(part.size):
+        for block in range(start, stop):
+            b, at = block - start, 2 * lanes * block
             low, inverse = simd.spread(lows[b]), simd.spread(inverses[b])
-            first = _level(simd.load(rows, 2 * lanes * b), low, inverse)
-            second = _level(simd.load(rows, 2 * lanes * b + lanes), low, inverse)
-            simd.store_bytes(part[b].qs, 0, first + f32(16) * second)
-            part[b].d, part[b].m = half_d[b], half_m[b]
+            first, second = _level(simd.load(x, at), low, inverse), _level(simd.load(x, at + lanes), low, inverse)
+            simd.store_nibbles(blocks[block].qs, 0, first, second)
+            blocks[block].d, blocks[block].m = half_d[b], half_m[b]
             if lows[b] == f32(0):
-                part[b].d, part[b].m = _zeros(rows[b], scales[b])
+                blocks[block].d, blocks[block].m = _zeros(x, block, scales[b])
     return -1
 
 
 @kernel
-def _not_finite(rows):
-    for b in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            if not np.isfinite(rows[b, j]):
-                return b
+def _not_finite(x, start, stop):
+    for block in range(start, stop):
+        for j in range(x.shape[1]):
+            if not np.isfinite(x[block, j]):
+                return block
     return -1
 
 
 @kernel
-def _zeros(row, d):
+def _zeros(x, block, d):
     """Float16 bits of scale and minimum where that is zero: it keeps the sign of the first zero, as in C."""
-    for j in range(row.size):
-        if row[j] == f32(0):
-            return half_bits(abs(d)), half_bits(row[j])
+    for j in range(x.shape[1]):
+        if x[block, j] == f32(0):
+            return half_bits(abs(d)), half_bits(x[block, j])
     return half_bits(d), u16(0)
 
 
 @kernel
 def _level(x, low, inverse):
-    """Codes 0 … 15; 0 for NaN."""
+    """What a code is the whole part of: 0.5 … 15.5, since no x lies farther from `low` than 15 scales; 0.5 for NaN."""
     level = (x - low) * inverse + f32(0.5)
-    level = simd.select(level > f32(0), level, simd.spread(f32(0)))
-    return simd.low_byte(simd.select(level < f32(15), level, simd.spread(f32(15))))
+    return simd.select(level > f32(0.5), level, simd.spread(f32(0.5)))
 
 
 @kernel

@@ -241,6 +241,21 @@ def test_whole_numbers_are_those_of_c():
 
 
 @kernel
+def _two_a_byte(first, second, out):
+    for at in range(0, first.size, simd.LANES):
+        simd.store_nibbles(out, at, simd.load(first, at), simd.load(second, at))
+
+
+def test_two_codes_a_byte():
+    whole = np.arange(256, dtype=np.uint8)
+    for fraction in (0, 0.5, 0.999):
+        first, second = ((codes + fraction).astype(np.float32) for codes in (whole & 15, whole >> 4))
+        out = np.zeros(256, np.uint8)
+        _two_a_byte(first, second, out)
+        assert out.tolist() == whole.tolist()
+
+
+@kernel
 def _transpose(source, at, stride, out, to):
     simd.transpose(source, at, stride, out, to)
 

@@ -37,6 +37,28 @@ def test_ranges(name):
         assert vector(row) == twin(row)
 
 
+def test_ranges_of_sixteen():
+    vector, twin = calls("sixteen_ranges", "x, start, last, low, high, to")
+    x = np.concatenate(ROWS)
+    for start, last in ((0, 15), (3, 18), (64, 70), (5, 5), (len(ROWS) - 16, len(ROWS) - 1)):
+        found = np.full((4, 20), 7, np.float32)
+        vector(x, start, last, found[0], found[1], 2)
+        assert twin(x, start, last, found[2], found[3], 2)
+        assert np.array_equal(found[:2], found[2:])
+        blocks = x.reshape(-1, 32)[np.minimum(np.arange(start, start + 16), last)]
+        assert np.array_equal(found[:2, 2:18], [blocks.min(1), blocks.max(1)])
+    calm = np.random.default_rng(4).standard_normal((16, 32), np.float32)
+    low, high = np.empty((2, 16), np.float32)
+    assert vector(calm.ravel(), 0, 15, low, high, 0)
+    for strange in (np.inf, -np.inf, np.nan):
+        for at in range(512):
+            x = calm.ravel().copy()
+            x[at] = strange
+            assert not vector(x, 0, 15, low, high, 0)
+            assert not twin(x, 0, 15, low, high, 0)
+    assert not vector(np.full(512, np.inf, np.float32), 0, 15, low, high, 0)
+
+
 @pytest.mark.parametrize(("half", "top"), [(0.5, 15.0), (8.5, 15.0), (16.5, 31.0)])
 def test_truncated_codes(half, top):
     vector, twin = calls("truncated_codes", "row, low, inverse, half, top, codes")

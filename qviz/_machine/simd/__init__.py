@@ -107,6 +107,8 @@ from qviz._machine.simd.ranges import (
     largest_bits_twin,
     largest_key,
     largest_key_twin,
+    sixteen_ranges,
+    sixteen_ranges_twin,
     smallest_key,
     smallest_key_twin,
 )
@@ -136,6 +138,7 @@ from qviz._machine.simd.side_by_side import (
     spread,
     store,
     store_bytes,
+    store_nibbles,
     transpose,
 )
 from qviz._machine.simd.super_dots import (

@@ -193,6 +193,18 @@ def store_bytes(typingctx, array, at, value):
 
 
 @intrinsic
+def store_nibbles(typingctx, array, at, first, second):
+    """``array[at:at+16] = first + 16 * second`` for a uint8 array and numbers from 0 up to 16; their fractions drop."""
+
+    def body(v: _Vectors) -> None:
+        words = _vector(LANES, _I32)
+        low, high = (v.b.fptosi(value, words) for value in v.args[2:])
+        v.store(v.b.trunc(v.b.or_(low, v.b.shl(high, _all(words, 4))), _B16), 0, v.args[1])
+
+    return _function(lambda a, i, x, y: types.void(a, types.intp, x, y), body)(array, at, first, second)
+
+
+@intrinsic
 def transpose(typingctx, source, at, stride, out, to):
     """``out[to+16*c+r] = source[at+stride*r+c]`` for a 16 × 16 square of float32."""
 
