@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser.lab import Lab, NotebookPage, browser, chromium
 from browser.stage import Stage
 from playwright.sync_api import Browser
 from scheduling import measures
-
-from qviz.widgets.base import Explorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -47,31 +46,51 @@ def screenshots() -> Path:
     return folder
 
 
-@pytest.fixture
-def open_notebook(lab: Lab, chrome: Browser) -> Iterator[Callable[..., NotebookPage]]:
-    """``open_notebook(path, **options)``: a copy of a notebook in JupyterLab, or of one in the server's folder."""
-    opened: list[NotebookPage] = []
+@pytest.fixture(scope="session")
+def pages() -> Iterator[dict[float, NotebookPage]]:
+    """Pages with JupyterLab that are open, by their scale, which is all that cannot be changed later."""
+    opened: dict[float, NotebookPage] = {}
+    yield opened
+    for page in opened.values():
+        page.close()
 
-    def open_(path: Path | str, **options: float) -> NotebookPage:
+
+@pytest.fixture
+def open_notebook(
+    lab: Lab, chrome: Browser, pages: dict[float, NotebookPage], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., NotebookPage]]:
+    """``open_notebook(path, **options)``: a copy of a notebook in JupyterLab, or of one in the server's folder.
+
+    A test that fails leaves no page and no kernel to the next one.
+    """
+    failed = request.session.testsfailed
+
+    def open_(path: Path | str, *, scale: float = 1, **options: Any) -> NotebookPage:
         name = lab.copy(path) if isinstance(path, Path) else path
-        opened.append(NotebookPage(chrome, lab, name, **options))
-        return opened[-1]
+        if scale in pages:
+            pages[scale].switch(name, **options)
+        else:
+            options.pop("kept", None)
+            pages[scale] = NotebookPage(chrome, lab, name, scale=scale, **options)
+        return pages[scale]
 
     yield open_
-    for notebook in opened:
-        notebook.close()
+    if request.session.testsfailed > failed:
+        for page in pages.values():
+            page.close()
+        pages.clear()
+
+
+@pytest.fixture(scope="session")
+def bare_page(chrome: Browser) -> Iterator[Stage]:
+    page = Stage(chrome)
+    yield page
+    page.close()
 
 
 @pytest.fixture
-def stage(chrome: Browser) -> Iterator[Callable[..., Stage]]:
-    """``stage(explorer, **options)``: its picture on a bare page."""
-    opened: list[Stage] = []
-
-    def open_(explorer: Explorer, **options: bool) -> Stage:
-        opened.append(Stage(chrome, explorer, **options))
-        return opened[-1]
-
-    yield open_
-    for one in opened:
-        assert one.problems == []
-        one.close()
+def stage(bare_page: Stage) -> Iterator[Callable[..., Stage]]:
+    """``stage(explorer, **options)``: its picture on a bare page, instead of the one that was there."""
+    bare_page.problems.clear()
+    yield bare_page.show
+    assert bare_page.problems == []

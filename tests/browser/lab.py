@@ -26,6 +26,9 @@ import qviz
 
 PATIENCE = 240  # seconds: on a busy machine a browser is slow, and waiting costs nothing where it is not
 
+# What makes a kernel as good as new for another notebook
+EMPTY = "import ipywidgets; ipywidgets.Widget.close_all(); get_ipython().reset(new_session=False, aggressive=False)"
+
 _OURS = Path(qviz.__file__).parent / "cli" / "static" / "labconfig" / "default_setting_overrides.json"  # of `qviz lab`
 _SETTINGS = json.loads(_OURS.read_text(encoding="utf-8"))
 _SETTINGS["@jupyterlab/notebook-extension:tracker"]["windowingMode"] = "none"  # cells out of sight are drawn too
@@ -170,6 +173,9 @@ class NotebookPage:
 
     def open(self) -> None:
         self.page.goto(f"{self.lab.url}/doc/tree/{self.name}?reset")
+        self._wait_for_kernel()
+
+    def _wait_for_kernel(self) -> None:
         self.page.wait_for_function(
             """() => {
                 const panel = window.jupyterapp?.shell?.currentWidget;
@@ -177,6 +183,45 @@ class NotebookPage:
             }""",
         )
         self.page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.ready")
+
+    def switch(
+        self, name: str, *, width: int = 1280, height: int = 900, motion: bool = False, kept: bool = True
+    ) -> None:
+        """Close this notebook and open another on the same page: loading JupyterLab costs more than most tests.
+
+        With `kept` it gets this one's kernel, emptied: names and widgets are gone, imported modules are not.
+        """
+        page = self.page
+        page.mouse.move(0, 0)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(reduced_motion="no-preference" if motion else "reduce")
+        if page.evaluate("document.body.dataset.jpThemeLight") != "true":
+            self.theme("JupyterLab Light")
+        if kept := kept and self.has_kernel():
+            assert self.python(EMPTY) == ""
+        page.evaluate(
+            """async ([path, kept]) => {
+                const { commands, shell } = window.jupyterapp;
+                const old = shell.currentWidget;
+                const id = old.sessionContext.session?.kernel?.id;
+                if (id && !kept) await old.sessionContext.shutdown();
+                old.dispose(); // first: the other may have the same path
+                await commands.execute('docmanager:open', { path, ...(kept && { kernel: { id } }) });
+            }""",
+            [name, kept],
+        )
+        self.name, self.problems = name, []
+        self._wait_for_kernel()
+        assert page.locator(".jp-Notebook").count() == 1
+
+    def has_kernel(self) -> bool:
+        """Whether the notebook has a kernel that lives."""
+        return self.page.evaluate(
+            """() => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel;
+                return Boolean(kernel) && !['dead', 'terminating'].includes(kernel.status);
+            }"""
+        )
 
     def run_all(self, timeout: float = PATIENCE) -> None:
         """Run every cell and wait until the kernel rests."""
@@ -198,6 +243,7 @@ class NotebookPage:
         self.page.wait_for_function(
             """() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'""",
             timeout=1000 * timeout,
+            polling=100,  # a look before each frame would keep a core from the kernel
         )
 
     def cell_errors(self) -> list[str]:
@@ -223,7 +269,7 @@ class NotebookPage:
         )
         light = "false" if "Dark" in name else "true"
         self.page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
-        self.page.wait_for_timeout(300)
+        self.pause(300)
 
     def reload(self) -> None:
         """Reload the page, as a student does; the kernel keeps running."""
@@ -264,11 +310,22 @@ class NotebookPage:
         return canvas.evaluate("(node) => node.toDataURL()")
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, 20
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited {timeout} s in vain for {what}")
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(pause)
+            pause = min(2 * pause, 320)  # milliseconds
+
+    def pause(self, milliseconds: int) -> None:
+        """Wait by the page's own clock, and for what it then draws: what it had to do by then is done."""
+        self.page.evaluate(
+            """async (milliseconds) => {
+                await new Promise((done) => setTimeout(done, milliseconds));
+                for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+            }""",
+            milliseconds,
+        )
 
     def close(self) -> None:
         self.context.close()

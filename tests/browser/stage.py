@@ -7,8 +7,9 @@ are not on the page: what a hand did is seen in Python, where their values are.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Self
 
+from browser.lab import PATIENCE
 from playwright.sync_api import Browser, Locator, Page
 
 from qviz.widgets.base import Explorer
@@ -53,32 +54,53 @@ SHOW = """async ([source, style, palette, frame]) => {
 }"""
 
 
+# What a hand did is sent before the next frame at the latest; an answer may send the next message, or start a glide.
+REST = """async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    do {
+        await frame();
+        await frame();
+    } while (window.waiting);
+}"""
+
+
 class Stage:
-    """One explorer's picture on a page.
+    """A page for one explorer's picture after the other.
 
     Attributes
     ----------
     page : playwright Page
+    explorer : Explorer
+        The one on show.
     problems : list of str
         Uncaught errors of the page.
     """
 
-    def __init__(self, browser: Browser, explorer: Explorer, *, motion: bool = False, width: int = 1040) -> None:
-        self.explorer = explorer
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 800}, reduced_motion="no-preference" if motion else "reduce"
-        )
+    explorer: Explorer
+
+    def __init__(self, browser: Browser) -> None:
+        self.context = browser.new_context()
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.page: Page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.expose_function("python", self._python)
+
+    def show(self, explorer: Explorer, *, motion: bool = False, width: int = 1040) -> Self:
+        """Show an explorer's picture, as on a page on which nothing has happened."""
+        self.explorer = explorer
+        page, view = self.page, explorer.figure
         self.replies: list[tuple[str, Any]] = []
-        view = explorer.figure
         view.send = lambda message: self.replies.append(("message", message))
         view.observe(lambda change: self.replies.append(("frame", _text(change.new))), "frame")
-        self.page.expose_function("python", self._python)
-        self.page.set_content(PAGE)
-        self.page.evaluate(SHOW, [view._esm, view._css, _text(view.palette), _text(view.frame)])
-        self.page.wait_for_timeout(100)
+        page.goto("about:blank")  # what the last one still waits for ends with its page
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(reduced_motion="no-preference" if motion else "reduce")
+        page.set_content(PAGE)
+        page.mouse.move(0, 0)
+        page.evaluate(SHOW, [view._esm, view._css, _text(view.palette), _text(view.frame)])
+        self.rest()
+        return self
 
     def _python(self, message: dict[str, Any]) -> list[tuple[str, Any]]:
         self.explorer.figure._handle_custom_msg(message, [])
@@ -120,9 +142,8 @@ class Stage:
         self.rest()
 
     def rest(self) -> None:
-        """Wait until Python has answered all."""
-        self.page.wait_for_timeout(120)
-        self.page.wait_for_function("window.waiting === 0")
+        """Wait until Python has answered all, and what it said is drawn."""
+        self.page.evaluate(REST)
 
     def press(self, canvas: Locator, *keys: str) -> None:
         canvas.focus()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from browser.lab import NotebookPage, colours, cut
+from browser.lab import colours, cut
 from PIL import Image
 
 SETUP = """
@@ -26,32 +26,12 @@ CELLS = {
 }
 
 
-@pytest.fixture(scope="module")
-def books(lab, chrome):
-    """One page for each kind of explorer, opened once: starting JupyterLab anew takes longer than any test."""
-    opened = {}
-
-    def open_(kind):
-        if kind not in opened:
-            name = lab.notebook(f"{kind}.ipynb", SETUP, CELLS[kind])
-            opened[kind] = NotebookPage(chrome, lab, name, height=1400)
-        return opened[kind]
-
-    yield open_
-    for book in opened.values():
-        book.close()
-
-
 @pytest.fixture
-def explorer(books):
-    """A fresh explorer in the page of its kind."""
+def explorer(lab, open_notebook):
+    """``explorer(kind)``: a page with an explorer of that kind."""
 
     def open_(kind):
-        book = books(kind)
-        book.run_all()
-        assert book.cell_errors() == []
-        book.views(kind).first.wait_for()
-        return book
+        return open_notebook(lab.notebook(f"{kind}.ipynb", SETUP, CELLS[kind]), height=1400).shown(kind)
 
     return open_
 

@@ -13,7 +13,7 @@ MOST_MEMORY = 500 * 10**6  # bytes: several kernels share a classroom's server
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs(lab, open_notebook, screenshots, path):
     lab.progress.unlink(missing_ok=True)
-    book = open_notebook(path, height=1600)
+    book = open_notebook(path, height=1600, kept=False)  # what its kernel holds is measured
     book.run_all()
     assert book.cell_errors() == []
     explorers = book.page.locator(".jp-OutputArea .qviz-explorer:not(:has([data-layout=score]))")
@@ -71,7 +71,7 @@ def predict_and_slide(book):
 def test_progress_goes_away_and_comes_back(lab, open_notebook, tmp_path):
     lab.progress.unlink(missing_ok=True)
     cells = ("import qviz", "qviz.course.lesson.predict('00.1')", "qviz.course.lesson.progress()")
-    book = open_notebook(lab.notebook("progress.ipynb", *cells), height=1200)
+    book = open_notebook(lab.notebook("progress.ipynb", *cells), height=1200, kept=False)
     book.run_all()
     page = book.page
     question, panel = (page.locator(".qviz-card").nth(i) for i in (0, 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from browser.lab import NotebookPage
 
 CELLS = {
     "balance": """
@@ -19,19 +18,13 @@ duel = DuelExplorer(max_tokens=8); duel
 }
 
 
-@pytest.fixture(scope="module")
-def open_(lab, chrome):
-    opened = []
-
+@pytest.fixture
+def open_(lab, open_notebook):
     def make(kind):
-        opened.append(NotebookPage(chrome, lab, lab.notebook(f"whole-{kind}.ipynb", CELLS[kind]), height=1400))
-        opened[-1].run_all()
-        assert opened[-1].cell_errors() == []
-        return opened[-1], opened[-1].views(kind).first
+        book = open_notebook(lab.notebook(f"whole-{kind}.ipynb", CELLS[kind]), height=1400).shown(kind)
+        return book, book.views(kind).first
 
-    yield make
-    for book in opened:
-        book.close()
+    return make
 
 
 def test_a_point_is_chosen_and_the_budget_moved_by_keyboard(open_, screenshots):
