@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from browser.lab import PATIENCE
 
 import qviz
 from qviz.widgets import (
@@ -79,14 +82,15 @@ def test_a_tour_leads_through_the_bits_until_it_is_stopped(stage):
     there = stage(explorer)
     button = there.page.get_by_role("button", name="8 → 2 → 4 bits")
     button.click()
-    there.page.wait_for_function("window.sent.length === 2")
+    there.page.wait_for_function("window.sent.length >= 2")
     assert button.get_attribute("aria-pressed") == "true"
     there.page.keyboard.press("Shift")  # any key ends it
     there.rest()
     assert button.get_attribute("aria-pressed") == "false"
-    assert explorer.controls["bits"].value == 7
+    stops = there.page.evaluate("window.sent.length")  # two, unless the key came late
+    assert explorer.controls["bits"].value == 9 - stops
     there.page.wait_for_timeout(1200)
-    assert explorer.controls["bits"].value == 7
+    assert explorer.controls["bits"].value == 9 - stops
 
 
 def test_a_picture_glides_and_ends_at_what_python_sent(stage):
@@ -96,7 +100,11 @@ def test_a_picture_glides_and_ends_at_what_python_sent(stage):
         canvas = there.canvas("line")
         there.explorer.controls["bits"].value = 2
         first = there.told(look="[data-panel=line] canvas")
-        there.page.wait_for_timeout(1000)
+        there.rest()
+        if motion:
+            there.page.wait_for_function(
+                f"document.querySelector('[data-panel=line] canvas').toDataURL() === {ends[0][1]!r}"
+            )
         ends.append((first, pixels(canvas)))
     (still, still_end), (first, end) = ends
     assert still == still_end == end, "where no motion is wanted there is none; both end alike"
@@ -185,8 +193,7 @@ def test_a_flip_travels_to_its_weights_where_motion_is_wanted(stage):
             "(replies) => { window.hear(replies); return document.querySelectorAll('.spark').length; }", replies
         )
         assert seen == sparks
-        there.page.wait_for_timeout(1200)
-        assert there.page.locator(".spark").count() == 0
+        there.page.wait_for_function("!document.querySelector('.spark')")
 
 
 def test_a_number_and_its_range_are_dragged(stage):
@@ -221,11 +228,11 @@ def test_the_search_plays_with_the_best_grid_as_a_ghost(stage):
     explorer = ScaleSearchExplorer(W, name="w")
     there = stage(explorer)
     there.page.get_by_role("button", name="the search").click()
-    there.page.wait_for_function("window.sent.length === 4")
+    there.page.wait_for_function("window.sent.length >= 4")
     there.page.keyboard.press("Shift")
     there.rest()
     k = explorer.controls["candidate"].value
-    assert k == 3
+    assert k == there.page.evaluate("window.sent.length") - 1
     explorer.controls["candidate"].value = 1 + int(explorer.search.winner)
     best = explorer.search.best[1 + explorer.search.winner]
     explorer.controls["candidate"].value, ghost = best, explorer.figure.panels["line"].options["ghost"]
@@ -354,11 +361,10 @@ def test_escape_puts_the_frame_back_and_a_lock_says_why_it_stays(stage):
 
 
 def until(there, done):
-    for _ in range(100):
-        if done():
-            return
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "Python has not heard of it"
         there.rest()
-    raise AssertionError("Python has not heard of it")
 
 
 def test_a_photograph_is_painted_on(stage):

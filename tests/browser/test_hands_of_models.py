@@ -23,13 +23,20 @@ def wide(canvas):
 
 def grasped(there, canvas, xs, ys):
     """The first of some places where a hand would take something."""
-    box = canvas.bounding_box()
-    for y in ys:
-        for x in xs:
-            there.page.mouse.move(box["x"] + x, box["y"] + y)
-            if canvas.evaluate("node => node.style.cursor") == "grab":
-                return x, y
-    raise AssertionError("there is nothing to take")
+    place = canvas.evaluate(
+        """(node, [xs, ys]) => {
+            const { left, top } = node.getBoundingClientRect();
+            for (const y of ys) for (const x of xs) {
+                const at = { clientX: left + x, clientY: top + y, bubbles: true };
+                node.dispatchEvent(new PointerEvent('pointermove', at));
+                if (node.style.cursor === 'grab') return [x, y];
+            }
+            return null;
+        }""",
+        [list(xs), list(ys)],
+    )
+    assert place, "there is nothing to take"
+    return place
 
 
 def test_the_wall_of_a_budget(stage, made):
