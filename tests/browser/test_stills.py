@@ -85,7 +85,7 @@ def test_a_still_is_kept_until_what_it_shows_changes():
 
 
 def test_a_large_picture_is_made_small_enough():
-    noise = np.random.default_rng(0).integers(0, 256, (900, 1380, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (400, 690, 3), np.uint8)
     noise[200:] = 255
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "PNG")
