@@ -94,7 +94,8 @@ class Kernel:
         if nothing_is_compiled():
             return _Plain(self.py_func)
         numba = _numba()
-        flags: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+        # nobody calls a kernel as a C callback; to compile what that needs took a twentieth of the time
+        flags: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
         if self.loose:
             flags["fastmath"] = {"reassoc", "contract", "nsz"}
         dispatcher = numba.njit(self.py_func, **flags)
