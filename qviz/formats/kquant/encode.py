@@ -9,7 +9,7 @@ import numpy as np
 
 from qviz._machine.kernels import Kernel, f32, half_bits, kernel, simd, u8
 from qviz.formats.kquant.codes import found_codes, round_codes
-from qviz.formats.kquant.search import WEIGHTED_SEARCH, refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.search import WEIGHTED_SEARCH, refine_tile, search_centred, search_with_min
 from qviz.formats.kquant.share import share, share_signed, share_weighted
 from qviz.formats.kquant.tiles import (
     NOTHING,
@@ -24,7 +24,7 @@ from qviz.formats.kquant.tiles import (
 )
 from qviz.formats.kquant.weights import weigh_by_importance, weigh_by_square
 
-# Groups of sixteen sub-blocks that `refine_centred` works on in turns.
+# Groups of sixteen sub-blocks that `refine_tile` works on in turns.
 _TURNS = 4
 
 
@@ -89,7 +89,7 @@ def encode_centred(x, imatrix, blocks):
     """Template of Q3_K and Q6_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
     group = _WIDTH * simd.LANES
-    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(_TURNS * group), room(group)
+    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
     scales, shared, steps = room(n), room(n), room(n)
     d = room(TILE)
     codes = np.empty(SUPER, np.uint8)
@@ -106,23 +106,19 @@ def encode_centred(x, imatrix, blocks):
                 mean_squares(rows, _MEAN_FACTOR, means)
         # search
         if _REFINES and not weighted:
-            for at in range(0, n, _TURNS * simd.LANES):
-                for g in range(_TURNS):
-                    side_by_side(rows, at // simd.LANES + g, xs[g * group : (g + 1) * group])
-                best = found[at * _WIDTH : (at + _TURNS * simd.LANES) * _WIDTH]
-                refine_centred(xs, _WIDTH, _TOP, best, scales, at, NOTHING)
+            refine_tile(rows, _WIDTH, _TOP, _TURNS, found, scales)
         else:
             for at in range(0, n, simd.LANES):
-                g, part_x = at // simd.LANES, xs[:group]
-                side_by_side(rows, g, part_x)
+                g = at // simd.LANES
+                side_by_side(rows, g, xs)
                 if not weighted:
-                    weigh_by_square(part_x, ws)
+                    weigh_by_square(xs, ws)
                 elif _REFINES:
                     side_by_side(importance, g, importances)
-                    weigh_by_importance(part_x, importances, means, at, ws, sums)
+                    weigh_by_importance(xs, importances, means, at, ws, sums)
                 else:
                     side_by_side(importance, g, ws)
-                search_centred(part_x, ws, _TOP, found[g * group : (g + 1) * group], scales, at, NOTHING)
+                search_centred(xs, ws, _TOP, found[g * group : (g + 1) * group], scales, at, NOTHING)
         # share
         by_super_block(scales, shared)
         if _REFINES and weighted:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats.base import Format
-from qviz.formats.kquant.search import WEIGHTED_SEARCH, Search, refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.search import ROUNDS, WEIGHTED_SEARCH, Search, refine_centred, search_centred, search_with_min
 from qviz.formats.kquant.tiles import SUPER, TILE, load_importance, load_tile, mean_squares, side_by_side
 from qviz.formats.kquant.weights import weigh_by_importance
 
@@ -105,12 +105,13 @@ def search_trace(
     first, step, steps, absolute = names["_FIRST"], names["_STEP"], its.steps, its.absolute
     if imatrix is not None:
         first, step, steps, absolute = *WEIGHTED_SEARCH, False
-    candidates = steps + 2 if its.with_min else 6 if refines else 19
+    candidates = steps + 2 if its.with_min else 1 + ROUNDS if refines else 19
     trace = np.full((candidates, 3 + width, TILE), np.nan, np.float32)
     if its.with_min:
         search_with_min(xs, ws, names["_TOP"], first, step, steps, absolute, codes, scales, mins, 0, trace)
     elif refines:
-        refine_centred(xs, width, names["_TOP"], codes, scales, 0, trace)
+        restless = np.empty(TILE, np.float32)
+        refine_centred(xs, width, names["_TOP"], ROUNDS, codes, scales, restless, 0, trace)
     else:
         search_centred(xs, ws, names["_TOP"], codes, scales, 0, trace)
     lane = np.ascontiguousarray(trace[:, :, sub_block])

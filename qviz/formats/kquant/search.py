@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from qviz._machine.kernels import Kernel, f32, float_bits, i32, kernel, simd, u32
-from qviz.formats.kquant.tiles import room
+from qviz.formats.kquant.tiles import NOTHING, room, side_by_side
 from qviz.formats.kquant.weights import weigh_by_square
 
 WEIGHTED_SEARCH = f32(-0.9), f32(0.05), 36
 """``first``, ``step`` and ``steps`` of `search_with_min` with an importance matrix."""
+
+ROUNDS = 5
+"""How often `refine_centred` goes through a sub-block at most."""
 
 TINY = f32(1e-15)
 """Below this, a sub-block counts as all zero."""
@@ -202,11 +205,11 @@ def search_centred(x, w, top, codes, scales, at, trace):
 
 
 @kernel
-def refine_centred(x, n, top, codes, scales, at, trace):
+def refine_centred(x, n, top, rounds, codes, scales, restless, at, trace):
     """As `search_centred` with w = x², but by moving one code at a time while that raises the gain: Q3_K's search.
 
-    The first codes put the weight of largest magnitude on −top. Then, up to five times, each weight in turn gets the
-    code that is best under the scale fitted to all others, if that raises the gain.
+    The first codes put the weight of largest magnitude on −top. Then, up to `rounds` times, each weight in turn gets
+    the code that is best under the scale fitted to all others, if that raises the gain.
 
     Every step waits for the division of the step before. So several groups of sixteen sub-blocks take turns, and the
     processor divides for one while it adds for the others.
@@ -219,9 +222,13 @@ def refine_centred(x, n, top, codes, scales, at, trace):
         Weights of a sub-block.
     top, codes, scales, at
         As in `search_centred`, for all groups.
+    rounds : int
+        `ROUNDS`, or fewer.
+    restless : float32 array
+        Result, sixteen of a group from position `at`: 1 where the last round moved a code, 0 elsewhere.
     trace : float32 array
-        Empty, or, for one group, (6, 3 + n, 16) for scale, zero, gain and codes at first and after each round; a round
-        that changes no lane ends the search.
+        Empty, or, for one group, (1 + rounds, 3 + n, 16) for scale, zero, gain and codes at first and after each
+        round; a round that changes no lane ends the search.
     """
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
     # Two habits against LLVM's ideas: three different numbers that no gain can beat, or it joins the masks (see
@@ -244,8 +251,9 @@ def refine_centred(x, n, top, codes, scales, at, trace):
         simd.store(sums_ll, g * simd.LANES, sum_ll)
         if trace.size > 0:
             _record(trace, 0, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, first)
-    for k in range(5):
-        moved = zero
+    for k in range(rounds):
+        for g in range(groups):
+            simd.store(restless, at + g * simd.LANES, zero)
         for i in range(0, size, simd.LANES):
             for g in range(groups):
                 j, sums = g * size + i, g * simd.LANES
@@ -262,10 +270,14 @@ def refine_centred(x, n, top, codes, scales, at, trace):
                 simd.store(codes, j, simd.select(better, new, code) + zero)
                 simd.store(sums_lx, sums, simd.select(better, new_lx, sum_lx))
                 simd.store(sums_ll, sums, simd.select(better, new_ll, sum_ll))
-                moved = simd.select(better, simd.spread(f32(1)), moved)
+                moved = simd.load(restless, at + sums)
+                simd.store(restless, at + sums, simd.select(better, simd.spread(f32(1)), moved) + zero)
         if trace.size > 0:
             sum_lx, sum_ll = simd.load(sums_lx, 0), simd.load(sums_ll, 0)
             _record(trace, k + 1, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+        moved = zero
+        for g in range(groups):
+            moved = moved + simd.load(restless, at + g * simd.LANES)
         if not simd.some(moved > zero):
             break
     for g in range(groups):
@@ -275,6 +287,54 @@ def refine_centred(x, n, top, codes, scales, at, trace):
         simd.store(scales, at + g * simd.LANES, simd.select(empty, zero, scale))
         for j in range(g * size, (g + 1) * size, simd.LANES):
             simd.store(codes, j, simd.select(empty, simd.spread(-top), simd.load(codes, j)) + zero)
+
+
+@kernel
+def refine_tile(rows, width, top, turns, found, scales):
+    """`refine_centred` for a tile: `rows` hold its sub-blocks of `width` weights one after the other.
+
+    One round for all of them, in groups of sixteen, `turns` groups at a time. Four of five sub-blocks have come to rest
+    then. The others are brought together, and only their groups are searched to the end.
+    """
+    lanes, at_once = simd.LANES, turns * simd.LANES
+    xs, few, waiting = room(at_once * width), room(at_once * width), np.empty(scales.size + 1, np.int64)
+    restless, codes, few_scales, ignored = room(scales.size), room(at_once * width), room(at_once), room(at_once)
+    for at in range(0, scales.size, at_once):
+        _in_groups(rows[at * width :], width, turns, xs)
+        refine_centred(xs, width, top, 1, found[at * width : (at + at_once) * width], scales, restless, at, NOTHING)
+    few[:] = f32(0)
+    many = 0
+    for sub in range(scales.size):  # no branch, which could not be foreseen
+        waiting[many] = sub
+        many += int(restless[sub])
+    for first in range(0, many, at_once):
+        count = min(at_once, many - first)
+        for k in range(count):
+            for j in range(0, width, lanes):
+                simd.store(few, k * width + j, simd.load(rows, waiting[first + k] * width + j))
+        groups = (count + lanes - 1) // lanes
+        _in_groups(few, width, groups, xs)
+        some = xs[: groups * lanes * width]
+        refine_centred(some, width, top, ROUNDS, codes, few_scales, ignored, 0, NOTHING)
+        for k in range(count):
+            sub = waiting[first + k]
+            scales[sub] = few_scales[k]
+            here, there = _place(k, width), _place(sub, width)
+            for j in range(width):
+                found[there + j * lanes] = codes[here + j * lanes]
+
+
+@kernel
+def _in_groups(rows, width, groups, xs):
+    """Sixteen sub-blocks side by side, group after group."""
+    for g in range(groups):
+        side_by_side(rows, g, xs[g * width * simd.LANES : (g + 1) * width * simd.LANES])
+
+
+@kernel
+def _place(sub, width):
+    """Where the first weight of a sub-block lies when groups of sixteen are side by side."""
+    return sub // simd.LANES * simd.LANES * width + sub % simd.LANES
 
 
 @kernel
