@@ -79,7 +79,7 @@ class ModelMap:
         1 for the steps whose result is added to the residual stream.
     tensors : tuple of MapTensor
     current : int
-        The box on show.
+        The box on show; −1 for none.
     """
 
     title: str
@@ -195,7 +195,7 @@ def model_map(title: str, parts: Mapping[str, ModelTensor], layer: int = 0, curr
     layer : int
         The layer to show.
     current : str, optional
-        Kind of the box on show; the first matrix of the layer unless given.
+        Kind of the box on show; the first matrix of the layer unless given. None is on show if there is none of it.
 
     Returns
     -------
@@ -267,4 +267,4 @@ def _current(tensors: Sequence[MapTensor], kind: str | None) -> int:
     for n, tensor in enumerate(tensors):
         if tensor.kind == kind or (kind is None and tensor.name.startswith("blk.") and tensor.rows > 1):
             return n
-    return 0
+    return 0 if kind is None else -1

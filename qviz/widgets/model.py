@@ -10,7 +10,7 @@ import ipywidgets
 from qviz import models, recipes
 from qviz.architectures import ARCHITECTURES
 from qviz.errors import RecipeError, WidgetError
-from qviz.figures.model_map import MapTensor, ModelMap, ModelTensor, meaning, model_map
+from qviz.figures.model_map import ModelMap, ModelTensor, meaning, model_map
 from qviz.recipes.sizes import TensorSpec
 from qviz.widgets import _text
 from qviz.widgets.base import Explorer
@@ -58,8 +58,11 @@ class ModelExplorer(Explorer):
     def __init__(self, given: Any, other: Any = None) -> None:
         super().__init__()
         self._models = [_parts_of(given), *([] if other is None else [_parts_of(other)])]
-        first = model_map(*self._models[0])
-        kinds = list(dict.fromkeys(tensor.kind for tensor in first.tensors))
+        drawn = [model_map(*one) for one in self._models]
+        first = drawn[0]
+        shown = [tensor.kind for one in drawn for tensor in one.tensors]
+        others = [part.kind for _, parts in self._models for part in parts.values()]  # of other layers
+        kinds = list(dict.fromkeys(shown + others))
         self.controls = {
             "layer": ipywidgets.IntSlider(
                 0,
@@ -91,7 +94,12 @@ class ModelExplorer(Explorer):
             last = model_map(title, parts).n_layers - 1
             layer = min(self.controls["layer"].value, max(last, 0)) if n == 0 or last >= 0 else 0
             maps.append(model_map(title, parts, layer, kind))
-        box = maps[0].tensors[maps[0].current]
+        notes = []
+        if not any(drawn.current >= 0 for drawn in maps):
+            notes.append(Status("info", f"Layer {maps[0].layer} has no {kind}."))
+            maps[0] = model_map(*self._models[0], maps[0].layer)
+        asked = next(drawn for drawn in maps if drawn.current >= 0)  # two models need not have the same kinds
+        box = asked.tensors[asked.current]
         does, goes = meaning(box.kind)
         panels = {
             name: Panel(drawn, label=f"{drawn.title}: {', '.join(drawn.steps)}")
@@ -100,13 +108,14 @@ class ModelExplorer(Explorer):
         return Scene(
             self._layout,
             panels,
-            self._readouts(maps, box),
+            self._readouts(maps, asked),
             f"{maps[0].title}, {_text.plural(maps[0].n_layers, 'layer')}. {box.kind}: {does} {goes}",
             tuple(_table(drawn) for drawn in maps),
-            (Status("info", f"{box.kind}. {does} {goes}"),) if does else (),
+            (*notes, *([Status("info", f"{box.kind}. {does} {goes}")] if does else [])),
         )
 
-    def _readouts(self, maps: list[ModelMap], box: MapTensor) -> tuple[Readout, ...]:
+    def _readouts(self, maps: list[ModelMap], asked: ModelMap) -> tuple[Readout, ...]:
+        box = asked.tensors[asked.current]
         experts = f"{box.copies} × " if box.copies > 1 else ""
         readouts = [
             Readout("Box", box.kind, box.name),
@@ -116,9 +125,9 @@ class ModelExplorer(Explorer):
             Readout("All layers", f"{box.share:.1%}", "of the model's bytes, this kind in all layers together"),
         ]
         if len(maps) > 1:
-            same = next((tensor for tensor in maps[1].tensors if tensor.kind == box.kind), None)
-            value = "none" if same is None else f"{same.share:.1%}"
-            readouts.append(Readout("Below", value, f"the same kind in {maps[1].title}"))
+            where, other = ("Below", maps[1]) if asked is maps[0] else ("Above", maps[0])
+            value = f"{other.tensors[other.current].share:.1%}" if other.current >= 0 else "none"
+            readouts.append(Readout(where, value, f"the same kind in {other.title}"))
         return tuple(readouts)
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import qviz
@@ -60,6 +61,30 @@ def test_the_shipped_model_beside_a_published_one():
     explorer.controls["tensor"].value = "token_embd"
     assert explorer.figure["other"].tensors[explorer.figure["other"].current].kind == "token_embd"
     assert MEANING["token_embd"][0] in explorer.figure.scene.status[0].text
+
+
+def test_boxes_of_the_second_model_can_be_chosen_too():
+    explorer = ModelExplorer(qviz.load("tiny"), "mixtral-8x7b")
+    explorer._message(explorer.figure, {"event": "choose", "kind": "ffn_gate_exps"}, [])
+    first, second = explorer.figure["map"], explorer.figure["other"]
+    assert first.current == -1, "it has no experts"
+    assert second.tensors[second.current].kind == "ffn_gate_exps"
+    values = {readout.label: readout.value for readout in explorer.figure.scene.readouts}
+    assert values["Rows × columns"] == "8 × 14,336 × 4,096"
+    assert values["Above"] == "none"
+
+
+def test_a_layer_without_the_box_says_so(tmp_path):
+    weights = {"blk.0.ffn_up.weight": np.ones((4, 32), np.float32), "blk.1.ffn_up_exps.weight": np.ones((2, 4, 32))}
+    weights = {name: qviz.quantize(x.astype(np.float32), "F32") for name, x in weights.items()}
+    qviz.gguf.write(tmp_path / "m.gguf", {"general.architecture": "x"}, weights)
+    explorer = ModelExplorer(tmp_path / "m.gguf")
+    assert explorer.figure["map"].tensors[explorer.figure["map"].current].kind == "ffn_up"
+    explorer.controls["layer"].value = 1
+    assert "Layer 1 has no ffn_up." in [status.text for status in explorer.figure.scene.status]
+    explorer.controls["tensor"].value = "ffn_up_exps"
+    assert explorer.figure["map"].tensors[explorer.figure["map"].current].kind == "ffn_up_exps"
+    assert not any("has no" in status.text for status in explorer.figure.scene.status)
 
 
 def test_a_click_chooses_a_box():
