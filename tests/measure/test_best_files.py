@@ -76,8 +76,8 @@ def test_ratios_are_of_the_same_recipes_on_two_texts():
     assert [(row.text, row.recipe) for row in rows] == [(text, r) for text in ("held-out", "code") for r in recipes]
     for row in rows:
         # stated: five digits of each are kept
-        assert row.ratio == pytest.approx(row.kld / row.recipe_kld, rel=2e-4)
-        assert row.ppl_ratio == pytest.approx(row.ppl / row.recipe_ppl, rel=2e-4)
+        assert row.ratio == pytest.approx(row.kld / row.recipe_kld, rel=2e-4)  # stated above
+        assert row.ppl_ratio == pytest.approx(row.ppl / row.recipe_ppl, rel=2e-4)  # stated above
         assert row.ratio + 3 * row.ratio_se < 1
         if row.text == "held-out":
             assert row.ppl_ratio < 1 + 3 * row.ppl_ratio_se, "perplexity does not contradict it"

@@ -174,6 +174,6 @@ def test_how_many_tokens_unless_given(source, tmp_path):
     text = qviz.models.calibration_text()
     assert windows(None)[0] == 24_576
     used, left = windows(text[:12_000])
-    assert used == pytest.approx(0.75 * (used + left), abs=256)
+    assert abs(0.75 * (used + left) - used) < 256, "three quarters, in whole windows"
     assert left >= 256
     assert windows(text, 512)[0] == 512
