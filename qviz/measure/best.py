@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import models, recipes
+from qviz.errors import ShapeError
 from qviz.models.known import stored_json
 
 RECIPE, BEST = "recipe with importance matrix", "best file"
@@ -103,12 +104,20 @@ def paired_ratio(ours: npt.ArrayLike, theirs: npt.ArrayLike, window: int) -> tup
     tuple of float
         The ratio, and its standard error: NaN for a single window.
 
+    Raises
+    ------
+    ShapeError
+        Not as many of both, or no whole windows.
+
     Examples
     --------
     >>> paired_ratio([1, 1, 2, 2], [2, 2, 4, 4], 2)  # half of it in each window
     (0.5, 0.0)
     """
-    a, b = (np.asarray(x, np.float64).reshape(-1, window).mean(axis=1) for x in (ours, theirs))
+    first, second = (np.asarray(x, np.float64).ravel() for x in (ours, theirs))
+    if first.size != second.size or not first.size or window < 1 or first.size % window:
+        raise ShapeError(f"whole windows of {window} of both are wanted, got {first.size:,} and {second.size:,} values")
+    a, b = (x.reshape(-1, window).mean(axis=1) for x in (first, second))
     ratio, n = float(a.sum() / b.sum()), len(a)
     if n < 2:
         return ratio, math.nan

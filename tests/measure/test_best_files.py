@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qviz import measure, models, recipes
-from qviz.errors import ModelNotFoundError
+from qviz.errors import ModelNotFoundError, ShapeError
 from qviz.measure.best import BEST, RECIPE
 
 
@@ -69,6 +69,14 @@ def test_ratios_of_one_window_have_no_error():
     ratio, error = measure.paired_ratio([1, 2], [2, 2], 2)
     assert ratio == 0.75
     assert np.isnan(error)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "window"), [([1, 2, 3], [1, 2, 3], 2), ([1, 2], [1, 2, 3, 4], 2), ([], [], 2), ([1], [1], 0)]
+)
+def test_windows_must_be_whole(ours, theirs, window):
+    with pytest.raises(ShapeError, match=f"whole windows of {window} of both"):
+        measure.paired_ratio(ours, theirs, window)
 
 
 def test_ratios_are_of_the_same_recipes_on_two_texts():
