@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gallery
 import pytest
 from browser.lab import Lab, NotebookPage, browser, chromium
 from browser.stage import Stage
@@ -79,6 +80,14 @@ def open_notebook(
         for page in pages.values():
             page.close()
         pages.clear()
+
+
+@pytest.fixture(scope="session")
+def made() -> dict[str, Any]:
+    """What the gallery makes its widgets of."""
+    names: dict[str, Any] = {}
+    exec(gallery.SETUP, names)
+    return names
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import gallery
 import numpy as np
-import pytest
 
 from qviz.widgets import AWQExplorer, BalanceExplorer, CapstoneExplorer, DuelExplorer, RecipeExplorer, SpeedExplorer
-
-
-@pytest.fixture(scope="module")
-def made():
-    """What the gallery makes its widgets of."""
-    names = {}
-    exec(gallery.SETUP, names)
-    return names
 
 
 def wide(canvas):

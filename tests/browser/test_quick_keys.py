@@ -21,14 +21,6 @@ WAYS = [("ArrowRight",) * 3, ("ArrowDown",) * 3, ("End", "ArrowLeft", "ArrowLeft
 ANSWERING = [name for name in gallery.EXPLORERS if name not in ("DuelExplorer", "Score")]
 
 
-@pytest.fixture(scope="module")
-def made():
-    """What the gallery makes its widgets of."""
-    names = {}
-    exec(gallery.SETUP, names)
-    return names
-
-
 def seen(explorer):
     """What Python says that the pictures show, and where its controls are."""
     values = {name: control.value for name, control in explorer.controls.items() if hasattr(control, "value")}

@@ -133,13 +133,17 @@ test("what is asked about one thing takes nothing from another", () => {
   order({ event: "set", control: "budget", value: 3 });
   order({ event: "set", control: "damage", value: 0 });
   order({ event: "set", control: "budget", value: 5 }, () => settled.push("second"));
-  for (let k = 0; k < 3; k++) answered(sent[k].ask);
+  order({ event: "start", value: 1 }, undefined, 7);
+  order({ event: "start", value: 2 }, undefined, 8);
+  for (let k = 0; k < 5; k++) answered(sent[k].ask);
   assert.deepEqual(
     sent.map(({ event, control, point, value }) => [event, control, point ?? value]),
     [
       ["point", undefined, 1],
       ["set", "budget", 5],
       ["set", "damage", 0],
+      ["start", undefined, 1],
+      ["start", undefined, 2],
     ],
   );
   assert.deepEqual(settled, ["first", "second"]);

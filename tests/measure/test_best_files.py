@@ -83,9 +83,8 @@ def test_ratios_are_of_the_same_recipes_on_two_texts():
     rows, recipes = measure.best_ratios(), [row.recipe for row in measure.best_files()[::2]]
     assert [(row.text, row.recipe) for row in rows] == [(text, r) for text in ("held-out", "code") for r in recipes]
     for row in rows:
-        # stated: five digits of each are kept
-        assert row.ratio == pytest.approx(row.kld / row.recipe_kld, rel=2e-4)  # stated above
-        assert row.ppl_ratio == pytest.approx(row.ppl / row.recipe_ppl, rel=2e-4)  # stated above
+        assert row.ratio == pytest.approx(row.kld / row.recipe_kld, rel=2e-4)  # stated: five digits of each are kept
+        assert row.ppl_ratio == pytest.approx(row.ppl / row.recipe_ppl, rel=2e-4)  # stated, as above
         assert row.ratio + 3 * row.ratio_se < 1
         if row.text == "held-out":
             assert row.ppl_ratio < 1 + 3 * row.ppl_ratio_se, "perplexity does not contradict it"

@@ -2,11 +2,11 @@
 
 const PATIENCE = 5000; // milliseconds: a kernel that has not answered by then is busy with something else, or gone
 
-// `ask(message)` sends, or waits for the answer to what was sent before; of several about the same thing that wait, only
-// the latest is sent. `about(message)` names the thing: all are about one unless given.
+// `ask(message, about)` sends, or waits for the answer to what was sent before; of several that wait and are about the same
+// thing, only the latest is sent.
 // Each message carries a mark of its own, `ask`; `answered(mark)` tells that Python has done what it says. `rested` is
 // called when all is answered.
-export function asker(send, { rested = () => {}, patience = PATIENCE, about = () => "" } = {}) {
+export function asker(send, { rested = () => {}, patience = PATIENCE } = {}) {
   const name = Math.random().toString(36).slice(2); // other views of the same picture hear the answers, too
   let number = 0;
   let timer = null; // of the message that is on its way
@@ -15,20 +15,20 @@ export function asker(send, { rested = () => {}, patience = PATIENCE, about = ()
   function settle() {
     clearTimeout(timer);
     timer = null;
-    const [first] = next.values();
-    if (first) go(first);
+    const [first] = next;
+    if (first) go(first[1], first[0]);
     else rested();
   }
-  function go(message) {
-    next.delete(about(message));
+  function go(message, about) {
+    next.delete(about);
     number += 1;
     timer = setTimeout(settle, patience);
     send({ ...message, ask: `${name}-${number}` });
   }
   return {
-    ask(message) {
-      if (timer === null) go(message);
-      else next.set(about(message), message);
+    ask(message, about = "") {
+      if (timer === null) go(message, about);
+      else next.set(about, message);
     },
     answered(which) {
       if (timer !== null && which === `${name}-${number}`) settle();
@@ -36,11 +36,11 @@ export function asker(send, { rested = () => {}, patience = PATIENCE, about = ()
   };
 }
 
-// What hands ask of Python: `order(message, then)`; `then` is called once Python has done all that was asked.
+// What hands ask of Python: `order(message, then)`; `then` is called once Python has done all that was asked. Where one
+// event moves several things, `thing` says which.
 export function orders(send) {
   const settled = new Set();
   const { ask, answered } = asker(send, {
-    about: ({ event, control = "" }) => `${event} ${control}`,
     rested() {
       const acts = [...settled];
       settled.clear();
@@ -49,9 +49,9 @@ export function orders(send) {
   });
   return {
     answered,
-    order(message, then) {
+    order(message, then, thing = "") {
       if (then) settled.add(then);
-      ask(message);
+      ask(message, `${message.event} ${message.control ?? ""} ${thing}`);
     },
   };
 }

@@ -102,7 +102,7 @@ function handOf(it, view, { things, value, held, order }) {
       Object.assign(now, { id, value: to });
       it.hold((figure) => held(figure, id, to));
       const message = order(id, to);
-      if (message) view.order(message, settle);
+      if (message) view.order(message, settle, id);
     },
     take(event) {
       hand.moved = false;
