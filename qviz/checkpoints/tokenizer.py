@@ -9,6 +9,7 @@ has the highest score goes first; what no token covers is spelled in bytes, ``<0
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 from qviz._files import read_json
 from qviz.checkpoints.sentencepiece import SPACE, Token, read_sentencepiece
 from qviz.checkpoints.special_tokens import chat_templates, special_names, special_tokens
-from qviz.errors import CheckpointError
+from qviz.checkpoints.tokenizer_limits import changes_of_text, flagged, flat, marks_spaces, odd_merges
+from qviz.errors import CheckpointError, printable
 from qviz.gguf.cuts import CUTS, Steps, recognise
 from qviz.gguf.values import Array, ValueType
 from qviz.gguf.vocabulary import Kind
@@ -59,7 +61,18 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     ids = ((folder / "config.json", files.model_config), (folder / "generation_config.json", files.generation))
     values |= special_tokens(numbers, (files.config, files.special_map), ids, files.template(), n_vocab)
     values |= files.framing() | chat_templates(folder, files.config)
+    _warn_of_flags(files)
     return {f"tokenizer.{key}": value for key, value in values.items()}
+
+
+def _warn_of_flags(files: _TokenizerFiles) -> None:
+    """Say what added tokens would do to the text around them, and do not in a GGUF file."""
+    decoder = files.config.get("added_tokens_decoder")
+    entries = _list(files.json.get("added_tokens")) or list(decoder.values() if isinstance(decoder, dict) else ())
+    for what, texts in flagged(entries).items():
+        shown = ", ".join(map(repr, texts[:3])) + (" ..." if len(texts) > 3 else "")
+        what = f"{files.folder.name}: some tokens {what}, which no GGUF file can say: {shown}"
+        warnings.warn(printable(what), stacklevel=2)
 
 
 def _numbers(files: _TokenizerFiles, tokens: list[Token]) -> dict[str, int]:
@@ -109,6 +122,8 @@ class _TokenizerFiles:
             raise self.error("the vocabulary must give each token its number", type(vocab).__name__, "an object")
         if len(set(vocab.values())) < len(vocab):
             raise self.error("two tokens of the vocabulary have the same number")
+        if odd := odd_merges(model):
+            raise self.error("llama.cpp merges without conditions; this model has some", ", ".join(odd))
         return model
 
     def _merge_lines(self) -> list[str]:
@@ -131,24 +146,15 @@ class _TokenizerFiles:
     def is_byte_level(self) -> bool:
         if self.in_two_files:
             return True
-        if not self.json or self.model.get("byte_fallback"):
-            return False
-        steps = list(_flat(self.json.get("pre_tokenizer"), "pretokenizers"))
+        steps = list(flat(self.json.get("pre_tokenizer"), "pretokenizers"))
         if any(step.get("type") == "ByteLevel" for step in steps):
             return True
-        if self.pieces_path.is_file() or self.marks_spaces:
+        if not self.json or self.model.get("byte_fallback") or self.pieces_path.is_file() or marks_spaces(self.json):
             return False
         if self.pre is not None:
             return True
         types = [step.get("type") for step in steps]
         raise self.error("neither byte-level BPE nor SentencePiece's", types or "no pre-tokenizer", "ByteLevel")
-
-    @property
-    def marks_spaces(self) -> bool:
-        """Whether a space becomes ▁, as SentencePiece has it."""
-        steps = _flat(self.json.get("pre_tokenizer"), "pretokenizers")
-        normalizers = _flat(self.json.get("normalizer"), "normalizers")
-        return any(s.get("type") == "Metaspace" for s in steps) or any(s.get("content") == SPACE for s in normalizers)
 
     def rule(self) -> str:
         """llama.cpp's name for the way text is cut into words."""
@@ -197,7 +203,7 @@ class _TokenizerFiles:
 
     def template(self) -> list[str | None]:
         """How a text is framed: the special tokens that the post-processor puts in a row, the text itself as None."""
-        for step in _flat(self.json.get("post_processor"), "processors"):
+        for step in flat(self.json.get("post_processor"), "processors"):
             if step.get("type") == "TemplateProcessing":
                 tokens = [piece.get("SpecialToken") for piece in _list(step.get("single")) if isinstance(piece, dict)]
                 return [str(token.get("id")) if isinstance(token, dict) else None for token in tokens] or [None]
@@ -211,16 +217,6 @@ class _TokenizerFiles:
             if isinstance(stated, bool) or self.json:
                 values[f"ggml.add_{name}_token"] = stated if isinstance(stated, bool) else framing is not None
         return values
-
-
-def _flat(step: Any, children: str) -> Iterator[dict[str, Any]]:
-    """A step of tokenizer.json, or the steps of a sequence."""
-    if not isinstance(step, dict):
-        return
-    if step.get("type") != "Sequence":
-        yield step
-        return
-    yield from (child for child in _list(step.get(children)) if isinstance(child, dict))
 
 
 def _list(value: Any) -> list[Any]:
@@ -284,7 +280,7 @@ def _merge_pairs(files: _TokenizerFiles) -> list[tuple[str, str]]:
 
 def _rule(files: _TokenizerFiles) -> str:
     steps = _steps(files)
-    normalizers = {step.get("type") for step in _flat(files.json.get("normalizer"), "normalizers")}
+    normalizers = {step.get("type") for step in flat(files.json.get("normalizer"), "normalizers")}
     whole_words = bool(files.model.get("ignore_merges"))
     rule = recognise(steps, whole_words)
     if rule is None or not normalizers <= {"NFC"}:
@@ -299,7 +295,7 @@ def _rule(files: _TokenizerFiles) -> str:
 
 def _steps(files: _TokenizerFiles) -> Steps:
     steps: list[tuple[str, ...]] = []
-    for step in _flat(files.json.get("pre_tokenizer"), "pretokenizers"):
+    for step in flat(files.json.get("pre_tokenizer"), "pretokenizers"):
         kind = step.get("type")
         if kind == "ByteLevel" and not step.get("add_prefix_space"):
             steps.append(("bytes", "words") if step.get("use_regex", True) else ("bytes",))
@@ -330,15 +326,13 @@ def _sentencepiece(files: _TokenizerFiles, n_vocab: int) -> tuple[list[Token], d
             raise CheckpointError(
                 "a unigram model cannot be converted here", path=files.pieces_path, found="unigram", expected="BPE"
             )
-        _refuse_changes(files, files.pieces_path, model.changes)
+        _refuse_changes(files, files.pieces_path, list(model.changes))
         add_space = add_space if files.json else model.add_space
         pieces = iter(enumerate(model.tokens))
     else:
         pieces = _scored_by_rank(files)
     if files.json:
-        known = ("Prepend", "Replace", "None")
-        kinds = (str(step.get("type")) for step in _flat(files.json.get("normalizer"), "normalizers"))
-        _refuse_changes(files, files.path, tuple(kind for kind in kinds if kind not in known))
+        _refuse_changes(files, files.path, changes_of_text(files.json))
     for index, token in pieces:
         _place(files, tokens, index, token)
     for index, text, special in files.added():
@@ -355,11 +349,11 @@ def _sentencepiece(files: _TokenizerFiles, n_vocab: int) -> tuple[list[Token], d
     }
 
 
-def _refuse_changes(files: _TokenizerFiles, path: Path, changes: tuple[str, ...]) -> None:
-    """llama.cpp cuts a text as it is: what changes it before would be lost without a word."""
+def _refuse_changes(files: _TokenizerFiles, path: Path, changes: list[str]) -> None:
+    """llama.cpp merges a text as it is, in one piece: what is done before would be lost without a word."""
     if changes and files.pre is None:
         raise CheckpointError(
-            "this tokenizer changes a text before it cuts it, and llama.cpp does not",
+            "this tokenizer changes a text before it cuts it into tokens, and llama.cpp does not",
             path=path,
             found=", ".join(changes),
             expected="nothing but ▁ for spaces; to convert it all the same, add --pre default",
@@ -368,10 +362,10 @@ def _refuse_changes(files: _TokenizerFiles, path: Path, changes: tuple[str, ...]
 
 def _adds_space(files: _TokenizerFiles) -> bool:
     """Whether a text gets a space in front, which older files do in the normalizer, newer ones before cutting."""
-    normalizers = _flat(files.json.get("normalizer"), "normalizers")
+    normalizers = flat(files.json.get("normalizer"), "normalizers")
     if any(step.get("type") == "Prepend" for step in normalizers):
         return True
-    for step in _flat(files.json.get("pre_tokenizer"), "pretokenizers"):
+    for step in flat(files.json.get("pre_tokenizer"), "pretokenizers"):
         if step.get("type") == "Metaspace":
             return bool(step.get("add_prefix_space", True)) and step.get("prepend_scheme") != "never"
     return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qviz.cli.names import file_of, known
-from qviz.cli.terminal import bars_of, echo, echo_json, echo_path
+from qviz.cli.terminal import bars_of, echo, echo_json, echo_path, warnings_said
 
 if TYPE_CHECKING:
     from qviz.gguf import GGUFFile
@@ -107,7 +107,7 @@ def convert(source: str, target: str, **options: Any) -> None:
         option = "--" + wrong[0].replace("_", "-")
         raise click.UsageError(f"{option} is for a {'file' if is_folder else 'folder'}, and {source} is not one")
     if is_folder:
-        with Progress(console=Console(stderr=True), transient=True) as bars:
+        with warnings_said(), Progress(console=Console(stderr=True), transient=True) as bars:
             path = checkpoints.convert(source, target, **given, progress=bars_of(bars))
     else:
         path = legacy.convert(file_of(source) if known(source) else source, target, **given)

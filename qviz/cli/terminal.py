@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,18 @@ def read_text(path: str) -> str:
         return _files.read_text(path, error=QvizError)
     except ModelNotFoundError:
         raise QvizError(f"{path}: the text cannot be read: there is no such file; check the path") from None
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Print each warning as one sentence on standard error, when all is done."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(one.message) for one in said):
+                echo(f"warning: {text}", err=True)
 
 
 def bars_of(bars: Any) -> Progress:

@@ -42,6 +42,19 @@ def test_convert_a_folder(folder: Path, tmp_path: Path) -> None:
     assert (file.metadata["general.name"], file.metadata["tokenizer.ggml.pre"]) == ("Mine", "falcon")
 
 
+def test_convert_says_what_is_lost(folder: Path, tmp_path: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(
+        path.read_text("utf-8").replace('"lstrip": false', '"lstrip": true').replace("<|pad|>", "<\\u001bd>")
+    )
+    result = run("convert", folder, tmp_path / "out.gguf")
+    assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "out.gguf"))
+    assert result.stderr.strip().splitlines() == [
+        "warning: model: some tokens take the blanks before them (lstrip), which no GGUF file can say: "
+        r"'<|begin|>', '<|end|>', '<\x1bd>' ..."
+    ]
+
+
 def test_convert_a_file(legacy_file: Path, tmp_path: Path) -> None:
     options = ("--inexact", "round", "--context-length", 4096, "--rms-eps", "1e-5")
     result = run("convert", legacy_file, tmp_path / "out.gguf", *options)
