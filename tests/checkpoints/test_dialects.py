@@ -285,6 +285,22 @@ def test_targets_of_compressed_tensors(tmp_path: Path) -> None:
             read_one(write(tmp_path, settings, tensors, halves))
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_else_is_rounded_is_said(tmp_path: Path) -> None:
+    """Activations and the key-value cache: no part of the weights, and none of the answers here."""
+    tensors, halves, settings = stored("ct_w4_group")
+    group = settings["config_groups"]["group_0"]
+    read_one(write(tmp_path, settings, tensors, halves))
+    inputs = {"input_activations": {"num_bits": 8, "type": "int", "dynamic": True}}
+    cache = {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}
+    for changed, said in (
+        (settings | cache, "keys and values to 8 bits"),
+        (settings | {"config_groups": {"g": group | inputs}}, "input activations to 8 bits"),
+    ):
+        with pytest.warns(UserWarning, match=f"its makers round {said} as well; only its weights are read here"):
+            read_one(write(tmp_path, changed, tensors, halves))
+
+
 def test_old_files_have_no_g_idx(tmp_path: Path) -> None:
     tensors = layer_of()
     del tensors["g_idx"]

@@ -24,6 +24,7 @@ GGUF file leaves that out, and is closer to the original for it. Rotations that 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ from qviz.checkpoints.packed.dialects.base import (
 )
 from qviz.checkpoints.packed.dialects.gptq import SCALES
 from qviz.checkpoints.packed.patterns import Pattern
+from qviz.errors import printable
 from qviz.grids import E2M1, E4M3
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
         raise settings.error("it names no config_groups, so nothing says how weights are packed")
     ignored = [_matches(settings, target) for target in _targets(settings, settings.values.get("ignore") or [])]
     schemes = [_scheme(settings, name, group, whole) for name, group in groups.items()]
+    _warn_of_rounding(settings, [*groups.values(), {"keys and values": settings.values.get("kv_cache_scheme")}])
 
     def rule(module: str) -> ModuleRule | None:
         if any(matches(module) for matches, _ in ignored):
@@ -80,6 +83,18 @@ def rules(settings: PackedSettings) -> Callable[[str], ModuleRule | None]:
         return min(matching, key=lambda pair: pair[0])[1] if matching else None
 
     return rule
+
+
+def _warn_of_rounding(settings: PackedSettings, groups: list[dict[str, Any]]) -> None:
+    """Say what else is rounded where such a model runs: weights alone do not give its answers."""
+    found: dict[str, None] = {}
+    for group in groups:
+        for part, scheme in group.items():
+            if part.endswith(("activations", "values")) and isinstance(scheme, dict):
+                found[f"{part.replace('_', ' ')} to {scheme.get('num_bits')} bits"] = None
+    if found:
+        what = f"its makers round {', '.join(found)} as well; only its weights are read here"
+        warnings.warn(printable(f"{settings.path.parent.name}: {what}"), stacklevel=2)
 
 
 def _targets(settings: PackedSettings, value: Any) -> list[str]:
