@@ -44,6 +44,12 @@ GPT_OSS = Architecture(
             "rms_norm_eps": 1e-5,
             "rope_theta": 150000.0,
             "truncate": False,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "factor": 32.0,
+                "original_max_position_embeddings": 4096,
+                "truncate": False,
+            },
         }
     },
     about="""

@@ -19,9 +19,10 @@ LLAMA = Architecture(
         "LlamaForCausalLM": {},
         "LlamaModel": {},
         "LLaMAForCausalLM": {},
-        "MistralForCausalLM": {"model_type": "mistral"},
+        "MistralForCausalLM": {"model_type": "mistral", "sliding_window": 4096},
         "MixtralForCausalLM": {
             "model_type": "mixtral",
+            "sliding_window": None,
             "num_key_value_heads": 8,
             "num_local_experts": 8,
             "num_experts_per_tok": 2,

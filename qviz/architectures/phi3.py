@@ -18,6 +18,7 @@ PHI3 = Architecture(
             "rms_norm_eps": 1e-5,
             "original_max_position_embeddings": 4096,
             "partial_rotary_factor": 1.0,
+            "sliding_window": None,
         }
     },
     about="""

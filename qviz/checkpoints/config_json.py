@@ -6,15 +6,16 @@ Each value is checked when it is taken, and what llama.cpp has no words for is r
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from qviz.architectures import ARCHITECTURES, REQUIRED, Architecture, Setting, size
-from qviz.errors import CheckpointError
+from qviz.errors import CheckpointError, printable
 from qviz.gguf.values import F32, U32
 
 _LARGEST, _LARGEST_FLOAT = 1 << 31, float(np.finfo(np.float32).max)
@@ -131,6 +132,10 @@ class ConfigReader:
         value = self._config.get(key)
         return default if value is None else self._count(key, value)
 
+    def meant(self, key: str) -> Any:
+        """The value of a key, or what the class means where config.json is silent."""
+        return self._config.get(key, self._assumed.get(key))
+
     def flag(self, key: str, default: bool = False) -> bool:
         """True or false."""
         value = self._config.get(key)
@@ -157,9 +162,12 @@ class ConfigReader:
         Attention within a window, where a GGUF file of this architecture has no word for it, and scaling that begins
         behind some length are not written; so the context ends where they begin.
         """
-        windowed = "window" not in self._own and self._config.get("sliding_window")
-        if windowed and self.flag("use_sliding_window", True):
-            longest = min(longest, self.count("sliding_window", longest))
+        # classes that say what silence means read no switch; elsewhere it decides
+        window = self.meant("sliding_window")
+        off = "use_sliding_window" in self._architecture.only
+        on = "sliding_window" in self._assumed or self.flag("use_sliding_window", not off)
+        if "window" not in self._own and window and on:
+            longest = min(longest, self._count("sliding_window", window))
         if rope.get("rope_type") == "dynamic":
             first = rope.get("original_max_position_embeddings", longest)
             longest = min(longest, self.count("original_max_position_embeddings", first))
@@ -175,6 +183,8 @@ class ConfigReader:
         given = [self._config[key] for key in ("rope_parameters", "rope_scaling") if self._config.get(key)]
         if not all(isinstance(value, dict) for value in given):
             raise self._error("rope_scaling must be an object", given[0])
+        if not given and (assumed := self._assumed.get("rope_parameters")):
+            given = [cast(Rope, assumed)]
         windowed: Rope | None = None
         if "window" in self._own and given and any(isinstance(given[0].get(k), dict) for k in (_WINDOWED, _FULL)):
             apart = given[0]
@@ -223,6 +233,9 @@ class ConfigReader:
         for key in (name for names in YARN.values() for name in names if kind == "yarn"):
             if type(rope.get(key, 0)) not in (int, float):
                 raise self._error(f"{key} must be a number", rope[key])
+        if kind == "yarn" and rope.get("truncate") is False:
+            what = f"{self._path.parent.name}: llama.cpp rounds the ends of YaRN's ramp, though truncate is false here"
+            warnings.warn(printable(f"{what}; answers differ a little, the more the narrower a head"), stacklevel=2)
         if kind == "llama3" and rope["low_freq_factor"] == rope["high_freq_factor"]:
             raise self._error("low_freq_factor and high_freq_factor must differ", rope)
         rope["rope_theta"] = self._theta(rope)
@@ -284,9 +297,14 @@ class ConfigReader:
                 raise self._error("llama.cpp turns other layers of this architecture", stated, str(turns)[:80])
         if "window" not in self._own:
             return
+        kept = next(s for s in family.settings if s.name == "window").default is None
+        if kept and "sliding_window" not in self._assumed:  # one class has windows, this one does not
+            for key in ("sliding_window", "layer_types"):
+                if (value := self._config.get(key)) and value != [_FULL] * n:
+                    what = f"{key!r} is a setting of another class of this family; if it changes nothing, delete it"
+                    raise self._error(what, value)
         if not values.get("window"):
             # no window at all: where a default would make one, it is as long as the context
-            kept = next(s for s in family.settings if s.name == "window").default is None
             values["window"] = None if kept else values["n_ctx"]
             return
         period = self.said("sliding_window_pattern or _sliding_window_pattern")

@@ -191,11 +191,10 @@ class ModelConfig:
             rope=rope,
             window_rope=windowed,
             path=path,
-        ).checked(config)
+        ).checked(read.meant("query_pre_attn_scalar") if architecture.wide_scale else None)
 
-    def checked(self, config: Mapping[str, Any]) -> ModelConfig:
+    def checked(self, stated: Any) -> ModelConfig:
         """Refuse a scale of scores that llama.cpp derives from other numbers, where config.json has another."""
-        stated = config.get("query_pre_attn_scalar")
         if stated is None:
             return self
         v = self.values

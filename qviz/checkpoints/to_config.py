@@ -141,8 +141,8 @@ def _positions(config: ModelConfig, assumed: Mapping[str, object]) -> dict[str, 
     said: dict[str, Any] = {"rope_theta": config.rope["rope_theta"]}
     if scaling.get("type") == "longrope":  # transformers 4 knows three of its keys
         said["original_max_position_embeddings"] = scaling.pop("original_max_position_embeddings")
-    if scaling:
-        said["rope_scaling"] = scaling
+    if scaling or "rope_parameters" in assumed:  # where silence would mean some
+        said["rope_scaling"] = scaling or {"rope_type": "default"}
     if config.window_rope is not None:
         said["rope_local_base_freq"] = config.window_rope["rope_theta"]
     turned, width = config.values["rope_size"], config.values["head_size"]

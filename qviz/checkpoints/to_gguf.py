@@ -9,6 +9,7 @@ wants them. One tensor at a time is in memory, and of that only what has to chan
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -29,6 +30,7 @@ from qviz.errors import CheckpointError, GGUFError
 from qviz.formats import QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
+from qviz.gguf.family import read_settings
 from qviz.gguf.values import F32, I32, U32
 from qviz.gguf.writer import stream
 
@@ -115,6 +117,7 @@ def convert(
             "general.quantization_version": U32(2),
             **opened.tokenizer,
         }
+        _warn_of_what_does_not_run(opened.config, metadata)
         target = as_path(out)
         files.unchanged(header=True)
         with stream(target, metadata, tensors.tensor_info) as stored:
@@ -281,6 +284,14 @@ class _Tensors:
             if not same:
                 target[start : start + part.size] = quantize(chunk, fmt).blocks
         return target
+
+
+def _warn_of_what_does_not_run(config: ModelConfig, metadata: dict[str, Any]) -> None:
+    """A setting that has a key in GGUF is written, even where llama.cpp does not read that key."""
+    try:
+        read_settings(config.architecture, metadata, CheckpointError)
+    except CheckpointError as problem:
+        warnings.warn(f"{metadata['general.name']}: written all the same, {problem}", stacklevel=3)
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def test_tensors_that_are_missing_extra_or_of_another_shape(folder, case):
         ("gemma2", {"attn_logit_softcapping": None}, "with a number as attn_logit_softcapping only"),
         ("gemma2", {"final_logit_softcapping": 0.0}, "final_logit_softcapping must be a positive number"),
         ("olmo3", {"rope_parameters": _TWO_BASES}, "as fast as the others"),
+        ("olmo2", {"sliding_window": 16}, "'sliding_window' is a setting of another class of this family"),
+        ("olmo2", {"layer_types": ["sliding_attention"] * 4}, "'layer_types' is a setting of another class"),
         ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("gemma3", {"layer_types": ["full_attention"]}, "a value for each of 7 layers"),
         ("gemma3", {"layer_types": ["chunked_attention"] * 7}, "a kind that is not known here"),
@@ -130,6 +132,34 @@ def test_what_llama_cpp_cannot_be_told(folder, case, changes, says):
     folders.write_json(path / "config.json", values | changes)
     with pytest.raises(CheckpointError, match=says):
         checkpoints.convert(path, path.parent / "out.gguf", type="f32")
+
+
+@pytest.mark.parametrize("case", ["gemma2", "gemma3"])
+def test_scores_are_scaled_as_the_class_does_unless_told(folder, case):
+    """transformers scales by the root of 256 where config.json is silent, whatever the width of a head."""
+    path, values, _ = folder(case)
+    folders.write_json(path / "config.json", {k: v for k, v in values.items() if k != "query_pre_attn_scalar"})
+    with pytest.raises(CheckpointError, match="found 'query_pre_attn_scalar 256', expected 64"):
+        checkpoints.convert(path, path.parent / "out.gguf", type="f32")
+
+
+@pytest.mark.parametrize("said", [{}, {"rope_theta": 5e4, "rope_scaling": None}])
+def test_gpt_oss_is_stretched_unless_told(folder, tmp_path, said):
+    """As transformers has it: YaRN of 32; and a folder that is written of an unstretched model says so."""
+    path, values, _ = folder("gpt-oss")
+    values = {k: v for k, v in values.items() if k != "rope_parameters"}
+    folders.write_json(path / "config.json", values | said)
+    with pytest.warns(UserWarning, match="rounds the ends of YaRN's ramp"):
+        model = qviz.load(checkpoints.convert(path, tmp_path / "out.gguf", type="f32"))
+    found = {key.removeprefix("gpt-oss.rope."): model.metadata[key] for key in model.metadata if ".rope." in key}
+    assert found["scaling.type"] == "yarn"
+    assert (found["scaling.factor"], found["scaling.original_context_length"]) == (32, 4096)
+    assert found["freq_base"] == said.get("rope_theta", 150000)
+    folders.write_json(path / "config.json", values | {"rope_scaling": {"rope_type": "default"}})
+    model = qviz.load(checkpoints.convert(path, tmp_path / "plain.gguf", type="f32"))
+    again = checkpoints.write_folder(tmp_path / "again", model)
+    told = qviz.load(checkpoints.convert(again, tmp_path / "again.gguf", type="f32"))
+    assert "gpt-oss.rope.scaling.type" not in told.metadata
 
 
 @pytest.mark.parametrize(("case", "window"), [("gemma2", 512), ("gemma3", 0), ("olmo3", 0), ("gpt-oss", 512)])

@@ -177,6 +177,10 @@ def test_settings_that_change_nothing(tmp_path: Path, tokenizer: Tokenizer, chan
         ({"sliding_window": 128}, 128),
         ({"sliding_window": 4096}, 512),
         ({"sliding_window": 128, "use_sliding_window": False}, 512),
+        # transformers' Mistral has windows where config.json is silent, and reads no switch
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": 128, "use_sliding_window": False}, 128),
+        ({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192}, 4096),
+        ({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192, "sliding_window": None}, 8192),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, 512),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 256}}, 256),
     ],

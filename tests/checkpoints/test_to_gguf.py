@@ -218,7 +218,9 @@ def test_linear_and_yarn_scaling(tmp_path: Path, tokenizer: Tokenizer) -> None:
     linear = scaling(rope_scaling={"type": "linear", "factor": 4.0})
     assert linear == {**plain, "scaling.type": "linear", "scaling.factor": 4.0}
     yarn = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 16}
-    assert scaling(rope_scaling=yarn) == {
+    with pytest.warns(UserWarning, match=r"written all the same, llama.rope.scaling.yarn_beta_fast is 16.0: another"):
+        stretched = scaling(rope_scaling=yarn)
+    assert stretched == {
         **plain,
         "scaling.type": "yarn",
         "scaling.factor": 8.0,
