@@ -1,13 +1,17 @@
 """Kernels: compiled late, from the cache, and with SciPy's BLAS still within reach."""
 
+import gc
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from numba.core.caching import NullCache
+from numba.core.errors import TypingError
+from numba.core.event import Listener, install_listener
 
-from qviz._machine.kernels import Kernel, f32, half_bits, half_float, kernel, specialise
+from qviz._machine.kernels import Kernel, f32, half_bits, half_float, kernel, nothing_is_compiled, specialise
 
 
 def run(code, **environment):
@@ -91,3 +95,44 @@ def test_every_float16_survives():
     assert np.array_equal(ours, theirs, equal_nan=True)
     finite = values[np.isfinite(values)][::11]
     assert [half_bits(f32(v)) for v in finite] == finite.view(np.uint16).tolist()
+
+
+@pytest.mark.skipif(nothing_is_compiled(), reason="nothing is compiled")
+@pytest.mark.parametrize("on", [True, False])
+def test_no_garbage_is_looked_for_while_a_kernel_is_compiled(on):
+    """And whoever had switched the collector off finds it so; a kernel that cannot be compiled changes nothing."""
+
+    @kernel
+    def inner(x):
+        return x + f32(1)
+
+    @kernel
+    def outer(x):
+        return inner(x) * f32(2)
+
+    @kernel
+    def impossible(x):
+        return x.nothing
+
+    inner.compiled._cache = outer.compiled._cache = NullCache()  # an earlier run must not have left them there
+    seen = []
+
+    class Watch(Listener):
+        def on_start(self, event):
+            seen.append(gc.isenabled())
+
+        def on_end(self, event):
+            pass
+
+    was = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        with install_listener("numba:compile", Watch()):
+            assert outer(f32(1)) == 4
+        assert gc.isenabled() == on
+        with pytest.raises(TypingError, match="nothing"):
+            impossible(f32(1))
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if was else gc.disable)()
+    assert seen == [on, False]  # outer's announcement, and inner's in the midst of outer's compilation
