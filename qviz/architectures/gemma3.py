@@ -22,9 +22,11 @@ GEMMA3 = Architecture(
             "head_dim": 256,
             "tie_word_embeddings": True,
             "sliding_window": 4096,
+            "sliding_window_pattern": 6,
             "query_pre_attn_scalar": 256,
             "hidden_activation": "gelu_pytorch_tanh",
             "rope_theta": 1e6,
+            "rope_local_base_freq": 1e4,
         }
     },
     about="""

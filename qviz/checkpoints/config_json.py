@@ -120,7 +120,7 @@ class ConfigReader:
             return value
         if setting.kind == "count":
             return self._count(setting.source, value, least=0 if setting.least == 0 else 1)
-        return _number(setting.source, value, self._path, zero=setting.least == 0)
+        return _number(setting.source, value, self._path)  # in GGUF 0 may mean none; here it would mean 0
 
     def _count(self, key: str, value: Any, least: int = 1) -> int:
         if type(value) is not int or not least <= value < _LARGEST:
@@ -186,13 +186,18 @@ class ConfigReader:
         if not given and (assumed := self._assumed.get("rope_parameters")):
             given = [cast(Rope, assumed)]
         windowed: Rope | None = None
+        windowed_apart = self._architecture.window_rope == "unscaled" and "sliding_window" in self._assumed
         if "window" in self._own and given and any(isinstance(given[0].get(k), dict) for k in (_WINDOWED, _FULL)):
             apart = given[0]
             if len(given) > 1 or not set(apart) <= {_WINDOWED, _FULL} or not isinstance(apart.get(_FULL), dict):
                 raise self._error("rope_parameters must have an object for each kind of layer", apart)
             given = [apart[_FULL]]
             if isinstance(apart.get(_WINDOWED), dict):
-                windowed = self._one_rope([apart[_WINDOWED]], values)
+                base = self.meant("rope_local_base_freq")
+                windowed = self._one_rope([{"rope_theta": base, **apart[_WINDOWED]}], values)
+        elif self._config.get("rope_parameters") and windowed_apart:
+            what = "rope_parameters must have an object for each kind of layer: its class reads nothing else"
+            raise self._error(what, given[0])
         full = self._one_rope(given, values)
         local = self._config.get("rope_local_base_freq")
         if local is not None and windowed is None:
@@ -227,8 +232,11 @@ class ConfigReader:
         self._check_known(rope, kind)
         longest = values["n_ctx"]
         for key in _ROPE_NUMBERS.get(str(kind), ()):
-            if key == "original_max_position_embeddings" and key not in rope:
-                rope[key] = self.count(key, int(str(self._assumed.get(key, longest))))
+            if key == "original_max_position_embeddings":
+                stated = self.count(key, 0) or self._assumed.get(key)
+                if rope.setdefault(key, stated or longest) != (stated or rope[key]):  # Phi-3 reads the outer one only
+                    what = f"{key} is given twice, or once and silence means another; delete one"
+                    raise self._error(what, rope[key], stated)
             _number(key, rope.get(key, "nothing"), self._path)
         for key in (name for names in YARN.values() for name in names if kind == "yarn"):
             if type(rope.get(key, 0)) not in (int, float):
@@ -236,6 +244,9 @@ class ConfigReader:
         if kind == "yarn" and rope.get("truncate") is False:
             what = f"{self._path.parent.name}: llama.cpp rounds the ends of YaRN's ramp, though truncate is false here"
             warnings.warn(printable(f"{what}; answers differ a little, the more the narrower a head"), stacklevel=2)
+        usual = 1 + 0.1 * math.log(max(rope["factor"], 1)) if kind == "yarn" else 0
+        if kind == "yarn" and math.isclose(rope.get("attention_factor", 0), usual, rel_tol=1e-6):
+            del rope["attention_factor"]  # what YaRN's magnitude is in any case
         if kind == "llama3" and rope["low_freq_factor"] == rope["high_freq_factor"]:
             raise self._error("low_freq_factor and high_freq_factor must differ", rope)
         rope["rope_theta"] = self._theta(rope)
@@ -289,6 +300,9 @@ class ConfigReader:
         n, family = values["n_layers"], self._architecture
         step = family.unturned
         stated = self._config.get("no_rope_layers")
+        interval = self._config.get("no_rope_layer_interval")
+        if stated is None and interval not in (None, step):  # read only where the layers are not listed
+            raise self._error("llama.cpp turns other layers of this architecture", interval, step)
         if stated is not None:
             turns = [
                 int(not step or (i + 1) % step != 0) for i in range(len(_of_each("no_rope_layers", stated, n, self)))
@@ -307,8 +321,9 @@ class ConfigReader:
             # no window at all: where a default would make one, it is as long as the context
             values["window"] = None if kept else values["n_ctx"]
             return
-        period = self.said("sliding_window_pattern or _sliding_window_pattern")
-        period = family.windowed if period is None else self._count("sliding_window_pattern", period)
+        period = self._count("sliding_window_pattern", self._config.get("sliding_window_pattern") or family.windowed)
+        if period != family.windowed and "sliding_window_pattern" not in self._assumed:
+            raise self._error("sliding_window_pattern is read by no class of this family", period, family.windowed)
         pattern: int | list[bool] = period
         kinds = self._config.get("layer_types")
         if kinds is not None:
@@ -390,7 +405,7 @@ def _long_magnitude(rope: Rope, n_ctx: int) -> float:
     return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 and original > 1 else 1.0
 
 
-def _number(key: str, value: Any, path: Path, zero: bool = False) -> float:
-    if type(value) not in (int, float) or not (0 < value < _LARGEST_FLOAT or (zero and value == 0)):
+def _number(key: str, value: Any, path: Path) -> float:
+    if type(value) not in (int, float) or not 0 < value < _LARGEST_FLOAT:
         raise CheckpointError(f"{key} must be a positive number", path=path, found=value)
     return float(value)

@@ -70,7 +70,7 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
 
 # Of families that have windows, positions or scales of their own; the conversion looks at these where it matters.
 _OF_FAMILIES: Mapping[str, frozenset[str]] = {
-    "window": _words("layer_types sliding_window_pattern _sliding_window_pattern rope_local_base_freq"),
+    "window": _words("layer_types sliding_window_pattern rope_local_base_freq"),
     "unturned": _words("no_rope_layers no_rope_layer_interval"),
     "wide_scale": _words("query_pre_attn_scalar"),
     "gpt2": _words("n_ctx reorder_and_upcast_attn"),  # n_positions says the same; how a product is taken

@@ -27,6 +27,7 @@ NESTED = (
 )  # fmt: skip
 
 
+_YARN = {"rope_type": "yarn", "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 32}
 _TWO_BASES = {
     "full_attention": {"rope_type": "default", "rope_theta": 5e5},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -120,6 +121,14 @@ def test_tensors_that_are_missing_extra_or_of_another_shape(folder, case):
         ("gemma3", {"layer_types": ["full_attention"]}, "a value for each of 7 layers"),
         ("gemma3", {"layer_types": ["chunked_attention"] * 7}, "a kind that is not known here"),
         ("smollm3", {"no_rope_layers": [1, 0, 1, 0]}, "turns other layers"),
+        ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 2}, "turns other layers.*found 2, expected 4"),
+        ("gemma2", {"sliding_window_pattern": 3}, "read by no class of this family: found 3, expected 2"),
+        ("gemma3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, "its class reads nothing else"),
+        ("olmo3", {"rope_parameters": _YARN}, "its class reads nothing else"),
+        ("phi3-long", {"original_max_position_embeddings": 128}, "is given twice.*found 256, expected 128"),
+        ("phi3-long", {"original_max_position_embeddings": None}, "silence means another.*found 256, expected 4096"),
+        ("granite", {"attention_multiplier": 0.0}, "attention_multiplier must be a positive number"),
+        ("gemma3", {"final_logit_softcapping": 0.0}, "final_logit_softcapping must be a positive number"),
         ("gpt-oss", {"swiglu_limit": 5.0}, "swiglu_limit"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("phi3", {"partial_rotary_factor": 0.51}, "partial_rotary_factor is given twice"),
@@ -160,6 +169,24 @@ def test_gpt_oss_is_stretched_unless_told(folder, tmp_path, said):
     again = checkpoints.write_folder(tmp_path / "again", model)
     told = qviz.load(checkpoints.convert(again, tmp_path / "again.gguf", type="f32"))
     assert "gpt-oss.rope.scaling.type" not in told.metadata
+
+
+def test_windowed_layers_turn_at_a_base_of_their_own_unless_told(folder):
+    path, values, _ = folder("gemma3")
+    kinds = {"full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "default"}}
+    folders.write_json(path / "config.json", values | {"rope_parameters": kinds})
+    rope = qviz.load(checkpoints.convert(path, path.parent / "out.gguf", type="f32")).metadata
+    assert (rope["gemma3.rope.freq_base"], rope["gemma3.rope.freq_base_swa"]) == (1e6, 1e4)
+
+
+def test_a_magnitude_that_yarn_has_in_any_case_is_none_of_its_own(folder):
+    """OLMo 3's config.json states 1 + 0.1 ln 8; llama.cpp computes the same."""
+    path, values, _ = folder("llama")
+    yarn = {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.2079441541679836}
+    folders.write_json(path / "config.json", values | {"rope_parameters": {"rope_theta": 1e4, **yarn}})
+    model = qviz.load(checkpoints.convert(path, path.parent / "out.gguf", type="f32"))
+    assert qviz.Transformer(model).config.rope_yarn
+    assert not any("yarn_attn_factor" in key for key in model.metadata)
 
 
 @pytest.mark.parametrize(("case", "window"), [("gemma2", 512), ("gemma3", 0), ("olmo3", 0), ("gpt-oss", 512)])
