@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,18 @@ from qviz.errors import RecipeError
 from qviz.formats import Format, get
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
+# llama.cpp's patterns are those of C++; a few mean something else in Python, or nothing in C++.
+_PIECE = re.compile(r"\\.|\[\^?(?:\[:\w+:\]|\\.|[^\]\\])*\]|\{\d+(?:,\d*)?\}|\(\?.?|.", re.DOTALL)
+_POSIX = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\s",
+    "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
+}
 
 
 def _several(values: Any) -> Iterable[Any]:
@@ -44,13 +57,13 @@ class TensorType:
                 f"write it as a set, such as [^ ]"
             )
         try:
-            re.compile(self.pattern)
+            re.compile(_in_python(self.pattern))
         except re.error as problem:
             raise RecipeError(f"{pattern!r} is not a regular expression: {problem}") from None
 
     def fits(self, name: str) -> bool:
         """Whether the pattern is found in a tensor's name."""
-        return re.search(self.pattern, name) is not None
+        return re.search(_in_python(self.pattern), name) is not None
 
     @classmethod
     def parse(cls, text: str) -> TensorType:
@@ -68,6 +81,23 @@ class TensorType:
 
     def __str__(self) -> str:
         return f"{self.pattern}={self.format.name.lower()}"
+
+
+@functools.cache
+def _in_python(pattern: str) -> str:
+    """A pattern as C++ reads it, in Python's words: ``[[:digit:]]`` is ``[0-9]``."""
+    written = ""
+    for piece in _PIECE.findall(pattern):
+        odd = piece in ("{", "[", "[]", "[^]", r"\a") or (piece[:2] == "(?" and piece[2:] not in (":", "=", "!"))
+        if piece[0] == "[" and not odd:
+            classes = re.findall(r"\[:(\w+):\]", piece)
+            odd = "[." in piece or "[=" in piece or not _POSIX.keys() >= set(classes)
+            for name in () if odd else classes:
+                piece = piece.replace(f"[:{name}:]", _POSIX[name])
+        if odd:
+            raise RecipeError(f"pattern {pattern!r} has {piece!r}, which llama.cpp refuses or reads otherwise")
+        written += piece
+    return written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

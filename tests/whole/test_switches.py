@@ -74,9 +74,27 @@ def test_the_record_is_frozen_and_in_order():
         switches.pure = True
 
 
+# What C++'s std::regex_search finds in blk.12.ffn_down.weight, by g++ 12; None: it refuses the pattern.
+IN_CPP = {
+    r"blk\.[[:digit:]]+\.ffn": True, r"blk\.[^[:digit:].]": False, "[[:alpha:]]{4}_": False, "[[:upper:]]": False,
+    "[[:punct:]]ffn": True, r"\bblk\.(?:1|12)\.(?=ffn)": True, "[0-9]{1,2}.f": True, "(?i)ffn": None, "(?<=blk).": None,
+    "k{,2}": None, "w{": None, "(?p<n>ffn)": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", IN_CPP)
+def test_patterns_mean_what_they_mean_in_cpp(pattern):
+    if IN_CPP[pattern] is None:
+        with pytest.raises(RecipeError, match="refuses or reads otherwise"):
+            TensorType(pattern, "Q8_0")
+    else:
+        assert TensorType(pattern, "Q8_0").fits("blk.12.ffn_down.weight") is IN_CPP[pattern]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: Switches(tensor_type=("[]a]=q8_0",)), r"has '\[\]', which llama.cpp"),
         (lambda: Switches(include_weights="a", exclude_weights="b"), "both given"),
         (lambda: Switches(tensor_type=("attn_v",)), r"'attn_v' is no PATTERN=TYPE"),
         (lambda: Switches(tensor_type=("attn_v=q9_z",)), "no format 'q9_z'"),
