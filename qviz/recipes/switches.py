@@ -28,6 +28,11 @@ _POSIX = {
     "xdigit": "0-9a-fA-F",
 }
 
+_NUMBERS = {
+    "int": re.compile(r"[ ]*[+-]?[0-9]+"),
+    "float": re.compile(r"[ ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE),
+}
+
 
 def _several(values: Any) -> Iterable[Any]:
     return (values,) if isinstance(values, str | TensorType) else values
@@ -158,6 +163,8 @@ class Switches:
         for key, value in self.override_kv.items():
             if not isinstance(value, int | float | str):
                 raise RecipeError(f"override_kv {key!r} is {value!r}; an int, a float, a bool or a text is wanted")
+            if key in ("split.no", "split.count", "split.tensors.count"):
+                raise RecipeError(f"override_kv {key!r} says how the file is laid out, and cannot be chosen")
         object.__setattr__(self, "override_kv", MappingProxyType(dict(self.override_kv)))
 
     def new_names(self, names: Iterable[str]) -> dict[str, str]:
@@ -240,7 +247,12 @@ def parse_override(text: str) -> tuple[str, int | float | bool | str]:
     if kind == "str" and len(value.encode()) > 127:
         raise RecipeError(f"--override-kv {key}: the text has {len(value.encode())} bytes; llama.cpp takes 127 at most")
     try:
-        return key, readers[kind](value)
+        if kind in _NUMBERS and not _NUMBERS[kind].fullmatch(value):  # Python reads 1_000, too, and other digits
+            raise ValueError
+        number = readers[kind](value)
+        if kind == "int" and not -(1 << 63) <= number < 1 << 63:
+            raise ValueError
+        return key, number
     except (ValueError, KeyError):
         raise RecipeError(f"--override-kv {key}: {value!r} is no {kind}") from None
 
