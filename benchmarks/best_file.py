@@ -107,6 +107,7 @@ class Files:
 
     def __init__(self, model: Any, tokens: int, folder: Path) -> None:
         self.model, self.tokens, self.folder = model, tokens, folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._columns: dict[str, Any] | None = None
 
     def recipe(self, recipe: str) -> Path:
@@ -231,7 +232,6 @@ def main() -> None:
             few = None
             if args.steps:
                 few = Files(files.model, FEW, files.folder / "few")
-                few.folder.mkdir(exist_ok=True)
                 about["steps"] = f"{FEW} tokens where no more are named"
             rows = [row for recipe in recipes for row in _rows(files, recipe, few, args.score)]
             about["scored on"] = f"{args.score} tokens of data/tiny-heldout.txt"
