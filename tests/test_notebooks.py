@@ -432,16 +432,6 @@ def test_an_unknown_name_is_refused(capsys):
     assert "no lesson '99'; there are 00_start_here" in capsys.readouterr().err
 
 
-def test_nbval_notices_a_wrong_output(tmp_path):
-    """Without this, all lessons could pass because nothing is compared."""
-    path = write(tmp_path / "01_a.ipynb", "print(6 * 7)", "print(6 * 8)")
-    path.write_text(build.build(path).replace('"48\\n"', '"49\\n"'), encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", str(path)]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.returncode == 1, run.stdout
-    assert "1 failed, 1 passed" in run.stdout
-
-
 @pytest.mark.parametrize(
     ("one", "other", "equal"),
     [
@@ -477,12 +467,22 @@ def test_a_measured_number_may_be_shown_one_unit_off(one, other, equal):
     assert (found.Output(one) != other) is not equal
 
 
-@pytest.mark.parametrize(("stored", "passed"), [("0.33", True), ("0.34", True), ("0.35", False)])
-def test_lessons_are_compared_as_they_are_shown(tmp_path, stored, passed):
-    """`pytest --nbval notebooks/` finds the rule beside the lessons."""
+def test_lessons_are_compared_as_they_are_shown(tmp_path):
+    """`pytest --nbval notebooks/` finds the rule beside the lessons; without it, nothing might be compared at all."""
     shutil.copy(FOLDER / "conftest.py", tmp_path)
-    path = write(tmp_path / "01_a.ipynb", "print(f'{1 / 3:.2f}')")
-    path.write_text(build.build(path).replace('"0.33\\n"', f'"{stored}\\n"'), encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", str(path)]
+    stored = {
+        "'as is'": ("0.33", True),
+        "'a unit off'": ("0.34", True),
+        "'two off'": ("0.35", False),
+        "6": ("49", False),
+    }
+    path = write(tmp_path / "01_a.ipynb", *(f"print({name}, f'{{1 / 3:.2f}}')" for name in stored))
+    text = build.build(path)
+    for name, (shown, _) in stored.items():
+        text = text.replace(f'"{name.strip(chr(39))} 0.33\\n"', f'"{name.strip(chr(39))} {shown}\\n"')
+    path.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "--nbval", "-v", "-p", "no:cacheprovider", str(path)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (run.returncode == 0) is passed, run.stdout
+    assert run.returncode == 1, run.stdout
+    passed = [line.split()[1] == "PASSED" for line in run.stdout.splitlines() if "::Cell" in line and "[" in line]
+    assert passed == [expected for _, expected in stored.values()], run.stdout
