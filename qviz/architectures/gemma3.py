@@ -1,4 +1,4 @@
-"""Gemma 3, text only: Gemma 2 with norms on queries and keys, no caps, and five windowed layers to a full one."""
+"""Gemma 3, as far as it reads text: Gemma 2 with norms on queries and keys, no caps, five windowed layers to a full."""
 
 from __future__ import annotations
 
@@ -14,20 +14,31 @@ _SETTINGS = (
 )
 _ONE: tuple[Change, ...] = ("plus one",)
 
+_TEXT = {
+    "model_type": "gemma3_text",
+    "head_dim": 256,
+    "tie_word_embeddings": True,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 6,
+    "query_pre_attn_scalar": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rope_theta": 1e6,
+    "rope_local_base_freq": 1e4,
+}
+
 GEMMA3 = Architecture(
     name="gemma3",
     classes={
-        "Gemma3ForCausalLM": {
-            "model_type": "gemma3_text",
-            "head_dim": 256,
-            "tie_word_embeddings": True,
-            "sliding_window": 4096,
-            "sliding_window_pattern": 6,
-            "query_pre_attn_scalar": 256,
-            "hidden_activation": "gelu_pytorch_tanh",
-            "rope_theta": 1e6,
-            "rope_local_base_freq": 1e4,
-        }
+        "Gemma3ForCausalLM": _TEXT,
+        # pictures, too: its config.json tells only what differs from the model of 4 billion weights
+        "Gemma3ForConditionalGeneration": {
+            **_TEXT,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "vocab_size": 262208,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-6,
+        },
     },
     about="""
     Gemma 2, but each head of queries and keys goes through an RMSNorm before it turns, and scores have no cap. Five

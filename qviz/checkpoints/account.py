@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from qviz.formats import QTensor
 FLOATS = ("F32", "F16", "BF16")
 # What compressed-tensors found out about activations, keys and values; GGUF leaves them as they are.
 _OF_ACTIVATIONS = re.compile(r".*\.(input|output|q|k|v|attn)_(global_)?(scale|zero_point)")
+_LANGUAGE = "language_model."
+_OF_PICTURES = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
 _ADVICE = {
     "lora_": "merge the adapter into its model first",
     "vision": "only the language model of such a folder can be converted",
@@ -72,11 +75,8 @@ def accounted(
     if packs is not None:
         left = {name for name in left if not _OF_ACTIVATIONS.fullmatch(name)}
     places = []
-    without_prefix = _lacks_prefix(infos, config)
-    for wanted in config.places():  # ends at the first that is missing, however many layers are declared
+    for wanted in _placed(config, infos):  # ends at the first that is missing, however many layers are declared
         place = wanted
-        if without_prefix:
-            place = replace(place, source=place.source.removeprefix(config.architecture.prefix))
         if place.role == "experts" and place.source not in infos and f"{place.source}_blocks" in infos:
             place = place.as_mxfp4()
         elif place.source not in infos:
@@ -87,9 +87,13 @@ def accounted(
         if not place.announced and (place.source not in infos or not checkpoint[place.source].dequantize().any()):
             continue
         places.append(_fitting(infos, place, folder))
-    if config.tied and "lm_head.weight" in left:
-        _check_tied(checkpoint, places[0].source, folder)
-        left.discard("lm_head.weight")
+    if config.tied and (heads := left & {"lm_head.weight", f"{_LANGUAGE}lm_head.weight"}):
+        for head in heads:
+            _check_tied(checkpoint, places[0].source, head, folder)
+        left -= heads
+    if _LANGUAGE in places[0].source and (others := {name for name in left if _OF_PICTURES.match(name)}):
+        warnings.warn(f"{folder.name}: what reads pictures ({len(others)} tensors) is left out", stacklevel=2)
+        left -= others
     left = {name for name in left if not (name.endswith(".bias") and _is_zero(checkpoint, name))}
     if left:
         what = f"there are tensors that a model of the family {config.architecture.name!r} does not have"
@@ -107,19 +111,26 @@ def check_vocabulary(infos: Mapping[str, StoredTensor], config: ModelConfig, fol
     CheckpointError
         Other rows, or no embedding.
     """
-    place = next(config.places())
-    if _lacks_prefix(infos, config):
-        place = replace(place, source=place.source.removeprefix(config.architecture.prefix))
+    place = next(_placed(config, infos))
     packed = [info.shape for name, info in infos.items() if name.startswith(place.source.removesuffix("weight"))]
     codes = 32 * max((max(shape, default=0) for shape in packed), default=0)  # that a word may hold
     if place.source in infos or config.n_vocab > codes:
         _fitting(infos, place, folder)
 
 
-def _lacks_prefix(infos: Mapping[str, StoredTensor], config: ModelConfig) -> bool:
-    """Whether names begin after what others begin with: a model that was saved without its head."""
-    embedding = config.architecture.place("token_embd.weight").source
-    return embedding not in infos and embedding.removeprefix(config.architecture.prefix) in infos
+def _placed(config: ModelConfig, infos: Mapping[str, StoredTensor]) -> Iterator[Place]:
+    """The places of a model under the names that this folder uses.
+
+    They begin with the family's prefix; with nothing, if a model was saved without its head; or with more, if it is the
+    part of a larger model that reads text.
+    """
+    usual, embedding = config.architecture.prefix, config.architecture.place("token_embd.weight").source
+    known = (usual, "", f"{_LANGUAGE}{usual}", f"{usual}{_LANGUAGE}")
+    found = next((prefix for prefix in known if embedding.replace(usual, prefix, 1) in infos), usual)
+    head = _LANGUAGE if found.startswith(_LANGUAGE) else ""
+    for place in config.places():
+        source = place.source.replace(usual, found, 1) if place.source.startswith(usual) else head + place.source
+        yield replace(place, source=source)
 
 
 def _fitting(infos: Mapping[str, StoredTensor], place: Place, folder: Path) -> Place:
@@ -147,9 +158,8 @@ def _is_zero(checkpoint: Checkpoint, name: str) -> bool:
     return info.dtype in FLOATS and info.nbytes > 0 and not checkpoint[name].dequantize().any()
 
 
-def _check_tied(checkpoint: Checkpoint, embedding: str, folder: Path) -> None:
+def _check_tied(checkpoint: Checkpoint, embedding: str, output: str, folder: Path) -> None:
     """An output that config.json ties to the embedding may be stored again, but must be the same."""
-    output = "lm_head.weight"
     infos = checkpoint.tensor_info
     same: Any = infos[output].dtype == infos[embedding].dtype and infos[output].shape == infos[embedding].shape
     if same:

@@ -75,6 +75,18 @@ def family_of(config: Mapping[str, Any], path: Path) -> tuple[Architecture, Mapp
     )
 
 
+def language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a model that reads text alone, out of those of one that has more parts.
+
+    Such a config.json holds them apart, as `text_config`; beside it stand the class, and what begins and ends a text.
+    """
+    inner = config.get("text_config")
+    if not isinstance(inner, dict):
+        return config
+    shared = {"architectures", "tie_word_embeddings"} | {key for key in config if key.endswith("_token_id")}
+    return {**inner, **{key: value for key, value in config.items() if key in shared}}
+
+
 class ConfigReader:
     """Takes values out of config.json, checking each.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from qviz.architectures import REQUIRED, Architecture, Setting, TensorPlace, size
 from qviz.architectures.base import OF_TWO, Change
-from qviz.checkpoints.config_json import ConfigReader, Rope, family_of, rope_factors, rope_metadata
+from qviz.checkpoints.config_json import ConfigReader, Rope, family_of, language_part, rope_factors, rope_metadata
 from qviz.checkpoints.config_keys import check_keys
 from qviz.errors import CheckpointError
 from qviz.gguf.values import F32, U32, Array, ValueType
@@ -157,6 +157,7 @@ class ModelConfig:
             Another architecture, a model that is quantized already, numbers that do not fit together, or a setting that
             would be left out.
         """
+        config = language_part(config)
         architecture, assumed = family_of(config, path)
         read = ConfigReader(config, path, architecture, assumed)
         if config.get("quantization_config"):

@@ -10,6 +10,7 @@ from typing import Any
 from qviz._files import as_path, read_folder, read_json
 from qviz.architectures import Architecture
 from qviz.checkpoints.account import accounted
+from qviz.checkpoints.config_json import language_part
 from qviz.checkpoints.model_config import ModelConfig, Place
 from qviz.checkpoints.safetensors import read
 from qviz.errors import CheckpointError
@@ -107,7 +108,7 @@ def plan(folder: str | os.PathLike[str]) -> ConversionPlan:
 
     def opened(where: Any) -> ConversionPlan:
         path = where / "config.json"
-        described = read_json(path)
+        described = language_part(read_json(path))
         config = ModelConfig.from_json(described, path)
         with read(where, mapped=False) as files:
             tensors = tuple(accounted(files, config, where))
