@@ -201,9 +201,9 @@ class ConfigReader:
         windowed_apart = self._architecture.window_rope == "unscaled" and "sliding_window" in self._assumed
         if "window" in self._own and given and any(isinstance(given[0].get(k), dict) for k in (_WINDOWED, _FULL)):
             apart = given[0]
-            if len(given) > 1 or not set(apart) <= {_WINDOWED, _FULL} or not isinstance(apart.get(_FULL), dict):
+            if not set(apart) <= {_WINDOWED, _FULL} or not isinstance(apart.get(_FULL), dict):
                 raise self._error("rope_parameters must have an object for each kind of layer", apart)
-            given = [apart[_FULL]]
+            given = [apart[_FULL], *given[1:]]
             if isinstance(apart.get(_WINDOWED), dict):
                 base = self.meant("rope_local_base_freq")
                 windowed = self._one_rope([{"rope_theta": base, **apart[_WINDOWED]}], values)

@@ -143,6 +143,11 @@ def _positions(config: ModelConfig, assumed: Mapping[str, object]) -> dict[str, 
         said["original_max_position_embeddings"] = scaling.pop("original_max_position_embeddings")
     if scaling or "rope_parameters" in assumed:  # where silence would mean some
         said["rope_scaling"] = scaling or {"rope_type": "default"}
+    alike = "window_rope_base" not in {setting.name for setting in config.architecture.settings}
+    if alike and config.values.get("window") and said["rope_theta"] != assumed.get("rope_theta", said["rope_theta"]):
+        # transformers 5 gives rope_theta to one kind of layers only
+        full = {"rope_type": "default", "rope_theta": said["rope_theta"]}
+        said["rope_parameters"] = {"full_attention": full | scaling, "sliding_attention": full}
     if config.window_rope is not None:
         said["rope_local_base_freq"] = config.window_rope["rope_theta"]
     turned, width = config.values["rope_size"], config.values["head_size"]

@@ -1,6 +1,7 @@
 """Folders of every family with something wrong are refused in one sentence, or understood; a family is a short file."""
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -187,6 +188,22 @@ def test_a_magnitude_that_yarn_has_in_any_case_is_none_of_its_own(folder):
     model = qviz.load(checkpoints.convert(path, path.parent / "out.gguf", type="f32"))
     assert qviz.Transformer(model).config.rope_yarn
     assert not any("yarn_attn_factor" in key for key in model.metadata)
+
+
+@pytest.mark.parametrize("scaling", [{"rope_type": "default"}, {"rope_type": "linear", "factor": 2.0}])
+def test_a_folder_of_olmo_3_tells_each_kind_of_layer_its_base(folder, tmp_path, scaling):
+    """transformers 5 gives rope_theta to layers without a window only, and 500000 to the others."""
+    path, values, _ = folder("olmo3")
+    plain = {"rope_type": "default", "rope_theta": 1e4}
+    kinds = {"full_attention": plain | scaling, "sliding_attention": plain}
+    folders.write_json(path / "config.json", values | {"rope_parameters": kinds})
+    model = qviz.load(checkpoints.convert(path, tmp_path / "out.gguf", type="f32"))
+    again = checkpoints.write_folder(tmp_path / "again", model)
+    assert json.loads((again / "config.json").read_text("utf-8"))["rope_parameters"] == kinds
+    told = qviz.load(checkpoints.convert(again, tmp_path / "again.gguf", type="f32"))
+    assert [told.metadata[key] for key in told.metadata if ".rope." in key] == [
+        model.metadata[key] for key in model.metadata if ".rope." in key
+    ]
 
 
 @pytest.mark.parametrize(("case", "window"), [("gemma2", 512), ("gemma3", 0), ("olmo3", 0), ("gpt-oss", 512)])
