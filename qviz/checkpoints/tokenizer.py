@@ -61,18 +61,21 @@ def tokenizer_metadata(folder: Path, n_vocab: int, pre: str | None = None) -> di
     ids = ((folder / "config.json", files.model_config), (folder / "generation_config.json", files.generation))
     values |= special_tokens(numbers, (files.config, files.special_map), ids, files.template(), n_vocab)
     values |= files.framing() | chat_templates(folder, files.config)
-    _warn_of_flags(files)
+    _warn_of_losses(files)
     return {f"tokenizer.{key}": value for key, value in values.items()}
 
 
-def _warn_of_flags(files: _TokenizerFiles) -> None:
-    """Say what added tokens would do to the text around them, and do not in a GGUF file."""
+def _warn_of_losses(files: _TokenizerFiles) -> None:
+    """Say what a tokenizer does with blanks, beside some tokens or in front of a text, and llama.cpp does not."""
     decoder = files.config.get("added_tokens_decoder")
     entries = _list(files.json.get("added_tokens")) or list(decoder.values() if isinstance(decoder, dict) else ())
     for what, texts in flagged(entries).items():
         shown = ", ".join(map(repr, texts[:3])) + (" ..." if len(texts) > 3 else "")
         what = f"{files.folder.name}: some tokens {what}, which no GGUF file can say: {shown}"
         warnings.warn(printable(what), stacklevel=2)
+    if not files.is_byte_level and any(s.get("type") == "Metaspace" for s in files.cuts()) and _adds_space(files):
+        what = "llama.cpp puts a space in front of any text and behind any control token, also where"
+        warnings.warn(f"{printable(files.folder.name)}: {what} this tokenizer (Metaspace) does not", stacklevel=2)
 
 
 def _numbers(files: _TokenizerFiles, tokens: list[Token]) -> dict[str, int]:
@@ -146,7 +149,7 @@ class _TokenizerFiles:
     def is_byte_level(self) -> bool:
         if self.in_two_files:
             return True
-        steps = list(flat(self.json.get("pre_tokenizer"), "pretokenizers"))
+        steps = self.cuts()
         if any(step.get("type") == "ByteLevel" for step in steps):
             return True
         if not self.json or self.model.get("byte_fallback") or self.pieces_path.is_file() or marks_spaces(self.json):
@@ -155,6 +158,10 @@ class _TokenizerFiles:
             return True
         types = [step.get("type") for step in steps]
         raise self.error("neither byte-level BPE nor SentencePiece's", types or "no pre-tokenizer", "ByteLevel")
+
+    def cuts(self) -> list[dict[str, Any]]:
+        """The steps that cut a text."""
+        return list(flat(self.json.get("pre_tokenizer"), "pretokenizers"))
 
     def rule(self) -> str:
         """llama.cpp's name for the way text is cut into words."""
@@ -295,7 +302,7 @@ def _rule(files: _TokenizerFiles) -> str:
 
 def _steps(files: _TokenizerFiles) -> Steps:
     steps: list[tuple[str, ...]] = []
-    for step in flat(files.json.get("pre_tokenizer"), "pretokenizers"):
+    for step in files.cuts():
         kind = step.get("type")
         if kind == "ByteLevel" and not step.get("add_prefix_space"):
             steps.append(("bytes", "words") if step.get("use_regex", True) else ("bytes",))
@@ -365,7 +372,7 @@ def _adds_space(files: _TokenizerFiles) -> bool:
     normalizers = flat(files.json.get("normalizer"), "normalizers")
     if any(step.get("type") == "Prepend" for step in normalizers):
         return True
-    for step in flat(files.json.get("pre_tokenizer"), "pretokenizers"):
+    for step in files.cuts():
         if step.get("type") == "Metaspace":
             return bool(step.get("add_prefix_space", True)) and step.get("prepend_scheme") != "never"
     return False

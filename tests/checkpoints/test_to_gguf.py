@@ -505,6 +505,7 @@ def test_folders_that_are_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
         checkpoints.convert(tmp_path / "model", tmp_path / "out.gguf", type="q8")
 
 
+@pytest.mark.filterwarnings("ignore:model. some tokens")
 def test_a_tokenizer_json_of_nonsense(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Every value of tokenizer.json replaced in turn by others: our error or a file, nothing else."""
     import copy

@@ -117,3 +117,12 @@ def test_what_added_tokens_do_around_them_is_said(tmp_path: Path, flag: str, sai
         theirs, ours = read(tmp_path, tokenizer)
     text = "a <tool>b"
     assert flag == "rstrip" or ours.encode(text, bos=False) != theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_spaces_that_llama_cpp_puts_more_often_are_said(tmp_path: Path) -> None:
+    """The library puts none in front of one that is there; SentencePiece and llama.cpp do."""
+    tokenizer = trained(pre.Metaspace(prepend_scheme="first", split=False), None)
+    with pytest.warns(UserWarning, match=r"also where this tokenizer \(Metaspace\) does not"):
+        theirs, ours = read(tmp_path, tokenizer)
+    assert ours.encode("a b", bos=False) == theirs.encode("a b", add_special_tokens=False).ids
+    assert ours.encode(" a b", bos=False) != theirs.encode(" a b", add_special_tokens=False).ids
