@@ -4,9 +4,11 @@ Byte-exactness rests on these flags: no ``fastmath`` (it would reorder sums), no
 none on its own), ``error_model="numpy"`` (1/0 is inf, as in C). There are no explicit signatures, since they
 refuse read-only arrays such as a memory-mapped file.
 
-Two habits that kernels here follow, both measured:
+Habits that kernels here follow, all measured:
 
 - every literal and integer that meets a float32 is wrapped (``f32(8)``): numba turns float32 × int into float64;
+- an array goes into a slice of another by a loop: for ``a[:n] = b`` Numba compiles the text of an error about shapes,
+  2 s in every process that compiles such a kernel (a number may go into a slice);
 - inner loops run to a length taken from an array's shape, not to a literal: LLVM unrolls a literal trip count of
   16 or 32 before its loop vectoriser sees it, which made unpacking 2.2 times slower.
 """

@@ -173,7 +173,8 @@ def eight_levels(x, at, pull, prices, scale, grid, values, tree, group, even, le
 def try_entries(target, pull, prices, scale, grid, values, tree, group, even, best, levels, rounded, room, walk):
     """Round a sub-block with errors passed on; its damage, or infinity as soon as that is above `best`."""
     n = target.size
-    room[:n] = target
+    for i in range(n):
+        room[i] = target[i]
     damage = f32(0)
     for first in range(0, n, 8):
         eight_levels(room, first, pull, prices, scale, grid, values, tree, group, even, levels, walk)

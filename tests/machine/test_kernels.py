@@ -1,9 +1,11 @@
 """Kernels: compiled late, from the cache, and with SciPy's BLAS still within reach."""
 
+import ast
 import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from numba.core.caching import NullCache
 from numba.core.errors import TypingError
 from numba.core.event import Listener, install_listener
 
+import qviz
 from qviz._machine.kernels import Kernel, f32, half_bits, half_float, kernel, nothing_is_compiled, specialise
 
 
@@ -136,3 +139,23 @@ def test_no_garbage_is_looked_for_while_a_kernel_is_compiled(on):
     finally:
         (gc.enable if was else gc.disable)()
     assert seen == [on, False]  # outer's announcement, and inner's in the midst of outer's compilation
+
+
+def kernels_of(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and any("kernel" in ast.unparse(mark) for mark in node.decorator_list):
+            yield node
+
+
+def test_arrays_go_into_slices_by_loops():
+    """What Numba compiles for such an assignment, the text of an error, took 2 s of every process that met one."""
+    found = []
+    for path in sorted(Path(qviz.__file__).parent.rglob("*.py")):
+        for node in (n for f in kernels_of(ast.parse(path.read_text("utf-8"))) for n in ast.walk(f)):
+            if isinstance(node, ast.Assign) and ":" in ast.unparse(node.targets):
+                values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                if any(
+                    isinstance(v, ast.Name) or (isinstance(v, ast.Subscript) and ":" in ast.unparse(v)) for v in values
+                ):
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []

@@ -118,7 +118,8 @@ def _neighbours(squares, low, high, entries, distances, first, count, near):
             at = size
             for d in range(last):
                 here = entries[total == d]
-                near[at : at + here.size] = here
+                for i in range(here.size):
+                    near[at + i] = here[i]
                 at += here.size
             near[at : size + padded] = near[size]
         size += padded

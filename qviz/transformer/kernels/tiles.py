@@ -67,7 +67,8 @@ def pack_tokens(x, width, codes, steps, sums16, sums32):
     for g in range(codes.shape[0]):
         rows, start = flat, 4 * g * n
         if 4 * g + 4 > n_tokens:  # the last group may be short: tokens of zeros fill it
-            edge[: flat.size - start] = flat[start:]
+            for i in range(start, flat.size):
+                edge[i - start] = flat[i]
             rows, start = edge, 0
         tops, few, many = steps[g].reshape(n // width * 4), sums16[g].reshape(n // 4), sums32[g].reshape(n // 8)
         for s in range(n // width):
