@@ -277,18 +277,27 @@ class _BestJob:
     # -- what is chosen
 
     def allocate(self, limit: int) -> Allocation:
-        """Formats under a limit for the whole file."""
+        """Formats under a limit for the whole file; one that nothing fits is refused before anything is measured."""
         for small in (False, True):
-            options = self.measure(small)
-            smallest = {name: min(given, key=lambda option: option.nbytes) for name, given in options.items()}
-            tensors = sum(option.nbytes for option in smallest.values())
-            fixed = file_size(self.metadata(), self._with(smallest)) - tensors
-            if fixed + tensors <= limit:
-                return allocate(options, limit - fixed)
+            smallest = self._smallest(small)
+            whole = file_size(self.metadata(), self._with(smallest))
+            if whole <= limit:
+                fixed = whole - sum(option.nbytes for option in smallest.values())
+                return allocate(self.measure(small), limit - fixed)
         raise PipelineError(
-            f"{limit:,} bytes are too few for this model: with the smallest formats it takes {fixed + tensors:,}; "
-            f"ask for more"
+            f"{limit:,} bytes are too few for this model: with the smallest formats it takes {whole:,}; ask for more"
         )
+
+    def _smallest(self, small: bool) -> dict[str, Option]:
+        """The option of fewest bytes of each matrix; what it costs is not known yet."""
+        smallest = {}
+        for name, choice in self.choices.items():
+            if len(choice.shape) == 2 and (name.startswith("blk.") or name in self._outer()):
+                row, n_rows = choice.shape[-1], choice.shape[0]
+                sizes = [(fmt.name, n_rows * fmt.row_size(row)) for fmt in costs.candidates(row, small)]
+                options = [Option(fmt, costs.padded(nbytes, self.alignment), 0.0) for fmt, nbytes in sizes]
+                smallest[name] = min(self._or_left_alone(name, options), key=lambda option: option.nbytes)
+        return smallest
 
     def _with(self, chosen: Mapping[str, Option]) -> dict[str, TensorChoice]:
         names = sorted(self.choices, key=recipes.file_order)
