@@ -16,6 +16,9 @@ from qviz.widgets import _text
 from qviz.widgets.base import Explorer
 from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
+_ROOM = 135
+"""CSS pixels for the boxes of each of two maps: with all around them, both are seen at once on a laptop."""
+
 
 class ModelExplorer(Explorer):
     """A map of a model: which matrices a token meets, how large they are, what they do, where their errors go.
@@ -101,8 +104,9 @@ class ModelExplorer(Explorer):
         asked = next(drawn for drawn in maps if drawn.current >= 0)  # two models need not have the same kinds
         box = asked.tensors[asked.current]
         does, goes = meaning(box.kind)
+        options = {"room": _ROOM} if len(maps) > 1 else None
         panels = {
-            name: Panel(drawn, label=f"{drawn.title}: {', '.join(drawn.steps)}")
+            name: Panel(drawn, label=f"{drawn.title}: {', '.join(drawn.steps)}", options=options)
             for name, drawn in zip(("map", "other"), maps, strict=False)
         }
         return Scene(

@@ -8,6 +8,7 @@ import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { blockOf, carried } from "../../qviz/widgets/static/painters/matrix_lens.js";
 import { errorPlace, pairAt, squareOf } from "../../qviz/widgets/static/painters/pair_plane.js";
+import { layout } from "../../qviz/widgets/static/painters/model_map.js";
 import { neighbour } from "../../qviz/widgets/static/painters/recipe_map.js";
 import { stepping } from "../../qviz/widgets/static/painters/step_row.js";
 import { faster } from "../../qviz/widgets/static/painters/token_rates.js";
@@ -181,4 +182,17 @@ test("the block of a weight, as far as the lens shows it", () => {
   assert.deepEqual(blockOf(part, 32, 70), [64, 96]);
   assert.deepEqual(blockOf(part, 32, 45), [40, 64]);
   assert.deepEqual(blockOf(part, 256, 45), [40, 104]);
+});
+
+test("boxes keep their proportions in a map that has little room", () => {
+  const tensor = (step, rows, columns) => ({ step, rows, columns, copies: 1 });
+  const tensors = [tensor(0, 4096, 4096), tensor(1, 14400, 4096), tensor(1, 14400, 4096)];
+  const map = { tensors, steps: ["ask", "widen"], inside: [1, 1] };
+  const [free, tight] = [layout(map, 900), layout(map, 900, 135)];
+  assert.ok(free.bottom - 46 > 135);
+  assert.ok(tight.bottom - 46 <= 135.001);
+  const [square, high] = tight.boxes;
+  assert.equal(square.w, square.h);
+  assert.ok(Math.abs(high.h / square.h - 120 / 64) < 1e-9); // by the square root of their rows
+  assert.ok(!high.cut);
 });
