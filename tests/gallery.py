@@ -46,7 +46,7 @@ WIDGETS = {
     "BalanceExplorer": "widgets.BalanceExplorer(rows, budget=7)",
     "BitsExplorer": "widgets.BitsExplorer(embedding, name='token_embd.weight')",
     "BlockExplorer": "widgets.BlockExplorer(model)",
-    "BlockExplorer, super-block": "widgets.BlockExplorer(qviz.quantize(embedding[:4, :512], 'Q4_K'), name='w')",
+    "BlockExplorer, super-block": "widgets.BlockExplorer(qviz.quantize(embedding[:4, :512], 'Q6_K'), name='w')",
     "BugMuseum": "widgets.BugMuseum('block-index')",
     "BugMuseum, first": "widgets.BugMuseum()",
     "CapstoneExplorer": "widgets.CapstoneExplorer('7B on a phone')",

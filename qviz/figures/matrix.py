@@ -75,12 +75,12 @@ class Window:
         Examples
         --------
         >>> Window(0, 0, 1024, 576).pixel_text
-        '1 pixel = 4 × 3 weights, the one of largest magnitude'
+        '1 pixel: the largest of 4 × 3 weights'
         """
         down, across = self.step
         if down == across == 1:
             return "1 pixel = 1 weight"
-        return f"1 pixel = {down} × {across} weights, the one of largest magnitude"
+        return f"1 pixel: the largest of {down} × {across} weights"
 
 
 @dataclass(frozen=True, eq=False)

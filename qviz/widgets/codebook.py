@@ -255,7 +255,7 @@ class CodebookExplorer(SourceExplorer):
                 "curve": Panel(
                     curve,
                     "SQNR of each iteration",
-                    "Dashed: the others, on the same weights. Click, or use the arrow keys here.",
+                    "Dashed: the others. Click, or use the arrow keys.",
                     (("level", "k-means"), ("weight", "on show")),
                     f"iteration {k}: {_text.decibels(float(curve.decibels[k]))}",
                 ),

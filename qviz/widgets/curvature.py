@@ -21,9 +21,9 @@ from qviz.widgets.scene import Panel, Readout, Scene, Status, Table
 
 _SIGHT = {
     "rtn": ("RTN: none of it", "Every error counts alike, whatever its input."),
-    "imatrix": ("imatrix: the diagonal", "Mean x² weighs the errors while a group's range is chosen."),
-    "awq": ("AWQ: s² in its place", "Rounding w·s makes an error in w count s². One number, alpha, fits s to H."),
-    "gptq": ("GPTQ: all of it", "What lies off the diagonal says which weights can make up for an error."),
+    "imatrix": ("imatrix: the diagonal", "Mean x² weighs errors as a range is chosen."),
+    "awq": ("AWQ: s² in its place", "Scales s make errors count s²; alpha fits s² to H."),
+    "gptq": ("GPTQ: all of it", "Off the diagonal: which weights make up for an error."),
 }
 
 

@@ -199,7 +199,7 @@ class BugMuseum(Explorer):
         rms = float(np.sqrt(np.square(trial.right, dtype=np.float64).mean()))
         window = self.window
         options = {"block": trial.block, "left": window.left, "crisp": True}
-        colours = f"Blue is negative, orange positive; the colour stays beyond ±{_text.number(3 * rms)}."
+        colours = f"Blue −, orange +; darkest from ±{_text.number(3 * rms)}."
         gap = column_gap(trial.right, trial.wrong, trial.block, trial.block_name)
         right, wrong = (weights_image(w, limit=3 * rms, window=window) for w in (trial.right, trial.wrong))
         apart = error_image(trial.right, trial.wrong, limit=2 * rms, window=window)
@@ -213,7 +213,7 @@ class BugMuseum(Explorer):
             "error": Panel(
                 apart,
                 "How far apart",
-                "Logarithmic; grey is the same in both, magenta is not a number.",
+                "Logarithmic; grey: equal, magenta: NaN.",
                 label="differences between the two builds",
                 options=options,
             ),

@@ -341,9 +341,9 @@ function dressWeights(nodes, s, table) {
     const [r, g, b] = table.subarray(3 * shade, 3 * shade + 3);
     cell.style.background = `rgb(${r},${g},${b})`;
     cell.style.color = legible(r, g, b);
-    const code = lens.codes.length ? minus(String(lens.codes[i])) : "";
-    say(cell.children[0], s.many && code ? code : number(now, 2, 1e-3)); // a small cell has room for the code only
-    say(cell.children[1], s.many ? "" : code);
+    const code = lens.codes.length ? String(lens.codes[i]) : "";
+    say(cell.children[0], s.many && code ? code : number(now, 2, 1e-3)); // a small cell: only the code, a short minus
+    say(cell.children[1], s.many ? "" : minus(code));
     cell.classList.toggle("qviz-flipped", broken);
     const name = `weight ${i}: ${number(now, 4)}`;
     cell.title = broken ? `${name}, was ${number(was, 4)}` : name;
