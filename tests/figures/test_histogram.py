@@ -20,6 +20,11 @@ def test_against_numpy(n):
     assert np.array_equal(found.counts, expected)
     assert found.outside == n - expected.sum()
     assert found.total == n
+    x[n // 2] = np.nan
+    expected, _ = np.histogram(np.delete(x, n // 2).astype(np.float64), bins=128, range=(-2, 2))
+    errors = error_histogram(np.zeros_like(x), x, 2, bins=128)
+    assert np.array_equal(errors.counts, expected)
+    assert errors.total == n
 
 
 def test_edges_belong_to_the_bins():
