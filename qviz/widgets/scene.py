@@ -127,6 +127,8 @@ def pack(scene: Scene) -> bytes:
 
     def plain(value: Any) -> Any:
         nonlocal at
+        if value is None or type(value) in (str, int, bool):  # nearly all: cells of tables
+            return value
         if isinstance(value, np.ndarray):
             raw = np.ascontiguousarray(value).tobytes()
             place = {"$": value.dtype.str[1:], "at": at, "n": len(raw)}
