@@ -14,6 +14,7 @@ from traitlets import TraitError
 from qviz.errors import QvizError, WidgetError
 from qviz.figures.veil import Veil
 from qviz.widgets import _text
+from qviz.widgets.echo import after_picture
 from qviz.widgets.scene import Panel, Scene, Status
 from qviz.widgets.sources import Sources, TensorSource
 from qviz.widgets.view import View
@@ -136,6 +137,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
                 control.style.description_width = "initial"
                 if not isinstance(control, ipywidgets.Play):  # it moves a slider, which is heard
                     control.observe(self._heard, "value")
+                    after_picture(control)
         self.figure.on_msg(self.__received)
         self.__quiet = False
         self.update()
@@ -271,7 +273,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         """A hand in the picture moves a control: it does what it does under a hand of its own."""
         control = self.controls[name]
         if control.has_trait("value") and not control.disabled:
-            control.value = value
+            with control.hold_sync():  # the picture goes first
+                control.value = value
 
     def _event(self, event: dict[str, Any]) -> None:
         """Answer a message from the picture."""

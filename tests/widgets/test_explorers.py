@@ -303,3 +303,49 @@ def test_a_locked_control_is_not_moved_by_a_hand_in_the_picture():
     explorer.controls["bits"].disabled = True
     heard(explorer, {"event": "set", "control": "bits", "value": 6})
     assert explorer.controls["bits"].value == 4, "nor is one that is switched off"
+
+
+def sent_by(explorer, control):
+    """What goes to the browser from now on, in order: "frame", or what is said of the control's value."""
+    said = []
+
+    def note(widget, name):
+        send = widget.comm.send
+
+        def noted(data=None, **more):
+            if [name] in data.get("buffer_paths", []):  # bytes
+                said.append(name)
+            elif name in data.get("state", {}):
+                said.append((data["method"], data["state"][name]))
+            send(data, **more)
+
+        widget.comm.send = noted
+
+    note(explorer.figure, "frame")
+    note(control, "value")
+    return said
+
+
+def test_a_picture_does_not_wait_for_the_echo_of_the_move():
+    explorer = BitsExplorer(Q)
+    bits = explorer.controls["bits"]
+    said = sent_by(explorer, bits)
+    bits.set_state({"value": 6})  # as a message from the browser does
+    assert said == ["frame", ("echo_update", 6)]
+
+
+def test_a_hand_in_the_picture_moves_the_picture_first():
+    explorer = BitsExplorer(Q)
+    said = sent_by(explorer, explorer.controls["bits"])
+    explorer._message(explorer.figure, {"event": "set", "control": "bits", "value": 3}, [])
+    assert said == ["frame", ("update", 3)]
+
+
+def test_the_echo_says_what_the_control_holds_in_the_end():
+    """Else a window would show the value that it sent, and not the one that a listener put in its place."""
+    explorer = BitsExplorer(Q)
+    bits = explorer.controls["bits"]
+    bits.observe(lambda change: bits.set_trait("value", min(change.new, 5)), "value")
+    said = sent_by(explorer, bits)
+    bits.set_state({"value": 8})
+    assert said[-1] == ("echo_update", 5)
