@@ -77,12 +77,15 @@ test("a picture moves for a quarter of a second, and ends at the very figure tha
   moving.go(a);
   assert.deepEqual([painted.length, clock.waiting], [1, 0]); // the first picture stands at once
   moving.go(b);
-  assert.equal(painted.length, 2); // drawn in the same frame, and already on its way
+  assert.equal(painted.length, 1); // nobody would see what is drawn before the next frame
+  clock.later(0);
+  assert.equal(painted.length, 2); // there it is already on its way
   assert.ok(painted[1].x > 0 && painted[1].x < 50);
   clock.later(LENGTH / 2);
   const middle = painted.at(-1).x;
   assert.ok(middle > painted[1].x && middle < 100);
   moving.go(c); // it turns where it is, without a jump
+  clock.later(0);
   assert.ok(painted.at(-1).x > 0.7 * middle && painted.at(-1).x < middle);
   clock.later(LENGTH);
   assert.equal(painted.at(-1), c);

@@ -10,7 +10,7 @@ import { h, say } from "./layer/dom.js";
 import { decode } from "./layer/frame.js";
 import { lock } from "./layer/lock.js";
 import { pages } from "./layer/pages.js";
-import { showNotes, showPanels, showReadouts, tableNode } from "./layer/parts.js";
+import { drawPanels, placePanels, showNotes, showReadouts, tableNode } from "./layer/parts.js";
 
 const HOW = {
   tensor: "Drag the frame, or move it with the arrow keys; point at a cell of the lens to read one weight.",
@@ -99,15 +99,16 @@ function render({ model, el }) {
     if (!frame || !frame.byteLength) return;
     scene = decode(frame);
     root.dataset.layout = scene.layout;
-    showPanels(nodes.panels, drawn, scene.panels, KINDS, view);
+    placePanels(nodes.panels, drawn, scene.panels, KINDS, view);
     nodes.turn(drawn, scene.pages);
     showReadouts(nodes.readouts, scene.readouts);
     showNotes(nodes.status, scene.status);
     located.hidden = !HOW[scene.layout] || !(scene.panels.error || scene.panels.lens);
     if (!located.textContent) say(located, HOW[scene.layout] ?? "");
-    if (view.pointer) view.locate(view.pointer);
     data.hidden = !scene.tables.length;
     if (data.open) fillTables();
+    drawPanels(drawn, scene.panels);
+    if (view.pointer) view.locate(view.pointer); // a lens that moved has carried it along
     clearTimeout(heard.timer);
     heard.timer = setTimeout(() => {
       say(heard, scene.summary); // spoken once the hand rests

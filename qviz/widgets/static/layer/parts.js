@@ -30,9 +30,9 @@ function words({ title, caption, legend }, panel) {
   );
 }
 
-// Show the panels of a scene in their order. `drawn` keeps them from one scene to the next: name -> {kind, node,
-// painter, …}; `kinds` makes painters.
-export function showPanels(parent, drawn, panels, kinds, view) {
+// Put the panels of a scene in their order, with their words. `drawn` keeps them from one scene to the next: name -> {kind,
+// node, painter, …}; `kinds` makes painters.
+export function placePanels(parent, drawn, panels, kinds, view) {
   const names = Object.keys(panels);
   for (const name of Object.keys(drawn)) {
     if (names.includes(name) && drawn[name].kind === panels[name].figure.type) continue;
@@ -43,11 +43,15 @@ export function showPanels(parent, drawn, panels, kinds, view) {
     const panel = panels[name];
     const kind = panel.figure.type;
     drawn[name] ??= panelNode(name, kind, (body) => kinds[kind](body, view));
-    const { node, painter } = drawn[name];
+    const { node } = drawn[name];
     if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i] ?? null);
     words(drawn[name], panel);
-    painter.show(panel);
   });
+}
+
+// Draw them: last, since a picture measures its place, and each word that is written after that has the page laid out anew.
+export function drawPanels(drawn, panels) {
+  for (const [name, panel] of Object.entries(panels)) drawn[name].painter.show(panel);
 }
 
 export function showReadouts(parent, readouts) {

@@ -56,7 +56,7 @@ export function picture(host, view, { height = 0, draw, hint = "", tall, moves =
         "aria-label",
         sentences(panel.title, panel.label, typeof hint === "function" ? hint(panel) : hint),
       );
-      motion.go(panel.figure, !moves || held || view.held || still());
+      motion.go(panel.figure, !moves || held || view.held || still() || host.closest("[hidden]"));
     },
   };
 }

@@ -1,7 +1,7 @@
 // How a picture moves from one figure to the next: for a quarter of a second it draws figures that lie between.
 
 export const LENGTH = 250; // milliseconds
-const HEAD_START = 16; // the first step is drawn at once, so it must already lie one screen's frame ahead
+const HEAD_START = 16; // the first step is drawn with the next frame of the screen, and must already lie one ahead
 
 export const CLOCK = {
   now: () => performance.now(),
@@ -56,7 +56,8 @@ const alike = (a, b) => {
 };
 
 // What a picture shows while it moves. `paint` draws `shown`; `go(figure)` moves there from what is on screen now, at
-// once if `jump`; the last figure that is drawn is `figure` itself.
+// once if `jump`; the last figure that is drawn is `figure` itself. Steps are drawn with the frames of the screen: one that
+// were drawn before the first of them would not be seen.
 export function mover(moves, paint, clock = CLOCK) {
   const mix = mixer(moves);
   let shown = null;
@@ -84,9 +85,13 @@ export function mover(moves, paint, clock = CLOCK) {
       if (frame !== null) clock.cancel(frame);
       frame = null;
       [from, to, start] = [shown, figure, clock.now() - HEAD_START];
-      if (!jump && moves && from?.type === to.type && !alike(from, to)) return step();
+      if (!jump && moves && from?.type === to.type && !alike(from, to)) {
+        shown = mix(from, to, eased(HEAD_START / LENGTH));
+        frame = clock.next(step);
+        return;
+      }
       shown = to;
-      return paint();
+      paint();
     },
   };
 }

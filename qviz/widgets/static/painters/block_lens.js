@@ -467,7 +467,8 @@ export function BlockLens(host, view) {
       riddle.show(options?.riddle);
       if (options?.solved !== undefined) active = withPartner({ from: "byte", byte: options.solved, weight: 0 }, s);
       refresh();
-      if (!riddle.on) travel(nodes.wires, pathsOf(nodes, s.many ? 1 : 3, changes(s, before)));
+      const changed = riddle.on ? [] : changes(s, before);
+      if (changed.length) travel(nodes.wires, pathsOf(nodes, s.many ? 1 : 3, changed));
     },
     redraw: () => s && refresh(),
   };
