@@ -150,8 +150,12 @@ def _count_errors(before, after, limit, counts):
         _places(before[start:stop], after[start:stop], limit, factor, last, places)
         for j in range(stop - start):
             slots[j & 3, places[j]] += 1
-    counts[:] = slots[:, :-1].sum(axis=0)
-    return slots[:, -1].sum()
+    outside = 0
+    for slot in range(4):
+        for at in range(counts.size):
+            counts[at] += slots[slot, at]
+        outside += slots[slot, counts.size]
+    return outside
 
 
 @kernel
