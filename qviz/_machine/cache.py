@@ -74,7 +74,7 @@ def _cache_class() -> Any:
                 return None
 
         def save_overload(self, sig: Any, data: Any) -> None:
-            with contextlib.suppress(OSError, pickle.PicklingError):  # a full disk, a folder that is gone
+            with contextlib.suppress(Exception):  # a full disk, a folder that is gone, a compilation that was stopped
                 super().save_overload(sig, data)
 
     return CheckedCache

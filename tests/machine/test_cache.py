@@ -168,6 +168,19 @@ def test_a_full_disk_keeps_nothing_and_stops_nobody(sources, monkeypatch):
     assert sources.call() == (111, True)
 
 
+def test_a_compilation_that_was_stopped_keeps_nothing_and_stops_nobody(sources, monkeypatch):
+    """An interrupt inside of LLVM's callback is lost there; then there is nothing to keep, and numba says so."""
+
+    def stopped(data):
+        raise RuntimeError("no compiled object yet for <Library>")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("numba.core.serialize.dumps", stopped)
+        assert sources.call() == (111, False)
+    assert sources.call() == (111, False)
+    assert sources.call() == (111, True)
+
+
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="root may write anywhere")
 def test_a_folder_that_nobody_may_write_to(sources):
     sources.call()
