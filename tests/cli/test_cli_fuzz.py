@@ -52,34 +52,37 @@ WORDS = [
     *("Q4_K", "Q4_K_M", "tiny", "smollm2-slices", "uniform", "rtn", "gptq", "awq"),
 ]
 DEVICES = ["/dev/zero", "/dev/full", "/dev/null", "/dev/stdin", "/proc/self/mem", "/"]
-OPTIONS = {
-    "inspect": "--json --full --no-metadata --no-tensors",
-    "quantize": "--imatrix= --rules= --threads= --allow-requantize --method= --bits= --group-size= --sym --act-order "
-    "--no-act-order --clip --checkpoint= --format= --calibration= --tokens= --json",
-    "perplexity": "--text= --baseline= --n-ctx= --json",
-    "convert": "--type= --name= --pre= --inexact= --context-length= --rms-eps= --scales-per-row",
-    "fetch": "",
-}
-PLACES = {"inspect": 1, "quantize": 3, "perplexity": 1, "convert": 2, "fetch": 1}
+SERVERS = ("lab", "show")
 
 
 def command_line(rng, odd, out):
     """A command with something odd in most places, and nothing that takes long."""
-    command = rng.choice(list(OPTIONS))
+    name = rng.choice([name for name in cli.main.commands if name not in SERVERS])
+    params = cli.main.commands[name].params
+    places = [param for param in params if param.param_type_name == "argument"]
+    options = [param for param in params if param.param_type_name == "option"]
     found = [*map(str, odd.iterdir()), str(odd / "hf/config.json/x"), str(odd / "no/where.gguf")]
     anything = [*found, *WORDS, *(name for name in DEVICES if Path(name).exists())]
-    places = [rng.choice(anything) for _ in range(PLACES[command])]
+    values = [rng.choice(anything) for _ in places]
     if rng.random() < 0.5:
-        places[0] = "tiny"
-    if command in ("quantize", "convert"):  # where a file may be written
-        places[1] = rng.choice([str(out / "new.gguf"), rng.choice([*found, *WORDS])])
-    if command == "quantize" and rng.random() < 0.4:
-        places.pop()
-    options = OPTIONS[command].split()
-    options = rng.sample(options, rng.randrange(min(4, len(options) + 1)))
-    line = [command, *places, *(o + rng.choice(anything) if o.endswith("=") else o for o in options)]
-    always = {"quantize": ["--dry-run"] * (rng.random() < 0.9), "perplexity": ["--max-tokens=1"], "fetch": ["--verify"]}
-    return line + always.get(command, [])
+        values[0] = "tiny"
+    # where a file may be written
+    for i in (i for i, place in enumerate(places) if place.name in ("target", "prefix")):
+        values[i] = rng.choice([str(out / "new.gguf"), rng.choice([*found, *WORDS])])
+    if places[-1].required is False and rng.random() < 0.4:
+        values.pop()
+    chosen = rng.sample(options, rng.randrange(min(4, len(options) + 1)))
+    line = [o.opts[0] if o.is_flag else f"{o.opts[0]}={rng.choice(anything)}" for o in chosen]
+    always = {
+        "quantize": ["--dry-run"] * (rng.random() < 0.9),
+        "perplexity": ["--max-tokens=1"],
+        "compare": ["--max-tokens=1"],
+        "generate": ["--max-tokens=1"],
+        "imatrix": ["--chunks=1"],
+        "edit": [f"--out={out / 'new.gguf'}"],  # not the model itself
+        "fetch": ["--verify"],
+    }
+    return [name, *values, *line, *always.get(name, [])]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="a hang could not be told")
