@@ -39,9 +39,9 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
     try:
         expanded = Path(os.fsdecode(path)).expanduser()
-        if "\0" not in str(expanded):
+        if b"\0" not in os.fsencode(expanded):
             return expanded
-    except (TypeError, RuntimeError):  # RuntimeError: ~ without a home folder
+    except (TypeError, UnicodeError, RuntimeError):  # RuntimeError: ~ without a home folder
         pass
     raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
 

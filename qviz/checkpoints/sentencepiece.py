@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qviz._files import read_bytes
 from qviz.errors import CheckpointError
 from qviz.gguf.vocabulary import Kind
 
@@ -60,11 +61,10 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
         A file that cannot be read, or is none.
     """
     try:
-        parts = [(number, value) for number, value in _fields(path.read_bytes()) if isinstance(value, bytes)]
+        content = read_bytes(path, error=CheckpointError)
+        parts = [(number, value) for number, value in _fields(content) if isinstance(value, bytes)]
         pieces = [dict(_fields(value)) for number, value in parts if number == 1]
         trained, changed = (_fields_of(parts, number) for number in (2, 3))
-    except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror or error}", path=path) from None
     except (ValueError, TypeError, struct.error) as error:
         raise CheckpointError(f"is not a SentencePiece model: {error}", path=path) from None
     if not pieces:

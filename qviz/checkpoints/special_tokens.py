@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qviz._files import read_json
+from qviz._files import read_json, read_text
 from qviz.errors import CheckpointError
 from qviz.gguf.values import U32, Array, ValueType
 
@@ -133,9 +133,6 @@ def chat_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def _template_files(folder: Path) -> Iterator[dict[str, str]]:
     main = folder / "chat_template.jinja"
     for path in [main, *sorted((folder / "additional_chat_templates").glob("*.jinja"))]:
-        if not path.is_file():
-            continue
-        try:
-            yield {"name": "default" if path == main else path.stem, "template": path.read_text("utf-8")}
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"cannot be read: {error}", path=path) from None
+        if path.is_file():
+            text = read_text(path, error=CheckpointError)
+            yield {"name": "default" if path == main else path.stem, "template": text}

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qviz._files import read_json
+from qviz._files import read_json, read_text
 from qviz.checkpoints.sentencepiece import SPACE, Token, read_sentencepiece
 from qviz.checkpoints.special_tokens import chat_templates, special_names, special_tokens
 from qviz.checkpoints.tokenizer_limits import changes_of_text, flagged, flat, marks_spaces, odd_merges
-from qviz.errors import CheckpointError, printable
+from qviz.errors import CheckpointError, printable, shortened
 from qviz.gguf.cuts import CUTS, Steps, recognise
 from qviz.gguf.values import Array, ValueType
 from qviz.gguf.vocabulary import Kind
@@ -133,10 +133,7 @@ class _TokenizerFiles:
         """merges.txt: a pair in a line, after a first line that may state a version."""
         if not self.merges_path.is_file():
             raise CheckpointError("vocab.json needs it beside itself", path=self.merges_path, found="no such file")
-        try:
-            lines = self.merges_path.read_text("utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"cannot be read: {error}", path=self.merges_path) from None
+        lines = read_text(self.merges_path, error=CheckpointError).split("\n")
         if lines[0].startswith("#version"):
             del lines[0]
         return [line for line in (line.rstrip("\r") for line in lines) if line]
@@ -198,7 +195,7 @@ class _TokenizerFiles:
             other = decoder.get(index, {}).get("content", text)
             if other != text and not self.json:
                 raise CheckpointError(
-                    f"token {index} is {text!r} here", path=path, found=f"{other!r} in tokenizer_config.json"
+                    f"token {index} is {shortened(text)} here", path=path, found=f"{other!r} in tokenizer_config.json"
                 )
             if index not in known and index not in decoder:
                 entries.append({"id": index, "content": text, "special": text in names})

@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from qviz.errors import RecipeError
+from qviz._files import read_text
+from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
@@ -54,6 +54,8 @@ class TensorType:
     format: Format
 
     def __init__(self, pattern: str, format: str | Format) -> None:
+        if not isinstance(pattern, str):
+            raise RecipeError(f"pattern is {shortened(pattern)}; a regular expression is wanted")
         object.__setattr__(self, "pattern", pattern.lower())
         object.__setattr__(self, "format", get(format))
         if re.search(r"\\[A-Z]", pattern):
@@ -79,7 +81,7 @@ class TensorType:
         >>> TensorType.parse("ffn_down=q6_K").format.name
         'Q6_K'
         """
-        pattern, sign, name = text.partition("=")
+        pattern, sign, name = _text(text).partition("=")
         if not (pattern and sign and name):
             raise RecipeError(f"--tensor-type {text!r} is no PATTERN=TYPE, such as attn_v=q6_k")
         return cls(pattern, name)
@@ -158,11 +160,15 @@ class Switches:
             raise RecipeError("include_weights and exclude_weights are both given; give one of them")
         layers = tuple(sorted(set(self.prune_layers)))
         if not all(isinstance(layer, int) and layer >= 0 for layer in layers):
-            raise RecipeError(f"prune_layers is {self.prune_layers!r}; numbers of layers are wanted, from 0 on")
+            raise RecipeError(
+                f"prune_layers is {shortened(self.prune_layers)}; numbers of layers are wanted, from 0 on"
+            )
         object.__setattr__(self, "prune_layers", layers)
         for key, value in self.override_kv.items():
             if not isinstance(value, int | float | str):
-                raise RecipeError(f"override_kv {key!r} is {value!r}; an int, a float, a bool or a text is wanted")
+                raise RecipeError(
+                    f"override_kv {key!r} is {shortened(value)}; an int, a float, a bool or a text is wanted"
+                )
             if key in ("split.no", "split.count", "split.tensors.count"):
                 raise RecipeError(f"override_kv {key!r} says how the file is laid out, and cannot be chosen")
         object.__setattr__(self, "override_kv", MappingProxyType(dict(self.override_kv)))
@@ -219,11 +225,13 @@ def read_tensor_types(path: str | os.PathLike[str]) -> tuple[TensorType, ...]:
     RecipeError
         The file cannot be read, or a word in it is no such row.
     """
-    try:
-        words = Path(path).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise RecipeError(f"the file of tensor types {os.fspath(path)!r} cannot be read: {problem}") from None
-    return tuple(map(TensorType.parse, words))
+    return tuple(map(TensorType.parse, read_text(path, limit=1 << 20, error=RecipeError).split()))
+
+
+def _text(x: Any) -> str:
+    if not isinstance(x, str):
+        raise RecipeError(f"{shortened(x)} is no text")
+    return x
 
 
 def parse_override(text: str) -> tuple[str, int | float | bool | str]:
@@ -234,7 +242,7 @@ def parse_override(text: str) -> tuple[str, int | float | bool | str]:
     >>> parse_override("tokenizer.ggml.add_bos_token=bool:false")
     ('tokenizer.ggml.add_bos_token', False)
     """
-    key, sign, typed = text.partition("=")
+    key, sign, typed = _text(text).partition("=")
     kind, colon, value = typed.partition(":")
     readers: dict[str, Any] = {
         "int": int,

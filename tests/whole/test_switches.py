@@ -114,7 +114,8 @@ def test_patterns_mean_what_they_mean_in_cpp(pattern):
         (lambda: recipes.parse_override("a.b=float:1_0.5"), "is no float"),
         (lambda: Switches(override_kv={"split.count": 3}), "says how the file is laid out"),
         (lambda: recipes.parse_override("a.b=str:" + "x" * 128), "127 at most"),
-        (lambda: recipes.read_tensor_types("/nowhere"), "cannot be read"),
+        (lambda: recipes.read_tensor_types("/nowhere"), "no file '/nowhere'"),
+        (lambda: recipes.read_tensor_types("/dev/zero"), "not a regular file"),
     ],
 )
 def test_errors_name_the_value_and_what_is_wanted(call, message):
