@@ -47,10 +47,7 @@ def real_array(
     dequantize = getattr(x, "dequantize", None)
     if callable(dequantize):
         x = dequantize()
-    try:
-        array = np.asarray(x)
-    except ValueError as problem:  # rows of different lengths
-        raise error(f"{what} must be an array of numbers: {problem}") from None
+    array = as_array(x, what, error)
     if array.dtype.kind not in "fiub":
         raise error(
             f"{what} must be real numbers, got {type(x).__name__} holding {array.dtype}; "
@@ -64,6 +61,18 @@ def real_array(
         return np.ascontiguousarray(array, np.dtype(dtype)).reshape(array.shape)
 
 
+def as_array(x: Any, what: str, error: type[QvizError], kind: str = "numbers") -> npt.NDArray[Any]:
+    """`x` as an array of whatever dtype and shape."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise error(f"{what} has masked values, which stand for none; fill them first, as with x.filled(0)")
+    try:
+        return np.asarray(x)
+    except MemoryError:
+        raise
+    except Exception as problem:  # rows of different lengths; a tensor on a GPU, or one that wants its gradient
+        raise error(f"{what} must be an array of {kind}: {problem}") from None
+
+
 def whole_array(
     x: Any, what: str, error: type[QvizError], *, shape: Shape, least: int, most: int, dtype: Any = np.int64
 ) -> npt.NDArray[Any]:
@@ -75,10 +84,7 @@ def whole_array(
     Traceback (most recent call last):
     qviz.errors.QvizError: tokens holds 3; whole numbers from 0 to 2 are wanted
     """
-    try:
-        array = np.asarray(x)
-    except ValueError as problem:
-        raise error(f"{what} must be an array of whole numbers: {problem}") from None
+    array = as_array(x, what, error, "whole numbers")
     if array.dtype.kind not in "iu" and (array.size or array.dtype.kind != "f"):
         raise error(f"{what} must be whole numbers, got {type(x).__name__} holding {array.dtype}")
     check_shape(array, what, error, shape)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array, whole_number
+from qviz._arrays import check_shape, real_array, whole_number
 from qviz._machine.kernels import kernel
 from qviz.errors import FormatError, ShapeError
 
@@ -223,7 +223,8 @@ def output_error(inputs: npt.ArrayLike, reference: npt.ArrayLike, approximation:
             f"inputs (n_tokens, n_in) and weights (n_out, n_in) are needed, got inputs {x.shape} and weights {w.shape}"
         )
     wide = x.astype(np.float64)
-    error, signal = (float(np.square(wide @ part.T).sum()) for part in (w - v.astype(np.float64), w))
+    with np.errstate(over="ignore", invalid="ignore"):  # inf or NaN says enough
+        error, signal = (float(np.square(wide @ part.T).sum()) for part in (w - v.astype(np.float64), w))
     return 0.0 if error == 0 else error / signal if signal else math.inf if error > 0 else math.nan
 
 
@@ -248,14 +249,23 @@ def bits_per_weight(nbytes: int, n_weights: int) -> float:
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     """Find the points worth choosing: no other is smaller in both numbers. Sorted by the first; NaN counts for none.
 
+    Raises
+    ------
+    FormatError
+        Not pairs of real numbers.
+
     Examples
     --------
     >>> pareto([(4, 1.0), (5, 0.5), (6, 0.7), (3, 2.0)])  # the third costs more than the second, and is worse
     [3, 0, 1]
     """
+    pairs = real_array(points, "points", FormatError, (np.float64, np.float32))
+    if pairs.size:
+        check_shape(pairs, "points", ShapeError, ("n_points", 2))
     front: list[int] = []
-    for i in sorted(range(len(points)), key=lambda i: points[i]):
-        if points[i][1] < (points[front[-1]][1] if front else math.inf):
+    there = [i for i in range(len(pairs)) if not np.isnan(pairs[i]).any()]
+    for i in sorted(there, key=lambda i: tuple(pairs[i])):
+        if pairs[i][1] < (pairs[front[-1]][1] if front else math.inf):
             front.append(i)
     return front
 

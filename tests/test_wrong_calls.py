@@ -5,7 +5,19 @@ import pytest
 from made_models import made
 
 import qviz
-from qviz import ActivationStats, AffineGrid, formats, grids, methods, metrics, recipes, transformer
+from qviz import (
+    ActivationStats,
+    AffineGrid,
+    checkpoints,
+    formats,
+    gguf,
+    grids,
+    measure,
+    methods,
+    metrics,
+    recipes,
+    transformer,
+)
 from qviz.calibration import imatrix
 from qviz.errors import QvizError
 from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor, linear_inputs
@@ -40,6 +52,19 @@ def linear(x):
 def groups(codes=(8, 64), scales=(8, 2), zeros=(8, 2), g_idx=64, bits=4):
     ones = np.ones(scales, np.float32)
     return group_tensor(np.ones(codes, np.uint8), ones, np.ones(zeros, np.uint8), np.arange(g_idx) // 32, bits)
+
+
+class Refusing:
+    """As a tensor that wants its gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("detach it first")
+
+
+def packed(codes=None, scale=None, g_idx=None):
+    codes = np.ones((32, 64), np.int32) if codes is None else codes
+    scale = np.ones((32, 2), np.float32) if scale is None else scale
+    return checkpoints.pack(codes, scale, np.ones((32, 2), np.int32), g_idx=g_idx)
 
 
 # what is called; what the error says
@@ -185,7 +210,7 @@ WRONG = [
     (lambda: methods.gptq_format(W, STATS, None), "a name or a ggml type id"),
     (lambda: methods.awq(W, STATS, GRID, n_grid=10**12), "n_grid is 1000000000000"),
     (lambda: methods.channel_scale([], 0.5), "act_scale has shape"),
-    (lambda: methods.channel_scale(X[0], "x"), "alpha is 'x'"),
+    (lambda: methods.channel_scale(abs(X[0]), "x"), "alpha is 'x'"),
     (lambda: methods.hadamard(10**12), "n is 1000000000000"),
     (lambda: methods.rotation(W, STATS, GRID, method=lambda *a: None), "method returned NoneType"),
     (lambda: methods.obs_row(W[0], np.eye(64), np.ones(2), np.zeros(2), GRID), "64 columns"),
@@ -199,6 +224,78 @@ WRONG = [
     (lambda: imatrix.Imatrix.from_means({"a": [1.0]}, tokens=None), "tokens is None"),
     (lambda: imatrix.Imatrix({}, datasets="text"), "a list of names"),
     (lambda: imatrix.Entry(np.ones((1, 4)), np.ones(2, np.int64)).means(), "counts has shape"),
+    # whole texts and arrays are not read back to the person who gave them
+    (lambda: AffineGrid(bits="x" * 10**5), "bits must be an integer"),
+    (lambda: AffineGrid(sym=W), r"an array of shape \(8, 64\)"),
+    (lambda: qviz.quantize(W, "x" * 10**5), "no format"),
+    (lambda: formats.get(10**5000), "a whole number of 16610 bits"),
+    (lambda: recipes.model_size("llama-7b", "x" * 10**5), "no recipe"),
+    (lambda: grids.Codebook(W), "levels must be"),
+    # arrays that refuse to be one, or hold what is none
+    (lambda: qviz.quantize(Refusing(), "Q4_0"), "array of numbers: detach it first"),
+    (lambda: RUN.logits(Refusing()), "array of whole numbers: detach it first"),
+    (lambda: methods.rtn(np.ma.masked_greater(W, 1), STATS, GRID), "masked values"),
+    (lambda: metrics.rmse(W, np.ma.masked_greater(W, 1)), "masked values"),
+    # methods, grids and metrics
+    (lambda: methods.gptq(W, STATS, GRID, trace=W), "trace is an array"),
+    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=2.0), "sweeps is 2.0"),
+    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=2**40), "sweeps is"),
+    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=1, outputs=np.ones(8)), r"\(8, 8\), got \(8,\)"),
+    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=1, outputs=True), "is"),
+    (lambda: methods.channel_scale(-np.ones(4), 0.5), "finite numbers from 0"),
+    (lambda: methods.channel_scale(np.ones(4), 2**40), "at most 16"),
+    (lambda: methods.random_hadamard(2.0), "n is 2.0"),
+    (lambda: methods.random_hadamard(-1), "n is -1"),
+    (lambda: methods.straight_through(W, None, GRID, W), "a pair"),
+    (lambda: methods.straight_through(W, (A.scale, A.zero_point), None, W), "an AffineGrid is wanted"),
+    (lambda: grids.two_level_scales([1.0], 0), "reach is 0"),
+    (lambda: grids.two_level_scales([np.inf], 6), "finite numbers"),
+    (lambda: grids.kmeans(W, 2, trace=True), "a list is wanted"),
+    (lambda: grids.kmeans_vectors(W, 2, 2, iterations=2**40), "from 1 to 1,000,000"),
+    (lambda: metrics.pareto(None), "points must be real numbers"),
+    (lambda: metrics.pareto(W), "n_points, 2"),
+    # containers
+    (lambda: gguf.read("\ud800"), "not the path of a file"),
+    (lambda: gguf.write("x.gguf", {}, {}, version=2.0), "no such GGUF version"),
+    (lambda: gguf.write("x.gguf", {}, {}, endian=W), "no such byte order"),
+    (lambda: gguf.Metadata(3), "a mapping from key to value"),
+    (lambda: gguf.edit("x.gguf", set="a"), "a mapping from key to value"),
+    (lambda: gguf.edit("x.gguf", remove="a"), "a list of keys"),
+    (lambda: checkpoints.pack_bits(np.ones((32, 1), int), 2.0), "that many bits"),
+    (lambda: checkpoints.unpack_bits(np.ones((32, 1), np.int32), None), "that many bits"),
+    (lambda: checkpoints.zeros_from_v1(None, 4), "int32 matrix"),
+    (lambda: checkpoints.zeros_to_v1(np.ones((2, 2), np.int32), 0), "that many bits"),
+    (lambda: packed(codes=np.full((32, 64), 2**32)), "do not fit 4 bits"),
+    (lambda: packed(scale=np.full((32, 2), "x")), "scale must be real numbers"),
+    (lambda: packed(g_idx=np.full(64, NAN)), "g_idx must be whole numbers"),
+    (lambda: packed(g_idx=np.full(64, 2**32)), "from 0 to 1"),
+    (lambda: checkpoints.packed_parts("gptq", 4, 32, 64, 0), "groups have columns"),
+    (lambda: checkpoints.packed_parts("gptq", 4, None, 64, 32), "n_out is None"),
+    (lambda: checkpoints.interleaved(3, 2), "no pairs of 2 heads"),
+    (lambda: checkpoints.write_packed("x", {"a": W}), "PackedLinear"),
+    (lambda: checkpoints.write_packed("x", {"a": packed()}, others=3), "name to array"),
+    (lambda: RUN.tokenizer.decode(None), "a list of tokens"),
+    (lambda: RUN.tokenizer.decode(["a"]), "a token is 'a'"),
+    # recipes and tables
+    (lambda: recipes.cache_size("llama-7b", 8, ("F16",)), "two, of keys and of values"),
+    (lambda: recipes.what_fits(8e9, "llama-7b", recipes="Q4_0"), "a list of names"),
+    (lambda: recipes.what_fits(8e9, "llama-7b", recipes=[[]]), "no recipe"),
+    (lambda: recipes.parse_override(None), "None is no text"),
+    (lambda: recipes.TensorType(None, "Q4_0"), "a regular expression is wanted"),
+    (lambda: recipes.allocate({"a": [recipes.Option("Q4_0", 1, 1.0)]}, NAN), "budget is nan"),
+    (lambda: recipes.allocate({"a": 3}, 10), "a list of Option"),
+    (lambda: measure.tails([]), "one at least"),
+    (lambda: measure.tails([NAN]), "finite"),
+    (lambda: measure.paired_accuracy([[True], []], [True]), "before must be an array"),
+    (lambda: measure.paired_ratio([1.0, 2.0], [1.0, 2.0], 2.0), "window is 2.0"),
+    (lambda: measure.paired_ratio("x", [1.0], 1), "real numbers"),
+    (lambda: measure.rank_correlations({"a": 1, "b": 2}), "shape"),
+    (lambda: measure.intensity(0), "bpw is 0"),
+    (lambda: measure.token_traffic("llama-7b", "Q4_0", None), "context is None"),
+    (lambda: measure.cloze_items(["words"]), "no task"),
+    (lambda: measure.models_table(W), "was not measured"),
+    (lambda: measure.measure_rounding(W, X, names=None), "a list of formats"),
+    (lambda: measure.measure_rounding(W, X, repeats=2**40), "repeats is"),
 ]
 
 
@@ -217,5 +314,8 @@ def test_what_stays_right():
     assert RUN.logits(5).shape == RUN.logits(np.int32(5)).shape == (1, 300)
     assert RUN.window_logits(np.array([[1, 2, 3]], np.uint8), 1, 2).shape == (1, 1, 300)
     assert groups().shape == (8, 64)
+    assert metrics.pareto([(NAN, 0.1), (1, 2), (2, 1), (3, NAN)]) == [1, 2]
+    assert transformer.perplexity(RUN, TEXT, n_ctx=np.int8(16)) == transformer.perplexity(RUN, TEXT, n_ctx=16)
+    assert recipes.what_fits(8e9, "llama-7b", recipes=["q4_0"])[0].recipe == "Q4_0"
     assert T.rows(-3).shape == (3, 64)
     assert Sampler(temperature=1, top_p=1).start()(X[0]) in range(64)

@@ -26,7 +26,7 @@ from qviz._arrays import real_array, token_rows, whole_number
 from qviz._files import as_path, open_file, replacing
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray
-from qviz.errors import CalibrationError
+from qviz.errors import CalibrationError, shortened
 
 _LANES = 256  # sums side by side; see `qviz.metrics`
 _CHUNK = 4096  # tokens whose products are summed in float32; the sums of chunks are float64
@@ -101,7 +101,9 @@ class ActivationStats:
         [5.0]
         """
         if not isinstance(other, ActivationStats) or other.n_in != self.n_in:
-            raise CalibrationError(f"only statistics of {self.n_in} channels can be merged here, got {other!r}")
+            raise CalibrationError(
+                f"only statistics of {self.n_in} channels can be merged here, got {shortened(other)}"
+            )
         both = ActivationStats(self.n_in)
         both._products = self._products + other._products
         both._abs = self._abs + other._abs

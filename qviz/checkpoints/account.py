@@ -13,7 +13,7 @@ import numpy as np
 
 from qviz.checkpoints.model_config import SKIPPED, ModelConfig, Place
 from qviz.checkpoints.safetensors import StoredTensor
-from qviz.errors import CheckpointError
+from qviz.errors import CheckpointError, shortened
 from qviz.formats import QTensor
 
 FLOATS = ("F32", "F16", "BF16")
@@ -143,7 +143,7 @@ def _fitting(infos: Mapping[str, StoredTensor], place: Place, folder: Path) -> P
         info = infos.get(name)
         if info is None:
             hint = "; set tie_word_embeddings if it shares the embedding" if name == "lm_head.weight" else ""
-            raise CheckpointError(f"tensor {name!r} is missing{hint}", path=folder)
+            raise CheckpointError(f"tensor {shortened(name)} is missing{hint}", path=folder)
         if info.shape != shape:
             what = f"tensor {name!r} does not fit config.json"
             raise CheckpointError(what, path=info.path, offset=info.offset, found=info.shape, expected=shape)

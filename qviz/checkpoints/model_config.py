@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_number
 from qviz.architectures import REQUIRED, Architecture, Setting, TensorPlace, size
 from qviz.architectures.base import OF_TWO, Change
 from qviz.checkpoints.config_json import ConfigReader, Rope, family_of, language_part, rope_factors, rope_metadata
@@ -309,4 +310,7 @@ def interleaved(rows: int, heads: int) -> npt.NDArray[np.intp]:
     >>> interleaved(8, 2).tolist()
     [0, 2, 1, 3, 4, 6, 5, 7]
     """
+    rows, heads = (whole_number(n, what, CheckpointError, least=1) for n, what in ((rows, "rows"), (heads, "heads")))
+    if rows % (2 * heads):
+        raise CheckpointError(f"{rows} rows are no pairs of {heads} heads")
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from qviz._files import NotJSONError, OpenFile, as_path, open_file, parse_json, read_json
 from qviz.checkpoints.weight_files import INDEX, weight_files
-from qviz.errors import CheckpointError, GGUFError
+from qviz.errors import CheckpointError, GGUFError, shortened
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
@@ -285,8 +285,10 @@ def _check_shards(path: Path, files: list[_File], places: dict[str, str] | None,
     for file in files:
         for name in file.tensors:
             if name in seen:
-                raise CheckpointError(f"tensor {name!r} stands in {seen[name].name} and {file.path.name}", path=path)
+                raise CheckpointError(
+                    f"tensor {shortened(name)} stands in {seen[name].name} and {file.path.name}", path=path
+                )
             seen[name] = file.path
     for name, place in (places or {}).items():
         if name not in seen or seen[name].name != place:
-            raise CheckpointError(f"tensor {name!r} is not in {place}, as {index} says", path=path)
+            raise CheckpointError(f"tensor {shortened(name)} is not in {place}, as {index} says", path=path)

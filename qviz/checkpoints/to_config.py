@@ -193,7 +193,7 @@ def _rope(family: Architecture, values: Mapping[str, Any], metadata: Mapping[str
     divisors = [place.name for place in family.tensors if place.role == "factors" and place.name in tensors]
     for name in divisors:
         if (shape := tensors[name].shape) != (expected := (values["rope_size"] // 2,)):
-            raise CheckpointError(f"tensor {name!r} is of another shape", found=shape, expected=expected)
+            raise CheckpointError(f"tensor {shortened(name)} is of another shape", found=shape, expected=expected)
     if len(rope) > 1 and divisors:
         raise CheckpointError("config.json has no word for two kinds of scaling at once", found=divisors[0])
     if divisors == ["rope_freqs.weight"]:
@@ -222,7 +222,7 @@ def _llama3(divisors: Any, rope: Rope, rope_size: int) -> Rope:
 def _longrope(tensors: Any, values: Mapping[str, Any]) -> Rope:
     missing = next((n for n in ("rope_factors_long.weight", "rope_factors_short.weight") if n not in tensors), None)
     if missing:
-        raise CheckpointError(f"tensor {missing!r} is missing")
+        raise CheckpointError(f"tensor {shortened(missing)} is missing")
     lists = {
         f"{length}_factor": [_shortest(x) for x in tensors[f"rope_factors_{length}.weight"].dequantize()]
         for length in ("short", "long")
@@ -266,7 +266,9 @@ def _check_tensors(config: ModelConfig, infos: Mapping[str, Any]) -> None:
             shape = infos[place.target].shape if place.target in infos else None
             hint = "; config.json has words for biases of all matrices only" if place.target.endswith("bias") else ""
             raise CheckpointError(
-                f"tensor {place.target!r} is missing, or of another shape{hint}", found=shape, expected=place.shape
+                f"tensor {shortened(place.target)} is missing, or of another shape{hint}",
+                found=shape,
+                expected=place.shape,
             )
         left.discard(place.target)
     if left:

@@ -21,7 +21,7 @@ from qviz._files import as_path, read_text
 from qviz._types import FloatArray
 from qviz.checkpoints import ctranslate2
 from qviz.checkpoints.ctranslate2 import CTranslate2
-from qviz.errors import CheckpointError
+from qviz.errors import CheckpointError, shortened
 from qviz.formats import Format, quantize
 from qviz.formats import get as get_format
 from qviz.gguf.cuts import byte_characters
@@ -196,7 +196,7 @@ def _dims(file: CTranslate2, name: str, count: int) -> tuple[int, ...]:
     info = file.tensor_info.get(name)
     if info is None or len(info.shape) != count or 0 in info.shape:
         shape = "nothing" if info is None else info.shape
-        raise CheckpointError(f"the model has no {name!r} of {count} dimensions", path=file.path, found=shape)
+        raise CheckpointError(f"the model has no {shortened(name)} of {count} dimensions", path=file.path, found=shape)
     return info.shape
 
 
@@ -213,7 +213,7 @@ def _account(file: CTranslate2, header: Mapping[str, int]) -> None:
     for name, expected in _SETTINGS.items():
         if (number := _number(file, name)) != expected:
             raise CheckpointError(
-                f"whisper.cpp has no {name!r} of this kind", path=file.path, found=number, expected=expected
+                f"whisper.cpp has no {shortened(name)} of this kind", path=file.path, found=number, expected=expected
             )
     used = {*_SETTINGS, *_HEADS.values(), *_UNUSED}
     for name in whisper.tensor_names(header):

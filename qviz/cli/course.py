@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from qviz.errors import QvizError
+from qviz.errors import QvizError, shortened
 
 FIRST_LESSON = "00_start_here.ipynb"
 COURSE_FOLDER = "qviz-course"
@@ -61,7 +61,7 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
     lessons = sorted(_lessons().glob("[0-9]*.ipynb"))
     chosen = [path for path in lessons if path.name.startswith(Path(lesson).name)]
     if len(chosen) != 1:
-        raise QvizError(f"no lesson {lesson!r}; there are {', '.join(path.stem for path in lessons)}")
+        raise QvizError(f"no lesson {shortened(lesson)}; there are {', '.join(path.stem for path in lessons)}")
     arguments = [str(chosen[0]), "--template=qviz", f"--strip_sources={not code}", *voila_args]
     with (
         _scratch_folder() as scratch,

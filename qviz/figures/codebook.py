@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray, FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures import _charts
 from qviz.figures.histogram import Histogram
 from qviz.grids.codebook import KMeansStep
@@ -282,7 +282,10 @@ def normal_levels(bits: int = 4, offset: float = 0.9677083) -> FloatArray:
     ['-1.000', '0.000', '0.338', '1.000']
     """
     if bits not in range(2, 9) or not 0.5 < offset < 1:
-        raise WidgetError(f"normal levels need 2 to 8 bits and an offset between ½ and 1, got {bits!r} and {offset!r}")
+        raise WidgetError(
+            "normal levels need 2 to 8 bits and an offset between ½ and 1, "
+            f"got {shortened(bits)} and {shortened(offset)}"
+        )
     half, quantile = 1 << (bits - 1), NormalDist().inv_cdf
     above = [quantile(p) for p in np.linspace(offset, 0.5, half + 1)[:-1]]
     below = [-quantile(p) for p in np.linspace(offset, 0.5, half)[:-1]]
@@ -294,6 +297,6 @@ def normal_levels(bits: int = 4, offset: float = 0.9677083) -> FloatArray:
 def _shares(counts: npt.ArrayLike) -> DoubleArray:
     array = np.asarray(counts, np.float64).reshape(-1)
     if not array.size or not np.isfinite(array).all() or array.min() < 0 or not array.any():
-        raise WidgetError(f"counts must be numbers, none negative and one at least positive; got {counts!r}")
+        raise WidgetError(f"counts must be numbers, none negative and one at least positive; got {shortened(counts)}")
     shares: DoubleArray = array / array.sum()
     return shares

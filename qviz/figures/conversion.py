@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._types import IntArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def name_map(sources: Sequence[str], targets: Mapping[str, str], moved: Sequence
     """
     names = list(targets)
     if sorted(sources) != sorted(targets.values()) or current not in targets:
-        raise WidgetError(f"{len(sources)} names on one side, {len(names)} on the other, and {current!r} on show")
+        raise WidgetError(
+            f"{len(sources)} names on one side, {len(names)} on the other, and {shortened(current)} on show"
+        )
     at = {source: i for i, source in enumerate(targets.values())}
     return NameMap(
         tuple(sources),

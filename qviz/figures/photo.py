@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qviz._machine.kernels import kernel
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures import _theme
 from qviz.figures.histogram import BINS, Histogram, histogram
 from qviz.grids.codebook import kmeans
@@ -92,9 +92,9 @@ def spread_levels(values: npt.ArrayLike, bits: int, kind: str = "uniform") -> Fl
     """
     x = np.asarray(values, np.float32)
     if kind not in LEVELS:
-        raise WidgetError(f"levels must be one of {', '.join(LEVELS)}, got {kind!r}")
+        raise WidgetError(f"levels must be one of {', '.join(LEVELS)}, got {shortened(kind)}")
     if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 1 <= bits <= 8:
-        raise WidgetError(f"bits must be a whole number from 1 to 8, got {bits!r}")
+        raise WidgetError(f"bits must be a whole number from 1 to 8, got {shortened(bits)}")
     if not x.size or not np.isfinite(x).all() or x.min() == x.max():
         raise WidgetError(f"levels need at least two different finite values, got an array of shape {x.shape}")
     if kind == "palette":
@@ -165,7 +165,7 @@ def round_to_levels(values: FloatArray, levels: FloatArray, dither: bool = False
     if values.ndim != 2 or not values.size:
         raise WidgetError(f"a matrix (rows, columns) is needed, got an array of shape {values.shape}")
     if levels.ndim != 1 or not levels.size or (np.diff(levels) <= 0).any():
-        raise WidgetError(f"levels must be ascending numbers, got {levels!r}")
+        raise WidgetError(f"levels must be ascending numbers, got {shortened(levels)}")
     middles = (levels[1:] + levels[:-1]) / 2
     if not dither:
         return levels[np.searchsorted(middles, values)]
@@ -265,7 +265,7 @@ def pixel_image(values: FloatArray, colours: str, low: float, high: float) -> Pi
     [[0, 127, 254]]
     """
     if colours not in ("grey", "diverging"):
-        raise WidgetError(f"colours must be grey or diverging, got {colours!r}")
+        raise WidgetError(f"colours must be grey or diverging, got {shortened(colours)}")
     values = np.asarray(values, np.float32)
     if values.ndim != 2 or not values.size or not low < high:
         raise WidgetError(f"an image needs a matrix and low < high, got shape {values.shape}, {low} … {high}")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._types import DoubleArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 
 _POINTS = 481  # of an axis: odd, so that its middle is one of them
 
@@ -105,7 +105,7 @@ def staircase(
     """
     grid = np.asarray(levels, np.float64)
     if grid.ndim != 1 or grid.size < 2 or not (np.diff(grid) > 0).all():
-        raise WidgetError(f"stairs need two levels or more, ascending; got {levels!r}")
+        raise WidgetError(f"stairs need two levels or more, ascending; got {shortened(levels)}")
     if not 0 <= current <= steps:
         raise WidgetError(f"step {current} is not there; 0 … {steps} are")
     best, curvature, least = bowl

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from qviz.errors import UnknownFormatError
+from qviz.errors import UnknownFormatError, shortened
 from qviz.formats._opaque import REMOVED
 from qviz.formats.base import Format, QTensor, quantize
 
@@ -74,5 +74,5 @@ def get(key: str | int | Format) -> Format:
             f"type id {key} was {REMOVED[key]}, which ggml has removed; known: {', '.join(FORMATS)}"
         )
     if fmt is None:
-        raise UnknownFormatError(f"no format {key!r}; known formats: {', '.join(FORMATS)}")
+        raise UnknownFormatError(f"no format {shortened(key)}; known formats: {', '.join(FORMATS)}")
     return fmt

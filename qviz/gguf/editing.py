@@ -157,9 +157,14 @@ def edit(
     GGUFError
         A value that does not fit, a key that says how the file is laid out, a file that cannot be read or written.
     """
+    wanted = {} if set is None else set
+    if not isinstance(wanted, Mapping):
+        raise GGUFError("set must be a mapping from key to value", found=set)
+    if isinstance(remove, str) or not isinstance(remove, Collection) or not all(isinstance(k, str) for k in remove):
+        raise GGUFError("remove must be a list of keys", found=remove)
     part = Part(as_path(path))
     try:
-        metadata, changes = edited(part.metadata, set or {}, remove)
+        metadata, changes = edited(part.metadata, wanted, remove)
         if part.metadata.get(NUMBER, 0):
             raise GGUFError(
                 "this is a later part of a split model, and metadata stand in the first; edit that one",

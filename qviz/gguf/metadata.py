@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from qviz._files import OpenFile
-from qviz.errors import GGUFError
+from qviz.errors import GGUFError, shortened
 from qviz.gguf._lookup import MissingKeyError, suggestion
 from qviz.gguf.values import (
     ByteLayout,
@@ -96,6 +96,8 @@ class Metadata(Mapping[str, Any]):
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        if values is not None and not isinstance(values, Mapping):
+            raise GGUFError("metadata must be a mapping from key to value", found=values)
         self._values = {_checked_key(key): typed(value, f"metadata {key!r}") for key, value in (values or {}).items()}
         self._stored: dict[str, Stored] = {}
         self._section: Section | None = None
@@ -112,7 +114,7 @@ class Metadata(Mapping[str, Any]):
         try:
             value = self._values[key]
         except (KeyError, TypeError):
-            raise MissingKeyError(f"no metadata key {key!r}{suggestion(key, self._values)}") from None
+            raise MissingKeyError(f"no metadata key {shortened(key)}{suggestion(key, self._values)}") from None
         if value is _UNREAD:
             value = self._values[key] = self._decode(key)
         return value

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qviz._files import OpenFile, as_path, open_file
-from qviz.errors import GGUFError, NotEncodableError
+from qviz.errors import GGUFError, NotEncodableError, shortened
 from qviz.formats import QTensor
 from qviz.gguf.foreign import ForeignFormat, refusal
 from qviz.gguf.header import Header, Region, TensorInfo, padded
@@ -166,7 +166,9 @@ class Part:
     def _usable(self, info: TensorInfo) -> None:
         self.check_open()
         if isinstance(info.format, ForeignFormat):
-            raise NotEncodableError(f"{self.path}: tensor {info.name!r} cannot be used: {refusal(info.format)}")
+            raise NotEncodableError(
+                f"{self.path}: tensor {shortened(info.name)} cannot be used: {refusal(info.format)}"
+            )
 
     def tensor(self, name: str) -> QTensor:
         """The tensor `name` (which exists), as a view of the map."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qviz.errors import GGUFError
+from qviz.errors import GGUFError, shortened
 from qviz.gguf.reader import Part
 
 _NAME = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
@@ -89,7 +89,7 @@ def _check(parts: list[Part], count: int) -> None:
             _mixed(part, "the version or byte order", part.layout, parts[0].layout)
         for name in part.tensor_info:
             if name in names:
-                raise GGUFError(f"tensor {name!r} is also in {names[name].name!r}", path=part.path)
+                raise GGUFError(f"tensor {shortened(name)} is also in {names[name].name!r}", path=part.path)
             names[name] = part.path
     declared = _number(parts[0], TENSORS, len(names))
     if declared != len(names):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from qviz._arrays import whole_number
+from qviz._arrays import flag, whole_number
 from qviz._files import as_path, copy_bytes, replacing, replacing_files
 from qviz._types import Progress, no_progress
 from qviz.errors import GGUFError
@@ -74,6 +74,9 @@ def plan_split(
 ) -> list[PlannedPart]:
     """Which files `split` would write; see there."""
     where = as_path(prefix)
+    if not where.name:
+        raise GGUFError("prefix must end in the beginning of a file's name", found=prefix)
+    tensors_in_first = flag(tensors_in_first, "tensors_in_first", GGUFError)
     groups = _groups(file, max_size, max_tensors)
     if not tensors_in_first:
         groups.insert(0, [])

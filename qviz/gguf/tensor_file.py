@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from qviz._files import OpenFile
+from qviz.errors import shortened
 from qviz.formats import QTensor
 from qviz.gguf._lookup import MissingKeyError, suggestion
 
@@ -42,7 +43,7 @@ class TensorFile(Mapping[str, QTensor], Generic[Info]):
             There is no such tensor; names that resemble it.
         """
         if name not in self:
-            raise MissingKeyError(f"{self.path}: no tensor {name!r}{suggestion(name, self.tensor_info)}")
+            raise MissingKeyError(f"{self.path}: no tensor {shortened(name)}{suggestion(name, self.tensor_info)}")
         return self.tensor_info[name]
 
     def get(self, name: str, default: Any = None) -> Any:

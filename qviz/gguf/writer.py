@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._files import as_path, replacing
-from qviz.errors import GGUFError, ShapeError
+from qviz.errors import GGUFError, ShapeError, shortened
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats.base import Format
@@ -236,7 +236,7 @@ class TensorStream:
         if self._index < len(self.entries):
             entry = self.entries[self._index]
             raise GGUFError(
-                f"tensor {entry.name!r} is not complete",
+                f"tensor {shortened(entry.name)} is not complete",
                 path=self.path,
                 found=f"{self._written} bytes",
                 expected=f"{entry.nbytes} bytes",
@@ -244,9 +244,9 @@ class TensorStream:
 
 
 def _layout(version: int, endian: Endian) -> ByteLayout:
-    if version not in VERSIONS:
+    if isinstance(version, bool) or not isinstance(version, int) or version not in VERSIONS:
         raise GGUFError("no such GGUF version", found=version, expected="3, 2 or 1")
-    if endian not in ("little", "big"):
+    if not isinstance(endian, str) or endian not in ("little", "big"):
         raise GGUFError("no such byte order", found=endian, expected="'little' or 'big'")
     return ByteLayout(version, endian)
 
@@ -286,24 +286,24 @@ def entry_of(name: Any, tensor: Any) -> TensorEntry:
         fmt, shape = tensor.format, tensor.shape
     else:
         raise GGUFError(
-            f"tensor {name!r} is neither a QTensor nor a NumPy array",
+            f"tensor {shortened(name)} is neither a QTensor nor a NumPy array",
             found=type(tensor).__name__,
             expected="one of these",
         )
     if len(shape) > MAX_DIMS:
         raise GGUFError(
-            f"tensor {name!r} has a shape that GGUF cannot hold",
+            f"tensor {shortened(name)} has a shape that GGUF cannot hold",
             found=shape,
             expected=f"at most {MAX_DIMS} dimensions; reshape it",
         )
     if isinstance(fmt, ForeignFormat):
-        raise GGUFError(f"tensor {name!r} cannot be copied: {refusal(fmt)}")
+        raise GGUFError(f"tensor {shortened(name)} cannot be copied: {refusal(fmt)}")
     # ggml takes a number without dimensions, and tensors of none; a file that is copied keeps what it says
     dims = tuple(getattr(tensor, "dims", shape[::-1]))
     try:
         nbytes = fmt.row_size(shape[-1] if shape else 1) if 0 not in shape else 0
     except ShapeError as error:
-        raise GGUFError(f"tensor {name!r}: {error}") from None
+        raise GGUFError(f"tensor {shortened(name)}: {error}") from None
     for length in shape[:-1]:
         nbytes *= length
     return TensorEntry(name, raw, fmt, tuple(shape), dims, nbytes)
@@ -313,7 +313,7 @@ def _array_format(name: str, array: npt.NDArray[Any]) -> Format:
     format_name = _ARRAY_FORMATS.get(array.dtype.newbyteorder("="))
     if format_name is None:
         raise GGUFError(
-            f"tensor {name!r} has a dtype that GGUF cannot hold",
+            f"tensor {shortened(name)} has a dtype that GGUF cannot hold",
             found=str(array.dtype),
             expected="float32, float16, float64, int8 … int64, or a QTensor from qviz.quantize",
         )
@@ -350,7 +350,7 @@ def _blocks(tensor: Any, entry: TensorEntry) -> npt.NDArray[Any]:
         return np.ascontiguousarray(little).reshape(-1).view(entry.format.dtype)
     if not isinstance(tensor, QTensor) or tensor.format is not entry.format or tensor.shape != entry.shape:
         raise GGUFError(
-            f"tensor {entry.name!r} is not what tensor_info said",
+            f"tensor {shortened(entry.name)} is not what tensor_info said",
             found=tensor,
             expected=f"a QTensor {entry.format} {entry.shape}",
         )

@@ -57,7 +57,7 @@ import numpy.typing as npt
 from qviz._arrays import dimensions, real_array, whole_array
 from qviz._machine.kernels import bits_float, f32, float_bits, i32, kernel, u32
 from qviz._types import FloatArray
-from qviz.errors import GridError
+from qviz.errors import GridError, shortened
 
 PER_TENSOR = 0
 PER_ROW = -1
@@ -108,7 +108,7 @@ class AffineGrid:
         object.__setattr__(self, "bits", _integer("bits", self.bits))
         object.__setattr__(self, "group_size", _integer("group_size", self.group_size))
         if not isinstance(self.sym, bool | np.bool_):
-            raise GridError(f"sym must be True or False, got {self.sym!r}")
+            raise GridError(f"sym must be True or False, got {shortened(self.sym)}")
         object.__setattr__(self, "sym", bool(self.sym))
         if not 1 <= self.bits <= 16:
             raise GridError(f"bits must be 1 to 16, got {self.bits}; with 16, float16 already is the finer grid")
@@ -451,7 +451,7 @@ def _integer(name: str, value: Any) -> int:
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise GridError(f"{name} must be an integer, got {value!r}") from None
+        raise GridError(f"{name} must be an integer, got {shortened(value)}") from None
 
 
 def _output(out: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:

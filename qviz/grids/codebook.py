@@ -32,7 +32,7 @@ import numpy.typing as npt
 from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_number
 from qviz._machine.kernels import kernel
 from qviz._types import DoubleArray, FloatArray
-from qviz.errors import GridError
+from qviz.errors import GridError, shortened
 from qviz.grids.floats import E2M1, E4M3, two_level_scales
 
 
@@ -64,7 +64,7 @@ class Codebook:
         levels = real_array(self.levels, "levels", GridError)
         good = levels.ndim == 1 and 2 <= levels.size <= 256 and np.isfinite(levels).all()
         if not good or (np.diff(levels) <= 0).any() or not levels.any():
-            raise GridError(f"levels must be 2 … 256 ascending numbers, got {levels!r}")
+            raise GridError(f"levels must be 2 … 256 ascending numbers, got {shortened(levels)}")
         one_of(self.scale, "scale", ("absmax", "power", "two-level", "none"), GridError)
         if whole_number(self.group_size, "group_size, −1 for a row,", GridError, least=-1) == 0:
             raise GridError("group_size must be −1 (a row) or positive, got 0")
@@ -174,7 +174,9 @@ def _quantiles(values: DoubleArray, bits: int) -> DoubleArray:
 def _started(start: npt.ArrayLike, bits: int) -> DoubleArray:
     levels: DoubleArray = np.unique(real_array(start, "start", GridError).astype(np.float64))
     if not np.isfinite(levels).all() or not 2 <= levels.size <= 1 << bits:
-        raise GridError(f"start must be 2 to {1 << bits} different finite levels for {bits} bits, got {start!r}")
+        raise GridError(
+            f"start must be 2 to {1 << bits} different finite levels for {bits} bits, got {shortened(start)}"
+        )
     return levels
 
 
@@ -223,6 +225,8 @@ def kmeans(
     values = np.sort(real_array(weight, "weight", GridError).ravel()).astype(np.float64)
     bits = whole_number(bits, "bits", GridError, least=1, most=8)
     iterations = whole_number(iterations, "iterations", GridError, least=1)
+    if trace is not None and not isinstance(trace, list):
+        raise GridError(f"trace is {shortened(trace)}; a list is wanted, which gets the steps")
     if not values.size or not np.isfinite(values).all() or values[0] == values[-1]:
         raise GridError("a codebook needs at least two different weights, and finite ones only")
     levels = _quantiles(values, bits) if start is None else _started(start, bits)
@@ -306,10 +310,10 @@ def kmeans_groups(
         raise GridError(f"weight must be a matrix of finite numbers, got shape {w.shape}")
     for name, value, low, high in (("bits", bits, 1, 8), ("iterations", iterations, 1, 1 << 31)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-            raise GridError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+            raise GridError(f"{name} must be an integer from {low} to {high}, got {shortened(value)}")
     whole = not isinstance(group_size, bool) and isinstance(group_size, int | np.integer)
     if not whole or not (group_size == -1 or group_size >= 1):
-        raise GridError(f"group_size must be −1 or positive, got {group_size!r}")
+        raise GridError(f"group_size must be −1 or positive, got {shortened(group_size)}")
     size = w.shape[1] if group_size == -1 else min(int(group_size), w.shape[1])
     levels = np.empty((len(w), -(-w.shape[1] // size), 1 << bits), np.float32)
     codes = np.empty(w.shape, np.uint8)

@@ -39,7 +39,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import flag, real_array, whole_array, whole_number
+from qviz._arrays import finite_number, flag, real_array, whole_array, whole_number
 from qviz.errors import GridError
 
 FloatArray = npt.NDArray[np.float32]
@@ -213,6 +213,9 @@ def two_level_scales(most: npt.ArrayLike, reach: float) -> tuple[npt.NDArray[np.
     ([126, 118], 448.0, [1.0, 0.5])
     """
     largest = real_array(most, "most", GridError)
+    reach = finite_number(reach, "reach", GridError, above=0)
+    if not (np.isfinite(largest) & (largest >= 0)).all():
+        raise GridError("most must be magnitudes: finite numbers from 0 up")
     top = largest.max() if largest.any() else np.float32(1)
     whole = np.float32(np.float32(E4M3.largest * reach) / top)
     codes = E4M3.encode(whole * (largest / np.float32(reach)), saturate=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from qviz._arrays import one_of, real_array, token_rows
 from qviz._machine.kernels import f32, i32, kernel
 from qviz._types import FloatArray
-from qviz.errors import CalibrationError
+from qviz.errors import CalibrationError, shortened
 from qviz.grids.affine import AffineGrid, steps_from_zero
 
 _LANES = 256  # sums side by side; see `qviz.metrics`
@@ -62,7 +62,8 @@ def choose_range(
     numbers = isinstance(percentile, int | float | np.floating) and isinstance(steps, int | np.integer)
     if not numbers or not 50 <= percentile <= 100 or not 1 <= steps <= 99:
         raise CalibrationError(
-            f"percentile must be a number 50 to 100 and steps an integer 1 to 99, got {percentile!r} and {steps!r}"
+            "percentile must be a number 50 to 100 and steps an integer 1 to 99, "
+            f"got {shortened(percentile)} and {shortened(steps)}"
         )
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if method == "percentile":
@@ -149,7 +150,7 @@ def range_errors(
     if not values.size or not values.ndim or not np.isfinite(values).all():
         raise CalibrationError("a range needs at least one row of values, and finite ones only")
     if not tried.size or not np.isfinite(tried).all() or tried.min() <= 0:
-        raise CalibrationError(f"shares of a range must be positive numbers, got {shares!r}")
+        raise CalibrationError(f"shares of a range must be positive numbers, got {shortened(shares)}")
     if ends is None:
         scale, zero = grid.params(values)
         rows, size = grid._rows(values)
@@ -310,7 +311,7 @@ def _ends(ends: tuple[float, float]) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in ends)
     except (TypeError, ValueError):
-        raise CalibrationError(f"ends must be two numbers (low, high), got {ends!r}") from None
+        raise CalibrationError(f"ends must be two numbers (low, high), got {shortened(ends)}") from None
     if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
         raise CalibrationError(f"a range must be finite and enclose zero, got {low} … {high}")
     return low, high

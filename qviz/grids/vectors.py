@@ -89,7 +89,7 @@ def kmeans_vectors(weight: npt.ArrayLike, together: int, bits: int, *, iteration
     """
     together = whole_number(together, "together", GridError, least=1)
     bits = whole_number(bits, "bits", GridError, least=0)
-    iterations = whole_number(iterations, "iterations", GridError, least=1)
+    iterations = whole_number(iterations, "iterations", GridError, least=1, most=1_000_000)
     if bits * together > 16:
         raise GridError(f"{together} weights of {bits} bits need 2**{bits * together} points; 2**16 at most")
     groups, n = _groups(weight, together), 1 << bits * together

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import models, recipes
+from qviz._arrays import real_array, whole_number
 from qviz.errors import ShapeError
 from qviz.models.known import stored_json
 
@@ -114,8 +115,10 @@ def paired_ratio(ours: npt.ArrayLike, theirs: npt.ArrayLike, window: int) -> tup
     >>> paired_ratio([1, 1, 2, 2], [2, 2, 4, 4], 2)  # half of it in each window
     (0.5, 0.0)
     """
-    first, second = (np.asarray(x, np.float64).ravel() for x in (ours, theirs))
-    if first.size != second.size or not first.size or window < 1 or first.size % window:
+    window = whole_number(window, "window", ShapeError, least=1)
+    given = ((ours, "ours"), (theirs, "theirs"))
+    first, second = (real_array(x, what, ShapeError, (np.float64,)).ravel() for x, what in given)
+    if first.size != second.size or not first.size or first.size % window:
         raise ShapeError(f"whole windows of {window} of both are wanted, got {first.size:,} and {second.size:,} values")
     a, b = (x.reshape(-1, window).mean(axis=1) for x in (first, second))
     ratio, n = float(a.sum() / b.sum()), len(a)

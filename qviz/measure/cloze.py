@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qviz._machine.team import in_parallel
 from qviz._types import Progress, no_progress
-from qviz.errors import QvizError
+from qviz.errors import QvizError, shortened
 from qviz.models.known import stored_json
 from qviz.transformer import Transformer
 from qviz.transformer.kernels import ops
@@ -111,8 +111,8 @@ def cloze_items(task: str | None = None) -> tuple[ClozeItem, ...]:
     ('Kabul is a place in', ' Afghanistan')
     """
     stored = {name: rows for name, rows in stored_json("cloze.json").items() if name != "about"}
-    if task is not None and task not in stored:
-        raise QvizError(f"there is no task {task!r}; there are {', '.join(map(repr, stored))}")
+    if task is not None and (not isinstance(task, str) or task not in stored):
+        raise QvizError(f"there is no task {shortened(task)}; there are {', '.join(map(repr, stored))}")
     wanted = stored if task is None else {task: stored[task]}
     return tuple(
         ClozeItem(name, context, tuple(choices), answer)

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from qviz._arrays import finite_number, whole_number
 from qviz._machine.kernels import f32, half_bits, i32, kernel, loose_kernel, simd
 from qviz._machine.team import cores, in_parallel
 from qviz._types import Progress, no_progress
-from qviz.errors import FormatError, NotEncodableError, ShapeError
+from qviz.errors import FormatError, NotEncodableError, QvizError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
 from qviz.recipes import get_shapes
@@ -278,7 +279,8 @@ def intensity(bpw: float, tokens: int = 1) -> float:
     >>> intensity(32), intensity(4), intensity(4, tokens=8)
     (0.5, 4.0, 32.0)
     """
-    return _OPERATIONS * tokens * 8 / bpw
+    bpw = finite_number(bpw, "bpw", QvizError, above=0)
+    return _OPERATIONS * whole_number(tokens, "tokens", QvizError, least=1) * 8 / bpw
 
 
 def measure_formats(
@@ -466,6 +468,7 @@ def token_traffic(model: str, format: str | Format, context: int = 0) -> Traffic
     3717548288
     """
     shapes, fmt = get_shapes(model), get(format)
+    context = whole_number(context, "context", ShapeError, least=0)
     weights = nbytes = 0
     for name, (kept, shape) in shapes.tensors().items():
         n = int(np.prod(shape))

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import finite_number
+from qviz._arrays import as_array, finite_number
 from qviz.errors import QvizError
 
 _MOST = 1 - 1e-9  # of a probability that must be below 1
@@ -114,7 +114,7 @@ def paired_accuracy(before: npt.ArrayLike, after: npt.ArrayLike) -> PairedAccura
     >>> found.p_value  # three coins always fall as unevenly as two to one
     1.0
     """
-    a, b = np.asarray(before), np.asarray(after)
+    a, b = (as_array(x, what, QvizError) for x, what in ((before, "before"), (after, "after")))
     if a.shape != b.shape or a.ndim != 1 or not a.size or a.dtype != np.bool_ or b.dtype != np.bool_:
         raise QvizError(
             f"right answers must be two lists of True and False, equally long and not empty; got {a.dtype} of shape "

@@ -17,8 +17,9 @@ from typing import Any
 import numpy.typing as npt
 
 from qviz import methods
+from qviz._arrays import whole_number
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.formats import FORMATS, quantize
 from qviz.grids import AffineGrid
 
@@ -91,11 +92,12 @@ def measure_rounding(
     >>> [cost.what for cost in found]
     ['statistics of the inputs', 'Q4_K', 'gptq']
     """
-    if repeats < 1:
-        raise MethodError(f"a time needs one run at least, got repeats={repeats}")
+    repeats = whole_number(repeats, "repeats", MethodError, least=1, most=100_000)
+    if isinstance(names, str) or not isinstance(names, list | tuple):
+        raise MethodError(f"names are {shortened(names)}; a list of formats and methods is wanted")
     if unknown := [name for name in names if name not in _METHODS and name not in FORMATS]:
         raise MethodError(f"no format or method {unknown[0]!r}; give a format's name or one of {', '.join(_METHODS)}")
-    grid = grid or AffineGrid(bits=4, group_size=128)
+    grid = AffineGrid(bits=4, group_size=128) if grid is None else grid
     stats = ActivationStats.from_inputs(inputs)
     steps: dict[str, Callable[[], Any]] = {_STATISTICS: partial(ActivationStats.from_inputs, inputs)}
     for name in names:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import transformer
-from qviz.errors import QvizError
+from qviz._arrays import real_array
+from qviz.errors import QvizError, shortened
 from qviz.measure.paired import PairedAccuracy
 from qviz.measure.tables import PUBLISHED_PPL
 from qviz.models.known import stored_json
@@ -88,7 +89,10 @@ def tails(kld: npt.ArrayLike) -> Tails:
     >>> tails([0.0, 1.0, 2.0, 3.0, 4.0])
     Tails(median=2.0, high=3.96, most=4.0)
     """
-    median, high, most = np.quantile(np.asarray(kld, np.float64), (0.5, 0.99, 1))
+    values = real_array(kld, "kld", QvizError, (np.float64,))
+    if not values.size or not np.isfinite(values).all():
+        raise QvizError("divergences must be finite numbers, one at least")
+    median, high, most = np.quantile(values, (0.5, 0.99, 1))
     return Tails(float(median), float(high), float(most))
 
 
@@ -113,8 +117,8 @@ def models_table(model: str | None = None) -> tuple[ModelRow, ...]:
     """
     stored = stored_json(_FILE)["rows"]
     known = list(dict.fromkeys(row["model"] for row in stored))
-    if model is not None and model not in known:
-        raise QvizError(f"{model!r} was not measured; there are {', '.join(known)}")
+    if model is not None and (not isinstance(model, str) or model not in known):
+        raise QvizError(f"{shortened(model)} was not measured; there are {', '.join(known)}")
     return tuple(_row(row) for row in stored if model in (None, row["model"]))
 
 
@@ -148,12 +152,18 @@ def rank_correlations(columns: Mapping[str, Sequence[float]]) -> dict[tuple[str,
     """
     from scipy.stats import spearmanr
 
-    lengths = {name: len(values) for name, values in columns.items()}
+    if not isinstance(columns, Mapping):
+        raise QvizError(f"columns are {shortened(columns)}; a mapping from name to numbers is wanted")
+    arrays = {
+        name: real_array(values, f"column {shortened(name)}", QvizError, (np.float64,), shape=("n",))
+        for name, values in columns.items()
+    }
+    lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) != 1 or min(lengths.values()) < 3:
         raise QvizError(f"columns of one length, at least 3, are needed; got {lengths}")
-    names = list(columns)
+    names = list(arrays)
     pairs = [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
-    return {(a, b): float(spearmanr(columns[a], columns[b]).statistic) for a, b in pairs}
+    return {(a, b): float(spearmanr(arrays[a], arrays[b]).statistic) for a, b in pairs}
 
 
 def _row(row: Mapping[str, Any]) -> ModelRow:

@@ -23,7 +23,7 @@ from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz._types import DoubleArray, FloatArray
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, steps_from_zero
 from qviz.methods._inputs import checked, groups_of
@@ -86,7 +86,7 @@ def awq(
     n_grid = whole_number(n_grid, "n_grid", MethodError, least=1, most=1 << 16)
     clip, trace = flag(clip, "clip", MethodError), flag(trace, "trace", MethodError)
     if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, _NUMBERS) or not 0 <= alpha <= 1):
-        raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
+        raise MethodError(f"alpha must be a number 0 … 1, got {shortened(alpha)}")
     act_scale, G = stats.mean_abs, stats.hessian
     if not np.isfinite(G).all():
         raise MethodError("the inputs' products overflow float32; scale the inputs down, or look for outliers in them")
@@ -171,7 +171,9 @@ def channel_scale(act_scale: FloatArray, alpha: float) -> FloatArray:
     [0.5, 1.0, 2.0]
     """
     act_scale = real_array(act_scale, "act_scale", MethodError, shape=("n_in",))
-    alpha = finite_number(alpha, "alpha", MethodError)
+    if not (np.isfinite(act_scale) & (act_scale >= 0)).all():
+        raise MethodError("act_scale must be means of |x|: finite numbers from 0 up")
+    alpha = finite_number(alpha, "alpha", MethodError, least=-16, most=16)
     s = np.maximum(act_scale ** np.float32(alpha), np.float32(1e-4))
     centred: FloatArray = s / np.sqrt(s.max() * s.min())
     return centred
@@ -267,7 +269,7 @@ def keep_salient(
     w = checked(weight, stats, grid)
     one_of(by, "by", ("activation", "weight", "random"), MethodError)
     if not _is_part(part):
-        raise MethodError(f"part must be in 0 … 1, got {part!r}")
+        raise MethodError(f"part must be in 0 … 1, got {shortened(part)}")
     n_out, n_in = w.shape
     count = max(1, round(part * n_in))
     score = {"activation": stats.mean_abs, "weight": np.abs(w).mean(axis=0)}.get(by)

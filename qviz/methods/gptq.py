@@ -28,7 +28,7 @@ from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
 from qviz._types import FloatArray, IntArray
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.grids.affine import group_params, steps_from_zero
 from qviz.methods._inputs import checked, groups_of
@@ -103,8 +103,8 @@ def gptq(
     if not 2 <= grid.bits <= 8:
         raise MethodError(f"GPTQ rounds to 2 … 8 bits here, got {grid.bits}")
     batch = whole_number(column_batch, "column_batch", MethodError, least=1)
-    flags = {"act_order": act_order, "static_groups": static_groups, "mse": mse, "weighted": weighted}
-    act_order, static_groups, mse, weighted = (flag(given, what, MethodError) for what, given in flags.items())
+    flags = {"act_order": act_order, "static_groups": static_groups, "mse": mse, "weighted": weighted, "trace": trace}
+    act_order, static_groups, mse, weighted, trace = (flag(given, what, MethodError) for what, given in flags.items())
     asked = checked_damping(damp_percent)
     n_out, n_in = w.shape
     w, H, dead = without_dead(w, stats)
@@ -206,7 +206,7 @@ def checked_damping(value: Any) -> float:
         damp = float(value)
         if 0 <= damp <= 10:
             return damp
-    raise MethodError(f"damp_percent must be a number 0 … 10 (0.01 is one percent), got {value!r}")
+    raise MethodError(f"damp_percent must be a number 0 … 10 (0.01 is one percent), got {shortened(value)}")
 
 
 def without_dead(w: FloatArray, stats: ActivationStats) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.kernels import f32, kernel, simd
 from qviz._machine.team import in_parallel
@@ -86,6 +87,9 @@ def gptq_format(
     """
     w, fmt = checked_weight(weight, stats), get(format)
     fmt.blocks_per_row(w.shape[1])
+    sweeps = whole_number(sweeps, "sweeps", MethodError, least=0, most=1_000_000)
+    if outputs is not None:
+        outputs = real_array(outputs, "outputs", MethodError)
     if fmt.lattice is None:
         bits_of(fmt)  # or a reason why not
     return FormatRounding(stats, damp_percent).round(w, fmt, sweeps=sweeps, outputs=outputs)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked
 from qviz.methods.gptq import gptq
@@ -27,7 +27,9 @@ def damping(n_tokens: int, n_in: int) -> float:
     """
     for value in (n_tokens, n_in):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise MethodError(f"n_tokens and n_in must be positive integers, got {n_tokens!r} and {n_in!r}")
+            raise MethodError(
+                f"n_tokens and n_in must be positive integers, got {shortened(n_tokens)} and {shortened(n_in)}"
+            )
     return min(max(0.25 * n_in / n_tokens, 0.003), 1.0)
 
 

@@ -85,8 +85,8 @@ def refine(
     together = None
     if outputs is not None:
         together = np.ascontiguousarray(outputs if outputs.ndim == 3 else outputs[None])
-        groups, rows, columns = together.shape
-        if groups * rows != n_out or rows != columns:
+        rows = together.shape[-1]
+        if not rows or n_out % rows or together.shape != (n_out // rows, rows, rows):
             raise MethodError(f"a matrix of {n_out} outputs is {(n_out, n_out)}, got {outputs.shape}")
     choices = _choices(tensor.format)
     if choices is None or not sweeps:

@@ -18,7 +18,7 @@ from qviz._arrays import whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked
 from qviz.methods.recommended import recommended
@@ -62,9 +62,10 @@ def random_hadamard(n: int, seed: int = 0) -> FloatArray:
     True
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise MethodError(f"seed must be an integer from 0, got {seed!r}")
-    signs = np.random.default_rng(seed).choice([-1, 1], n)
-    turned: FloatArray = (signs[:, None] * hadamard(n)).astype(np.float32)
+        raise MethodError(f"seed must be an integer from 0, got {shortened(seed)}")
+    spread = hadamard(n)
+    signs = np.random.default_rng(seed).choice([-1, 1], len(spread))
+    turned: FloatArray = (signs[:, None] * spread).astype(np.float32)
     return turned
 
 
@@ -122,7 +123,7 @@ def rotation(
     """
     w = checked(weight, stats, grid)
     if not callable(method):
-        raise MethodError(f"method must be rtn, gptq or recommended, got {method!r}")
+        raise MethodError(f"method must be rtn, gptq or recommended, got {shortened(method)}")
     R = random_hadamard(w.shape[1], seed)
     result = method(w @ R, stats.rotated(R), grid, **options)
     if not isinstance(result, MethodResult):

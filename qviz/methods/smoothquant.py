@@ -12,7 +12,7 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked, groups_of
 from qviz.methods.result import MethodResult
@@ -81,7 +81,7 @@ def smooth_scale(inputs: npt.ArrayLike, weights: npt.ArrayLike, alpha: float) ->
     [1.0, 10.0]
     """
     if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.floating) or not 0 <= alpha <= 1:
-        raise MethodError(f"alpha must be a number 0 … 1, got {alpha!r}")
+        raise MethodError(f"alpha must be a number 0 … 1, got {shortened(alpha)}")
     x = real_array(inputs, "inputs", MethodError, shape=("n_in",)).astype(np.float64)
     w = real_array(weights, "weights", MethodError, shape=(x.size,)).astype(np.float64)
     used = (x > 0) & (w > 0)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz._machine.kernels import f32, i32, kernel
 from qviz._types import FloatArray
-from qviz.errors import MethodError
+from qviz.errors import MethodError, shortened
 from qviz.grids import AffineGrid
 from qviz.grids.affine import steps_from_zero
 
@@ -62,6 +62,10 @@ def straight_through(
     """
     w = real_array(weight, "weight", MethodError, shape=("n_out", "n_in"))
     g = real_array(gradient, "gradient", MethodError, shape=w.shape)
+    if not isinstance(grid, AffineGrid):
+        raise MethodError(f"grid is {shortened(grid)}; an AffineGrid is wanted")
+    if not isinstance(params, tuple | list) or len(params) != 2:
+        raise MethodError(f"params are {shortened(params)}; a pair (scale, zero_point) is wanted")
     if grid.group_size == 0:
         raise MethodError("one scale for a whole tensor has no gradient here; use group_size −1 (a row) or more")
     shape = grid.params_shape(w.shape)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from qviz import gguf
-from qviz.errors import ModelNotFoundError, printable
+from qviz.errors import ModelNotFoundError, printable, shortened
 from qviz.formats.base import QTensor
 from qviz.gguf import legacy
 from qviz.gguf.legacy import LegacyFile
@@ -167,7 +167,7 @@ def load(name_or_path: str | os.PathLike[str], *, fallback: bool = False) -> Mod
             path = data_dir() / SHIPPED[name]
             if not path.is_file():
                 raise ModelNotFoundError(
-                    f"the model {name!r} is not part of this version of qviz ({path} does not exist); "
+                    f"the model {shortened(name)} is not part of this version of qviz ({path} does not exist); "
                     f"qviz.load('smollm2-slices') opens real tensors without a download"
                 )
             return Model(name, gguf.read(path))

@@ -12,9 +12,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from qviz.errors import RecipeError
+from qviz._arrays import finite_number, whole_number
+from qviz.errors import RecipeError, shortened
 
 _EXACT = 200_000  # sums kept at most; beyond, the bisection's answer is used
 
@@ -86,6 +87,10 @@ def allocate(options: Mapping[str, Sequence[Option]], budget: int, *, most_sums:
     >>> {name: option.format for name, option in found.chosen.items()}, found.nbytes, found.exact
     ({'a': 'Q4_K', 'b': 'Q6_K'}, 111, True)
     """
+    if not isinstance(options, Mapping) or not all(_are_options(given) for given in options.values()):
+        raise RecipeError(f"options are {shortened(options)}; a mapping from tensor name to a list of Option is wanted")
+    budget = math.floor(finite_number(budget, "budget", RecipeError, least=0))
+    most_sums = whole_number(most_sums, "most_sums", RecipeError, least=0)
     fronts = {name: _front(name, given) for name, given in options.items()}
     least = sum(front[0].nbytes for front in fronts.values())
     if least > budget:
@@ -125,6 +130,10 @@ def hull(front: Sequence[Option]) -> list[Option]:
 def _slope(a: Option, b: Option) -> float:
     """Damage spared for each byte more."""
     return (a.damage - b.damage) / (b.nbytes - a.nbytes)
+
+
+def _are_options(given: Any) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(option, Option) for option in given)
 
 
 def _front(name: str, given: Sequence[Option]) -> list[Option]:

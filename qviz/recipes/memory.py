@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qviz._arrays import whole_number
-from qviz.errors import RecipeError
-from qviz.recipes.plan import TensorChoice
-from qviz.recipes.rules import RECIPES
+from qviz.errors import RecipeError, shortened
+from qviz.recipes.plan import TensorChoice, get_recipe
 from qviz.recipes.sizes import ModelShapes, cache_size, get_shapes, model_plan
 
 BATCH = 512
@@ -158,9 +157,9 @@ def what_fits(
     []
     """
     if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
-        raise RecipeError(f"memory is bytes that are free, such as 8 * 2**30; found {memory!r}")
-    wanted = list(recipes)
-    if unknown := [name for name in wanted if name not in RECIPES]:
-        raise RecipeError(f"no recipe {unknown[0]!r}; there are {', '.join(RECIPES)}")
+        raise RecipeError(f"memory is bytes that are free, such as 8 * 2**30; found {shortened(memory)}")
+    if isinstance(recipes, str) or not isinstance(recipes, Iterable):
+        raise RecipeError(f"recipes are {shortened(recipes)}; a list of names is wanted")
+    wanted = [get_recipe(name).name for name in recipes]
     needs = [memory_need(model, name, n_ctx, cache=cache, conversations=conversations) for name in wanted]
     return sorted((need for need in needs if need.total <= memory), key=lambda need: -need.total)

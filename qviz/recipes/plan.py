@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qviz.errors import RecipeError
+from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
 from qviz.recipes.rules import (
     ALIASES,
@@ -126,7 +126,7 @@ def get_recipe(name: str | Recipe) -> Recipe:
     key = name.upper() if isinstance(name, str) else None
     recipe = RECIPES.get(ALIASES.get(key, key)) if key is not None else None
     if recipe is None:
-        raise RecipeError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+        raise RecipeError(f"no recipe {shortened(name)}; there are {', '.join(RECIPES)}")
     return recipe
 
 
@@ -177,7 +177,7 @@ def plan(
     """
     chosen = get_recipe(recipe)
     if not isinstance(rules, str) or rules not in RULES:
-        raise RecipeError(f"no rule set {rules!r}; there are {', '.join(map(repr, RULES))}")
+        raise RecipeError(f"no rule set {shortened(rules)}; there are {', '.join(map(repr, RULES))}")
     if rules == "2023-06" and not chosen.in_2023:
         raise RecipeError(f"{chosen.name} did not exist in June 2023; use rules='modern' or rules='uniform'")
     infos: Mapping[str, TensorLike] = getattr(tensors, "tensor_info", tensors)
@@ -232,7 +232,7 @@ class _Planner:
         if isinstance(value, list):  # one number a layer
             value = value[0] if value else default
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise RecipeError(f"metadata {full!r} is {value!r}; expected a whole number that is not negative")
+            raise RecipeError(f"metadata {full!r} is {shortened(value)}; expected a whole number that is not negative")
         return int(value)
 
     def choices(self, order: Sequence[str]) -> list[TensorChoice]:
@@ -372,7 +372,9 @@ def file_order(name: str) -> tuple[int, bytes]:
     >>> sorted(["blk.10.a", "output", "blk.2.b"], key=file_order)
     ['output', 'blk.2.b', 'blk.10.a']
     """
-    return _layer(name), name.encode("utf-8", "surrogateescape")
+    if not isinstance(name, str):
+        raise RecipeError(f"the name of a tensor is a text, not {type(name).__name__}")
+    return _layer(name), name.encode("utf-8", "surrogatepass")
 
 
 def _by_offset(infos: Mapping[str, Any]) -> list[str]:

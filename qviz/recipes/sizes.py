@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from qviz._arrays import whole_number
 from qviz.architectures import ARCHITECTURES, size
-from qviz.errors import RecipeError
+from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
 from qviz.recipes.plan import TensorChoice, plan
 from qviz.recipes.rules import RECIPES, Recipe
@@ -171,7 +171,7 @@ def get_shapes(name: str | ModelShapes) -> ModelShapes:
     shapes = MODEL_SHAPES.get(_OTHER_NAMES.get(key, key)) if key is not None else None
     if shapes is None:
         raise RecipeError(
-            f"no shapes of a model {name!r}; there are {', '.join(MODEL_SHAPES)}. "
+            f"no shapes of a model {shortened(name)}; there are {', '.join(MODEL_SHAPES)}. "
             f"For a file, use qviz.recipes.plan(file, file.metadata, recipe)"
         )
     return shapes
@@ -236,6 +236,8 @@ def cache_size(model: str | ModelShapes, n_ctx: int, kind: str | tuple[str, str]
     """
     a = get_shapes(model)
     n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0)
+    if isinstance(kind, tuple) and len(kind) != 2:
+        raise RecipeError(f"a KV cache of {shortened(kind)}; give one format, or two, of keys and of values")
     keys, values = kind if isinstance(kind, tuple) else (kind, kind)
     return a.layers * n_ctx * (get(keys).row_size(a.kv_width) + get(values).row_size(a.kv_width))
 

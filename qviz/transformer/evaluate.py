@@ -244,6 +244,7 @@ def score_tokens(
     reference = base if base is not None else next(iter(runs.values()))
     n_ctx = min(512, *(run.config.n_ctx for run in (*runs.values(), reference))) if n_ctx is None else n_ctx
     windows = windows_of(reference, text, n_ctx, max_tokens)
+    n_ctx = windows.shape[1]  # an int8 would overflow below
     first = n_ctx // 2
     at_once = _windows_at_once(reference, n_ctx)
     total, done = len(windows) * (len(runs) + (base is not None)), 0

@@ -21,7 +21,7 @@ from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.team import in_parallel
 from qviz._types import FloatArray
-from qviz.errors import LlamaError
+from qviz.errors import LlamaError, shortened
 from qviz.formats.base import QTensor
 from qviz.gguf.settings import shown
 from qviz.transformer import experts
@@ -101,7 +101,7 @@ class Transformer:
         cache_rotation: Any = None,
     ) -> None:
         if on_linear_input is not None and not callable(on_linear_input):
-            raise LlamaError(f"on_linear_input is {on_linear_input!r}; a callable (name, x) is wanted")
+            raise LlamaError(f"on_linear_input is {shortened(on_linear_input)}; a callable (name, x) is wanted")
         parts = take_apart(model)
         self.model, self.on_linear_input = model, on_linear_input
         self.architecture, self.config = parts.architecture, parts.config

@@ -40,7 +40,7 @@ from qviz._arrays import real_array
 from qviz._files import as_path, refuse_source
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import imatrix as imatrices
-from qviz.errors import ImatrixError, PipelineError
+from qviz.errors import ImatrixError, PipelineError, shortened
 from qviz.formats import Format, QTensor
 from qviz.gguf import legacy
 from qviz.gguf.foreign import ForeignFormat, refusal
@@ -282,7 +282,7 @@ def _columns(importance: Mapping[str, Any], choice: TensorChoice) -> FloatArray 
         if choice.name in ("token_embd.weight", "per_layer_token_embd.weight"):
             return None  # an embedding is looked up, not multiplied: what was measured is the output matrix's input
         raise ImatrixError(
-            f"the importance matrix does not fit tensor {choice.name!r}: is it of another model?",
+            f"the importance matrix does not fit tensor {shortened(choice.name)}: is it of another model?",
             found=f"{values.size} values",
             expected=f"{experts * n}",
         )
@@ -302,7 +302,7 @@ def _check(
             f"leave nothing of it without; make one with `qviz imatrix MODEL OUT`; {why}"
         )
     if isinstance(choice.source, ForeignFormat):
-        raise PipelineError(f"tensor {choice.name!r} cannot be copied: {refusal(choice.source)}")
+        raise PipelineError(f"tensor {shortened(choice.name)} cannot be copied: {refusal(choice.source)}")
     if choice.format is choice.source or not choice.n_weights:
         return
     if not (choice.format.can_encode or choice.format.needs_imatrix):

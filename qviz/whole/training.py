@@ -25,7 +25,7 @@ from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import give_back
 from qviz._machine.team import in_parallel
 from qviz._types import DoubleArray, FloatArray, IntArray, Progress, no_progress
-from qviz.errors import PipelineError
+from qviz.errors import PipelineError, shortened
 from qviz.formats import QTensor
 from qviz.grids import AffineGrid
 from qviz.methods.straight_through import adam, back
@@ -173,7 +173,7 @@ class Training:
         self._scale_rate = finite_number(scale_rate, "scale_rate", PipelineError, least=0)
         self._rng = np.random.default_rng(whole_number(seed, "seed", PipelineError, least=0))
         if progress is not None and not callable(progress):
-            raise PipelineError(f"progress is {progress!r}; a callable (what, done, total) is wanted")
+            raise PipelineError(f"progress is {shortened(progress)}; a callable (what, done, total) is wanted")
         self._report, self._grid = progress or no_progress, AffineGrid(bits, group_size, sym)
         if not 2 <= self._grid.bits <= 4:
             raise PipelineError(f"training is for 2, 3 or 4 bits, where rounding alone costs something; got {bits}")

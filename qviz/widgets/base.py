@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets
 from traitlets import TraitError
 
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import QvizError, WidgetError, shortened
 from qviz.figures.veil import Veil
 from qviz.widgets import _text
 from qviz.widgets.echo import after_picture
@@ -194,12 +194,12 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         """
         for name in controls:
             if name not in self.controls:
-                raise WidgetError(f"no control {name!r} to lock; there are {', '.join(self.controls)}")
+                raise WidgetError(f"no control {shortened(name)} to lock; there are {', '.join(self.controls)}")
         scene = self.figure.scene
         there = [] if scene is None else [*scene.panels, *(readout.label for readout in scene.readouts)]
         for name in veils:
             if name not in there:
-                raise WidgetError(f"nothing {name!r} to veil; there are {', '.join(there)}")
+                raise WidgetError(f"nothing {shortened(name)} to veil; there are {', '.join(there)}")
         self.__locks = {**self.__locks, key: (reason, frozenset(controls or self.controls), tuple(veils))}
         self._hold()
 
@@ -328,7 +328,7 @@ class SourceExplorer(Explorer):
                 layout={"width": "auto"},
             )
         elif tensor not in (None, *self._sources.names):
-            raise WidgetError(f"no tensor {tensor!r}; there is only {self._sources.names[0]}")
+            raise WidgetError(f"no tensor {shortened(tensor)}; there is only {self._sources.names[0]}")
         self._take(self.controls.get("tensor"))
         if isinstance(self._problem, WidgetError):
             raise self._problem

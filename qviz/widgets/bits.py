@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures import ErrorHistogram, Histogram, NumberLine, error_histogram, group_axis, histogram, number_line
 from qviz.figures.numberline import sampled
 from qviz.grids import AffineGrid
@@ -82,11 +82,11 @@ class BitsExplorer(SourceExplorer):
         name: str | None = None,
     ) -> None:
         if granularity not in ("tensor", "channel", "group"):
-            raise WidgetError(f"granularity must be 'tensor', 'channel' or 'group', got {granularity!r}")
+            raise WidgetError(f"granularity must be 'tensor', 'channel' or 'group', got {shortened(granularity)}")
         if bits not in range(2, 9):
-            raise WidgetError(f"bits must be 2 to 8 here, got {bits!r}; AffineGrid itself takes 1 to 16")
+            raise WidgetError(f"bits must be 2 to 8 here, got {shortened(bits)}; AffineGrid takes 1 to 16")
         if group_size not in _GROUP_SIZES:
-            raise WidgetError(f"group_size must be one of {', '.join(map(str, _GROUP_SIZES))}, got {group_size!r}")
+            raise WidgetError(f"group_size must be one of {_GROUP_SIZES}, got {shortened(group_size)}")
         super().__init__(given, tensor, name)
         self.controls |= {
             "bits": ipywidgets.IntSlider(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qviz import metrics
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.codebook import entropy, huffman_bits, lloyd_curve, lloyd_picture
 from qviz.figures.histogram import histogram
 from qviz.grids import FP4, MXFP4, NF4, AffineGrid, Codebook, choose_range, kmeans, round_inputs
@@ -86,7 +86,7 @@ class CodebookExplorer(SourceExplorer):
         if bits not in range(2, 7) or shared not in _SHARED.values():
             raise WidgetError(
                 f"bits must be 2 to 6 and shared one of {', '.join(map(str, _SHARED.values()))}; "
-                f"got {bits!r} and {shared!r}"
+                f"got {shortened(bits)} and {shortened(shared)}"
             )
         super().__init__(given, tensor or first_matrix(given), name)
         narrow = {"width": "min(100%, 300px)"}

@@ -13,7 +13,7 @@ import ipywidgets
 
 from qviz import models, transformer
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.duel import TokenDuel, TokenOdds, token_duel, token_odds
 from qviz.measure import TABLE_RECIPES
 from qviz.models import Model
@@ -77,7 +77,7 @@ class DuelExplorer(BackgroundExplorer):
         self._shown = ("", left, right)
         for recipe in (left, right):
             if recipe not in TABLE_RECIPES:
-                raise WidgetError(f"no format {recipe!r} to duel with; choose from {', '.join(TABLE_RECIPES)}")
+                raise WidgetError(f"no format {shortened(recipe)} to duel with; choose from {', '.join(TABLE_RECIPES)}")
         self.controls |= {
             "prompt": ipywidgets.Text(
                 prompt, description="Prompt", continuous_update=False, layout={"width": "min(100%, 620px)"}

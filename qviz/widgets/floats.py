@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.floatbits import float_bits
 from qviz.grids import E2M1, E2M3, E3M2, E4M3, E5M2, SmallFloat
 from qviz.widgets import _text
@@ -57,9 +57,9 @@ class FloatExplorer(Explorer):
     def __init__(self, name: str = "E4M3", number: float = 0.3) -> None:
         super().__init__()
         if name not in FLOATS:
-            raise WidgetError(f"no float {name!r}; there are {', '.join(FLOATS)}")
+            raise WidgetError(f"no float {shortened(name)}; there are {', '.join(FLOATS)}")
         if isinstance(number, bool) or not isinstance(number, int | float | np.floating) or not math.isfinite(number):
-            raise WidgetError(f"number must be finite, got {number!r}")
+            raise WidgetError(f"number must be finite, got {shortened(number)}")
         self.controls |= {
             "float": ipywidgets.Dropdown(
                 options=list(FLOATS),

@@ -12,7 +12,7 @@ import numpy as np
 
 from qviz import models, transformer
 from qviz.calibration import ActivationStats
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import QvizError, WidgetError, shortened
 from qviz.figures.gptq import (
     GptqRun,
     StepRow,
@@ -204,7 +204,9 @@ class GPTQExplorer(SourceExplorer):
             choice.options = sorted({*(n for n in (32, 64, 128, 256, 512, 1024, 2048) if n < most), most})
             wanted = choice.options[-1] if tokens is None else tokens
             if wanted not in choice.options:
-                raise WidgetError(f"tokens must be one of {', '.join(map(str, choice.options))} here, got {tokens!r}")
+                raise WidgetError(
+                    f"tokens must be one of {', '.join(map(str, choice.options))} here, got {shortened(tokens)}"
+                )
             choice.value = wanted
         self._run()
         if column is None and self._trouble is None:
@@ -442,7 +444,7 @@ def _matrices(given: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
 def _check(what: str, value: float, known: Iterable[float]) -> None:
     """Refuse a setting that no control has."""
     if value not in known:
-        raise WidgetError(f"{what} must be one of {', '.join(f'{k:g}' for k in known)} here, got {value!r}")
+        raise WidgetError(f"{what} must be one of {', '.join(f'{k:g}' for k in known)} here, got {shortened(value)}")
 
 
 def _controls(

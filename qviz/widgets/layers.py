@@ -12,7 +12,7 @@ import numpy as np
 from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
-from qviz.errors import QvizError, WidgetError
+from qviz.errors import QvizError, WidgetError, shortened
 from qviz.models import calibration_text, captured_inputs, heldout_text, load
 from qviz.transformer import linear_inputs
 from qviz.widgets import _text
@@ -65,13 +65,14 @@ class Layers(Mapping[str, Layer]):
     def __init__(self, given: Mapping[str, Any]) -> None:
         if not isinstance(given, Mapping) or not given:
             raise WidgetError(
-                f"layers must be a mapping from name to (weight, calibration inputs, held-out inputs), got {given!r}"
+                "layers must be a mapping from name to (weight, calibration inputs, held-out inputs), "
+                f"got {shortened(given)}"
             )
         self._given, self._made = dict(given), dict[str, Layer]()
 
     def __getitem__(self, name: str) -> Layer:
         if name not in self._given:
-            raise WidgetError(f"no layer {name!r}; there are {', '.join(self._given)}")
+            raise WidgetError(f"no layer {shortened(name)}; there are {', '.join(self._given)}")
         if name not in self._made:
             layer = self._given[name]() if callable(self._given[name]) else self._given[name]
             self._made[name] = layer if isinstance(layer, Layer) else _layer(name, layer)
@@ -210,7 +211,7 @@ class LayerExplorer(Explorer):
         control = self.controls[name]
         known = [item[1] if isinstance(item, tuple) else item for item in control.options]
         if value not in known:
-            raise WidgetError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+            raise WidgetError(f"{name} must be one of {', '.join(map(str, known))}, got {shortened(value)}")
         control.value = value
 
     @property

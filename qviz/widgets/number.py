@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.histogram import histogram
 from qviz.figures.numberline import NumberLine, group_axis, number_line
 from qviz.grids import AffineGrid
@@ -90,7 +90,9 @@ class NumberExplorer(Explorer):
         if not values or bad:
             raise WidgetError(f"numbers must lie in {narrow[0]:g} … {narrow[1]:g}; not so: {', '.join(bad) or 'none'}")
         if range not in RANGES or bits not in _BITS:
-            raise WidgetError(f"bits must be 2 to 8 and range one of {', '.join(RANGES)}; got {bits!r}, {range!r}")
+            raise WidgetError(
+                f"bits must be 2 to 8 and range one of {', '.join(RANGES)}; got {shortened(bits)}, {shortened(range)}"
+            )
         self._values = {name: float(value) for name, value in values.items()}
         self.controls |= {
             "number": ipywidgets.Dropdown(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from qviz import formats
 from qviz._arrays import real_array
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.pair_plane import PairPlane, pair_plane
 from qviz.formats.iq import codebooks
 from qviz.grids import kmeans, kmeans_vectors
@@ -77,7 +77,7 @@ class PairExplorer(Explorer):
         if w.shape[1] % 256 or not np.isfinite(w).all() or not w.any():
             raise WidgetError(f"rows of finite weights are needed, 256 or a multiple; got {w.shape}")
         if bits not in _FORMATS:
-            raise WidgetError(f"bits must be 2 or 3, got {bits!r}")
+            raise WidgetError(f"bits must be 2 or 3, got {shortened(bits)}")
         self.weights = w[: max(1, MOST_WEIGHTS // w.shape[1])]
         """float32 array: the rows on show."""
         self._kept: dict[Any, Any] = {}

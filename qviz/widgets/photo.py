@@ -12,7 +12,7 @@ import numpy.typing as npt
 from qviz import models, transformer
 from qviz._arrays import real_array
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.photo import (
     FAR,
     LevelSet,
@@ -121,9 +121,9 @@ class PhotoExplorer(Explorer):
         if (weights is None) != (inputs is None):
             raise WidgetError("weights and their inputs go together: give both, or neither")
         if levels not in _KINDS.values():
-            raise WidgetError(f"levels must be one of {', '.join(_KINDS.values())}, got {levels!r}")
+            raise WidgetError(f"levels must be one of {', '.join(_KINDS.values())}, got {shortened(levels)}")
         if shared not in _SHARED.values():
-            raise WidgetError(f"shared must be one of {', '.join(map(str, _SHARED.values()))}, got {shared!r}")
+            raise WidgetError(f"shared must be one of {', '.join(map(str, _SHARED.values()))}, got {shortened(shared)}")
         if weights is None:
             model, name = models.load("tiny"), "blk.0.attn_q.weight"
             weights = model[name].dequantize()

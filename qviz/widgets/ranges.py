@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qviz import metrics
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.ranges import GroupStrip, RangeCurve, RangeHistogram, group_strip, range_curve, range_histogram
 from qviz.grids import AffineGrid
 from qviz.grids.ranges import RangeErrors, RangeMethod, choose_range, range_errors, round_inputs
@@ -106,10 +106,10 @@ class RangeExplorer(SourceExplorer):
         if shared not in self._sharing.values() or chooser not in (*_CHOOSERS, _BY_HAND):
             raise WidgetError(
                 f"shared must be one of {', '.join(map(str, self._sharing.values()))} and chooser one of "
-                f"{', '.join((*_CHOOSERS, _BY_HAND))}; got {shared!r} and {chooser!r}"
+                f"{', '.join((*_CHOOSERS, _BY_HAND))}; got {shortened(shared)} and {shortened(chooser)}"
             )
         if bits not in range(2, 9):
-            raise WidgetError(f"bits must be 2 to 8, got {bits!r}")
+            raise WidgetError(f"bits must be 2 to 8, got {shortened(bits)}")
         super().__init__(given, tensor or first_matrix(given), name)
         slider = {"width": "min(100%, 240px)"}  # three fit side by side above the picture on a narrow screen
         self.controls |= {

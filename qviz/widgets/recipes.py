@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from qviz.errors import RecipeError, WidgetError
+from qviz.errors import RecipeError, WidgetError, shortened
 from qviz.figures.recipe_map import OUTSIDE, ByteBars, Cell, RecipeMap, byte_bars, format_changes, recipe_map
 from qviz.recipes import (
     MODEL_SHAPES,
@@ -115,7 +115,7 @@ class RecipeExplorer(Explorer):
             )
         for side, recipe, rules in zip(_SIDES, (left, right), (left_rules, right_rules), strict=True):
             if rules not in RULES:
-                raise RecipeError(f"no rule set {rules!r}; there are {', '.join(map(repr, RULES))}")
+                raise RecipeError(f"no rule set {shortened(rules)}; there are {', '.join(map(repr, RULES))}")
             label = side.capitalize()
             self.controls[side] = _dropdown(label, list(RECIPES), get_recipe(recipe).name, f"the recipe on the {side}")
             self.controls[f"{side}_rules"] = _dropdown(

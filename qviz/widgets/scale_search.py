@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._types import FloatArray
-from qviz.errors import ShapeError, WidgetError
+from qviz.errors import ShapeError, WidgetError, shortened
 from qviz.figures import histogram
 from qviz.figures.scale_search import ScaleSearch, scale_search, search_curve, search_line
 from qviz.formats import Format, get, quantize
@@ -63,7 +63,9 @@ def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
 
 def _searched(name: str) -> Format:
     if str(name) not in SEARCHED:
-        raise WidgetError(f"the formats that search for their scales this way are {', '.join(SEARCHED)}; got {name!r}")
+        raise WidgetError(
+            f"the formats that search for their scales this way are {', '.join(SEARCHED)}; got {shortened(name)}"
+        )
     return get(name)
 
 

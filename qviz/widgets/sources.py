@@ -10,7 +10,7 @@ import numpy as np
 
 from qviz._arrays import real_array
 from qviz._types import FloatArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.formats import QTensor
 
 MOST_WEIGHTS = 1 << 22
@@ -114,7 +114,7 @@ class Sources:
             if isinstance(tensor, str | bytes) or tensor is None:
                 raise WidgetError(
                     f"{name}: expected weights (an array, a QTensor, or a model from qviz.load), "
-                    f"got {tensor!r}; open a file with qviz.load(path) first"
+                    f"got {shortened(tensor)}; open a file with qviz.load(path) first"
                 )
             tensor = real_array(tensor, name, WidgetError)
         if not tensor.shape or 0 in tensor.shape:
@@ -127,7 +127,9 @@ def _of(given: Mapping[str, Any], name: str) -> Any:
         return given[name]
     except KeyError:
         near = [other for other in given if name.split(".")[-1] in other] or list(given)
-        raise WidgetError(f"no tensor {name!r}; there are {len(given)}, such as {', '.join(near[:4])}") from None
+        raise WidgetError(
+            f"no tensor {shortened(name)}; there are {len(given)}, such as {', '.join(near[:4])}"
+        ) from None
 
 
 def _address(given: Mapping[str, Any], name: str) -> int | None:

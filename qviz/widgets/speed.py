@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets
 
-from qviz.errors import ShapeError, WidgetError
+from qviz.errors import ShapeError, WidgetError, shortened
 from qviz.figures.roofline import TokenRates, token_rates
 from qviz.measure.machine import FormatSpeed, Machine, Traffic, token_traffic
 from qviz.recipes import MODEL_SHAPES
@@ -57,7 +57,7 @@ class SpeedExplorer(Explorer):
         if not self._speeds:
             raise WidgetError("no measured formats to show; make some with qviz.measure.machine.measure_formats()")
         if model not in MODEL_SHAPES:
-            raise WidgetError(f"no model {model!r}; there are {', '.join(MODEL_SHAPES)}")
+            raise WidgetError(f"no model {shortened(model)}; there are {', '.join(MODEL_SHAPES)}")
         self._machine = machine
         self._current = "Q4_K" if "Q4_K" in self._speeds else next(iter(self._speeds))
         self.controls |= {

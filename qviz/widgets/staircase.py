@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from qviz._arrays import real_array, token_rows
 from qviz.calibration import ActivationStats
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures.staircase import Staircase, staircase
 from qviz.grids import AffineGrid
 from qviz.widgets import _text
@@ -79,7 +79,7 @@ class StaircaseExplorer(Explorer):
         if not 0 <= row < len(w) or not 0 <= column < w.shape[1]:
             raise WidgetError(f"no weight [{row}, {column}] in a matrix {w.shape}")
         if bits not in (2, 3, 4):
-            raise WidgetError(f"bits must be 2 to 4, got {bits!r}")
+            raise WidgetError(f"bits must be 2 to 4, got {shortened(bits)}")
         self._row = np.ascontiguousarray(w[row : row + 1])
         self._group_size, self._gram = group_size, ActivationStats.from_inputs(x).hessian.astype(np.float64)
         step = ipywidgets.IntSlider(

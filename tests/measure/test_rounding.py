@@ -27,7 +27,7 @@ def test_memory_is_at_least_what_the_method_must_hold():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"names": ["Q4_X"]}, "no format or method 'Q4_X'"), ({"repeats": 0}, "got repeats=0")],
+    [({"names": ["Q4_X"]}, "no format or method 'Q4_X'"), ({"repeats": 0}, "repeats is 0")],
 )
 def test_what_cannot_be_measured_is_refused(options, message):
     with pytest.raises(qviz.errors.MethodError, match=message):

@@ -20,10 +20,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import as_array
 from qviz._types import ByteArray, IntArray
 from qviz.errors import CheckpointError
 
 BITS = (2, 3, 4, 8)
+
+
+def checked_bits(bits: int) -> int:
+    """`bits` if a packed layout can have so many."""
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or bits not in BITS:
+        raise CheckpointError("no packed layout has that many bits", found=bits, expected="2, 3, 4 or 8")
+    return int(bits)
 
 
 def pack_bits(codes: npt.ArrayLike, bits: int) -> IntArray:
@@ -44,9 +52,7 @@ def pack_bits(codes: npt.ArrayLike, bits: int) -> IntArray:
     CheckpointError
         Codes out of range, or a number of them that does not fill words.
     """
-    if bits not in BITS:
-        raise CheckpointError("no packed layout has that many bits", found=bits, expected="2, 3, 4 or 8")
-    array = np.asarray(codes)
+    bits, array = checked_bits(bits), as_array(codes, "codes", CheckpointError, "whole numbers")
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise CheckpointError("codes must be a matrix of integers", found=(array.dtype, array.shape))
     if array.size and (array.min() < 0 or array.max() >= 1 << bits):
@@ -83,8 +89,8 @@ def unpack_bits(words: npt.ArrayLike, bits: int) -> ByteArray:
     >>> unpack_bits(pack_bits(np.arange(32)[:, None] % 8, 3), 3)[:9, 0].tolist()
     [0, 1, 2, 3, 4, 5, 6, 7, 0]
     """
-    array = np.asarray(words)
-    if bits not in BITS or array.ndim != 2 or array.dtype != np.int32 or array.shape[0] * 32 % bits:
+    bits, array = checked_bits(bits), as_array(words, "words", CheckpointError, "whole numbers")
+    if array.ndim != 2 or array.dtype != np.int32 or array.shape[0] * 32 % bits:
         raise CheckpointError(
             f"not words of {bits}-bit codes", found=(array.dtype, array.shape), expected="an int32 matrix"
         )
@@ -143,6 +149,9 @@ def zeros_from_v1(qzeros: IntArray, bits: int) -> IntArray:
 
 
 def _shift_zeros(qzeros: IntArray, bits: int, by: int) -> IntArray:
+    bits, qzeros = checked_bits(bits), as_array(qzeros, "qzeros", CheckpointError, "whole numbers")
+    if qzeros.dtype != np.int32 or qzeros.ndim != 2:
+        raise CheckpointError("qzeros must be an int32 matrix", found=(qzeros.dtype, qzeros.shape))
     if bits == 3:
         fields = unpack_bits(np.ascontiguousarray(qzeros.T), 3).astype(np.int32)
         return np.ascontiguousarray(pack_bits(fields + by & 7, 3).T)

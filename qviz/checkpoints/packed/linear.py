@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import as_array, flag, real_array, whole_array
 from qviz._types import IntArray
-from qviz.checkpoints.packed.bits import pack_bits, zeros_to_v1
+from qviz.checkpoints.packed.bits import checked_bits, pack_bits, zeros_to_v1
 from qviz.checkpoints.packed.dialects import layouts
 from qviz.checkpoints.packed.dialects.awq import ORDER
 from qviz.errors import CheckpointError
@@ -144,13 +145,16 @@ def pack(
     CheckpointError
         Something the layout cannot hold.
     """
-    if format not in LAYOUTS:
+    if not isinstance(format, str) or format not in LAYOUTS:
         raise CheckpointError("no such packed format", found=format, expected=", ".join(LAYOUTS))
     if format == "gemm" and bits != 4:
         raise CheckpointError("AWQ GEMM holds 4-bit codes only", found=bits)
-    q, zeros = np.asarray(codes), np.asarray(zero_point)
+    bits, sym = checked_bits(bits), flag(sym, "sym", CheckpointError)
+    q, zeros = (as_array(x, what, CheckpointError) for x, what in ((codes, "codes"), (zero_point, "zero_point")))
     if q.ndim != 2 or q.dtype.kind not in "iu" or zeros.dtype.kind not in "iu":
         raise CheckpointError("codes and zero points must be matrices of integers", found=(q.dtype, q.shape))
+    if any(x.size and (x.min() < -256 or x.max() > 256) for x in (q, zeros)):  # before int32 makes others of them
+        raise CheckpointError(f"codes or zero points do not fit {bits} bits")
     scales = _half_scales(scale, zeros, len(q))
     groups = scales.shape[1]
     index = _index(g_idx, q.shape[1], groups, format)
@@ -190,7 +194,7 @@ def _stream(codes: IntArray, bits: int) -> IntArray:
 
 def _half_scales(scale: npt.ArrayLike, zeros: npt.NDArray[Any], n_out: int) -> npt.NDArray[np.float16]:
     with np.errstate(over="ignore"):
-        scales = np.asarray(scale).astype(np.float16)
+        scales = real_array(scale, "scale", CheckpointError).astype(np.float16)
     if scales.ndim != 2 or len(scales) != n_out or scales.shape != zeros.shape or not scales.shape[1]:
         raise CheckpointError("scale and zero_point must be (n_out, n_groups)", found=(scales.shape, zeros.shape))
     if not (np.isfinite(scales) & (scales > 0)).all():
@@ -205,7 +209,7 @@ def _index(g_idx: npt.ArrayLike | None, n_in: int, groups: int, format: str) -> 
             raise CheckpointError(f"{n_in} columns do not make {groups} equal groups; give g_idx")
         index = np.repeat(np.arange(groups, dtype=np.int32), n_in // groups)
     else:
-        index = np.asarray(g_idx).astype(np.int32)
+        index = whole_array(g_idx, "g_idx", CheckpointError, shape=(n_in,), least=0, most=groups - 1, dtype=np.int32)
     if index.shape != (n_in,) or (n_in and (index.min() < 0 or index.max() >= groups)):
         raise CheckpointError(f"g_idx must give each of {n_in} columns a group below {groups}", found=index.shape)
     if format in ("gemm", "pack-quantized") and (

@@ -17,9 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_number
 from qviz._files import as_path, explained, replacing_folder
+from qviz.checkpoints.packed.bits import checked_bits
 from qviz.checkpoints.packed.linear import F8, FLOAT_LAYOUTS, LAYOUTS, PackedLinear
-from qviz.errors import CheckpointError
+from qviz.errors import CheckpointError, shortened
 
 _WEIGHTS, _CONFIG, _SETTINGS = "model.safetensors", "config.json", "quantize_config.json"
 _KINDS = {np.dtype(code): kind for code, kind in {"i4": "I32", "i8": "I64", "f2": "F16", "f4": "F32"}.items()}
@@ -62,14 +64,20 @@ def write_packed(
         Layers that do not go together, a tensor of another dtype, an older folder with weights of another kind, or one
         that cannot be written; it is as it was.
     """
+    others = {} if others is None else others
+    if not isinstance(layers, Mapping) or not all(isinstance(layer, PackedLinear) for layer in layers.values()):
+        raise CheckpointError("layers must be a mapping from name to PackedLinear", found=layers)
+    if not isinstance(others, Mapping) or not all(isinstance(x, np.ndarray) for x in others.values()):
+        raise CheckpointError("others must be a mapping from name to array", found=others)
+    group_size = whole_number(group_size, "group_size, −1 for a row,", CheckpointError, least=-1)
     kinds = {(layer.format, layer.bits) for layer in layers.values()}
     if len(kinds) != 1:
         raise CheckpointError("a checkpoint has one format and one number of bits", found=sorted(kinds))
     ((kind, bits),) = kinds
     tensors = {f"{name}.{part}": array for name, layer in layers.items() for part, array in layer.tensors().items()}
-    if both := tensors.keys() & (others or {}).keys():
+    if both := tensors.keys() & others.keys():
         raise CheckpointError("a tensor is given twice", found=min(both))
-    tensors |= others or {}
+    tensors |= others
     for name, layer in layers.items():
         _check_layer(name, layer, group_size)
     act_order = act_order or any(_out_of_order(layer, group_size) for layer in layers.values())
@@ -171,7 +179,7 @@ class _TensorFile:
         dtype, shape = self._described.get(name, (None, ()))
         if not self._left or self._left[-1] != name or array.dtype != dtype or array.shape != tuple(shape):
             raise CheckpointError(
-                f"tensor {name!r} is not what comes next",
+                f"tensor {shortened(name)} is not what comes next",
                 found=(array.dtype, array.shape),
                 expected=(self._left[-1:], dtype, shape),
             )
@@ -186,10 +194,12 @@ class _TensorFile:
             rows += len(part)
             fits = part.dtype == dtype and part.shape[1:] == tuple(shape[1:]) and rows <= shape[0]
             if self._left[-1:] != [name] or not fits:
-                raise CheckpointError(f"tensor {name!r} is not what comes next", found=(part.dtype, part.shape))
+                raise CheckpointError(
+                    f"tensor {shortened(name)} is not what comes next", found=(part.dtype, part.shape)
+                )
             self.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
         if rows != shape[0]:
-            raise CheckpointError(f"tensor {name!r} is not whole", found=rows, expected=f"{shape[0]} rows")
+            raise CheckpointError(f"tensor {shortened(name)} is not whole", found=rows, expected=f"{shape[0]} rows")
         self._left.pop()
 
     def finish(self) -> None:
@@ -227,6 +237,12 @@ def tensor_file(
         raise
 
 
+def _group_size(x: int) -> int:
+    if x == 0:
+        raise CheckpointError("groups have columns", found=x, expected="-1 for a row, or columns of a group")
+    return whole_number(x, "group_size, −1 for a row,", CheckpointError, least=-1)
+
+
 def packed_parts(
     format: str, bits: int, n_out: int, n_in: int, group_size: int, *, sym: bool = False
 ) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -239,6 +255,9 @@ def packed_parts(
     >>> {name: shape for name, (_, shape) in packed_parts("gemm", 4, 256, 768, 128).items()}
     {'qweight': (768, 32), 'qzeros': (6, 32), 'scales': (6, 256)}
     """
+    bits = checked_bits(bits)
+    n_out, n_in = (whole_number(n, what, CheckpointError, least=1) for n, what in ((n_out, "n_out"), (n_in, "n_in")))
+    group_size = _group_size(group_size)
     groups = 1 if group_size < 0 else -(-n_in // group_size)
     word: np.dtype[Any] = np.dtype(np.int32)
     parts: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qviz.errors import LessonError
+from qviz.errors import LessonError, shortened
 
 FOLDER = Path(__file__).parent / "questions"
 
@@ -124,7 +124,7 @@ class Question:
             if wanted in (option.key, option.text.lower()):
                 return option
         choices = "; ".join(f"{option.key!r} for “{option.text}”" for option in self.options)
-        raise LessonError(f"question {self.id} has no option {key!r}; answer with {choices}")
+        raise LessonError(f"question {self.id} has no option {shortened(key)}; answer with {choices}")
 
 
 def question(id: str) -> Question:

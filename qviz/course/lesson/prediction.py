@@ -19,7 +19,7 @@ import traitlets
 from qviz.course.lesson import progress_file as _store
 from qviz.course.lesson.bank import Question, question
 from qviz.course.lesson.fold import Folded, fold
-from qviz.errors import LessonError, ProgressError, QvizError
+from qviz.errors import LessonError, ProgressError, QvizError, shortened
 from qviz.figures import _theme
 from qviz.widgets import modules
 from qviz.widgets.base import Explorer
@@ -117,7 +117,7 @@ class Prediction(ipywidgets.VBox):  # type: ignore[misc]
         chosen = self.question.option(option)
         least = min(levels(len(self.question.options)))
         if not least <= confidence <= 100:
-            raise LessonError(f"how sure is {confidence!r} %? Say {least} (guessing) to 100 (certain)")
+            raise LessonError(f"how sure is {shortened(confidence)} %? Say {least} (guessing) to 100 (certain)")
         self.state, self.chosen, self.confidence = "answered", chosen.key, confidence / 100
         keep = _store.store()
         n = len(self.question.options)

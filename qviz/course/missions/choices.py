@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qviz import formats, measure, models, recipes, transformer
-from qviz.errors import RecipeError
+from qviz.errors import RecipeError, shortened
 from qviz.grids.affine import AffineGrid
 from qviz.models import Model
 
@@ -173,7 +173,7 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
     (3.8, 2.0)
     """
     if choice.cache not in CACHES:
-        raise RecipeError(f"no KV cache in {choice.cache!r}; there are {', '.join(CACHES)}")
+        raise RecipeError(f"no KV cache in {shortened(choice.cache)}; there are {', '.join(CACHES)}")
     if not mission.measured and (
         choice.embedding or choice.values or choice.imatrix or choice.recipe in MEASURED_METHODS
     ):

@@ -11,7 +11,7 @@ import ipywidgets
 from qviz.course import missions
 from qviz.course.missions import MIB, MISSIONS, REASONS, Choice, Mission, Outcome, Verdict
 from qviz.course.missions.figure import Chooser, chooser
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.widgets import _text
 from qviz.widgets.background import BackgroundExplorer, StoppedError
 from qviz.widgets.progress import ProgressBar
@@ -78,7 +78,7 @@ class CapstoneExplorer(BackgroundExplorer):
         start = choice or Choice()
         names = (*missions.RECIPES, *missions.MEASURED_METHODS)
         if mission not in MISSIONS:
-            raise WidgetError(f"no mission {mission!r}; there are {', '.join(MISSIONS)}")
+            raise WidgetError(f"no mission {shortened(mission)}; there are {', '.join(MISSIONS)}")
         if start.recipe not in names or start.cache not in missions.CACHES:
             raise WidgetError(f"{start} cannot be chosen here; recipes are {', '.join(names)}")
         self._max_tokens = max_tokens

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from qviz.course.museum import exhibits
 from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error, source, weight_error
-from qviz.errors import MuseumError
+from qviz.errors import MuseumError, shortened
 
 # From what stands in a file to what a method does; others follow in alphabetical order.
 _TOUR = (
@@ -46,7 +46,7 @@ def _find() -> Mapping[str, Exhibit]:
     for module in pkgutil.iter_modules(exhibits.__path__):
         exhibit: Exhibit = importlib.import_module(f"{exhibits.__name__}.{module.name}").EXHIBIT
         if exhibit.name.replace("-", "_") != module.name:
-            raise MuseumError(f"exhibit {exhibit.name!r} stands in {module.name}.py; give both the same name")
+            raise MuseumError(f"exhibit {shortened(exhibit.name)} stands in {module.name}.py; give both the same name")
         by_name[exhibit.name] = exhibit
     order = sorted(by_name, key=lambda name: (_TOUR.index(name) if name in _TOUR else len(_TOUR), name))
     return {name: by_name[name] for name in order}
@@ -70,7 +70,7 @@ def get(name: str) -> Exhibit:
     <Exhibit block-index: No error, no warning, other weights than the paper's>
     """
     if name not in EXHIBITS:
-        raise MuseumError(f"no exhibit {name!r}; there are {', '.join(EXHIBITS)}")
+        raise MuseumError(f"no exhibit {shortened(name)}; there are {', '.join(EXHIBITS)}")
     return EXHIBITS[name]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from qviz import metrics
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray
-from qviz.errors import MuseumError
+from qviz.errors import MuseumError, shortened
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ class Exhibit:
         right = sum(diagnosis.right for diagnosis in self.diagnoses)
         if right != 1 or len(self.diagnoses) < 3:
             raise MuseumError(
-                f"exhibit {self.name!r} has {len(self.diagnoses)} diagnoses, {right} of them right; "
+                f"exhibit {shortened(self.name)} has {len(self.diagnoses)} diagnoses, {right} of them right; "
                 f"give it at least three, and exactly one that is right"
             )
         if not self.threads:
-            raise MuseumError(f"exhibit {self.name!r} has no thread; say where the fault was reported")
+            raise MuseumError(f"exhibit {shortened(self.name)} has no thread; say where the fault was reported")
         for step, prefix in ((self.wrong, "_wrong_"), (self.right, "_right_")):
             if not step.__name__.startswith(prefix):
                 raise MuseumError(
@@ -225,7 +225,9 @@ class Exhibit:
         """
         tests, steps = {"blind": self.blind, "sharp": self.sharp}, {"wrong": self.wrong, "right": self.right}
         if test not in tests or step not in steps:
-            raise MuseumError(f"test must be blind or sharp and step wrong or right, got {test!r} and {step!r}")
+            raise MuseumError(
+                f"test must be blind or sharp and step wrong or right, got {shortened(test)} and {shortened(step)}"
+            )
         return bool(on_one_thread(tests[test])(steps[step]))
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._machine.kernels import f32, half_float, i8, kernel, u8, u32
-from qviz.errors import UnknownFormatError
+from qviz.errors import UnknownFormatError, shortened
 from qviz.formats import QTensor
 from qviz.formats import get as get_format
 from qviz.formats._blocks32 import read_word
@@ -197,7 +197,7 @@ def get(name: str) -> Format:
         With the names that exist.
     """
     if name not in _BY_NAME:
-        raise UnknownFormatError(f"no format {name!r}; legacy files hold {', '.join(_BY_NAME)}")
+        raise UnknownFormatError(f"no format {shortened(name)}; legacy files hold {', '.join(_BY_NAME)}")
     return _BY_NAME[name]
 
 

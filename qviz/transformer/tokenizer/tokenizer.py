@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from qviz.errors import LlamaError
+from qviz._arrays import whole_number
+from qviz.errors import LlamaError, shortened
 from qviz.gguf.cuts import byte_characters
 from qviz.gguf.settings import Settings, shown
 from qviz.gguf.vocabulary import Kind, read_merges, read_vocabulary
@@ -194,7 +195,7 @@ class Tokenizer:
         LlamaError
             No token of the vocabulary.
         """
-        index = int(token)
+        index = whole_number(token, "a token", LlamaError, least=-(1 << 63))
         if not 0 <= index < len(self.tokens):
             raise LlamaError(f"there is no token {index}; the vocabulary has {len(self.tokens)}, numbered from 0")
         return b"" if index in self._hidden and not special else self._bytes[index]
@@ -208,6 +209,8 @@ class Tokenizer:
 
         The space that `encode` puts in front of a text is taken away again, unless the tokens continue one.
         """
+        if not isinstance(ids, Iterable):
+            raise LlamaError(f"ids are {shortened(ids)}; a list of tokens is wanted")
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         at_start = self.add_space and not continues
         for token in ids:

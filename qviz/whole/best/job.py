@@ -20,7 +20,7 @@ from qviz import gguf, models, recipes, transformer
 from qviz._files import as_path, refuse_source, replacing
 from qviz._types import Progress, no_progress
 from qviz._version import __version__
-from qviz.errors import PipelineError
+from qviz.errors import PipelineError, shortened
 from qviz.formats import QTensor, get, quantize
 from qviz.gguf.writer import file_size
 from qviz.methods.gptq_format import accepts, gptq_format
@@ -155,7 +155,7 @@ def _limit(size: Any, bpw: Any, n_weights: int) -> int:
         raise PipelineError("give the size of the file or its bits per weight (--size or --bpw): one of them")
     given = size if bpw is None else bpw
     if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 < given < math.inf:
-        raise PipelineError(f"the size or bits per weight must be a positive number, got {given!r}")
+        raise PipelineError(f"the size or bits per weight must be a positive number, got {shortened(given)}")
     return int(size) if bpw is None else int(float(bpw) * n_weights / 8)
 
 

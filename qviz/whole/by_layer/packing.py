@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qviz import checkpoints, models
 from qviz._files import as_path
 from qviz._types import Progress
-from qviz.errors import MethodError, PipelineError
+from qviz.errors import MethodError, PipelineError, shortened
 from qviz.grids import AffineGrid
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix
@@ -124,7 +124,7 @@ def plan_packing(
         A family that does not run here, or what config.json has no word for.
     """
     if method not in INTEGER_METHODS:
-        raise MethodError(f"no method {method!r} for packed weights; there are {', '.join(INTEGER_METHODS)}")
+        raise MethodError(f"no method {shortened(method)} for packed weights; there are {', '.join(INTEGER_METHODS)}")
     grid = AffineGrid(bits, group_size, sym)
     onto_grid(method, grid, options)
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
@@ -167,7 +167,7 @@ def plan_packing(
 def _check_layout(kind: str, bits: int, act_order: bool) -> None:
     """Refuse codes that a packed layout has no place for."""
     if kind not in CHECKPOINTS:
-        raise PipelineError(f"no packed layout {kind!r}; there are {', '.join(CHECKPOINTS)}")
+        raise PipelineError(f"no packed layout {shortened(kind)}; there are {', '.join(CHECKPOINTS)}")
     if bits not in checkpoints.BITS:
         raise PipelineError(f"packed layouts hold 2, 3, 4 or 8 bits, not {bits}; choose one of these")
     if kind == "awq" and bits != 4:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from qviz import methods
 from qviz._types import FloatArray
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError, QvizError
+from qviz.errors import MethodError, QvizError, shortened
 from qviz.formats import Format, QTensor, quantize
 from qviz.formats import get as get_format
 from qviz.grids import AffineGrid
@@ -72,8 +72,8 @@ def rounding_of(method: str, bits: int, group_size: int, sym: bool, options: Map
         if fmt.can_encode and len(words) == 1 + by_gptq:
             return onto_formats(method, lambda _: fmt, by_gptq, options)
     raise MethodError(
-        f"no method {method!r}; there are {', '.join(INTEGER_METHODS)}, the names of GGML formats such as 'Q4_K', "
-        f"and GPTQ onto such a format, 'gptq Q4_K'"
+        f"no method {shortened(method)}; there are {', '.join(INTEGER_METHODS)}, "
+        f"the names of GGML formats such as 'Q4_K', and GPTQ onto such a format, 'gptq Q4_K'"
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from qviz import models, transformer
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
-from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
+from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, shortened
 from qviz.formats import QTensor, quantize
 from qviz.transformer import Transformer
 from qviz.transformer.experts import ExpertLinears
@@ -187,7 +187,9 @@ def calibration_windows(
         Too short a text, or a model without a tokenizer.
     """
     if isinstance(n_tokens, bool) or not isinstance(n_tokens, int | np.integer) or n_tokens < 1:
-        raise LlamaError(f"n_tokens is {n_tokens!r}; calibration needs a positive number of tokens, some thousands")
+        raise LlamaError(
+            f"n_tokens is {shortened(n_tokens)}; calibration needs a positive number of tokens, some thousands"
+        )
     words = models.calibration_text() if text is None else text
     length = min(run.config.n_ctx, _WINDOW)
     if isinstance(words, str):

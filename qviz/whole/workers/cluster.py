@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from qviz.errors import PipelineError, QvizError
+from qviz.errors import PipelineError, QvizError, shortened
 from qviz.whole.workers import far
 from qviz.whole.workers.pieces import Blocks, Piece
 from qviz.whole.workers.pools import Pool, Result
@@ -268,13 +268,15 @@ class _Cluster:
             return error
         if isinstance(error, self._distributed.scheduler.KilledWorker):
             return PipelineError(
-                f"tensor {name!r}: Dask gave up after several workers died on the same piece; they may lack memory"
+                f"tensor {shortened(name)}: Dask gave up after several workers died on the same piece; "
+                "they may lack memory"
             )
         if isinstance(error, MemoryError):
             return PipelineError(
-                f"tensor {name!r}: a worker has too little memory for a piece of it; give it more, or fewer threads"
+                f"tensor {shortened(name)}: a worker has too little memory for a piece of it; "
+                "give it more, or fewer threads"
             )
-        return PipelineError(f"tensor {name!r}: a worker failed: {type(error).__name__}: {error}")
+        return PipelineError(f"tensor {shortened(name)}: a worker failed: {type(error).__name__}: {error}")
 
     def _move(self) -> None:
         """Send again what is only with workers that are gone or silent."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qviz._machine.kernels import kernel
 from qviz._types import FloatArray
-from qviz.errors import NonFiniteError, PipelineError
+from qviz.errors import NonFiniteError, PipelineError, shortened
 from qviz.formats import Format, QTensor, quantize
 
 Blocks = npt.NDArray[Any]
@@ -75,7 +75,7 @@ def _refuse(piece: Piece, block: int, problem: str, weights: FloatArray | None =
     source, fmt = piece.source, piece.format
     if weights is None:
         if not source.format.can_decode:
-            raise PipelineError(f"tensor {piece.name!r} {problem} a scale that is NaN or infinite")
+            raise PipelineError(f"tensor {shortened(piece.name)} {problem} a scale that is NaN or infinite")
         weights = source.dequantize()
     row, column = divmod(block * fmt.block_size, source.shape[-1])
     values = weights[row, column : column + fmt.block_size]
@@ -87,7 +87,8 @@ def _refuse(piece: Piece, block: int, problem: str, weights: FloatArray | None =
         else "; make the model again from its origin"
     )
     raise PipelineError(
-        f"tensor {piece.name!r} {problem} {values[at]} in row {piece.first_row + row}, column {column + at}{hint}"
+        f"tensor {shortened(piece.name)} {problem} {values[at]} "
+        f"in row {piece.first_row + row}, column {column + at}{hint}"
     ) from None
 
 
