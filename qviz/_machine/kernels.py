@@ -19,6 +19,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
@@ -33,6 +34,16 @@ i8, u8 = np.int8, np.uint8
 i16, u16, i32, u32 = np.int16, np.uint16, np.int32, np.uint32
 
 
+def _imported() -> Any:
+    """Numba, which does not start with fewer threads of its own than one; none of them is used here."""
+    with contextlib.suppress(KeyError, ValueError):
+        if "numba" not in sys.modules and int(os.environ["NUMBA_NUM_THREADS"]) < 1:
+            del os.environ["NUMBA_NUM_THREADS"]
+    import numba
+
+    return numba
+
+
 @functools.cache
 def _numba() -> Any:
     """Numba, imported without SciPy's linear algebra.
@@ -40,8 +51,7 @@ def _numba() -> Any:
     Numba's typing imports ``scipy.linalg`` only to note that a BLAS is there: 0.3 s, half of the time to a first
     result. The note matters to ``np.convolve`` inside kernels alone; a matrix product asks again when it needs one.
     """
-    import numba
-
+    numba = _imported()
     blas = "scipy.linalg.cython_blas"
     if blas not in sys.modules:
         sys.modules[blas] = None  # type: ignore[assignment]  # the documented way to make an import fail
@@ -57,8 +67,7 @@ def _numba() -> Any:
 @functools.cache
 def nothing_is_compiled() -> bool:
     """Whether kernels shall stay Python: ``NUMBA_DISABLE_JIT=1``, or numba's own file of settings."""
-    import numba
-
+    numba = _imported()
     config: Any = numba.config
     return bool(config.DISABLE_JIT)
 

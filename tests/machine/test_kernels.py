@@ -30,6 +30,11 @@ def test_importing_kernels_does_not_import_numba():
     assert run(code) == ["False"]
 
 
+def test_numba_starts_whatever_its_number_of_threads_is():
+    code = "from qviz._machine.kernels import nothing_is_compiled as nothing; print(nothing())"
+    assert run(code, NUMBA_NUM_THREADS="0", NUMBA_DISABLE_JIT="0") == ["False"]
+
+
 def test_a_first_result_does_not_import_scipy():
     code = (
         "import sys, qviz; qviz.quantize([1.0] * 32, 'Q4_0');"
