@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qviz import formats, measure, models, recipes, transformer
@@ -181,16 +181,22 @@ def sizes(mission: Mission, choice: Choice) -> Outcome:
             f"{choice}: nobody published what that does to {mission.model}, and it is too large to be measured here; "
             f"choose a recipe as it is, or a mission with the small model"
         )
-    plan = formats_of(mission, choice)
-    n = sum(weights for weights, _, _ in plan.values())
-    disk = sum(nbytes for _, nbytes, _ in plan.values())
+    n, disk, embedding = _totals(mission, replace(choice, cache="F16"))
     cache = mission.chats * _cache_bytes(mission, choice.cache)
     read = disk
     if not mission.measured and not recipes.get_shapes(mission.model).tied:
-        read -= plan["token_embd.weight"][1]  # only one row of it is read
+        read -= embedding  # only one row of it is read
     one = cache // mission.chats
     speed = mission.bandwidth / (read + one) if math.isfinite(mission.bandwidth) else math.nan
     return Outcome(choice, disk, disk + cache, 8 * disk / n, speed=speed)
+
+
+@functools.lru_cache(maxsize=512)  # a picture asks for all recipes at each move, and they stay what they are
+def _totals(mission: Mission, choice: Choice) -> tuple[int, int, int]:
+    """Weights, bytes, and those of them that the embedding takes."""
+    plan = formats_of(mission, choice)
+    embedding = plan["token_embd.weight"][1]
+    return sum(weights for weights, _, _ in plan.values()), sum(nbytes for _, nbytes, _ in plan.values()), embedding
 
 
 def formats_of(mission: Mission, choice: Choice) -> dict[str, tuple[int, int, str]]:

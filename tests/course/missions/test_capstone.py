@@ -29,6 +29,18 @@ def test_bytes_equal_those_of_a_quantized_file(tmp_path, recipe):
     assert missions.sizes(WATCH, Choice(recipe)).disk == sum(t.nbytes for t in made.values())
 
 
+def test_what_a_recipe_takes_is_planned_once(monkeypatch):
+    """A picture asks for all recipes at each move of a hand."""
+    planned = []
+    plan = missions.choices.recipes.plan
+    monkeypatch.setattr(missions.choices.recipes, "plan", lambda *a, **k: planned.append(a) or plan(*a, **k))
+    mission = Mission("of this test alone", "", "tiny", 10, 10, 256)
+    first, again, small = (missions.sizes(mission, Choice("Q4_0", cache=cache)) for cache in ("F16", "F16", "Q8_0"))
+    assert first.disk == again.disk == small.disk
+    assert first.memory == again.memory > small.memory
+    assert len(planned) == 1
+
+
 def test_formats_that_overrule_the_recipe():
     choice = Choice("Q3_K_M", embedding="Q4_K", values="Q8_0")
     run = missions.build(qviz.load("tiny"), choice)
