@@ -195,4 +195,7 @@ test("boxes keep their proportions in a map that has little room", () => {
   assert.equal(square.w, square.h);
   assert.ok(Math.abs(high.h / square.h - 120 / 64) < 1e-9); // by the square root of their rows
   assert.ok(!high.cut);
+  const steps = Array.from({ length: 10 }, (_, i) => `step ${i}`);
+  const many = { tensors: steps.map((_, i) => tensor(i, 64, 64)), steps, inside: steps.map(() => 1) };
+  assert.ok(layout(many, 640).width <= 640, "ten steps fit a narrow page");
 });

@@ -4,7 +4,7 @@ import { line } from "../layer/canvas.js";
 import { chosen } from "../layer/keys.js";
 import { picture } from "../layer/picture.js";
 
-const [TOP, FOOT, LEAST, MOST] = [46, 34, 72, 112]; // LEAST: a column is as wide as its names
+const [TOP, FOOT, LEAST, MOST] = [46, 34, 72, 112]; // LEAST: a column is as wide as its names, where there is room
 const NAME = 14; // height of a name under its box
 const under = ({ tensor }) => NAME + (tensor.copies > 1 ? 12 : 5); // from a box to the next below it
 
@@ -34,7 +34,8 @@ export function layout(map, width, room = Infinity) {
   const broad = Math.min(1.7, Math.max(0.4, (0.55 * width) / Math.max(1, sides)));
   const scale = Math.min(broad, Math.max(0.2, fitting(map, columns, room)));
   const most = Math.min(MOST, Math.max(24, room - NAME - 5)); // what is higher is cut
-  const across = wide.map((w) => Math.max(LEAST, Math.min(MOST, scale * w)));
+  const least = Math.min(LEAST, (width - 8) / columns.length - 2);
+  const across = wide.map((w) => Math.max(least, Math.min(MOST, scale * w)));
   const spare = width - 8 - across.reduce((a, b) => a + b, 0);
   const gap = Math.min(36, Math.max(2, spare / Math.max(1, across.length - 1)));
   let x = 4;
