@@ -236,7 +236,8 @@ def _bnb(found: re.Match[str], model: str) -> Said:
         promise += "; Unsloth left some matrices in 16 bits"
     lesson = "03" if bits == 4 else "13"
     inputs = "16 bits" if bits == 4 else "8-bit integers, outliers 16 bits"
-    return Said("safetensors, bitsandbytes", bits, inputs, math.nan, promise, "GPUs: Transformers, vLLM", lesson)
+    runs_on = "GPUs: Transformers, vLLM; CPUs: Transformers"
+    return Said("safetensors, bitsandbytes", bits, inputs, math.nan, promise, runs_on, lesson)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

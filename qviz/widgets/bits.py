@@ -93,7 +93,7 @@ class BitsExplorer(SourceExplorer):
                 bits, 2, 8, description="Bits", tooltip="bits of a code", layout={"width": "300px"}
             ),
             "granularity": ipywidgets.ToggleButtons(
-                options=["tensor", "channel", "group"],
+                options=[("tensor", "tensor"), ("row", "channel"), ("group", "group")],
                 value=granularity,
                 description="One scale per",
                 tooltip="which weights share a scale",

@@ -103,6 +103,7 @@ def test_the_group_drawn_is_the_one_chosen():
     # the same weights stay in view when groups change their size
     explorer.controls["group_size"].value = 256
     assert slider.value == 5
+    assert dict(explorer.controls["granularity"].options)["row"] == "channel"  # the lessons call a column a channel
     explorer.controls["granularity"].value = "channel"
     assert (slider.value, slider.max) == (5, 31)
     assert np.isin(explorer.figure["line"].weights, W[5]).all()

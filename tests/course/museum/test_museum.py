@@ -305,3 +305,10 @@ def test_rounding_helpers_by_hand():
     rounded = partial(_material.round_to, grid=_material.row_grid(weight, 2))(weight)
     assert rounded.tolist() == [[-1.0, 0.0, 0.0, 2.0]]  # the same example as in qviz.grids.affine
     assert [(s.start, s.stop) for s in _material.slices(5, 2)] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_the_largest_channel_is_as_large_as_its_exhibit_says():
+    size = np.abs(_material.layer().inputs).mean(axis=0)
+    said = next(d.feedback for d in EXHIBITS["awq-without-abs"].diagnoses if "large channels" in d.text)
+    assert "more than fifty times as large as the median" in said
+    assert size.max() > 50 * np.median(size)

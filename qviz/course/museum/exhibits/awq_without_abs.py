@@ -93,7 +93,7 @@ EXHIBIT = Exhibit(
     diagnoses=(
         Diagnosis(
             "This layer has no large channels",
-            "It has: the largest is thirty times as large as the usual one. The correct build finds it.",
+            "It has: the largest is more than fifty times as large as the median one. The correct build finds it.",
         ),
         Diagnosis(
             "The grid of alphas is too coarse",

@@ -109,7 +109,7 @@ EXHIBIT = Exhibit(
         ),
         Diagnosis(
             "GPTQ gains nothing with 3 bits",
-            "It gains most there. The correct build, with the same few tokens, shows how much.",
+            "It gains a lot there. The correct build, with the same few tokens, shows how much.",
         ),
         Diagnosis(
             "The Hessian was replaced by the identity",
