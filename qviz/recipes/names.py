@@ -168,7 +168,7 @@ def _both_sides(found: re.Match[str], model: str) -> Said:
     promise = f"weights as {what}, inputs as {rounded}"
     runs_on = {
         ("8", "8", True): "GPUs from Ada and CDNA 3 on: vLLM",
-        ("8", "8", False): "GPUs from Turing on, x86 CPUs: vLLM",
+        ("8", "8", False): "GPUs from Turing on, x86 and Arm CPUs: vLLM",
         ("4", "8", True): "GPUs from Hopper on: vLLM",
         ("4", "8", False): "Arm CPUs: vLLM",
     }.get((weights, number, floats), _GPU if number == "16" else "few programs: experimental")
