@@ -4,6 +4,8 @@ import { test } from "node:test";
 
 import { Structure, floatParts } from "../../qviz/widgets/static/painters/block_lens.js";
 import { revealed } from "../../qviz/course/missions/painters/chooser.js";
+import { beside, places } from "../../qviz/widgets/static/layer/labels.js";
+import { wallBoxes } from "../../qviz/widgets/static/layer/plane.js";
 import { walled } from "../../qviz/widgets/static/painters/balance.js";
 import { scaled } from "../../qviz/widgets/static/painters/channel_group.js";
 import { blockOf, carried } from "../../qviz/widgets/static/painters/matrix_lens.js";
@@ -198,4 +200,16 @@ test("boxes keep their proportions in a map that has little room", () => {
   const steps = Array.from({ length: 10 }, (_, i) => `step ${i}`);
   const many = { tensors: steps.map((_, i) => tensor(i, 64, 64)), steps, inside: steps.map(() => 1) };
   assert.ok(layout(many, 640).width <= 640, "ten steps fit a narrow page");
+});
+
+test("no name crosses the wall or its handle", () => {
+  for (const [name, y, x] of [
+    ["beside the wall", 120, 357 - 3 - 11 - 31],
+    ["beside the handle", 40, 357 - 9 - 11 - 31],
+  ]) {
+    const names = places([0, -Infinity, 900, Infinity]);
+    for (const box of wallBoxes(357, 16, 300)) names.take(...box);
+    assert.equal(names.find(32, 14, beside(x, y, 32))[0], x - 11 - 32, name);
+    assert.equal(names.find(30, 14, beside(x, y, 30))[0], x + 11, name);
+  }
 });

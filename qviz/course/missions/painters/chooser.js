@@ -4,7 +4,7 @@ import { dashed, line } from "../../../widgets/static/layer/canvas.js";
 import { draggable } from "../../../widgets/static/layer/drag.js";
 import { beside, patched, places } from "../../../widgets/static/layer/labels.js";
 import { picture } from "../../../widgets/static/layer/picture.js";
-import { format, frontier, handle, sizeAndDamage } from "../../../widgets/static/layer/plane.js";
+import { format, frontier, handle, sizeAndDamage, wallBoxes } from "../../../widgets/static/layer/plane.js";
 import { blend } from "../../../widgets/static/layer/tween.js";
 
 const [left, right, top, base] = [66, 20, 16, 248];
@@ -63,6 +63,7 @@ function draw(c, plane, { width, ink, grip }) {
   const at = (i) => [x(plane.sizes[i]), y(plane.damage[i])];
   const shown = Array.from(plane.names.keys()).filter((i) => Number.isFinite(plane.damage[i]));
   const names = places([left, -Infinity, width - 2, Infinity]);
+  for (const box of wallBoxes(x(plane.budget), top, base)) names.take(...box);
   if (plane.front.length) frontier(c, ink, Array.from(plane.front, at));
   for (const i of shown) {
     const [px, py] = at(i);
@@ -83,8 +84,7 @@ function draw(c, plane, { width, ink, grip }) {
   const write = (text, px, py, colour) => {
     const wide = c.measureText(text).width;
     const place = names.find(wide, 14, beside(px, py, wide, -11, 12));
-    c.fillStyle = colour;
-    if (place) c.fillText(text, ...place);
+    if (place) patched(c, text, ...place, ink, { colour, height: 14 });
   };
   if (tries.length) write(...tries[tries.length - 1], ink.weight);
   const front = new Set(plane.front);

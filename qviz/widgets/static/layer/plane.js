@@ -66,6 +66,12 @@ export function handle(c, ink, x, y, grip) {
   c.stroke();
 }
 
+// No name crosses the wall or its handle: [left, top, width, height] of both.
+export const wallBoxes = (x, top, base) => [
+  [x - 3, top, 6, base - top],
+  [x - 9, top - 1, 18, 26],
+];
+
 // The line along the formats that nothing beats at their size.
 export function frontier(c, ink, points, colour = ink.ok, width = 2) {
   c.strokeStyle = colour;

@@ -4,7 +4,7 @@ import { draggable } from "../layer/drag.js";
 import { aim, keyed, pointed, within } from "../layer/keys.js";
 import { beside, patched, places } from "../layer/labels.js";
 import { picture } from "../layer/picture.js";
-import { format, frontier, handle, sizeAndDamage } from "../layer/plane.js";
+import { format, frontier, handle, sizeAndDamage, wallBoxes } from "../layer/plane.js";
 
 const [left, right, top, base] = [66, 20, 16, 300];
 
@@ -68,7 +68,7 @@ function draw(c, plane, { width, ink, grip }) {
   } else frontier(c, ink, Array.from(plane.front, at));
   if (plane.ghost >= 0 && plane.best >= 0) ghost(c, ink, at(plane.ghost), at(plane.best));
   const names = places([left, -Infinity, width - 2, Infinity]);
-  names.take(x(plane.budget) - 3, top, 6, base - top); // no name crosses the wall
+  for (const box of wallBoxes(x(plane.budget), top, base)) names.take(...box);
   points(c, plane, at, y, names, ink);
   labels(c, plane, at, names, ink);
 }

@@ -73,7 +73,7 @@ function drawTitle(c, map, ink) {
   c.fillText(map.title, 4, 9);
   const at = 4 + c.measureText(map.title).width;
   c.fillStyle = ink.soft;
-  if (map.n_layers) c.fillText(`, in the frame layer ${map.layer} (0 … ${map.n_layers - 1})`, at, 9);
+  if (map.n_layers) c.fillText(`; in the frame: layer ${map.layer} of 0 … ${map.n_layers - 1}`, at, 9);
 }
 
 // The residual stream: a line below, which both halves of the layer add to.
