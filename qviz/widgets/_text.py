@@ -12,14 +12,14 @@ def number(x: float, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> number(0.0123456), number(-2), number(0), number(1.5e-7), number(float("inf"))
+    >>> number(0.0123456), number(-2), number(-0.0), number(1.5e-7), number(float("inf"))
     ('0.0123', '−2', '0', '1.5e−7', '∞')
     """
     if math.isnan(x):
         return "NaN"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    text = f"{x:.{digits}g}"
+    text = f"{x + 0.0:.{digits}g}"  # −0 is read as 0
     if "e" in text and 1e-5 <= abs(x) < 10 ** (digits + 4):
         text = f"{float(text):.{max(0, digits - 1 - math.floor(math.log10(abs(x))))}f}"
     mantissa, e, exponent = text.partition("e")
@@ -31,12 +31,12 @@ def decibels(x: float) -> str:
 
     Examples
     --------
-    >>> decibels(31.415), decibels(float("inf"))
-    ('31.4 dB', '∞ (exact)')
+    >>> decibels(31.415), decibels(-0.04), decibels(float("inf"))
+    ('31.4 dB', '0.0 dB', '∞ (exact)')
     """
     if x == math.inf:
         return "∞ (exact)"
-    return f"{x:.1f} dB".replace("-", "−") if math.isfinite(x) else f"{number(x)} dB"
+    return f"{round(x, 1) + 0.0:.1f} dB".replace("-", "−") if math.isfinite(x) else f"{number(x)} dB"
 
 
 def count(n: int) -> str:

@@ -103,7 +103,7 @@ class BitsExplorer(SourceExplorer):
             "group_size": ipywidgets.Dropdown(
                 options=_GROUP_SIZES,
                 value=group_size,
-                description="of",
+                description="Group size",
                 tooltip="weights in a group",
                 layout={"width": "100px"},
             ),

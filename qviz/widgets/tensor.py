@@ -186,7 +186,7 @@ class TensorExplorer(SourceExplorer):
         if self.quantized is None:
             after = before
         row, column = (int(i) for i in np.unravel_index(_moved(before, after).argmax(), before.shape))
-        was, now = (float(values[row, column]) + 0.0 for values in (before, after))  # −0 is read as 0
+        was, now = (float(values[row, column]) for values in (before, after))
         row, column = row + cell.top, column + cell.left
         text = f"row {row}, column {column}: {_text.number(was)}"
         if self.quantized is None:

@@ -44,7 +44,7 @@ def predict_and_slide(book):
     book.page.keyboard.press("ArrowLeft")
     book.page.wait_for_timeout(500)
     assert book.pixels(canvas) == before, "locked"
-    assert "Bits is locked" in book.page.locator(".qviz-lock").first.inner_text()
+    assert "“Bits” is locked" in book.page.locator(".qviz-lock").first.inner_text()
 
     card = book.page.locator(".qviz-card").first
     card.locator("input").first.focus()

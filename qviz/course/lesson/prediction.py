@@ -302,7 +302,7 @@ def lock(explorer: Explorer, *ids: str) -> Explorer:
 
 def _reason(explorer: Explorer, asked: Question) -> str:
     held = [explorer.controls[name].description for name in asked.controls if name in explorer.controls]
-    what = " and ".join(held) if held else "All controls"
+    what = " and ".join(f"“{name[0].upper()}{name[1:]}”" for name in held) if held else "All controls"
     verb = "is" if len(held) == 1 else "are"
     number = asked.id.partition(".")[2]
     rest = "What would answer it is hidden until then." if asked.veils else "The picture can be read already."

@@ -45,8 +45,8 @@ def test_only_named_controls_are_held_and_two_locks_add_up(bits):
     assert lesson.lock(bits, "00.1", "00.2") is bits
     assert bits.locked == {"bits", "granularity", "group_size"}
     assert not bits.controls["sym"].disabled
-    assert "prediction 1" in note(bits)
-    assert "prediction 2" in note(bits)
+    assert "“Bits” is locked until you have made prediction 1." in note(bits)
+    assert "“One scale per” and “Group size” are locked until you have made prediction 2." in note(bits)
     lesson.predict("00.1", unlocks=bits).answer("a", 50)
     assert bits.locked == {"granularity", "group_size"}
     assert not bits.controls["bits"].disabled
