@@ -12,7 +12,7 @@ import qviz
 PACKAGE = Path(qviz.__file__).resolve().parent
 
 # Room -> the rooms it may import. A room of the course may use every room of the engine, never the other way round.
-GROUND = {"errors", "_version", "_types", "_files", "_arrays", "_machine"}
+GROUND = {"errors", "_version", "_types", "_files", "_arrays", "_arguments", "_machine"}
 TYPES = GROUND | {"formats", "grids", "metrics", "architectures"}
 FILES = TYPES | {"gguf", "calibration", "recipes"}
 WORK = FILES | {"models", "methods", "checkpoints", "transformer"}
@@ -23,6 +23,7 @@ ROOMS = {
     "errors": set(),
     "_files": {"errors"},
     "_arrays": {"errors"},
+    "_arguments": {"errors", "_types"},
     "_machine": {"errors"},
     "formats": GROUND,
     "grids": GROUND,

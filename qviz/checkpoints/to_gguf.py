@@ -17,8 +17,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._files import as_path, read_folder, read_json
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.checkpoints.account import accounted, check_vocabulary
 from qviz.checkpoints.changes import as_stored, mxfp4_blocks
 from qviz.checkpoints.model_config import ModelConfig, Place
@@ -209,7 +210,7 @@ class _Tensors:
         folder: Path,
         progress: Progress | None,
     ) -> None:
-        self._checkpoint, self._folder, self._report = checkpoint, folder, progress or no_progress
+        self._checkpoint, self._folder, self._report = checkpoint, folder, reporter(progress, CheckpointError)
         self._packs = checkpoint.packs if isinstance(checkpoint, _Unpacked) else None
         self._places = {place.target: place for place in accounted(checkpoint, config, folder, self._packs)}
         self._factors = config.rope_factors()

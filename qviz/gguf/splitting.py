@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from qviz._arguments import reporter
 from qviz._arrays import flag, whole_number
 from qviz._files import as_path, copy_bytes, replacing, replacing_files
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.errors import GGUFError
 from qviz.gguf.header import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, TensorInfo, padded
 from qviz.gguf.metadata import Metadata
@@ -247,7 +248,7 @@ def _write(
     """A header, and behind it tensors as they are."""
     sources = {part.path: part.file for part in file.parts}
     total, done = sum(info.nbytes for info in infos), 0
-    tell = progress or no_progress
+    tell = reporter(progress, GGUFError)
 
     def report(count: int) -> None:
         nonlocal done

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._machine.team import in_parallel
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.errors import QvizError, shortened
 from qviz.models.known import stored_json
 from qviz.transformer import Transformer
@@ -154,7 +155,7 @@ def answer_cloze(model: Any, items: Sequence[ClozeItem], *, progress: Progress |
         raise QvizError(f"{len(items)} items; at least one is needed, and all with equally many choices")
     jobs = [job for k, item in enumerate(items) for job in _jobs(run, k, item)]
     log_p = np.zeros((len(items), len(items[0].choices)))
-    batches, report = list(_batches(jobs, run.config.n_vocab)), progress or no_progress
+    batches, report = list(_batches(jobs, run.config.n_vocab)), reporter(progress, QvizError)
     done = 0
 
     def some(a: int, b: int) -> None:

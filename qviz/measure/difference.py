@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import transformer
+from qviz._arguments import reporter
 from qviz._arrays import whole_number
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.errors import LlamaError, ModelError, QvizError
 
 MAX_TOKENS = 2048  # scored, unless asked for more
@@ -154,7 +155,7 @@ def compare_models(
     ModelDifference
     """
     max_tokens = whole_number(max_tokens, "max_tokens", ModelError, least=1)
-    report = progress or no_progress
+    report = reporter(progress, QvizError)
     shapes = {name: info.shape for name, info in b.tensor_info.items()}
     shared = [name for name, info in a.tensor_info.items() if shapes.get(name) == info.shape]
     tensors = []

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from qviz._arguments import reporter
 from qviz._arrays import finite_number, whole_number
 from qviz._machine.kernels import f32, half_bits, i32, kernel, loose_kernel, simd
 from qviz._machine.team import cores, in_parallel
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.errors import FormatError, NotEncodableError, QvizError, ShapeError
 from qviz.formats import get, quantize
 from qviz.formats.base import Format, QTensor
@@ -166,7 +167,7 @@ def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Pro
         "4 bits × int8": (_on_all(threads, _nibble_dots, packed, codes, times), _OPERATIONS * 1024.0 * times * threads),
     }
     rates = []
-    report = progress or no_progress
+    report = reporter(progress, QvizError)
     for done, (name, (run, amount)) in enumerate(work.items()):
         report(name, done, len(work))
         rates.append(amount / min(_times(run, seconds)))
@@ -333,7 +334,7 @@ def measure_formats(
     weights = rng.standard_normal((few, columns), np.float32) / np.float32(np.sqrt(columns))
     x = rng.standard_normal((tokens, columns), np.float32)
     speeds = []
-    report = progress or no_progress
+    report = reporter(progress, QvizError)
     for done, fmt in enumerate(chosen):
         report(fmt.name, done, len(chosen))
         copies = _copies(quantize(weights, fmt), rows)

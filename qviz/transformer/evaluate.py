@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._arrays import whole_array, whole_number
 from qviz._machine.buffers import give_back
 from qviz._machine.team import cores, in_parallel, on_each_thread
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz.errors import LlamaError
 from qviz.gguf.settings import shown
 from qviz.transformer.kernels import ops
@@ -236,8 +237,6 @@ def score_tokens(
     """
     if not isinstance(models, Mapping):
         raise LlamaError(f"models is {shown(models)}; a mapping of names to models is wanted")
-    if progress is not None and not callable(progress):
-        raise LlamaError(f"progress is {shown(progress)}; a callable (what, done, total) is wanted")
     runs, base = _ready(models, baseline)
     if not runs:
         return {}
@@ -251,7 +250,7 @@ def score_tokens(
     base_nll: list[npt.NDArray[np.float64]] = []
     kept: dict[str, list[list[npt.NDArray[Any]]]] = {name: [] for name in runs}
 
-    report = progress or no_progress
+    report = reporter(progress, LlamaError)
 
     def told(n: int) -> None:
         nonlocal done

@@ -36,9 +36,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf, recipes
+from qviz._arguments import reporter
 from qviz._arrays import real_array
 from qviz._files import as_path, refuse_source
-from qviz._types import FloatArray, Progress, no_progress
+from qviz._types import FloatArray, Progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError, shortened
 from qviz.formats import Format, QTensor
@@ -164,7 +165,7 @@ def quantize_model(
     >>> quantize_model(source, folder / "q8.gguf", "Q8_0").bpw
     8.5
     """
-    started = time.perf_counter()
+    started, report = time.perf_counter(), reporter(progress, PipelineError)
     importance = _open_imatrix(imatrix)
     with open_model(src) as file:
         named = [] if importance is None else switches.chosen(importance)
@@ -180,7 +181,7 @@ def quantize_model(
         outputs = _outputs(as_path(dst), file, choices, switches)
         for target, _ in outputs:
             refuse_source(target, file.paths, PipelineError)
-        job = _Job(file, choices, columns, progress)
+        job = _Job(file, choices, columns, report)
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(pools.threads(threads) if dask is None else clusters.dask(dask))
             streams: dict[str, gguf.TensorStream] = {}
@@ -406,10 +407,10 @@ class _Job:
         file: ModelFile,
         choices: list[TensorChoice],
         columns: Mapping[str, FloatArray | None],
-        progress: Progress | None,
+        report: Progress,
     ) -> None:
         self._file, self._choices, self._columns = file, choices, columns
-        self._report = progress or no_progress
+        self._report = report
         self._total = sum(choice.source_nbytes for choice in choices)
         self._done = 0
         self._buffers: list[bytearray] = []  # of pieces that are written, for those to come

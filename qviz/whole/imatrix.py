@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._arrays import whole_number
-from qviz._types import FloatArray, Progress, no_progress
+from qviz._types import FloatArray, Progress
 from qviz.calibration.imatrix import Entry, Imatrix
 from qviz.errors import LlamaError
 from qviz.transformer import Transformer
@@ -119,7 +120,7 @@ def collect(
             f"the text fills {len(windows)} chunk of {n_ctx} tokens, and importance needs at least two; give a longer "
             f"text or shorter chunks"
         )
-    windows, report = windows[:chunks], progress or no_progress
+    windows, report = windows[:chunks], reporter(progress, LlamaError)
     for done, window in enumerate(windows):
         report("importance matrix", done, len(windows))
         x = run.embed(window[None])

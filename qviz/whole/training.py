@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import reporter
 from qviz._arrays import finite_number, one_of, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import give_back
 from qviz._machine.team import in_parallel
-from qviz._types import DoubleArray, FloatArray, IntArray, Progress, no_progress
-from qviz.errors import PipelineError, shortened
+from qviz._types import DoubleArray, FloatArray, IntArray, Progress
+from qviz.errors import PipelineError
 from qviz.formats import QTensor
 from qviz.grids import AffineGrid
 from qviz.methods.straight_through import adam, back
@@ -172,9 +173,7 @@ class Training:
         self._rate = finite_number(rate, "rate", PipelineError, above=0)
         self._scale_rate = finite_number(scale_rate, "scale_rate", PipelineError, least=0)
         self._rng = np.random.default_rng(whole_number(seed, "seed", PipelineError, least=0))
-        if progress is not None and not callable(progress):
-            raise PipelineError(f"progress is {shortened(progress)}; a callable (what, done, total) is wanted")
-        self._report, self._grid = progress or no_progress, AffineGrid(bits, group_size, sym)
+        self._report, self._grid = reporter(progress, PipelineError), AffineGrid(bits, group_size, sym)
         if not 2 <= self._grid.bits <= 4:
             raise PipelineError(f"training is for 2, 3 or 4 bits, where rounding alone costs something; got {bits}")
         self._model, self._run = model, Transformer(model, activations="float")

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from qviz import formats, measure, models, transformer
-from qviz._types import FloatArray, Progress, no_progress
+from qviz._arguments import reporter
+from qviz._types import FloatArray, Progress
 from qviz.course.missions.choices import (
     CALIBRATION,
     FIELD,
@@ -47,7 +48,7 @@ def build(model: Model, choice: Choice, progress: Progress | None = None) -> tra
     plan = formats_of(mission, choice)
     weight = importance(model, progress) if choice.imatrix else {}
     tensors: dict[str, Any] = {}
-    report = progress or no_progress
+    report = reporter(progress, RecipeError)
     for done, (name, (_, _, fmt)) in enumerate(plan.items()):
         report(f"rounding {choice.recipe}", done, len(plan))
         tensor = model[name]
@@ -126,7 +127,7 @@ def play(
         )
         quality, speed = row.quality, math.nan
     else:
-        report = progress or no_progress
+        report = reporter(progress, RecipeError)
         run = build(model, choice, report)
         quality = transformer.perplexity(
             run,

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import gguf, models, recipes, transformer
+from qviz._arguments import reporter
 from qviz._files import as_path, refuse_source, replacing
-from qviz._types import Progress, no_progress
+from qviz._types import Progress
 from qviz._version import __version__
 from qviz.errors import PipelineError, shortened
 from qviz.formats import QTensor, get, quantize
@@ -81,7 +82,7 @@ def best_file(
     method: Method | None = None,
     measurements: str | os.PathLike[str] | None = None,
     allow_requantize: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress | None = None,
 ) -> BestFile:
     """Write the GGUF file of at most a size that changes a model's answers least.
 
@@ -110,7 +111,7 @@ def best_file(
         Keep here what was measured, and use it if it is of this model and text: for files of several sizes.
     allow_requantize : bool
         Accept a model that is quantized already. A tensor that stays in its format stays as it is.
-    progress : callable ``(what, done, total)``
+    progress : callable ``(what, done, total)``, optional
 
     Returns
     -------
@@ -128,7 +129,7 @@ def best_file(
     target = as_path(dst)
     refuse_source(target, model.file.paths, PipelineError)
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
-    job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), progress)
+    job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), reporter(progress, PipelineError))
     limit = _limit(size, bpw, job.n_weights)
     for choice in job.choices.values():
         if choice.quantized:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import models, transformer
-from qviz._types import FloatArray, Progress, no_progress
+from qviz._arguments import reporter
+from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, shortened
 from qviz.formats import QTensor, quantize
@@ -121,7 +122,7 @@ def layers_of(
         windows = calibration_windows(run, calibration, n_tokens)
         stream = run.embed(windows)
     steps = steps_of(run.layers[0])
-    report, total = progress or no_progress, run.config.n_layers * len(steps)
+    report, total = reporter(progress, LlamaError), run.config.n_layers * len(steps)
     for i in range(run.config.n_layers):
         before, run.layers[i] = run.layers[i], source.layer(run.layers[i])
         layer = _untouched(run, i, before)
