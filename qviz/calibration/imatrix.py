@@ -102,6 +102,9 @@ class Imatrix(Mapping[str, FloatArray]):
         path: str | os.PathLike[str] | None = None,
         legacy: bool = False,
     ) -> None:
+        named = isinstance(entries, Mapping) and all(isinstance(name, str) for name in entries)
+        if not named or not all(isinstance(entry, Entry) for entry in entries.values()):
+            raise ImatrixError("entries must be a mapping from a tensor's name to an Entry", found=entries)
         self.entries = MappingProxyType(dict(sorted(entries.items())))
         if not isinstance(datasets, list | tuple) or not all(isinstance(name, str) for name in datasets):
             raise ImatrixError("datasets must be a list of names", found=datasets)
@@ -212,8 +215,8 @@ def write(path: str | os.PathLike[str], imatrix: Imatrix, format: Literal["gguf"
         Something the format cannot hold, or a file that cannot be written.
     """
     where = as_path(path)
-    kind = format or ("dat" if where.suffix == ".dat" else "gguf")
-    if kind not in ("gguf", "dat"):
+    kind = ("dat" if where.suffix == ".dat" else "gguf") if format is None else format
+    if not isinstance(kind, str) or kind not in ("gguf", "dat"):
         raise ImatrixError("no such format of importance matrices", found=kind, expected="'gguf' or 'dat'")
     if not isinstance(imatrix, Imatrix) or not imatrix.entries:
         raise ImatrixError("nothing to write", path=where, found=imatrix, expected="an Imatrix that is not empty")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qviz._arguments import checked
 from qviz.errors import RecipeError
 from qviz.formats.base import Format
 from qviz.recipes.plan import TensorChoice
@@ -47,6 +48,7 @@ class Change:
         return f"{self.before} → {self.after}, {self.which}: {self.why}."
 
 
+@checked(RecipeError)
 def plan_changes(before: Sequence[TensorChoice], after: Sequence[TensorChoice]) -> list[Change]:
     """Sum up which tensors have another format in a second plan of the same model.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from qviz._arrays import flag
 from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
 from qviz.recipes.rules import (
@@ -184,6 +185,17 @@ def plan(
     for what, given in (("tensors", infos), ("metadata", metadata)):
         if not isinstance(given, Mapping):
             raise RecipeError(f"{what} must be a mapping by name, got {type(given).__name__}")
+    for name, info in infos.items():
+        shape = getattr(info, "shape", None)
+        if (
+            not isinstance(name, str)
+            or not isinstance(getattr(info, "format", None), Format)
+            or type(shape) is not tuple
+        ):
+            raise RecipeError(f"tensors[{shortened(name)}] is {shortened(info)}; a QTensor or TensorInfo is wanted")
+    imatrix = flag(imatrix, "imatrix", RecipeError)
+    if not isinstance(switches, Switches):
+        raise RecipeError(f"switches is {shortened(switches)}; a qviz.recipes.Switches is wanted")
     names = switches.new_names(infos)
     moved = {names[old]: info for old, info in infos.items() if old in names}
     known = {**metadata, **switches.override_kv} if switches.override_kv else metadata

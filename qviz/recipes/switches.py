@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from qviz._arrays import dimensions, flag
 from qviz._files import read_text
 from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
@@ -34,8 +35,13 @@ _NUMBERS = {
 }
 
 
-def _several(values: Any) -> Iterable[Any]:
-    return (values,) if isinstance(values, str | TensorType) else values
+def _several(values: Any, what: str, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """One, or a list of them, as a tuple."""
+    items = (values,) if isinstance(values, kinds) else values
+    if not isinstance(items, list | tuple) or not all(isinstance(item, kinds) for item in items):
+        wanted = " or ".join("text" if kind is str else kind.__name__ for kind in kinds)
+        raise RecipeError(f"{what} is {shortened(values)}; a {wanted} or a list of them is wanted")
+    return tuple(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,22 +158,23 @@ class Switches:
         for name in ("output_tensor_type", "token_embedding_type"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else get(value))
-        rows = [row if isinstance(row, TensorType) else TensorType.parse(row) for row in _several(self.tensor_type)]
-        object.__setattr__(self, "tensor_type", tuple(rows))
+        for name in ("pure", "leave_output_tensor", "keep_split"):
+            object.__setattr__(self, name, flag(getattr(self, name), name, RecipeError))
+        rows = _several(self.tensor_type, "tensor_type", (str, TensorType))
+        rows = tuple(row if isinstance(row, TensorType) else TensorType.parse(row) for row in rows)
+        object.__setattr__(self, "tensor_type", rows)
         for name in ("include_weights", "exclude_weights"):
-            object.__setattr__(self, name, tuple(_several(getattr(self, name))))
+            object.__setattr__(self, name, _several(getattr(self, name), name, (str,)))
         if self.include_weights and self.exclude_weights:
             raise RecipeError("include_weights and exclude_weights are both given; give one of them")
-        layers = tuple(sorted(set(self.prune_layers)))
-        if not all(isinstance(layer, int) and layer >= 0 for layer in layers):
-            raise RecipeError(
-                f"prune_layers is {shortened(self.prune_layers)}; numbers of layers are wanted, from 0 on"
-            )
-        object.__setattr__(self, "prune_layers", layers)
+        layers = dimensions(self.prune_layers, "prune_layers", RecipeError)
+        object.__setattr__(self, "prune_layers", tuple(sorted(set(layers))))
+        if not isinstance(self.override_kv, Mapping):
+            raise RecipeError(f"override_kv is {shortened(self.override_kv)}; a mapping from key to value is wanted")
         for key, value in self.override_kv.items():
-            if not isinstance(value, int | float | str):
+            if not isinstance(key, str) or not isinstance(value, int | float | str):
                 raise RecipeError(
-                    f"override_kv {key!r} is {shortened(value)}; an int, a float, a bool or a text is wanted"
+                    f"override_kv {shortened(key)} is {shortened(value)}; an int, a float, a bool or a text is wanted"
                 )
             if key in ("split.no", "split.count", "split.tensors.count"):
                 raise RecipeError(f"override_kv {key!r} says how the file is laid out, and cannot be chosen")

@@ -101,7 +101,7 @@ def test_patterns_mean_what_they_mean_in_cpp(pattern):
         (lambda: Switches(tensor_type=("attn_(=q8_0",)), "is not a regular expression"),
         (lambda: Switches(tensor_type=("attn\\S=q8_0",)), "turn into its opposite"),
         (lambda: Switches(output_tensor_type="Q4_K_M"), "no format 'Q4_K_M'"),
-        (lambda: Switches(prune_layers=(-1,)), "numbers of layers are wanted"),
+        (lambda: Switches(prune_layers=(-1,)), "prune_layers is .*; whole numbers of at least 0"),
         (lambda: Switches(override_kv={"a": None}), "'a' is None; an int"),
         (lambda: plan(Switches(prune_layers=(9,)), layers=2), "names layer 9; this model has layers 0 … 1"),
         (lambda: plan(Switches(prune_layers=(0, 1)), layers=2), "leaves no layer"),
