@@ -9,6 +9,7 @@ from qviz import (
     ActivationStats,
     AffineGrid,
     checkpoints,
+    figures,
     formats,
     gguf,
     grids,
@@ -218,11 +219,28 @@ WRONG = [
     # recipes and importance matrices
     (lambda: recipes.plan(None, {}, "Q4_K_M"), "tensors must be a mapping"),
     (lambda: recipes.plan({}, None, "Q4_K_M"), "metadata must be a mapping"),
+    (lambda: recipes.plan({"a": W}, {}, "Q4_K_M"), r"tensors\['a'\] is an array .*; a QTensor or TensorInfo"),
+    (lambda: recipes.plan({3: T}, {}, "Q4_K_M"), r"tensors\[3\] is"),
+    (lambda: recipes.plan({}, {}, "Q4_K_M", imatrix=W), "imatrix is an array"),
+    (lambda: recipes.plan({}, {}, "Q4_K_M", switches={}), "switches is {}; a qviz.recipes.Switches"),
+    (lambda: recipes.plan_changes(None, []), "before is None; a list"),
+    (lambda: recipes.plan_changes([3], []), r"before is \[3\]"),
+    (lambda: recipes.Switches(tensor_type=3), "tensor_type is 3; a text or TensorType or a list"),
+    (lambda: recipes.Switches(exclude_weights=[3]), r"exclude_weights is \[3\]; a text or a list"),
+    (lambda: recipes.Switches(pure="no"), "pure is 'no'; True or False"),
+    (lambda: recipes.Switches(prune_layers=3), "prune_layers is 3; whole numbers of at least 0"),
+    (lambda: recipes.Switches(prune_layers=[True]), "prune_layers is"),
+    (lambda: recipes.Switches(override_kv=["a"]), "override_kv is .*; a mapping"),
+    (lambda: recipes.Switches(override_kv={3: 3}), "override_kv 3 is 3"),
     (lambda: recipes.model_size("llama-7b", "Q4_K_M", rules=["modern"]), "no rule set"),
     (lambda: recipes.role_of(None), "a text, not NoneType"),
     (lambda: imatrix.Imatrix.from_means(None, tokens=3), "a mapping by tensor name"),
     (lambda: imatrix.Imatrix.from_means({"a": [1.0]}, tokens=None), "tokens is None"),
     (lambda: imatrix.Imatrix({}, datasets="text"), "a list of names"),
+    (lambda: imatrix.Imatrix(None), "a tensor's name to an Entry"),
+    (lambda: imatrix.Imatrix({"a": X}), "a tensor's name to an Entry"),
+    (lambda: imatrix.write("x", imatrix.Imatrix({}), format=W), "no such format"),
+    (lambda: imatrix.write("x", imatrix.Imatrix({}), format=0), "no such format"),
     (lambda: imatrix.Entry(np.ones((1, 4)), np.ones(2, np.int64)).means(), "counts has shape"),
     # whole texts and arrays are not read back to the person who gave them
     (lambda: AffineGrid(bits="x" * 10**5), "bits must be an integer"),
@@ -296,6 +314,20 @@ WRONG = [
     (lambda: measure.models_table(W), "was not measured"),
     (lambda: measure.measure_rounding(W, X, names=None), "a list of formats"),
     (lambda: measure.measure_rounding(W, X, repeats=2**40), "repeats is"),
+    # callbacks
+    *(
+        (lambda f=f: transformer.perplexity(RUN, TEXT, n_ctx=8, progress=f), r"progress is .*; a callable \(what, done")
+        for f in (True, 0, "", [], lambda: None, lambda what, done: None)
+    ),
+    (lambda: qviz.quantize_model("a.gguf", "b.gguf", "Q4_0", progress=True), "progress is True"),
+    (lambda: methods.adaround(W, STATS, GRID, progress=3), "progress is 3"),
+    # pictures take what their annotations say
+    (lambda: figures.balance("abc", [1], [1], [0], budget=9), "balance: names is 'abc'; a list"),
+    (lambda: figures.balance(["a"], [1j], [1], [0], budget=9), r"sizes is \[1j\]; an array of numbers is wanted"),
+    (lambda: figures.balance(["a"], [1], [1], [0], budget="9"), "budget is '9'; a number is wanted"),
+    (lambda: figures.balance(["a"], [1], [1], [0], budget=9, current=1.5), "current is 1.5; a whole number"),
+    (lambda: figures.token_duel("p", ("l",), ([], [])), "a duel has two sides, got 1 names"),
+    (lambda: figures.block_lens(W, 0, (0, 1)), "tensor is an array of shape .*; a QTensor is wanted"),
 ]
 
 

@@ -4,6 +4,8 @@ Each returns a frozen dataclass of plain numbers that a test can look at; drawin
 business.
 """
 
+from qviz._arguments import check_calls
+from qviz.errors import WidgetError
 from qviz.figures.awq import (
     AlphaCurve,
     ChannelTracks,
@@ -180,3 +182,5 @@ __all__ = [
     "training_curves",
     "weights_image",
 ]
+
+check_calls(globals(), __all__, WidgetError)

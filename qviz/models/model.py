@@ -197,4 +197,5 @@ def unknown(name: object) -> str:
     names = [*KNOWN, *SHIPPED]
     close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"no model or file {name!r}{hint}; known models: {', '.join(names)}; or give the path of a .gguf file"
+    known = ", ".join(names)
+    return f"no model or file {shortened(name)}{hint}; known models: {known}; or give the path of a .gguf file"

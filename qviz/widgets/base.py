@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import ipywidgets
 from traitlets import TraitError
 
+from qviz._arguments import check_methods
 from qviz.errors import QvizError, WidgetError, shortened
 from qviz.figures.veil import Veil
 from qviz.widgets import _text
@@ -19,6 +21,7 @@ from qviz.widgets.scene import Panel, Scene, Status
 from qviz.widgets.sources import Sources, TensorSource
 from qviz.widgets.view import View
 
+_STALE = (LookupError, TypeError, ValueError, ArithmeticError, TraitError)
 _FREE_EVENTS = ("locate",)  # messages from a picture that change nothing, so a lock lets them through
 
 
@@ -80,6 +83,10 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     HOOKS: tuple[str, ...] = ("_layout", "_pages", "_scene", "_take", "_react", "_event", "_changed", "_message")
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_methods(cls, WidgetError)
+
     def __init__(self) -> None:
         super().__init__()
         self.add_class("qviz-explorer")
@@ -97,7 +104,18 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def update(self) -> None:
         """Compute and show; what goes wrong, on the way to the browser too, is said in the status line."""
         with self._telling():
-            self._show(self._scene() if self._problem is None else self._failed(str(self._problem)))
+            problem = self.__unset() or self._problem
+            self._show(self._scene() if problem is None else self._failed(str(problem)))
+
+    def __unset(self) -> QvizError | None:
+        """What is wrong with a control that was set from Python to what no hand can choose."""
+        for name, control in self.controls.items():
+            value = getattr(control, "value", 0)
+            if value is None and None not in getattr(control, "_options_values", (None,)):
+                return WidgetError(f"{name} is None; one of its options is wanted")
+            if isinstance(value, float) and not math.isfinite(value):
+                return WidgetError(f"{name} is {value}; a finite number is wanted")
+        return None
 
     def _show(self, scene: Scene) -> None:
         """Show a scene, but for what a lock veils."""
@@ -157,6 +175,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _changed(self, change: Any) -> None:
         if self.__quiet:
+            return
+        if self.__unset():
+            self.update()
             return
         with self._silence():
             self._take(change.owner)
@@ -263,7 +284,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         if self.__locks and content.get("event") not in _FREE_EVENTS:
             return
         # a message may be about a picture that has been replaced meanwhile: then there is nothing to answer
-        with self._telling(), contextlib.suppress(WidgetError, LookupError, TypeError, ValueError, TraitError):
+        with self._telling(), contextlib.suppress(WidgetError, *_STALE):
             if content.get("event") == "set":
                 self._set(content["control"], content["value"])
             else:

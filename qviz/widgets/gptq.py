@@ -11,6 +11,7 @@ import ipywidgets
 import numpy as np
 
 from qviz import models, transformer
+from qviz._arrays import real_array
 from qviz.calibration import ActivationStats
 from qviz.errors import QvizError, WidgetError, shortened
 from qviz.figures.gptq import (
@@ -164,6 +165,8 @@ class GPTQExplorer(SourceExplorer):
     def _inputs_of(self, name: str) -> tuple[Any, Any]:
         given = self._inputs
         if isinstance(given, Mapping):
+            if not isinstance(given.get(name), tuple | list) or len(given[name]) != 2:
+                raise WidgetError(f"inputs has no pair of inputs and held-out inputs for {name!r}")
             given, held_out = given[name]
         elif given is not None:
             held_out = self._held_out
@@ -181,7 +184,7 @@ class GPTQExplorer(SourceExplorer):
         both = []
         for what, x in (("inputs", given), ("held_out", held_out)):
             if x is not None and not isinstance(x, ActivationStats):
-                x = np.asarray(x, np.float32)
+                x = real_array(x, what, WidgetError)
                 if x.ndim != 2 or x.shape[1] != n_in:
                     raise WidgetError(f"{what} must be (n_tokens, {n_in}) for {self.tensor_name}, got shape {x.shape}")
             both.append(x)

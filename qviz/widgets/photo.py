@@ -137,7 +137,7 @@ class PhotoExplorer(Explorer):
             raise WidgetError(
                 f"needed are a photo (rows, columns), weights (n_out, n_in) and inputs (n_tokens, n_in); got {shapes}"
             )
-        if self._photo.min() < 0 or self._photo.max() > 255 or min(self._photo.shape) < FAR:
+        if min(self._photo.shape) < FAR or not (self._photo.min() >= 0 and self._photo.max() <= 255):
             raise WidgetError(f"a photo is at least {FAR} × {FAR} greys from 0 to 255")
         self._name = name or "weights"
         self._painted = self._photo  # with what a hand has painted

@@ -92,7 +92,7 @@ class RecipeExplorer(Explorer):
 
     def __init__(
         self,
-        given: str | ModelShapes | Mapping[str, Any] = "llama-7b",
+        given: Any = "llama-7b",
         left: str = "Q4_K_S",
         right: str = "Q4_K_M",
         *,

@@ -9,6 +9,7 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array
 from qviz._types import FloatArray
 from qviz.errors import ShapeError, WidgetError, shortened
 from qviz.figures import histogram
@@ -49,7 +50,7 @@ def trace_search(weights: npt.ArrayLike, format: str = "Q4_K") -> ScaleSearch:
     (22, True)
     """
     fmt = _searched(format)
-    x = np.ascontiguousarray(weights, np.float32)
+    x = real_array(weights, "weights", WidgetError)
     if x.shape != (fmt.sub_block_size,) or not np.isfinite(x).all():
         raise WidgetError(
             f"the search of {fmt} works on {fmt.sub_block_size} finite weights, got an array of shape {x.shape}"

@@ -29,16 +29,16 @@ def test_the_front_by_brute_force():
 
 def test_each_series_has_a_front_of_its_own():
     sizes, damage = [4, 5, 6, 4, 5], [3, 2, 2.5, 1, 1.5]
-    found = balance("abcde", sizes, damage, [0] * 5, budget=9, series=[0, 0, 0, 1, 1], titles=["x", "y"], ghost=2)
+    found = balance(list("abcde"), sizes, damage, [0] * 5, budget=9, series=[0, 0, 0, 1, 1], titles=["x", "y"], ghost=2)
     assert found.front.tolist() == [3]  # nothing is smaller than d, nothing better
     assert [front.tolist() for front in found.fronts] == [[0, 1], [3]]
     assert found.series.tolist() == [0, 0, 0, 1, 1]
     assert found.ghost == 2
-    assert balance("ab", [1, 2], [2, 1], [0, 0], budget=9, ghost=7).ghost == -1
+    assert balance(["a", "b"], [1, 2], [2, 1], [0, 0], budget=9, ghost=7).ghost == -1
     traces = [trace.name for trace in found.plotly().data]
     assert {"x", "y"} <= set(traces)
     with pytest.raises(WidgetError, match="one of 2 titles"):
-        balance("ab", [1, 2], [2, 1], [0, 0], budget=9, series=[0, 2], titles=["x", "y"])
+        balance(["a", "b"], [1, 2], [2, 1], [0, 0], budget=9, series=[0, 2], titles=["x", "y"])
 
 
 def test_a_budget_that_nothing_fits():
@@ -77,10 +77,10 @@ def test_what_two_models_held_probable():
 
 
 def test_the_token_on_show():
-    assert token_duel("p", ("l", "r"), ("abx", "aby")).current == 2
-    assert token_duel("p", ("l", "r"), ("ab", "ab")).current == 1, "they never part: the last one"
-    assert token_duel("p", ("l", "r"), ("abx", "aby"), 0).current == 0
-    assert token_duel("p", ("l", "r"), ("", "ab")).current == -1
+    assert token_duel("p", ("l", "r"), (list("abx"), list("aby"))).current == 2
+    assert token_duel("p", ("l", "r"), (["a", "b"], ["a", "b"])).current == 1, "they never part: the last one"
+    assert token_duel("p", ("l", "r"), (list("abx"), list("aby")), 0).current == 0
+    assert token_duel("p", ("l", "r"), ([], ["a", "b"])).current == -1
 
 
 def test_a_duel_has_two_sides():

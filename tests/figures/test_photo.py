@@ -64,7 +64,7 @@ def test_levels():
     [
         ([1, 2], 0, "uniform", "1 to 8"),
         ([1, 2], 9, "palette", "1 to 8"),
-        ([1, 2], True, "uniform", "1 to 8"),
+        ([1, 2], True, "uniform", "a whole number"),
         ([1, 1], 2, "uniform", "two different"),
         ([1, np.nan], 2, "uniform", "finite"),
         ([1, 2], 2, "median", "uniform, palette"),

@@ -13,7 +13,7 @@ import pytest
 from qviz import QTensor, quantize
 from qviz.errors import QvizError, WidgetError
 from qviz.formats import FORMATS
-from qviz.widgets import BitsExplorer, BlockExplorer, TensorExplorer, View
+from qviz.widgets import BitsExplorer, BlockExplorer, FileExplorer, RangeExplorer, TensorExplorer, View
 from qviz.widgets.scene import unpack
 
 rng = np.random.default_rng(5)
@@ -52,6 +52,47 @@ def test_each_move_sends_one_frame_that_shows_it(kind, given):
     assert len(names) >= 2
     assert "tensor" in names or given is Q
     assert unpack(seen[-1])["summary"] == explorer.figure.scene.summary
+
+
+@pytest.mark.parametrize("kind", EXPLORERS)
+def test_wrong_arguments_are_refused_by_name(kind):
+    for options, says in [
+        ({"tensor": 3}, "tensor is 3; a text or None"),
+        ({"name": W}, r"name is an array of shape \(64, 256\); a text or None is wanted"),
+        ({"bits" if kind is BitsExplorer else "format" if kind is TensorExplorer else "row": None}, "is None; a "),
+    ]:
+        with pytest.raises(WidgetError, match=f"^{kind.__name__}: .*{says}"):
+            kind(MODEL, **options)
+
+
+def test_controls_set_to_what_no_hand_can_choose_say_so():
+    explorer = TensorExplorer(MODEL)
+    right = explorer.controls["tensor"].value
+    explorer.controls["tensor"].value = None
+    assert explorer.figure.scene.summary == "tensor is None; one of its options is wanted"
+    explorer.update()
+    assert explorer.figure.scene.status[0].level == "error"
+    explorer.controls["tensor"].value = right
+    assert explorer.figure.scene.panels
+    ranges = RangeExplorer(Q)
+    before = ranges.controls["width"].value
+    ranges.controls["width"].value = float("nan")
+    assert ranges.figure.scene.summary == "width is nan; a finite number is wanted"
+    ranges.controls["width"].value = before
+    assert ranges.figure.scene.panels
+
+
+def test_messages_with_numbers_beyond_all_bounds_change_nothing():
+    explorer = FileExplorer("tiny")
+    shown = explorer.figure.scene.summary
+    for number in (float("inf"), float("nan"), 1e300, None, "x", []):
+        for event in ({"event": "goto", "byte": number}, {"event": "damage", "byte": number, "bit": number}):
+            if event["event"] == "goto" and number == 1e300:
+                continue  # the last page
+            explorer._message(explorer.figure, event, [])
+    assert explorer.figure.scene.summary == shown
+    with pytest.raises(WidgetError, match=r"FileExplorer.goto: position is None; a whole number is wanted"):
+        explorer.goto(None)
 
 
 @pytest.mark.parametrize("kind", EXPLORERS)
