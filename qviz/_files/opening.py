@@ -39,7 +39,10 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
     try:
         expanded = Path(os.fsdecode(path)).expanduser()
-        if b"\0" not in os.fsencode(expanded):
+        raw = os.fsencode(expanded)
+        # what is longer, no system opens; `Path.is_dir` and its kin would raise
+        long = len(raw) >= 4096 or any(len(os.fsencode(part)) > 255 for part in expanded.parts)
+        if b"\0" not in raw and not long:
             return expanded
     except (TypeError, UnicodeError, RuntimeError):  # RuntimeError: ~ without a home folder
         pass

@@ -26,7 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qviz._files import as_path, read_bytes, write_bytes
+from qviz._arguments import check_calls, check_methods
+from qviz._arrays import whole_number
+from qviz._files import as_path, explained, read_bytes, write_bytes
 from qviz.course.lesson import bank
 from qviz.course.lesson.progress_file import MOST_BYTES, Answer, StudentProgress, decode
 from qviz.errors import LessonError, ProgressError, QvizError
@@ -288,6 +290,8 @@ def gain(before: Class, after: Class, *, resamples: int = 2000, seed: int = 0) -
     second = np.array([_shares(after)[name] for name in both])
     if first.mean() == 1:
         raise LessonError("every answer before the course was right: nothing was left to gain")
+    resamples = whole_number(resamples, "resamples", LessonError, least=1, most=1_000_000)
+    seed = whole_number(seed, "seed", LessonError, least=0)
     draws = np.random.default_rng(seed).integers(0, len(both), (resamples, len(both)))
     left = 1 - first[draws].mean(axis=1)
     gains = (second[draws].mean(axis=1) - first[draws].mean(axis=1))[left > 0] / left[left > 0]
@@ -326,7 +330,8 @@ def write_kit(folder: str | os.PathLike[str], questions: int | None = None) -> t
     for path in paths:
         if path.exists():
             raise LessonError(f"{path} exists already; choose another folder, so that no answers are lost")
-    target.mkdir(parents=True, exist_ok=True)
+    with explained(target, error=LessonError):
+        target.mkdir(parents=True, exist_ok=True)
     for name, path, form in zip("AB", paths, forms, strict=True):
         cells = [nbformat.v4.new_markdown_cell(_INTRODUCTION.format(name=name, count=len(form)))]
         cells.append(nbformat.v4.new_code_cell(_SETTING.format(name=name)))
@@ -337,6 +342,9 @@ def write_kit(folder: str | os.PathLike[str], questions: int | None = None) -> t
         write_bytes(path, nbformat.writes(book).encode())
     return paths
 
+
+check_methods(Class, LessonError)
+check_calls(globals(), ("read", "gain", "write_kit"), LessonError)
 
 _INTRODUCTION = """# Test {name}
 

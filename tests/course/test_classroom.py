@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from qviz.cli import main
-from qviz.course import classroom
-from qviz.course.lesson import Answer, StudentProgress, bank
-from qviz.errors import LessonError
+from qviz.course import classroom, lesson
+from qviz.course.lesson import Answer, StudentProgress, bank, progress_file
+from qviz.errors import LessonError, ProgressError, QvizError
 
 QUESTION = next(q for q in bank.questions().values() if len(q.options) >= 3)
 RIGHT = QUESTION.right.key
@@ -112,6 +112,38 @@ def test_no_class_is_one_sentence(tmp_path, make, words):
     shown = CliRunner().invoke(main, ["class", str(folder)])
     assert shown.exit_code == 2
     assert words in shown.output
+
+
+WRONG_CALLS = [
+    (lambda: classroom.gain(3, 3), "gain: before is 3; a Class is wanted"),
+    (lambda: classroom.gain(classroom.Class({}), classroom.Class({}), seed="x"), "seed is 'x'; a whole number"),
+    (lambda: classroom.Class(3), "Class: students is 3; a mapping is wanted"),
+    (lambda: classroom.Class({}).to_discuss("all"), "Class.to_discuss: n is 'all'; a whole number"),
+    (lambda: classroom.write_kit("kit", []), r"questions is \[\]; a whole number or None"),
+    (lambda: classroom.write_kit(__file__), "test_classroom.py: cannot be written"),
+    (lambda: classroom.read(3), "folder is 3"),
+    (lambda: classroom.read("x" * 300), "not the path of a file"),
+    (lambda: StudentProgress.from_text(None), "text is None; a text is wanted"),
+    (lambda: StudentProgress().merge(None), "other is None; a StudentProgress is wanted"),
+    (lambda: progress_file.decode("x"), "raw is 'x'; bytes are wanted"),
+    (lambda: lesson.question([]), r"id is \[\]; a text is wanted"),
+    (lambda: lesson.predict(3), "id is 3; a text is wanted"),
+    (lambda: lesson.predict(QUESTION.id).answer(RIGHT, "sure"), "confidence is 'sure'; a number is wanted"),
+    (lambda: lesson.check("01.1", 1, tolerance="x"), "tolerance is 'x'; a number or None"),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG_CALLS)
+def test_wrong_calls_say_what_was_wanted(call, says):
+    with pytest.raises(QvizError, match=says):
+        call()
+
+
+@pytest.mark.parametrize("said", ["x" * 300, "x/" * 3000, "~nobody-at-all/x"])
+def test_a_place_for_progress_that_cannot_be_is_one_sentence(monkeypatch, said):
+    monkeypatch.setenv("QVIZ_PROGRESS", said)
+    with pytest.raises(ProgressError, match=r"QVIZ_PROGRESS does not name a file: .*not the path"):
+        progress_file.store()
 
 
 def test_the_kit_has_two_forms_without_a_common_question(tmp_path):

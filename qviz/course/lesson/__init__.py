@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from qviz._arguments import check_calls
 from qviz.course.lesson.bank import Question, QuestionOption, question, questions
 from qviz.course.lesson.checks import Check, check
 from qviz.course.lesson.fold import Folded, fold
 from qviz.course.lesson.graded import graded
 from qviz.course.lesson.progress_file import Answer, StudentProgress, store
+from qviz.errors import LessonError
 
 if TYPE_CHECKING:
     from qviz.course.lesson.panels import ProgressPanel, Score, progress, score
@@ -50,6 +52,8 @@ __all__ = [
     "score",
     "store",
 ]
+
+check_calls(globals(), __all__, LessonError)
 
 
 def __getattr__(name: str) -> Any:

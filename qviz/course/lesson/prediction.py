@@ -16,6 +16,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from qviz._arguments import check_methods, checked
 from qviz.course.lesson import progress_file as _store
 from qviz.course.lesson.bank import Question, question
 from qviz.course.lesson.fold import Folded, fold
@@ -227,6 +228,10 @@ class _Answered(Prediction):
             display(output, raw=isinstance(output, dict))
 
 
+check_methods(Prediction, LessonError)
+
+
+@checked(LessonError)
 def predict(id: str, unlocks: Explorer | None = None, shows: Any = None) -> Prediction:
     """Ask for a prediction; it unlocks an explorer.
 
@@ -265,6 +270,7 @@ def predict(id: str, unlocks: Explorer | None = None, shows: Any = None) -> Pred
     return Prediction(asked, unlocks) if shows is None else _Answered(asked, unlocks, fold(shows, id))
 
 
+@checked(LessonError)
 def lock(explorer: Explorer, *ids: str) -> Explorer:
     """Hold an explorer's controls until questions further down the page are answered.
 

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qviz._files import read_bytes, write_bytes
+from qviz._arguments import check_methods
+from qviz._files import as_path, read_bytes, write_bytes
 from qviz.course.lesson import bank
-from qviz.errors import ModelNotFoundError, ProgressError
+from qviz.errors import ModelNotFoundError, ProgressError, QvizError, shortened
 
 VERSION = 1
 MOST_BYTES = 2**20  # a course has a hundred questions; more than this is another file
@@ -130,6 +131,9 @@ class StudentProgress:
         return read
 
 
+check_methods(StudentProgress, ProgressError)
+
+
 class _LaterVersionError(ProgressError):
     """Written by a later qviz; such a file is left as it is."""
 
@@ -155,6 +159,8 @@ def decode(raw: bytes) -> str:
     >>> decode("{}".encode("utf-16")), decode(b"\xef\xbb\xbf{}")
     ('{}', '{}')
     """
+    if not isinstance(raw, bytes | bytearray):
+        raise ProgressError(f"raw is {shortened(raw)}; bytes are wanted")
     code = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return raw.decode(code)
@@ -416,7 +422,10 @@ def store() -> Store:
     """Where progress is kept: ``QVIZ_PROGRESS``, or the user's data folder."""
     said = os.environ.get("QVIZ_PROGRESS")
     if said:
-        path = Path(said).expanduser()
+        try:
+            path = as_path(said)
+        except QvizError as error:
+            raise ProgressError(f"QVIZ_PROGRESS does not name a file: {error}") from None
         if path.is_dir():
             path /= "progress.json"
     else:
