@@ -272,7 +272,7 @@ def _gguf_entry(file: gguf.GGUFFile, name: str, path: Path) -> Entry:
     counts = arrays[_COUNTS].reshape(-1)
     sums = arrays[_SUMS]
     inputs = arrays.get(_INPUTS)
-    if sums.size % counts.size or (inputs is not None and inputs.size != sums.size):
+    if not counts.size or not sums.size or sums.size % counts.size or (inputs is not None and inputs.size != sums.size):
         raise ImatrixError(
             f"the sums and counts of {name!r} do not fit together",
             path=path,

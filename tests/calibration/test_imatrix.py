@@ -210,6 +210,8 @@ def broken_gguf(change):
             "'w.counts' has the wrong format: found 'F16', expected F32",
         ),
         (lambda t: t.update({"w.counts": np.float32([3, 3, 3])}), "do not fit together"),
+        (lambda t: t.update({"w.counts": np.zeros(0, np.float32)}), "2 sums, 0 counts"),
+        (lambda t: t.update({"w.in_sum2": np.zeros(0, np.float32)}), "0 sums, 1 counts"),
         (lambda t: t.update({"w.in_sum": np.float32([3])}), "do not fit together"),
         (lambda t: t.update({"w.counts": np.float32([-1])}), "'w.counts' holds what is no count: found [-1.0]"),
         (lambda t: t.update({"w.counts": np.float32([np.nan])}), "holds what is no count"),
