@@ -185,6 +185,8 @@ def _fitted(x: Any, hint: Any) -> Any:
 def _items(x: Any, origin: Any, parts: tuple[Any, ...]) -> Any:
     if isinstance(x, np.ndarray) and x.ndim:
         x = x.tolist()
+    if isinstance(x, collections.abc.KeysView | collections.abc.ValuesView):
+        x = list(x)
     if isinstance(x, str | bytes) or not isinstance(x, collections.abc.Iterable | collections.abc.Sequence):
         return _NOT
     if not isinstance(x, collections.abc.Sequence):
