@@ -20,6 +20,7 @@ from qviz import (
     transformer,
 )
 from qviz.calibration import imatrix
+from qviz.course import missions, museum
 from qviz.errors import QvizError
 from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor, linear_inputs
 from qviz.transformer.linear import Activations, Linear, multiply_one
@@ -321,6 +322,12 @@ WRONG = [
     ),
     (lambda: qviz.quantize_model("a.gguf", "b.gguf", "Q4_0", progress=True), "progress is True"),
     (lambda: methods.adaround(W, STATS, GRID, progress=3), "progress is 3"),
+    # the course
+    (lambda: museum.get([]), r"get: name is \[\]; a text is wanted"),
+    (lambda: museum.source(3), "function is 3; a callable is wanted"),
+    (lambda: museum.weight_error(W, None), "other is None; an array of numbers"),
+    (lambda: missions.play(3, 3), "play: mission is 3; a Mission is wanted"),
+    (lambda: missions.importance("tiny"), "model is 'tiny'; a Model is wanted"),
     # pictures take what their annotations say
     (lambda: figures.balance("abc", [1], [1], [0], budget=9), "balance: names is 'abc'; a list"),
     (lambda: figures.balance(["a"], [1j], [1], [0], budget=9), r"sizes is \[1j\]; an array of numbers is wanted"),

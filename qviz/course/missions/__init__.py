@@ -4,6 +4,7 @@ Sizes are arithmetic and known beforehand. Damage is not: on the small model of 
 of 7 billion weights it is looked up in the published table (`qviz.measure.PUBLISHED_PPL`), and the outcome says which.
 """
 
+from qviz._arguments import check_calls
 from qviz.course.missions.choices import (
     CACHES,
     CALIBRATION,
@@ -20,6 +21,7 @@ from qviz.course.missions.choices import (
 )
 from qviz.course.missions.trial import build, field, importance, play
 from qviz.course.missions.verdict import REASONS, Limits, Reason, Verdict, judge, limits
+from qviz.errors import RecipeError
 
 __all__ = [
     "CACHES",
@@ -45,3 +47,5 @@ __all__ = [
     "play",
     "sizes",
 ]
+
+check_calls(globals(), __all__, RecipeError)

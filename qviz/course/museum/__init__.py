@@ -16,6 +16,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
+from qviz._arguments import check_calls
 from qviz.course.museum import exhibits
 from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error, source, weight_error
 from qviz.errors import MuseumError, shortened
@@ -86,3 +87,5 @@ __all__ = [
     "source",
     "weight_error",
 ]
+
+check_calls(globals(), __all__, MuseumError)
