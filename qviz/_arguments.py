@@ -158,10 +158,14 @@ def _fitted(x: Any, hint: Any) -> Any:
         return x if isinstance(x, bool | np.bool_) or (isinstance(x, int) and x in (0, 1)) else _NOT
     if hint is int or hint is float:
         whole = isinstance(x, int | np.integer) and not isinstance(x, bool) and -(1 << 63) <= x < 1 << 64
-        return x if whole or (hint is float and isinstance(x, float | np.floating)) else _NOT
+        if whole:
+            return int(x)  # 255 + 1 is nothing in uint8
+        return x if (hint is float and isinstance(x, float | np.floating)) else _NOT
     if _is_array_like(hint):
-        if (x is None and type(None) in parts) or callable(getattr(x, "dequantize", None)):
+        if x is None and type(None) in parts:
             return x
+        if callable(dequantize := getattr(x, "dequantize", None)) and not isinstance(x, type):
+            return dequantize()
         return x if _array(x, "fiub") is not _NOT else _NOT
     if origin is np.ndarray:
         dtype = typing.get_args(parts[1])[0] if len(parts) > 1 and typing.get_args(parts[1]) else Any
