@@ -357,6 +357,7 @@ def test_what_stays_right():
     assert transformer.perplexity(RUN, TEXT, n_ctx=np.int8(16)) == transformer.perplexity(RUN, TEXT, n_ctx=16)
     assert recipes.what_fits(8e9, "llama-7b", recipes=["q4_0"])[0].recipe == "Q4_0"
     assert T.rows(-3).shape == (3, 64)
-    assert np.array_equal(figures.from_afar(W, np.uint8(255)), figures.from_afar(W, 255))
+    wide = np.ones((300, 300), np.float32)
+    assert np.array_equal(figures.from_afar(wide, np.uint8(255)), figures.from_afar(wide, 255))
     assert figures.psnr(T, W) == figures.psnr(T.dequantize(), W)
     assert Sampler(temperature=1, top_p=1).start()(X[0]) in range(64)
