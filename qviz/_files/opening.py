@@ -34,19 +34,26 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 
+_LONGEST, _LONGEST_NAME = 4096, 255  # bytes of a path and of a name in it that systems open
+
 
 def as_path(path: str | os.PathLike[str]) -> Path:
     """`path` with ``~`` expanded; what cannot be a path at all ends in a `GGUFError`."""
     try:
         expanded = Path(os.fsdecode(path)).expanduser()
-        raw = os.fsencode(expanded)
-        # what is longer, no system opens; `Path.is_dir` and its kin would raise
-        long = len(raw) >= 4096 or any(len(os.fsencode(part)) > 255 for part in expanded.parts)
-        if b"\0" not in raw and not long:
-            return expanded
+        raw, names = os.fsencode(expanded), [os.fsencode(part) for part in expanded.parts]
     except (TypeError, UnicodeError, RuntimeError):  # RuntimeError: ~ without a home folder
-        pass
-    raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
+        raw, names = b"\0", []
+    if b"\0" in raw:
+        raise GGUFError("this is not the path of a file", found=path, expected="a string or pathlib.Path")
+    # with a longer one `Path.is_dir` and its kin would raise
+    if len(raw) >= _LONGEST or any(len(name) > _LONGEST_NAME for name in names):
+        raise GGUFError(
+            "the path is too long for a file",
+            found=path,
+            expected=f"names of at most {_LONGEST_NAME} bytes, less than {_LONGEST:,} in all",
+        )
+    return expanded
 
 
 class Identity(NamedTuple):

@@ -254,8 +254,10 @@ class ConfigReader:
             if type(rope.get(key, 0)) not in (int, float):
                 raise self._error(f"{key} must be a number", rope[key])
         if kind == "yarn" and rope.get("truncate") is False:
-            what = f"{self._path.parent.name}: llama.cpp rounds the ends of YaRN's ramp, though truncate is false here"
-            warnings.warn(printable(f"{what}; answers differ a little, the more the narrower a head"), stacklevel=2)
+            what = "llama.cpp rounds the ends of YaRN's ramp, though truncate is false here"
+            where = self._path.parent.name or self._path
+            text = f"{where}: {what}; answers differ a little, the more the narrower a head"
+            warnings.warn(printable(text), stacklevel=2)
         usual = 1 + 0.1 * math.log(max(rope["factor"], 1)) if kind == "yarn" else 0
         if kind == "yarn" and math.isclose(rope.get("attention_factor", 0), usual, rel_tol=1e-6):
             del rope["attention_factor"]  # what YaRN's magnitude is in any case

@@ -456,7 +456,10 @@ def test_folders_devices_and_missing_folders(tmp_path):
         gguf.write(tmp_path / "no" / "such.gguf", {}, {})
     with pytest.raises(GGUFError, match="not the path of a file"):
         gguf.write(3, {}, {})
-    for odd, problem in (("a\0b.gguf", "not the path of a file"), ("x" * 300, "cannot be written: File name too long")):
+    for odd, problem in (
+        ("a\0b.gguf", "not the path of a file"),
+        ("x" * 300, "too long for a file.*at most 255 bytes"),
+    ):
         with pytest.raises(GGUFError, match=problem):
             gguf.write(tmp_path / odd, {}, {})
     assert list(tmp_path.iterdir()) == []

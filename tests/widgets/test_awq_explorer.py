@@ -296,7 +296,7 @@ def test_a_channel_without_inputs(parts):
     ("given", "says"),
     [
         ({}, "layers must be a mapping"),
-        ([1], "layers must be a mapping"),
+        ([1], "layers is \\[1\\]; a mapping or None is wanted"),
         ({"x": np.eye(2)}, "expected \\(weight, calibration inputs"),
         ({"x": (np.eye(2), np.eye(3), np.eye(2))}, "are needed, got shapes"),
         ({"x": ("a", np.eye(2), np.eye(2))}, "x"),
