@@ -62,7 +62,7 @@ def test_bits_follow_the_keyboard(explorer):
     book.wait_until(lambda: book.pixels(lines.first) == before, "the first picture again")
     assert book.python("print(bits.controls['bits'].value)").strip() == "4"
     # buttons and boxes by keyboard too
-    press(book, ".widget-toggle-button >> text=channel", "Enter")
+    press(book, ".widget-toggle-button >> text='row'", "Enter")
     book.wait_until(lambda: "4.04" in readout.inner_text(), "one scale per row")
     press(book, "input[type=checkbox]", "Space")
     book.wait_until(lambda: "4.03" in readout.inner_text(), "no zero points")
