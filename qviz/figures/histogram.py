@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _STRETCH = 4096  # weights whose bins are known before any is counted: what is kept between fits the first cache
 
+_MOST_BINS = 1 << 20  # more than any screen has pixels across
+
 BINS = 241
 """Enough for a curve: a bin is 4 to 5 screen pixels wide. Odd, so that 0 lies inside a bin of a symmetric axis."""
 
@@ -121,8 +123,9 @@ def error_histogram(before: FloatArray, after: FloatArray, limit: float, bins: i
 
 
 def _bins(low: float, high: float, bins: int) -> npt.NDArray[np.int32]:
-    if not (-math.inf < low < high < math.inf) or bins < 1:
-        raise WidgetError(f"a histogram needs finite low < high and at least one bin, got {low} … {high} in {bins}")
+    if not (-math.inf < low < high < math.inf) or not 1 <= bins <= _MOST_BINS:
+        wanted = f"finite low < high and 1 … {_MOST_BINS:,} bins"
+        raise WidgetError(f"a histogram needs {wanted}, got {low} … {high} in {bins}")
     return np.zeros(bins, np.int32)
 
 

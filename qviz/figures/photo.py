@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_number
 from qviz._machine.kernels import kernel
 from qviz._types import FloatArray
 from qviz.errors import WidgetError, shortened
@@ -211,6 +212,7 @@ def psnr(before: npt.ArrayLike, after: npt.ArrayLike, peak: float = 255.0) -> fl
     x, y = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if x.shape != y.shape or not x.size:
         raise WidgetError(f"two non-empty arrays of the same shape are needed, got {x.shape} and {y.shape}")
+    peak = finite_number(peak, "peak", WidgetError, above=0)
     error = float(np.mean((x - y) ** 2))
     return math.inf if error == 0 else 10 * math.log10(peak * peak / error)
 

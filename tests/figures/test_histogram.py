@@ -52,6 +52,12 @@ def test_empty_axis(limits):
         histogram(np.zeros(3, np.float32), *limits)
 
 
+@pytest.mark.parametrize("bins", [0, -1, 1 << 31, 10**15])
+def test_as_many_bins_as_a_screen_may_have(bins):
+    with pytest.raises(WidgetError, match=f"1 … 1,048,576 bins, got 0.0 … 1.0 in {bins}"):
+        histogram(np.zeros(3, np.float32), 0.0, 1.0, bins)
+
+
 def test_shapes_must_match():
     with pytest.raises(WidgetError, match="one shape"):
         error_histogram(np.zeros(3, np.float32), np.zeros(4, np.float32), 1)

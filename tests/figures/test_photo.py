@@ -89,6 +89,8 @@ def test_psnr_by_formula():
     error = sum((int(x) - int(y)) ** 2 for x, y in zip(a.flat, b.flat, strict=True)) / a.size
     assert math.isclose(figures.psnr(a, b), 20 * math.log10(255) - 10 * math.log10(error))
     assert figures.psnr(a, a) == math.inf
+    with pytest.raises(WidgetError, match="peak is 0; a finite number above 0 is wanted"):
+        figures.psnr(a, b, peak=0)
     with pytest.raises(WidgetError, match="same shape"):
         figures.psnr(a, b[1:])
 
