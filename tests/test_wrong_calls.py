@@ -260,7 +260,7 @@ WRONG = [
     (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=2.0), "sweeps is 2.0"),
     (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=2**40), "sweeps is"),
     (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=1, outputs=np.ones(8)), r"\(8, 8\), got \(8,\)"),
-    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=1, outputs=True), "is"),
+    (lambda: methods.gptq_format(W, STATS, "Q4_0", sweeps=1, outputs=True), r"\(8, 8\), got \(\)"),
     (lambda: methods.channel_scale(-np.ones(4), 0.5), "finite numbers from 0"),
     (lambda: methods.channel_scale(np.ones(4), 2**40), "at most 16"),
     (lambda: methods.random_hadamard(2.0), "n is 2.0"),

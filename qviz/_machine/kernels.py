@@ -73,7 +73,7 @@ def nothing_is_compiled() -> bool:
 
 
 def _undisturbed(compile_: Callable[..., Any]) -> Callable[..., Any]:
-    """`compile_`, during which Python does not look for cyclic garbage: that took a sixth of the time.
+    """`compile_`, during which Python does not look for cyclic garbage: that took up to a tenth of the time.
 
     Numba makes hundreds of thousands of objects for one kernel, and keeps most of them to its end. It compiles one
     kernel at a time, and inside it those that it calls.

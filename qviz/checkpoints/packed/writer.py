@@ -69,7 +69,7 @@ def write_packed(
         raise CheckpointError("layers must be a mapping from name to PackedLinear", found=layers)
     if not isinstance(others, Mapping) or not all(isinstance(x, np.ndarray) for x in others.values()):
         raise CheckpointError("others must be a mapping from name to array", found=others)
-    group_size = whole_number(group_size, "group_size, −1 for a row,", CheckpointError, least=-1)
+    group_size = _group_size(group_size)
     kinds = {(layer.format, layer.bits) for layer in layers.values()}
     if len(kinds) != 1:
         raise CheckpointError("a checkpoint has one format and one number of bits", found=sorted(kinds))
