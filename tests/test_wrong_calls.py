@@ -80,6 +80,8 @@ WRONG = [
     (lambda: RUN.layer(0, stream(3, 64)), "n_tokens, 64"),
     (lambda: RUN.layer(0, stream(1, 0, 64)), "at least one of each"),
     (lambda: RUN.layer(0, None), "x must be real numbers"),
+    (lambda: RUN.layer(0, stream(1, 3, 64), "third"), "half must be attention, feed-forward, got 'third'"),
+    (lambda: RUN.layer(0, stream(1, 3, 64), 1), "half must be"),
     (lambda: RUN.layer(0, [[["a"]]]), "x must be real numbers"),
     (lambda: RUN.layer(2, stream(1, 3, 64)), "the layer is 2; a whole number from 0 to 1"),
     (lambda: RUN.layer(-1, stream(1, 3, 64)), "the layer is -1"),

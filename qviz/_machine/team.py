@@ -23,7 +23,8 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -319,6 +320,36 @@ def in_parallel(n: int, work: Callable[[int, int], object], least: int = 64) -> 
                 piece.work()
 
     _share(pieces, [h for h in _team.some(parts - 1) if h.current is None or h.can_begin()], own)
+
+
+def do_all(tasks: Iterable[Callable[[], object]]) -> None:
+    """Do tasks of unlike size, each core taking the next one when it is free. None of them may depend on another.
+
+    Parameters
+    ----------
+    tasks : iterable of callable
+        The largest first: what is left for the end is then small.
+
+    Raises
+    ------
+    BaseException
+        As from `in_parallel`; tasks that nobody has begun are not begun any more.
+    """
+    left = deque(tasks)
+
+    def take_some(_first: int, _last: int) -> None:
+        try:
+            while left:
+                try:
+                    task = left.popleft()
+                except IndexError:  # another core was quicker
+                    return
+                task()
+        except BaseException:
+            left.clear()
+            raise
+
+    in_parallel(len(left), take_some, least=1)
 
 
 def on_each_thread(work: Callable[[], object]) -> None:

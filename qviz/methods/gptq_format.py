@@ -37,6 +37,7 @@ from qviz.methods.recommended import damping
 from qviz.methods.refine import refine
 
 _ROWS_AT_ONCE = 4096
+_FEWEST_ROWS = 16  # that are worth another core: each is rounded block by block
 
 
 @on_one_thread
@@ -126,7 +127,7 @@ class FormatRounding:
                 part = slice(a, min(a + _ROWS_AT_ONCE, last))
                 blocks[part] = self._rows(w[part], fmt)
 
-        in_parallel(len(w), work)
+        in_parallel(len(w), work, least=_FEWEST_ROWS)
         rounded = QTensor(fmt, blocks, w.shape)
         return refine(w, rounded, self._hessian, sweeps=sweeps, outputs=outputs) if sweeps else rounded
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import flag, real_array, whole_array, whole_number
+from qviz._arrays import flag, one_of, real_array, whole_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
 from qviz._machine.team import in_parallel
@@ -270,7 +270,7 @@ class Transformer:
         return self._embed(ids).reshape(*ids.shape, -1)
 
     @on_one_thread
-    def layer(self, i: int, x: FloatArray) -> FloatArray:
+    def layer(self, i: int, x: FloatArray, half: str | None = None) -> FloatArray:
         """What layer `i` makes of the residual stream of independent windows: the forward pass, one layer at a time.
 
         Parameters
@@ -278,6 +278,8 @@ class Transformer:
         i : int
         x : float32 array (n_windows, n_tokens, n_embd)
             From `embed` or the layer before; it is left as it is.
+        half : {"attention", "feed-forward"}, optional
+            Only this half of the layer: the second takes what the first one returns.
 
         Returns
         -------
@@ -297,9 +299,11 @@ class Transformer:
         """
         i = whole_number(i, "the layer", LlamaError, least=0, most=self.config.n_layers - 1)
         given = real_array(x, "x", LlamaError, shape=("n_windows", "n_tokens", self.config.n_embd))
+        halves = {"attention": self._attention_half, "feed-forward": self._feed_forward_half}
+        work = self._layer if half is None else halves[one_of(half, "half", halves, LlamaError)]
         n, t, _ = given.shape
         stream = np.array(given).reshape(n * t, -1)
-        return self._layer(i, stream, self._pass(n, t)).reshape(given.shape)
+        return work(i, stream, self._pass(n, t)).reshape(given.shape)
 
     def _pass(self, n: int, t: int, cache: KVCache | None = None, first: int = 0, last: int | None = None) -> _Pass:
         start = cache.length if cache is not None else 0
@@ -335,6 +339,9 @@ class Transformer:
 
     def _layer(self, i: int, x: FloatArray, run: _Pass) -> FloatArray:
         """One layer; `x` (tokens, n_embd) may be changed, the last layer returns the rows that were asked for."""
+        return self._feed_forward_half(i, self._attention_half(i, x, run), run)
+
+    def _attention_half(self, i: int, x: FloatArray, run: _Pass) -> FloatArray:
         c, layer = self.config, self.layers[i]
         final = i == c.n_layers - 1 and (run.first, run.last) != (0, run.t)
         q, k, v = self._queries(layer, self._norm(x, layer, "attn_norm"), run if final else None)
@@ -354,7 +361,11 @@ class Transformer:
             k, v = self._kept(0, k), self._kept(1, v)
         heads = q.reshape(run.n, -1, c.n_head, c.head_size)
         mixed = self._attend(i, heads, k, v, run.start + (run.first if final else 0))
-        x = self._added(x, layer, "post_attention_norm", self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0])
+        made = self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
+        return self._added(x, layer, "post_attention_norm", made)
+
+    def _feed_forward_half(self, i: int, x: FloatArray, _run: _Pass) -> FloatArray:
+        layer = self.layers[i]
         made = self._feed_forward(layer, self._norm(x, layer, "ffn_norm"))
         return self._added(x, layer, "post_ffw_norm", made)
 

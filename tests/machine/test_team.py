@@ -1,5 +1,6 @@
 """Threads that help: each piece of work is done once, whoever comes early, late, or not at all."""
 
+import functools
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from qviz._machine.team import (
     JOB,
     PIECES,
     attended,
+    do_all,
     finish,
     in_parallel,
     new_board,
@@ -32,6 +34,34 @@ def test_parts_cover_everything_once():
         seen: list[tuple[int, int]] = []
         in_parallel(n, lambda *part, seen=seen: seen.append(part), least=1)
         assert sorted(i for a, b in seen for i in range(a, b)) == list(range(n))
+
+
+def test_each_task_is_done_once_by_whoever_is_free(three):
+    meeting, done = Meeting(), []
+
+    def alone(k):
+        done.append((k, threading.get_ident()))
+
+    # three of them meet, so three threads must have come; the others go to whoever is free
+    tasks = [functools.partial(meeting, k, k + 1) for k in range(3)]
+    do_all([*tasks, *(functools.partial(alone, k) for k in range(20))])
+    assert sorted(k for k, _ in done) == list(range(20))
+    assert len(set(meeting.out)) == 3
+
+
+def test_after_an_error_no_task_is_begun():
+    begun = []
+
+    def task(k):
+        begun.append(k)
+        if k == 3:
+            raise IndexError("the task's own")
+
+    with pytest.raises(IndexError, match="own"):
+        do_all(functools.partial(task, k) for k in range(1000))
+    assert len(begun) < 1000
+    assert len(set(begun)) == len(begun)
+    do_all([])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from qviz.calibration.stats import Collector
 from qviz.errors import PipelineError
 from qviz.gguf import U32
 from qviz.whole import backward, best, best_file
-from qviz.whole.best import job, sensitivity
+from qviz.whole.best import job, rounding, sensitivity
 from qviz.whole.by_layer import calibration_windows
 
 
@@ -161,6 +161,29 @@ def test_families_whose_gradients_are_not_known():
     for architecture in ("llama", "qwen2", "qwen3", "gemma3"):
         assert not backward.unknown_parts(transformer.Transformer(made(architecture)))
     assert best.Method().sweeps > 0
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
+def test_the_exact_side_is_the_model_as_it_was(architecture):
+    """While the other side is rounded, its stream goes through each half once, whatever matrices leave it early."""
+    model = made(architecture)
+    run = transformer.Transformer(model, activations="float")
+    windows = np.arange(40).reshape(4, 10) % run.config.n_vocab
+    sides = rounding.Sides(model, windows, None)
+    kinds = ("attn_q", "attn_output", "ffn_gate", "ffn_down")
+    received = {}
+    run.on_linear_input = lambda name, x: received.update({name.split(".")[2]: np.array(x)})
+    stream = run.embed(windows)
+    for i in range(run.config.n_layers):
+        stream = run.layer(i, stream)
+        for kind in kinds[1:] if i else kinds:  # nobody asks for what a matrix receives that stays as it is
+            for _, x, y, _ in sides.inputs(i, kind, False):
+                assert np.array_equal(x, y)
+                assert np.array_equal(x, received[kind]), (i, kind)
+            if kind in ("attn_output", "ffn_down"):
+                sides.advance(i, rounding.half_of(kind))
+        for side in sides.streams:
+            assert np.array_equal(side, stream)
 
 
 def test_how_many_tokens_unless_given(source, tmp_path):

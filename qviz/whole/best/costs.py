@@ -8,6 +8,7 @@ when its token is expected, by the inputs of the output matrix; both in parts of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from qviz import transformer
 from qviz._machine.blas import on_one_thread
+from qviz._machine.team import do_all
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
 from qviz.formats import Format, get, quantize
@@ -72,18 +74,20 @@ def _inputs(run: Any, i: int, stream: FloatArray, sensitivity: Sensitivity) -> d
     stats: dict[str, ActivationStats] = {}
     step = max(1, _TOKENS_AT_ONCE // stream.shape[1])
     for first in range(0, len(stream), step):
-        part = slice(first, first + step)
+        part, seen = slice(first, first + step), dict[str, FloatArray]()
 
-        def look(name: str, x: FloatArray, part: slice = part) -> None:
+        def look(name: str, x: FloatArray, seen: dict[str, FloatArray] = seen, part: slice = part) -> None:
             kind = name.split(".")[2]
-            root = np.sqrt(sensitivity.of(i, kind).tokens[part].reshape(-1, 1))
-            stats.setdefault(kind, ActivationStats(x.shape[1])).update(x * root)
+            seen[kind] = x * np.sqrt(sensitivity.of(i, kind).tokens[part].reshape(-1, 1))
 
         run.on_linear_input = look
         try:
             stream[part] = run.layer(i, stream[part])
         finally:
             run.on_linear_input = None
+        widest = sorted(seen, key=lambda kind: -seen[kind].shape[1])
+        stats |= {kind: ActivationStats(seen[kind].shape[1]) for kind in widest if kind not in stats}
+        do_all(functools.partial(stats[kind].update, seen[kind]) for kind in widest)
     return stats
 
 

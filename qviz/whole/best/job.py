@@ -37,9 +37,10 @@ from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import calibration_windows
 
 _TOKENS = 24_576  # with fewer, codes suit the calibration's errors rather than the text's
-_COST_TOKENS = 4096  # more of them change little in what formats cost
+_SENSED_TOKENS = 8192  # whose gradients are taken: more of them change little in what errors cost
+_COST_TOKENS = 4096  # and fewer still in what formats cost
 _CHECKED_TOKENS = 2048
-_MEASURED = 3  # what is measured, and how it is kept
+_MEASURED = 4  # what is measured, and how it is kept
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,8 @@ class _BestJob:
         self.run = transformer.Transformer(model, activations="float")
         self._check_family()
         self.windows, self.unseen = self._windows(calibration, n_tokens)
+        # gradients are taken of some windows, spread over the text; of all where each token counts by its own
+        self.sensed = self.windows if method.by_tokens else self.windows[:: -(-self.windows.size // _SENSED_TOKENS)]
         self._sensitivity: Sensitivity | None = None
 
     def _check_family(self) -> None:
@@ -200,7 +203,7 @@ class _BestJob:
 
     def _key(self) -> str:
         digest = hashlib.sha256(f"{__version__} {_MEASURED} {self.alignment}".encode())
-        digest.update(self.windows.tobytes())
+        digest.update(self.sensed.tobytes())
         stat = self.model.path.stat()
         digest.update(f"{self.model.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
         for name, choice in self.choices.items():
@@ -224,7 +227,7 @@ class _BestJob:
         if "reading" in known:
             sensitivity = Sensitivity.from_arrays(known, self.run.config.n_layers)
         else:
-            sensitivity = measure(self.model, self.windows, progress=self.progress)
+            sensitivity = measure(self.model, self.sensed, progress=self.progress)
             known = dict(sensitivity.as_arrays())
             self._keep(known)
         self._sensitivity = sensitivity
@@ -236,7 +239,7 @@ class _BestJob:
         for name, roles in self._outer().items():
             w = Source(self.model).tensor(name).dequantize()
             options[name] = costs.outer_options(w, sensitivity, roles, self.alignment, small)
-        windows = self.windows[: max(1, _COST_TOKENS // self.windows.shape[1])]
+        windows = self.sensed[: max(1, _COST_TOKENS // self.sensed.shape[1])]
         options |= costs.layer_options(self.model, windows, sensitivity, self.alignment, small, self.progress)
         options = {name: self._with_inputs(name, self._or_left_alone(name, given)) for name, given in options.items()}
         self._keep({**known, kept: np.array(json.dumps(options))})

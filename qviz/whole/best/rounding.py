@@ -13,6 +13,7 @@ arXiv:2505.11695; GPTAQ, arXiv:2504.02692, without r). λ is GPTQ's damping: wit
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from qviz import transformer
 from qviz._machine.blas import of_scipy, on_one_thread
+from qviz._machine.team import cores, do_all
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
 from qviz.formats import Format, QTensor, quantize
@@ -71,44 +73,59 @@ class Sides:
         if embedding is not None:
             self.ours.embedding = embedding
         self.streams.append(self.ours.embed(windows))
-
-    def advance(self, i: int) -> None:
-        """Run layer `i` on both."""
-        for run, stream in zip((self.exact, self.ours), self.streams, strict=True):
-            for part in _parts(stream):
-                stream[part] = run.layer(i, stream[part])
+        self._ahead = False  # the exact side has been through the half that the other is in
 
     def inputs(
         self, i: int, kind: str, drift: bool
     ) -> Iterator[tuple[slice, FloatArray, FloatArray, FloatArray | None]]:
-        """For some tokens at a time: which; the inputs of a matrix on both sides; the stream's drift if asked for."""
-        for part in _parts(self.streams[0]):
-            (x, s), (y, t) = (
-                self._seen(run, i, kind, stream[part], drift)
-                for run, stream in zip((self.exact, self.ours), self.streams, strict=True)
-            )
-            yield part, x, y, s - t if drift else None
+        """For some tokens at a time: which; the inputs of a matrix on both sides; the stream's drift if asked for.
 
-    def _seen(self, run: Any, i: int, kind: str, stream: FloatArray, drift: bool) -> tuple[FloatArray, FloatArray]:
-        seen: dict[str, FloatArray] = {}
+        The exact side does not change. So at the last matrix of a half its stream goes through to the end of it.
+        """
+        through = kind in _ADDED
+        for part in _parts(self.streams[0]):
+            before, ours = (stream[part] for stream in self.streams)
+            x, after = self._seen(self.exact, i, kind, before, through)
+            y, _ = self._seen(self.ours, i, kind, ours, False)
+            yield part, x, y, (before - ours).reshape(-1, ours.shape[-1]) if drift else None
+            if after is not None:
+                before[...] = after
+        self._ahead = through
+
+    def advance(self, i: int, half: str) -> None:
+        """Move both streams through a half of layer `i`."""
+        for run, stream in zip((self.exact, self.ours), self.streams, strict=True):
+            if run is self.exact and self._ahead:
+                self._ahead = False
+                continue
+            for part in _parts(stream):
+                stream[part] = run.layer(i, stream[part], half)
+
+    def _seen(
+        self, run: Any, i: int, kind: str, stream: FloatArray, through: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """What a matrix receives; and what its half makes of the stream, if it is to go through."""
+        seen: list[FloatArray] = []
 
         def look(name: str, x: FloatArray) -> None:
-            here = name.split(".")[2]
-            if here == kind or (here == "attn_output" and kind == "ffn_down" and drift):
-                seen[here] = np.array(x)
-            if here == kind:
-                raise _SeenEnoughError
+            if name.split(".")[2] == kind:
+                seen.append(np.array(x))
+                if not through:
+                    raise _SeenEnoughError
 
+        after = None
         run.on_linear_input = look
         try:
             with contextlib.suppress(_SeenEnoughError):
-                run.layer(i, stream)
+                after = run.layer(i, stream, half_of(kind))
         finally:
             run.on_linear_input = None
-        before = stream.reshape(-1, stream.shape[-1])
-        if kind == "ffn_down" and drift:
-            before = before + run.layers[i]["attn_output"](seen["attn_output"])
-        return seen[kind], before
+        return seen[0], after
+
+
+def half_of(kind: str) -> str:
+    """Which half of a layer a matrix belongs to."""
+    return "attention" if kind.startswith("attn_") else "feed-forward"
 
 
 class _SeenEnoughError(Exception):
@@ -134,10 +151,15 @@ class Sums:
         if weight is not None:
             root = np.sqrt(weight)[:, None]
             x, y, r = x * root, y * root, None if r is None else r * root
-        self.stats.update(y)
-        self.lost += (x - y).T @ y
-        if self.drift is not None and r is not None:
-            self.drift += r.T @ y
+
+        def lose() -> None:
+            self.lost += (x - y).T @ y
+
+        def drift_away() -> None:
+            if self.drift is not None and r is not None:
+                self.drift += r.T @ y
+
+        do_all((lose, drift_away, functools.partial(self.stats.update, y)))
 
     @on_one_thread
     def target(self, w: FloatArray, method: Method) -> FloatArray:
@@ -178,8 +200,8 @@ def rounded_layers(
         for k, kinds in enumerate(steps):
             progress(f"layer {i}: {', '.join(kinds)}", i * len(steps) + k, n * len(steps))
             tensors |= _step(sides, i, kinds, format_of, method, sensitivity)
-        if i + 1 < n:
-            sides.advance(i)
+            if kinds[0] in _ADDED and (i + 1 < n or k + 1 < len(steps)):
+                sides.advance(i, half_of(kinds[0]))
         sides.exact.layers[i] = sides.ours.layers[i] = before
         yield tensors
 
@@ -187,6 +209,21 @@ def rounded_layers(
 def _step(
     sides: Sides, i: int, kinds: Sequence[str], format_of: Callable[[str], Format], method: Method, sensitivity: Any
 ) -> dict[str, QTensor]:
+    here = sides.ours.layers[i]
+    formats = {kind: format_of(f"blk.{i}.{kind}.weight") for kind in kinds}
+    changing = [kind for kind in kinds if formats[kind] is not here[kind].weight.format]
+    made = {kind: here[kind].weight for kind in kinds if kind not in changing}
+    if changing:
+        made |= _rounded(sides, i, changing, formats, method, sensitivity)
+    for kind in changing:
+        here[kind] = Linear(made[kind], f"blk.{i}.{kind}.weight", "float", bias=here[kind].bias)
+    return {f"blk.{i}.{kind}.weight": tensor for kind, tensor in made.items()}
+
+
+def _rounded(
+    sides: Sides, i: int, kinds: Sequence[str], formats: dict[str, Format], method: Method, sensitivity: Any
+) -> dict[str, QTensor]:
+    """Matrices that share their inputs, each in its format."""
     here = sides.ours.layers[i]
     drift = method.drift and kinds[0] in _ADDED and not any(kind.startswith("post_") for kind in here)
     known = {kind: None if sensitivity is None else sensitivity.of(i, kind) for kind in kinds}
@@ -200,20 +237,20 @@ def _step(
             sums[kind].update(x, y, r, weights)
     roundings = {kind: FormatRounding(sums[kind].stats) for kind in apart}
     made = {}
-    for kind in kinds:
-        name, sensed, shared = f"blk.{i}.{kind}.weight", known[kind], kind if kind in apart else kinds[0]
-        fmt = format_of(name)
-        if fmt is here[kind].weight.format:
-            made[name] = here[kind].weight
-            continue
-        w = here[kind].weight.dequantize()
-        target = sums[shared].target(w, method)
-        if fmt.is_float:
-            made[name] = quantize(target, fmt)
-        elif accepts(fmt):
+
+    def rounded(kind: str) -> None:
+        sensed, shared, fmt = known[kind], kind if kind in apart else kinds[0], formats[kind]
+        target = sums[shared].target(here[kind].weight.dequantize(), method)
+        if accepts(fmt):
             outputs = sensed.outputs if sensed is not None and method.by_outputs else None
-            made[name] = roundings[shared].round(target, fmt, sweeps=method.sweeps, outputs=outputs)
+            made[kind] = roundings[shared].round(target, fmt, sweeps=method.sweeps, outputs=outputs)
         else:
-            made[name] = quantize(target, fmt, sums[shared].stats.mean_sq)
-        here[kind] = Linear(made[name], name, "float", bias=here[kind].bias)
+            made[kind] = quantize(target, fmt, None if fmt.is_float else sums[shared].stats.mean_sq)
+
+    tasks = [functools.partial(rounded, kind) for kind in sorted(kinds, key=lambda kind: -here[kind].n_out)]
+    if len(tasks) < cores():  # each of them is divided among all cores
+        for task in tasks:
+            task()
+    else:
+        do_all(tasks)
     return made

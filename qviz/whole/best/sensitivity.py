@@ -13,6 +13,7 @@ each 256 before super-blocks. What that costs is measured by the same gradients.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from qviz import transformer
 from qviz._machine.blas import on_one_thread
+from qviz._machine.team import do_all
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.transformer.kernels import ops
 from qviz.transformer.linear import Activations
@@ -28,7 +30,7 @@ from qviz.whole.backward import KINDS, Backward, Norm
 
 INPUT_WIDTHS = 32, 256
 _TOKENS_AT_ONCE = 1024
-_LOGITS_AT_ONCE = 1 << 23  # numbers
+_LOGITS_AT_ONCE = 1 << 22  # numbers, for each core
 _TOGETHER = 512  # outputs whose errors are known together, at most: their products are what takes memory
 _DAMP = 0.01  # of the mean on the diagonal
 
@@ -121,18 +123,23 @@ class _Sums:
         self.weight: Callable[[int, str], FloatArray] | None = None  # how a matrix is had
         self.part, self._count, self._draws = slice(0), windows.size * draws, draws
 
-    def keep(self, i: int, kind: str, x: FloatArray, g: FloatArray) -> None:
-        """Take the gradients (n_tokens, n_out) of what a matrix puts out, for the windows in `part`."""
-        assert self.weight is not None
-        self.inputs[i, kind] += rounding_costs(x, g @ self.weight(i, kind)) / self._count
-        square = np.einsum("ij,ij->i", g, g)
-        into = self.tokens[i, kind][self.part]
-        into += square.reshape(into.shape) / self._draws
+    def add(self, i: int, kind: str, x: FloatArray, g: FloatArray) -> list[Callable[[], None]]:
+        """Tasks that add the gradients (n_tokens, n_out) of what a matrix puts out, for the windows in `part`."""
         n = g.shape[1] // _groups(g.shape[1])
         products = self.outputs.setdefault((i, kind), np.zeros((g.shape[1] // n, n, n), np.float32))
-        for k, into in enumerate(products):
+
+        def of_tokens() -> None:
+            assert self.weight is not None
+            self.inputs[i, kind] += rounding_costs(x, g @ self.weight(i, kind)) / self._count
+            square = np.einsum("ij,ij->i", g, g)
+            into = self.tokens[i, kind][self.part]
+            into += square.reshape(into.shape) / self._draws
+
+        def of_outputs(k: int) -> None:
             part = np.ascontiguousarray(g[:, k * n : (k + 1) * n])
-            into += part.T @ part
+            products[k] += part.T @ part
+
+        return [of_tokens, *(functools.partial(of_outputs, k) for k in range(len(products)))]
 
     def sensed(self) -> dict[tuple[int, str], Sensed]:
         """By layer and kind; what was added up is used up."""
@@ -195,8 +202,8 @@ def measure(
     for first in range(0, len(windows), step):
         progress("how much the answers depend on each matrix", first, len(windows))
         sums.part = slice(first, first + step)
-        batch = Backward(run, windows[sums.part].shape)
-        sums.weight = batch.weight
+        way = Backward(run, (1, windows.shape[1]))
+        sums.weight = way.weight
         streams = [run.embed(windows[sums.part])]
         for i in range(c.n_layers):
             streams.append(run.layer(i, streams[-1]))
@@ -209,7 +216,7 @@ def measure(
             sensitivity.answer_inputs += rounding_costs(norm.out, du) / (windows.size * draws)
             dx = norm.back(du)
             for i in reversed(range(c.n_layers)):
-                dx = batch.layer(i, streams[i].reshape(-1, c.n_embd), dx, sums.keep)
+                dx = _back(way, i, streams[i], dx.reshape(streams[i].shape), sums)
             reading += dx.T @ dx
     sensitivity.by_kind = sums.sensed()
     sensitivity.reading = (c.embedding_scale**2 * reading / (windows.size * draws)).astype(np.float32)
@@ -218,21 +225,48 @@ def measure(
     return sensitivity
 
 
+def _back(way: Backward, i: int, x: FloatArray, dx: FloatArray, sums: _Sums) -> FloatArray:
+    """Gradients (n_tokens, n_embd) of what enters a layer, for windows x and gradients (n_windows, n_tokens, n_embd).
+
+    Each window goes back by itself, on whichever core is free; what they say of a matrix is added up together.
+    """
+    out = np.empty_like(x)
+    kept: list[dict[str, tuple[FloatArray, FloatArray]]] = [{} for _ in x]
+
+    def window(w: int) -> None:
+        def keep(_i: int, kind: str, inputs: FloatArray, gradients: FloatArray) -> None:
+            kept[w][kind] = inputs, gradients
+
+        out[w] = way.layer(i, x[w], dx[w], keep)
+
+    do_all(functools.partial(window, w) for w in range(len(x)))
+    both = {
+        kind: [np.concatenate(parts) for parts in zip(*(here[kind] for here in kept), strict=True)] for kind in KINDS
+    }
+    do_all(task for kind, (inputs, gradients) in both.items() for task in sums.add(i, kind, inputs, gradients))
+    return out.reshape(-1, out.shape[-1])
+
+
 def _drawn(h: FloatArray, head: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, npt.NDArray[np.float64]]:
     """Gradients (n_tokens, n_embd) of one draw of u where the output matrix is met, and Σ p."""
-    out, expected = np.empty_like(h), np.zeros(len(head))
     step = max(1, _LOGITS_AT_ONCE // len(head))
-    for first in range(0, len(h), step):
-        p = h[first : first + step] @ head.T
+    starts = range(0, len(h), step)
+    bits = [rng.bytes(-(-len(h[first : first + step]) * len(head) // 8)) for first in starts]
+    out, expected = np.empty_like(h), np.zeros((len(starts), len(head)))
+
+    def some(k: int) -> None:
+        part = slice(starts[k], starts[k] + step)
+        p = h[part] @ head.T
         ops.log_softmax(p)
         np.exp(p, out=p)
-        expected += p.sum(axis=0, dtype=np.float64)
-        bits = np.frombuffer(rng.bytes(-(-p.size // 8)), np.uint8)
-        u = np.unpackbits(bits, count=p.size).reshape(p.shape).astype(np.float32)
+        p.sum(axis=0, dtype=np.float64, out=expected[k])
+        u = np.unpackbits(np.frombuffer(bits[k], np.uint8), count=p.size).reshape(p.shape).astype(np.float32)
         u *= 2
         u -= 1
         u *= np.sqrt(p)
         p *= u.sum(axis=1, keepdims=True)
         u -= p  # now E[u·uᵀ] = diag(p) − p·pᵀ
-        out[first : first + step] = u @ head
-    return out, expected
+        out[part] = u @ head
+
+    do_all(functools.partial(some, k) for k in range(len(starts)))
+    return out, expected.sum(axis=0)
