@@ -148,7 +148,9 @@ def test_which_formats_use_tiles(monkeypatch):
         tiled.cache_clear()
         assert (tiled(qviz.formats.get("Q8_0")) is not None) == eight_bits
         assert (tiled(qviz.formats.get("Q6_K")) is not None) == six_bits
-        assert tiled(qviz.formats.get("IQ4_NL")) is None
+        assert (tiled(qviz.formats.get("IQ4_NL")) is not None) == eight_bits, "a table of levels up to ±127"
+        assert (tiled(qviz.formats.get("MXFP4")) is not None) == six_bits, "of levels up to ±12"
+        assert tiled(qviz.formats.get("F16")) is None
     tiled.cache_clear()
 
 
@@ -175,7 +177,7 @@ from qviz._machine import simd as _simd
 from qviz.transformer.linear import Activations, Linear, plain_integer_product
 
 rng = np.random.default_rng(1)
-for name in ("Q8_0", "Q6_K", "Q4_0"):
+for name in ("Q8_0", "Q6_K", "Q4_0", "IQ4_NL", "MXFP4"):
     linear = Linear(qviz.quantize(rng.standard_normal((20, 256)).astype(np.float32), name))
     x = rng.standard_normal((6, 256)).astype(np.float32)
     want = np.empty((6, 20), np.float32)
@@ -214,7 +216,8 @@ def random_blocks(name, rows, n):
     fmt = qviz.formats.get(name)
     blocks = RNG.integers(0, 256, (rows, fmt.row_size(n)), np.uint8).view(fmt.dtype)
     for field in {"d", "dmin", "m", "s"} & set(fmt.dtype.names):
-        blocks[field] = RNG.uniform(-1, 1, blocks.shape)
+        if blocks[field].dtype.kind == "f":
+            blocks[field] = RNG.uniform(-1, 1, blocks.shape)
     if name == "IQ1_M":  # its scale is spread over the upper nibbles of four words: 0x3C00 is 1
         words = blocks["scales"].view("<u2")
         words[...] = words & 0x0FFF | np.uint16([0, 0, 0xC000, 0x3000])
@@ -223,8 +226,9 @@ def random_blocks(name, rows, n):
 
 @pytest.mark.parametrize("name", TILED)
 def test_codes_fit_their_bounds(name):
-    """Codes of random blocks are unsigned and no larger than is said."""
-    codes = random_blocks(name, 50, 2048).unpack().codes.astype(int)
+    """Codes of random blocks, or the levels that they name, are unsigned and no larger than is said."""
+    codes, table = random_blocks(name, 50, 2048).unpack().codes.astype(int), FORMATS[name].table
+    codes = codes if table is None else np.array(table)[codes]
     offset, largest = unsigned_codes(FORMATS[name])
     assert codes.min() + offset >= 0
     assert largest / 2 < codes.max() + offset <= largest

@@ -36,6 +36,7 @@ def _pack(blocks, weights, scales, mins):
         tile, lane = r // 16, r % 16
         if r < blocks.shape[0]:
             _unpack(blocks[r], levels, row_scales, row_mins)
+            _look_up(levels)
         else:
             row_scales[:], row_mins[:] = f32(0), f32(0)
         for s in range(n_sub):
@@ -122,18 +123,18 @@ def _multiply(weights, scales, mins, codes, steps, sums, out, first, last):
 
 
 # what the templates call; `specialise` puts others behind these names
-_unpack = _add = kernel(lambda: 0)
+_unpack = _look_up = _add = kernel(lambda: 0)
 _SUB, _OFFSET = 32, 0
 
 
 def unsigned_codes(fmt: Format) -> tuple[int, int] | None:
-    """What makes the codes of a format unsigned, and the largest one then; None where tiles do not fit.
+    """What makes the levels of a format unsigned, and the largest one then; None where tiles do not fit.
 
     A power of two, since a foreign Q8_0 may hold −128, which no encoder writes.
     """
-    if fmt.codes is None or fmt.table is not None or fmt.sub_block_size not in (16, 32):
+    if fmt.codes is None or fmt.sub_block_size not in (16, 32):
         return None
-    low, high = fmt.codes
+    low, high = fmt.codes if fmt.table is None else (int(min(fmt.table)), int(max(fmt.table)))
     offset = 1 << (-low - 1).bit_length() if low < 0 else 0
     return offset, offset + high
 
@@ -151,13 +152,14 @@ class Tiled:
     def __init__(self, fmt: Format, offset: int, largest: int) -> None:
         self.sub = fmt.sub_block_size
         at_once = next((n for n in (8, 4, 2) if 2 * n * largest * 127 < 1 << 15), 2)
-        self.pack = specialise(_pack, f"pack_{fmt}", _unpack=fmt.unpack_blocks, _SUB=self.sub, _OFFSET=offset)
+        names = {"_unpack": fmt.unpack_blocks, "_look_up": fmt.code_lookup, "_SUB": self.sub, "_OFFSET": offset}
+        self.pack = specialise(_pack, f"pack_{fmt}", **names)
         add = simd.TILE_ADDERS[self.sub, min(at_once, self.sub // 4)]
         self.multiply = specialise(_multiply, f"multiply_tiles_{fmt}", _add=add, _SUB=self.sub)
 
 
 @cache
 def tiled(fmt: Format) -> Tiled | None:
-    """The kernels of `fmt`; None where decoding and BLAS are faster: floats, lookup tables, 8 bits on some hosts."""
+    """The kernels of `fmt`; None where decoding and BLAS are faster: floats, levels of 8 bits on some hosts."""
     layout = unsigned_codes(fmt)
     return Tiled(fmt, *layout) if layout is not None and layout[1] <= simd.largest_code() else None
