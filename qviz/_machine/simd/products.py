@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models
 
-from qviz._machine.simd.vectors import _B32, _FLOAT, _I32, _all, _call, _pick, _vector, _Vectors, extending
+from qviz._machine.simd.vectors import _BYTE, _FLOAT, _I32, _all, _call, _pick, _vector, _Vectors, extending
 
 
 class _Packed(types.Type):
@@ -63,10 +63,12 @@ def _fours(v: _Vectors, shorts: Any, factors: Any) -> Any:
 
 
 def _fours_of_bytes(v: _Vectors, total: Any, unsigned: Any, signed: Any) -> Any:
-    """Eight int32, each with four more products of bytes."""
+    """Eight or sixteen int32, each with four more products of bytes."""
+    n = total.type.count
     words = llvmlite.binding.llvm_version_info[0] < 22  # before, the bytes were passed as words
-    bytes_ = [v.b.bitcast(value, _W8 if words else _B32) for value in (unsigned, signed)]
-    return _call(v, "llvm.x86.avx512.vpdpbusd.256", _W8, total, *bytes_)
+    given = total.type if words else _vector(4 * n, _BYTE)
+    bytes_ = [v.b.bitcast(value, given) for value in (unsigned, signed)]
+    return _call(v, f"llvm.x86.avx512.vpdpbusd.{32 * n}", total.type, total, *bytes_)
 
 
 def _bits(v: _Vectors, value: Any, shift: int, mask: int) -> Any:

@@ -15,7 +15,6 @@ from numba import types
 
 from qviz._machine.kernels import f32, i8, i32, kernel
 from qviz._machine.simd.products import (
-    _F8,
     _LONG,
     _S16,
     _W8,
@@ -38,13 +37,39 @@ from qviz._machine.simd.vectors import (
     intrinsic,
 )
 
-tile = _Packed("tile", ir.ArrayType(_F8, 8))  # sums of sixteen rows for four tokens: two vectors of rows a token
+_F16, _W16 = _vector(16, _FLOAT), _vector(16, _I32)
+tile = _Packed("tile", ir.ArrayType(_F16, 4))  # sums of sixteen rows for each of four tokens
 
 
 @intrinsic
 def no_tile(typingctx):
     """A tile of zeros."""
-    return _function(lambda: tile(), lambda v: ir.Constant(tile.vector, [ir.Constant(_F8, [0.0] * 8)] * 8))()
+    return _function(lambda: tile(), lambda v: ir.Constant(tile.vector, [ir.Constant(_F16, [0.0] * 16)] * 4))()
+
+
+def _in_words(v: _Vectors, rows: Any, token: Any, steps: int, _at_once: int) -> list[Any]:
+    """Sixteen sums of products for each of four tokens, where four products of bytes are added to a word at once."""
+    wide: list[Any] = [_all(_W16, 0)] * 4
+    for step in range(steps):
+        weights = rows(step)
+        wide = [_fours_of_bytes(v, wide[t], weights, v.splat(token(step, t), _W16)) for t in range(4)]
+    return wide
+
+
+def _in_halves(v: _Vectors, rows: Any, token: Any, steps: int, at_once: int) -> list[Any]:
+    """The same by sums of pairs in 16 bits, `at_once` of them."""
+    b, ones = v.b, _all(_S16, 1)
+    wide: list[Any] = [_all(_W8, 0)] * 8
+    for begin in range(0, steps, at_once):
+        short: list[Any] = [_all(_S16, 0)] * 8
+        for step in range(begin, min(begin + at_once, steps)):
+            weights = v.halves(rows(step))
+            for t in range(4):
+                x = b.bitcast(v.splat(token(step, t), _W8), _B32)
+                for half in range(2):
+                    short[2 * t + half] = b.add(short[2 * t + half], _pairs(v, weights[half], x))
+        wide = [b.add(wide[k], _fours(v, short[k], ones)) for k in range(8)]
+    return [v.join(*wide[2 * t : 2 * t + 2]) for t in range(4)]
 
 
 def _tile_adder(width: int, at_once: int) -> Any:
@@ -65,36 +90,26 @@ def _tile_adder(width: int, at_once: int) -> Any:
         """
 
         def body(v: _Vectors) -> Any:
-            b, ones, four = v.b, _all(_S16, 1), _vector(4, _BYTE)
+            b, four = v.b, _vector(4, _BYTE)
             at, at_s, at_c, at_x, at_m = (v.args[k] for k in (2, 5, 7, 9, 11))
-            wide: list[Any] = [_all(_W8, 0)] * 8
-            for begin in range(0, width // 4, at_once):
-                short: list[Any] = [_all(_S16, 0)] * 8
-                for step in range(begin, min(begin + at_once, width // 4)):
-                    rows = [v.load(1, _B32, _moved(v, at, 64 * step + 32 * half)) for half in range(2)]
-                    for t in range(4):
-                        word = b.bitcast(v.load(6, four, _moved(v, at_c, 16 * step + 4 * t)), _I32)
-                        x = b.bitcast(v.splat(word, _W8), _B32)
-                        for half in range(2):
-                            k = 2 * t + half
-                            if v.has("avx512vnni"):
-                                wide[k] = _fours_of_bytes(v, wide[k], rows[half], x)
-                            else:
-                                short[k] = b.add(short[k], _pairs(v, rows[half], x))
-                if not v.has("avx512vnni"):
-                    wide = [b.add(wide[k], _fours(v, short[k], ones)) for k in range(8)]
-            factors = [v.load(3, _F8, _moved(v, at_s, 8 * half)) for half in range(2)]
-            lows = [b.fneg(v.load(4, _F8, _moved(v, at_s, 8 * half))) for half in range(2)]
+
+            def rows(step: int) -> Any:
+                return v.load(1, _vector(64, _BYTE), _moved(v, at, 64 * step))
+
+            def token(step: int, t: int) -> Any:
+                return b.bitcast(v.load(6, four, _moved(v, at_c, 16 * step + 4 * t)), _I32)
+
+            made = _in_words if v.has("avx512vnni") else _in_halves
+            wide = made(v, rows, token, width // 4, at_once)
+            factors, lows = v.load(3, _F16, at_s), b.fneg(v.load(4, _F16, at_s))
             after = v.args[0]
             for t in range(4):
-                step = v.splat(b.load(v.pointer(8, _FLOAT, _moved(v, at_x, t))), _F8)
-                both = v.splat(b.load(v.pointer(10, _FLOAT, _moved(v, at_m, t))), _F8)
-                for half in range(2):
-                    k = 2 * t + half
-                    scaled = b.fmul(factors[half], b.sitofp(wide[k], _F8))
-                    value = _call(v, "llvm.fmuladd.v8f32", _F8, scaled, step, b.extract_value(after, k))
-                    value = _call(v, "llvm.fmuladd.v8f32", _F8, lows[half], both, value)
-                    after = b.insert_value(after, value, k)
+                step = v.splat(b.load(v.pointer(8, _FLOAT, _moved(v, at_x, t))), _F16)
+                both = v.splat(b.load(v.pointer(10, _FLOAT, _moved(v, at_m, t))), _F16)
+                scaled = b.fmul(factors, b.sitofp(wide[t], _F16))
+                value = _call(v, "llvm.fmuladd.v16f32", _F16, scaled, step, b.extract_value(after, t))
+                value = _call(v, "llvm.fmuladd.v16f32", _F16, lows, both, value)
+                after = b.insert_value(after, value, t)
             return after
 
         n = types.intp
@@ -210,8 +225,7 @@ def store_tile(typingctx, value, out, at, stride):
 
     def body(v: _Vectors) -> None:
         for t in range(4):
-            for half in range(2):
-                row = v.b.add(v.args[2], v.b.mul(v.args[3], ir.Constant(_LONG, t)))
-                v.store(v.b.extract_value(v.args[0], 2 * t + half), 1, _moved(v, row, 8 * half))
+            row = v.b.add(v.args[2], v.b.mul(v.args[3], ir.Constant(_LONG, t)))
+            v.store(v.b.extract_value(v.args[0], t), 1, row)
 
     return _function(lambda *_: types.void(tile, out, types.intp, types.intp), body)(value, out, at, stride)
