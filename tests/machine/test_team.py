@@ -196,13 +196,19 @@ class Watched:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_stopped_anywhere_nobody_still_writes_and_all_come_again(three, deep):
+@pytest.mark.parametrize("by_tasks", [False, True])
+def test_stopped_anywhere_nobody_still_writes_and_all_come_again(three, deep, by_tasks):
     meet()
     watched, n = [], 0
 
     def call():
-        watched.append(Watched())
-        in_parallel(3, watched[-1], least=1)
+        work = Watched()
+        watched.append(work)
+        if by_tasks:
+            # the first three go to one thread each, since the caller's waits for the others
+            do_all(functools.partial(work, a, a + 1) for a in (0, 1, 1, 2, 2))
+        else:
+            in_parallel(3, work, least=1)
 
     for n in interrupts(call, _team.__file__, deep=deep):
         assert not watched[-1].running, n
