@@ -9,7 +9,8 @@ import numpy as np
 
 from qviz._machine.kernels import Kernel, f32, half_bits, kernel, simd, u8
 from qviz.formats.kquant.codes import found_codes, round_codes
-from qviz.formats.kquant.search import WEIGHTED_SEARCH, refine_tile, search_centred, search_with_min
+from qviz.formats.kquant.refine import ROUNDS, refine_tile
+from qviz.formats.kquant.search import WEIGHTED_SEARCH, search_centred, search_with_min
 from qviz.formats.kquant.share import share, share_signed, share_weighted
 from qviz.formats.kquant.tiles import (
     NOTHING,
@@ -23,9 +24,6 @@ from qviz.formats.kquant.tiles import (
     side_by_side,
 )
 from qviz.formats.kquant.weights import weigh_by_importance, weigh_by_square
-
-# Groups of sixteen sub-blocks that `refine_tile` works on in turns.
-_TURNS = 4
 
 
 @kernel
@@ -89,7 +87,8 @@ def encode_centred(x, imatrix, blocks):
     """Template of Q3_K and Q6_K: fill `blocks` from `x` (blocks.size, 256)."""
     n = TILE * SUPER // _WIDTH
     group = _WIDTH * simd.LANES
-    rows, found, xs, ws = room(TILE * SUPER), room(TILE * SUPER), room(group), room(group)
+    rows, xs, ws = room(TILE * SUPER), room(group), room(group)
+    found, slots = room((ROUNDS + 1 if _REFINES else 1) * TILE * SUPER), np.arange(n)
     scales, shared, steps = room(n), room(n), room(n)
     d = room(TILE)
     codes = np.empty(SUPER, np.uint8)
@@ -106,7 +105,7 @@ def encode_centred(x, imatrix, blocks):
                 mean_squares(rows, _MEAN_FACTOR, means)
         # search
         if _REFINES and not weighted:
-            refine_tile(rows, _WIDTH, _TOP, _TURNS, found, scales)
+            refine_tile(rows, _WIDTH, _TOP, found, slots, scales)
         else:
             for at in range(0, n, simd.LANES):
                 g = at // simd.LANES
@@ -141,7 +140,7 @@ def encode_centred(x, imatrix, blocks):
                     if scales[j] != f32(0):
                         round_codes(rows[sub * _WIDTH :], _WIDTH, scales[j], f32(0), -_TOP, _TOP - f32(1), room_for)
                     else:
-                        found_codes(found, _WIDTH, sub, -_TOP, room_for)
+                        found_codes(found, _WIDTH, slots[sub], -_TOP, room_for)
             _put_codes(codes, part[b])
     return -1
 

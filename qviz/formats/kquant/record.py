@@ -10,7 +10,8 @@ import numpy.typing as npt
 from qviz._arrays import real_array
 from qviz.errors import FormatError, NonFiniteError, ShapeError
 from qviz.formats.base import Format
-from qviz.formats.kquant.search import ROUNDS, WEIGHTED_SEARCH, Search, refine_centred, search_centred, search_with_min
+from qviz.formats.kquant.refine import ROUNDS, refine_centred
+from qviz.formats.kquant.search import WEIGHTED_SEARCH, Search, search_centred, search_with_min
 from qviz.formats.kquant.tiles import SUPER, TILE, load_importance, load_tile, mean_squares, side_by_side
 from qviz.formats.kquant.weights import weigh_by_importance
 
@@ -110,8 +111,7 @@ def search_trace(
     if its.with_min:
         search_with_min(xs, ws, names["_TOP"], first, step, steps, absolute, codes, scales, mins, 0, trace)
     elif refines:
-        restless = np.empty(TILE, np.float32)
-        refine_centred(xs, width, names["_TOP"], ROUNDS, codes, scales, restless, 0, trace)
+        refine_centred(xs, names["_TOP"], codes, scales, 0, trace)
     else:
         search_centred(xs, ws, names["_TOP"], codes, scales, 0, trace)
     lane = np.ascontiguousarray(trace[:, :, sub_block])

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 
 from qviz._machine.kernels import Kernel, f32, float_bits, i32, kernel, simd, u32
-from qviz.formats.kquant.tiles import NOTHING, room, side_by_side
+from qviz.formats.kquant.tiles import room
 from qviz.formats.kquant.weights import weigh_by_square
 
 WEIGHTED_SEARCH = f32(-0.9), f32(0.05), 36
 """``first``, ``step`` and ``steps`` of `search_with_min` with an importance matrix."""
-
-ROUNDS = 5
-"""How often `refine_centred` goes through a sub-block at most."""
 
 TINY = f32(1e-15)
 """Below this, a sub-block counts as all zero."""
@@ -38,7 +35,7 @@ class Search:
     weigh : Kernel
         ``(x, w)``: how much the error of each weight counts without an importance matrix.
     refines : bool
-        Without an importance matrix `refine_centred` takes the place of `search_centred`.
+        Without an importance matrix `refine.refine_centred` takes the place of `search_centred`.
     mean_factor : float
         As of `qviz.formats.kquant.tiles.mean_squares`, with an importance matrix.
     """
@@ -120,7 +117,7 @@ def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins
     error = _error(x, w, trial, scale, low, absolute)
     best_inverse, best_low = inverse, low
     if trace.size > 0:
-        _record(trace, 0, scale, low, error, trial)
+        record_candidate(trace, 0, scale, low, error, trial)
 
     for k in range(steps + 1):
         inverse = (first + step * f32(k) + top) / (high - low)
@@ -143,7 +140,7 @@ def search_with_min(x, w, top, first, step, steps, absolute, codes, scales, mins
         new_error = _error(x, w, trial, new_scale, new_low, absolute)
         new_error = simd.select(det > zero, new_error, simd.spread(f32(np.nan)))
         if trace.size > 0:
-            _record(trace, k + 1, new_scale, new_low, new_error, trial)
+            record_candidate(trace, k + 1, new_scale, new_low, new_error, trial)
         better = new_error < error
         error = simd.select(better, new_error, error)
         scale = simd.select(better, new_scale, scale)
@@ -187,13 +184,13 @@ def search_centred(x, w, top, codes, scales, at, trace):
     gain = scale * sum_lx
     best_inverse = inverse
     if trace.size > 0:
-        _record(trace, 0, scale, zero, gain, codes)
+        record_candidate(trace, 0, scale, zero, gain, codes)
     for k in range(1, 19):
         # -9 … 9 without 0, which came first
         inverse = simd.spread(-(top + f32(0.1) * f32(k - 10 if k < 10 else k - 9))) / extreme
         sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
         if trace.size > 0:
-            _record(trace, k, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
+            record_candidate(trace, k, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
         better = simd.select(sum_ll > zero, sum_lx * sum_lx, never) > gain * sum_ll
         scale = simd.select(better, sum_lx / sum_ll, scale)
         gain = simd.select(better, scale * sum_lx, gain)
@@ -202,139 +199,6 @@ def search_centred(x, w, top, codes, scales, at, trace):
     for i in range(0, x.size, simd.LANES):
         level = nearest_level(best_inverse * simd.load(x, i), -top, top - f32(1))
         simd.store(codes, i, simd.select(empty, simd.spread(-top), level))
-
-
-@kernel
-def refine_centred(x, n, top, rounds, codes, scales, restless, at, trace):
-    """As `search_centred` with w = x², but by moving one code at a time while that raises the gain: Q3_K's search.
-
-    The first codes put the weight of largest magnitude on −top. Then, up to `rounds` times, each weight in turn gets
-    the code that is best under the scale fitted to all others, if that raises the gain.
-
-    Every step waits for the division of the step before. So several groups of sixteen sub-blocks take turns, and the
-    processor divides for one while it adds for the others.
-
-    Parameters
-    ----------
-    x : float32 array (16 n groups,)
-        Weights, group after group.
-    n : int
-        Weights of a sub-block.
-    top, codes, scales, at
-        As in `search_centred`, for all groups.
-    rounds : int
-        `ROUNDS`, or fewer.
-    restless : float32 array
-        Result, sixteen of a group from position `at`: 1 where the last round moved a code, 0 elsewhere.
-    trace : float32 array
-        Empty, or, for one group, (1 + rounds, 3 + n, 16) for scale, zero, gain and codes at first and after each
-        round; a round that changes no lane ends the search.
-    """
-    zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
-    # Two habits against LLVM's ideas: three different numbers that no gain can beat, or it joins the masks (see
-    # `simd`); and adding zero to what goes back where it came from, or it makes a masked store, which some
-    # processors run forty times slower.
-    minus_one, minus_two = simd.spread(f32(-1)), simd.spread(f32(-2))
-    size = n * simd.LANES
-    groups = x.size // size
-    products, squares = room(x.size), room(x.size)
-    sums_lx, sums_ll = room(groups * simd.LANES), room(groups * simd.LANES)
-    for i in range(0, x.size, simd.LANES):
-        xi = simd.load(x, i)
-        simd.store(squares, i, xi * xi)
-        simd.store(products, i, xi * xi * xi)
-    for g in range(groups):
-        part, first = x[g * size : (g + 1) * size], codes[g * size : (g + 1) * size]
-        extreme, empty = signed_extreme(part)
-        sum_lx, sum_ll = _fit(part, squares[g * size : (g + 1) * size], simd.spread(-top) / extreme, top, first)
-        simd.store(sums_lx, g * simd.LANES, sum_lx)
-        simd.store(sums_ll, g * simd.LANES, sum_ll)
-        if trace.size > 0:
-            _record(trace, 0, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, first)
-    for k in range(rounds):
-        for g in range(groups):
-            simd.store(restless, at + g * simd.LANES, zero)
-        for i in range(0, size, simd.LANES):
-            for g in range(groups):
-                j, sums = g * size + i, g * simd.LANES
-                wx, w, code = simd.load(products, j), simd.load(squares, j), simd.load(codes, j)
-                sum_lx, sum_ll = simd.load(sums_lx, sums), simd.load(sums_ll, sums)
-                others_lx = sum_lx - wx * code
-                others_ll = sum_ll - w * code * code
-                new = nearest_level(simd.load(x, j) * others_ll / others_lx, -top, top - f32(1))
-                new_lx = others_lx + wx * new
-                new_ll = others_ll + w * new * new
-                gain = simd.select(new != code, new_lx * new_lx * sum_ll, minus_one)
-                gain = simd.select(new_ll > zero, simd.select(others_lx > zero, gain, minus_two), never)
-                better = gain > sum_lx * sum_lx * new_ll
-                simd.store(codes, j, simd.select(better, new, code) + zero)
-                simd.store(sums_lx, sums, simd.select(better, new_lx, sum_lx))
-                simd.store(sums_ll, sums, simd.select(better, new_ll, sum_ll))
-                moved = simd.load(restless, at + sums)
-                simd.store(restless, at + sums, simd.select(better, simd.spread(f32(1)), moved) + zero)
-        if trace.size > 0:
-            sum_lx, sum_ll = simd.load(sums_lx, 0), simd.load(sums_ll, 0)
-            _record(trace, k + 1, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
-        moved = zero
-        for g in range(groups):
-            moved = moved + simd.load(restless, at + g * simd.LANES)
-        if not simd.some(moved > zero):
-            break
-    for g in range(groups):
-        sum_lx, sum_ll = simd.load(sums_lx, g * simd.LANES), simd.load(sums_ll, g * simd.LANES)
-        extreme, empty = signed_extreme(x[g * size : (g + 1) * size])
-        scale = simd.select(sum_ll > zero, sum_lx / sum_ll, zero)
-        simd.store(scales, at + g * simd.LANES, simd.select(empty, zero, scale))
-        for j in range(g * size, (g + 1) * size, simd.LANES):
-            simd.store(codes, j, simd.select(empty, simd.spread(-top), simd.load(codes, j)) + zero)
-
-
-@kernel
-def refine_tile(rows, width, top, turns, found, scales):
-    """`refine_centred` for a tile: `rows` hold its sub-blocks of `width` weights one after the other.
-
-    One round for all of them, in groups of sixteen, `turns` groups at a time. Four of five sub-blocks have come to rest
-    then. The others are brought together, and only their groups are searched to the end.
-    """
-    lanes, at_once = simd.LANES, turns * simd.LANES
-    xs, few, waiting = room(at_once * width), room(at_once * width), np.empty(scales.size + 1, np.int64)
-    restless, codes, few_scales, ignored = room(scales.size), room(at_once * width), room(at_once), room(at_once)
-    for at in range(0, scales.size, at_once):
-        _in_groups(rows[at * width :], width, turns, xs)
-        refine_centred(xs, width, top, 1, found[at * width : (at + at_once) * width], scales, restless, at, NOTHING)
-    few[:] = f32(0)
-    many = 0
-    for sub in range(scales.size):  # no branch, which could not be foreseen
-        waiting[many] = sub
-        many += int(restless[sub])
-    for first in range(0, many, at_once):
-        count = min(at_once, many - first)
-        for k in range(count):
-            for j in range(0, width, lanes):
-                simd.store(few, k * width + j, simd.load(rows, waiting[first + k] * width + j))
-        groups = (count + lanes - 1) // lanes
-        _in_groups(few, width, groups, xs)
-        some = xs[: groups * lanes * width]
-        refine_centred(some, width, top, ROUNDS, codes, few_scales, ignored, 0, NOTHING)
-        for k in range(count):
-            sub = waiting[first + k]
-            scales[sub] = few_scales[k]
-            here, there = _place(k, width), _place(sub, width)
-            for j in range(width):
-                found[there + j * lanes] = codes[here + j * lanes]
-
-
-@kernel
-def _in_groups(rows, width, groups, xs):
-    """Sixteen sub-blocks side by side, group after group."""
-    for g in range(groups):
-        side_by_side(rows, g, xs[g * width * simd.LANES : (g + 1) * width * simd.LANES])
-
-
-@kernel
-def _place(sub, width):
-    """Where the first weight of a sub-block lies when groups of sixteen are side by side."""
-    return sub // simd.LANES * simd.LANES * width + sub % simd.LANES
 
 
 @kernel
@@ -386,7 +250,8 @@ def _error(x, w, codes, scale, low, absolute):
 
 
 @kernel
-def _record(trace, k, scale, low, error, codes):
+def record_candidate(trace, k, scale, low, error, codes):
+    """Write candidate `k` of a search to its trace."""
     at = k * (3 * simd.LANES + codes.size)
     simd.store(trace, at, scale)
     simd.store(trace, at + simd.LANES, simd.spread(f32(0)) - low)
