@@ -43,11 +43,14 @@ from qviz.formats.kquant.tiles import TILE
 
 @kernel
 def _put_scales(block, steps, lane):
-    block.scales[:] = u8(0)
-    for j in range(16):
-        step = i32(steps[j * TILE + lane])
-        block.scales[j % 8] |= u8((step & 15) << (4 * (j // 8)))
-        block.scales[8 + j % 4] |= u8((step >> 4) << (2 * (j // 4)))
+    for j in range(8):
+        first, second = i32(steps[j * TILE + lane]), i32(steps[(j + 8) * TILE + lane])
+        block.scales[j] = u8((first & 15) | ((second & 15) << 4))
+    for j in range(4):
+        upper = i32(0)
+        for k in range(4):
+            upper |= (i32(steps[(j + 4 * k) * TILE + lane]) >> 4) << (2 * k)
+        block.scales[8 + j] = u8(upper)
 
 
 @kernel

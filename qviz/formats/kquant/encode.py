@@ -73,11 +73,11 @@ def encode_with_min(x, imatrix, blocks):
             _put_scales(part[b], scale_steps, min_steps, b)
             _take_scales(part[b], scales, mins, 0)
             for j in range(SUPER // _WIDTH):
-                sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
+                sub, to = b * (SUPER // _WIDTH) + j, j * _WIDTH
                 if scales[j] != f32(0):
-                    round_codes(rows[sub * _WIDTH :], _WIDTH, scales[j], mins[j], f32(0), _TOP, room_for)
+                    round_codes(rows, sub * _WIDTH, _WIDTH, scales[j], mins[j], f32(0), _TOP, codes, to)
                 else:
-                    found_codes(found, _WIDTH, sub, f32(0), room_for)
+                    found_codes(found, _WIDTH, sub, f32(0), codes, to)
             _put_codes(codes, part[b])
     return -1
 
@@ -136,11 +136,11 @@ def encode_centred(x, imatrix, blocks):
                 codes[:] = u8(0)
             else:
                 for j in range(SUPER // _WIDTH):
-                    sub, room_for = b * (SUPER // _WIDTH) + j, codes[j * _WIDTH : (j + 1) * _WIDTH]
+                    sub, to = b * (SUPER // _WIDTH) + j, j * _WIDTH
                     if scales[j] != f32(0):
-                        round_codes(rows[sub * _WIDTH :], _WIDTH, scales[j], f32(0), -_TOP, _TOP - f32(1), room_for)
+                        round_codes(rows, sub * _WIDTH, _WIDTH, scales[j], f32(0), -_TOP, _TOP - f32(1), codes, to)
                     else:
-                        found_codes(found, _WIDTH, slots[sub], -_TOP, room_for)
+                        found_codes(found, _WIDTH, slots[sub], -_TOP, codes, to)
             _put_codes(codes, part[b])
     return -1
 

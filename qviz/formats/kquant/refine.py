@@ -6,7 +6,7 @@ import numpy as np
 
 from qviz._machine.kernels import f32, kernel, simd
 from qviz.formats.kquant.search import nearest_level, record_candidate, signed_extreme
-from qviz.formats.kquant.tiles import room, side_by_side
+from qviz.formats.kquant.tiles import place, room, side_by_side
 
 ROUNDS = 5
 """How often `refine_centred` goes through a sub-block at most."""
@@ -142,15 +142,9 @@ def _carry(waiting, width, codes, slots, sums_lx, sums_ll, start):
     for k in range(waiting.size):
         old, new = slots[waiting[k]], start + k
         sums_lx[new], sums_ll[new] = sums_lx[old], sums_ll[old]
-        there, here = _place(old, width), _place(new, width)
+        there, here = place(old, width), place(new, width)
         for j in range(0, lanes * width, lanes):
             codes[here + j] = codes[there + j]
-
-
-@kernel
-def _place(slot, width):
-    """Where the first weight of a lane is when groups of sixteen lanes follow each other."""
-    return slot // simd.LANES * simd.LANES * width + slot % simd.LANES
 
 
 @kernel

@@ -72,6 +72,12 @@ def side_by_side(rows, group, out):
 
 
 @kernel
+def place(slot, width):
+    """Where the first weight of a lane is when groups of sixteen lanes follow each other."""
+    return slot // simd.LANES * simd.LANES * width + slot % simd.LANES
+
+
+@kernel
 def by_super_block(values, out):
     """Results in the order of sub-blocks -> ``out[16 * j + lane]`` for sub-block j of super-block `lane`."""
     n = values.size // TILE
