@@ -89,7 +89,7 @@ def _fit(xs, ws, inverse):
 def search_scales(xs, ws, scales):
     """The best scales of sixteen blocks `xs` under the importances `ws`; 0 where all weights are tiny."""
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
-    extreme, empty = signed_extreme(xs)
+    extreme, empty = signed_extreme(xs, 0, xs.size)
     # first guess: the largest weight on +127, beyond the last level
     sum_qx, sum_qq = _fit(xs, ws, f32(1) / (extreme / f32(127)))
     scale = simd.select(sum_qq > zero, sum_qx / sum_qq, zero)

@@ -32,14 +32,15 @@ def refine_centred(x, top, codes, scales, at, trace):
     """
     zero = simd.spread(f32(0))
     sums_lx, sums_ll, moved = room(simd.LANES), room(simd.LANES), room(simd.LANES)
-    _first_codes(x, top, codes, sums_lx, sums_ll, 0)
+    width = x.size // simd.LANES
+    _first_codes(x, 0, width, top, codes, sums_lx, sums_ll, 0)
     for k in range(ROUNDS + 1):
         sum_lx, sum_ll = simd.load(sums_lx, 0), simd.load(sums_ll, 0)
         if trace.size > 0:
             record_candidate(trace, k, sum_lx / sum_ll, zero, sum_lx / sum_ll * sum_lx, codes)
         if k == ROUNDS:
             break
-        _move_codes(x, x.size // simd.LANES, top, codes, sums_lx, sums_ll, moved)
+        _move_codes(x, width, top, codes, sums_lx, sums_ll, moved)
         if not simd.some(simd.load(moved, 0) > zero):
             break
     simd.store(scales, at, _best_scale(sums_lx, sums_ll, 0))
@@ -62,43 +63,40 @@ def refine_tile(rows, width, top, found, slots, scales):
         Result.
     """
     lanes, many = simd.LANES, scales.size
-    group = lanes * width
     xs, few, waiting = room(many * width), room(many * width), np.empty(many + 1, np.int64)
+    one_group = xs[: lanes * width]
     sums_lx, sums_ll, moved, by_slot = _four_rooms(found.size // width)
     for at in range(0, many, lanes):
-        part, codes = xs[:group], found[at * width : at * width + group]
-        side_by_side(rows, at // lanes, part)
-        _first_codes(part, top, codes, sums_lx, sums_ll, at)
-        simd.store(moved, at, _restless(part, top, codes, sums_lx, sums_ll, at))
+        side_by_side(rows, at // lanes, one_group)
+        _first_codes(one_group, 0, width, top, found, sums_lx, sums_ll, at)
+        simd.store(moved, at, _restless(one_group, 0, width, top, found, sums_lx, sums_ll, at))
         simd.store(scales, at, _best_scale(sums_lx, sums_ll, at))
     for sub in range(many):
         slots[sub] = sub
-    many = _still(moved, slots, waiting, many)
-    start, end = 0, scales.size
+    many = _still(moved, 0, slots, waiting, many)
+    end = scales.size
     # not `ROUNDS`: LLVM would write out as many rounds, which made them slower
     for turn in range(found.size // rows.size - 1):
         if many == 0:
             break
         start = end
         end = start + (many + lanes - 1) // lanes * lanes
-        part, codes = xs[: (end - start) * width], found[start * width : end * width]
-        _bring_together(rows, width, waiting[:many], few, part)
+        _bring_together(rows, width, waiting, many, few, xs)
         if turn == 0:
-            for g in range((end - start) // lanes):
-                here = slice(g * group, (g + 1) * group)
-                _first_codes(part[here], top, codes[here], sums_lx, sums_ll, start + g * lanes)
+            for at in range(start, end, lanes):
+                _first_codes(xs, (at - start) * width, width, top, found, sums_lx, sums_ll, at)
         else:
-            _carry(waiting[:many], width, found, slots, sums_lx, sums_ll, start)
-        _move_codes(part, width, top, codes, sums_lx[start:end], sums_ll[start:end], moved[start:end])
-        for g in range((end - start) // lanes):
-            here, at = slice(g * group, (g + 1) * group), start + g * lanes
-            restless = _restless(part[here], top, codes[here], sums_lx, sums_ll, at)
+            _carry(waiting, many, width, found, slots, sums_lx, sums_ll, start)
+        codes = found[start * width : end * width]
+        _move_codes(xs, width, top, codes, sums_lx[start:end], sums_ll[start:end], moved[start:end])
+        for at in range(start, end, lanes):
+            restless = _restless(xs, (at - start) * width, width, top, found, sums_lx, sums_ll, at)
             simd.store(moved, at, simd.load(moved, at) * restless)
             simd.store(by_slot, at, _best_scale(sums_lx, sums_ll, at))
         for k in range(many):
             slots[waiting[k]] = start + k
             scales[waiting[k]] = by_slot[start + k]
-        many = _still(moved[start:end], waiting, waiting, many)
+        many = _still(moved, start, waiting, waiting, many)
 
 
 @kernel
@@ -108,38 +106,39 @@ def _four_rooms(n):
 
 
 @kernel
-def _still(restless, before, waiting, many):
-    """Of `before`, those that are restless still; how many these are."""
+def _still(restless, start, before, waiting, many):
+    """Of the first `many` of `before`, those whose lanes from `start` on are restless; how many these are."""
     left = 0
     for k in range(many):  # no branch, which could not be foreseen
         waiting[left] = before[k]
-        left += int(restless[k])
+        left += int(restless[start + k])
     return left
 
 
 @kernel
-def _bring_together(rows, width, waiting, few, x):
+def _bring_together(rows, width, waiting, many, few, xs):
     """Those that are waiting side by side; lanes that are left over are zero."""
-    lanes = simd.LANES
-    for k in range(waiting.size):
+    lanes, group = simd.LANES, simd.LANES * width
+    end = (many + lanes - 1) // lanes * group
+    for k in range(many):
         for j in range(0, width, lanes):
             simd.store(few, k * width + j, simd.load(rows, waiting[k] * width + j))
-    for at in range(waiting.size * width, x.size, lanes):
+    for at in range(many * width, end, lanes):
         simd.store(few, at, simd.spread(f32(0)))
-    group = lanes * width
-    for g in range(x.size // group):
-        side_by_side(few, g, x[g * group : (g + 1) * group])
+    for at in range(0, end, group):
+        for j in range(0, width, lanes):
+            simd.transpose(few, at + j, width, xs, at + j * lanes)
 
 
 @kernel
-def _carry(waiting, width, codes, slots, sums_lx, sums_ll, start):
+def _carry(waiting, many, width, codes, slots, sums_lx, sums_ll, start):
     """Codes and sums of those that are waiting, to the lanes from `start` on; lanes that are left over do not move."""
-    lanes, last = simd.LANES, start + (waiting.size - 1) // simd.LANES * simd.LANES
+    lanes, last = simd.LANES, start + (many - 1) // simd.LANES * simd.LANES
     for j in range(last * width, (last + lanes) * width, lanes):
         simd.store(codes, j, simd.spread(f32(0)))
-    for sums in (sums_lx, sums_ll):
-        simd.store(sums, last, simd.spread(f32(np.nan)))
-    for k in range(waiting.size):
+    simd.store(sums_lx, last, simd.spread(f32(np.nan)))
+    simd.store(sums_ll, last, simd.spread(f32(np.nan)))
+    for k in range(many):
         old, new = slots[waiting[k]], start + k
         sums_lx[new], sums_ll[new] = sums_lx[old], sums_ll[old]
         there, here = place(old, width), place(new, width)
@@ -148,18 +147,19 @@ def _carry(waiting, width, codes, slots, sums_lx, sums_ll, start):
 
 
 @kernel
-def _first_codes(x, top, codes, sums_lx, sums_ll, at):
-    """Codes of sixteen sub-blocks that put the largest magnitude on −top, and their sums.
+def _first_codes(x, begin, width, top, codes, sums_lx, sums_ll, at):
+    """Codes of the sixteen lanes from `at` on that put the largest magnitude on −top, and their sums.
 
+    The weights of these lanes begin at ``x[begin]``.
     A lane that is all zero gets the code −top, and NaN as its sums: then nothing moves it, and its scale is zero.
     """
-    extreme, empty = signed_extreme(x)
+    extreme, empty = signed_extreme(x, begin, begin + width * simd.LANES)
     inverse = simd.spread(-top) / extreme
     sum_lx, sum_ll = simd.spread(f32(0)), simd.spread(f32(0))
-    for i in range(0, x.size, simd.LANES):
-        xi = simd.load(x, i)
+    for i in range(0, width * simd.LANES, simd.LANES):
+        xi = simd.load(x, begin + i)
         level = nearest_level(inverse * xi, -top, top - f32(1))
-        simd.store(codes, i, simd.select(empty, simd.spread(-top), level))
+        simd.store(codes, at * width + i, simd.select(empty, simd.spread(-top), level))
         sum_lx = sum_lx + xi * xi * xi * level
         sum_ll = sum_ll + xi * xi * level * level
     unknown = simd.spread(f32(np.nan))
@@ -168,7 +168,7 @@ def _first_codes(x, top, codes, sums_lx, sums_ll, at):
 
 
 @kernel
-def _restless(x, top, codes, sums_lx, sums_ll, at):
+def _restless(x, begin, width, top, codes, sums_lx, sums_ll, at):
     """1 in lanes that a next round might move, 0 where it will not.
 
     Up to the first move of a round the sums stay what they are. So no step here waits for the step before, and what a
@@ -177,8 +177,8 @@ def _restless(x, top, codes, sums_lx, sums_ll, at):
     zero, one = simd.spread(f32(0)), simd.spread(f32(1))
     sum_lx, sum_ll = simd.load(sums_lx, at), simd.load(sums_ll, at)
     found = zero
-    for i in range(0, x.size, simd.LANES):
-        xi, code = simd.load(x, i), simd.load(codes, i)
+    for i in range(0, width * simd.LANES, simd.LANES):
+        xi, code = simd.load(x, begin + i), simd.load(codes, at * width + i)
         others_lx = sum_lx - xi * xi * xi * code
         others_ll = sum_ll - xi * xi * code * code
         new = nearest_level(xi * others_ll / others_lx, -top, top - f32(1))
@@ -193,8 +193,8 @@ def _best_scale(sums_lx, sums_ll, at):
 
 
 @kernel
-def _move_codes(x, n, top, codes, sums_lx, sums_ll, moved):
-    """One round of `refine_centred`, for groups of sixteen sub-blocks of `n` weights; `moved` is 1 in lanes it moved.
+def _move_codes(x, width, top, codes, sums_lx, sums_ll, moved):
+    """One round of `refine_centred` for groups of sixteen sub-blocks; `moved` is 1 in the lanes that it moved.
 
     Every step waits for the division of the step before. So `_TURNS` groups take turns, and the processor divides for
     one while it adds for the others.
@@ -205,7 +205,7 @@ def _move_codes(x, n, top, codes, sums_lx, sums_ll, moved):
     # processors run forty times slower.
     minus_one, minus_two = simd.spread(f32(-1)), simd.spread(f32(-2))
     one = simd.spread(f32(1))
-    size, groups = n * simd.LANES, x.size // (n * simd.LANES)
+    size, groups = width * simd.LANES, moved.size // simd.LANES
     for at in range(0, moved.size, simd.LANES):
         simd.store(moved, at, zero)
     for first in range(0, groups, _TURNS):

@@ -177,7 +177,7 @@ def search_centred(x, w, top, codes, scales, at, trace):
         Empty, or (19, 3 + n, 16) for scale, zero, gain and codes of each candidate.
     """
     zero, never = simd.spread(f32(0)), simd.spread(-f32(np.inf))
-    extreme, empty = signed_extreme(x)
+    extreme, empty = signed_extreme(x, 0, x.size)
     inverse = simd.spread(-top) / extreme
     sum_lx, sum_ll = _fit(x, w, inverse, top, codes)
     scale = simd.select(sum_ll == zero, zero, sum_lx / sum_ll)
@@ -202,10 +202,10 @@ def search_centred(x, w, top, codes, scales, at, trace):
 
 
 @kernel
-def signed_extreme(x):
+def signed_extreme(x, begin, end):
     """The first weight of the largest magnitude, with its sign; and the mask of lanes that count as all zero."""
     extreme, size = simd.spread(f32(0)), simd.spread(f32(0))
-    for i in range(0, x.size, simd.LANES):
+    for i in range(begin, end, simd.LANES):
         xi = simd.load(x, i)
         larger = simd.magnitude(xi) > size
         extreme, size = simd.select(larger, xi, extreme), simd.select(larger, simd.magnitude(xi), size)
