@@ -17,9 +17,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import flag
+from qviz._arrays import flag, whole_number
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError, shortened
+from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked, groups_of
 from qviz.methods.result import MethodResult
@@ -61,8 +61,7 @@ def hqq(
     trace = flag(trace, "trace", MethodError)
     if grid.sym or grid.group_size == 0:
         raise MethodError("hqq moves the zero points of rows or groups: it needs sym=False, and group_size −1 or more")
-    if isinstance(iterations, bool) or not isinstance(iterations, int | np.integer) or iterations < 1:
-        raise MethodError(f"iterations must be a positive integer, got {shortened(iterations)}")
+    iterations = whole_number(iterations, "iterations", MethodError, least=1)
     index = groups_of(grid, w.shape[1])
     starts = np.flatnonzero(np.diff(index, prepend=-1))
     sizes = np.diff(starts, append=w.shape[1]).astype(np.float32)

@@ -6,11 +6,11 @@ and damping that grows as tokens get fewer. Each was chosen by measurement (``be
 
 from __future__ import annotations
 
-import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_number
 from qviz.calibration import ActivationStats
-from qviz.errors import MethodError, shortened
+from qviz.errors import MethodError
 from qviz.grids import AffineGrid
 from qviz.methods._inputs import checked
 from qviz.methods.gptq import gptq
@@ -25,11 +25,8 @@ def damping(n_tokens: int, n_in: int) -> float:
     >>> damping(n_tokens=3072, n_in=384), damping(n_tokens=128, n_in=384), damping(n_tokens=10**6, n_in=384)
     (0.03125, 0.75, 0.003)
     """
-    for value in (n_tokens, n_in):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise MethodError(
-                f"n_tokens and n_in must be positive integers, got {shortened(n_tokens)} and {shortened(n_in)}"
-            )
+    n_tokens = whole_number(n_tokens, "n_tokens", MethodError, least=1)
+    n_in = whole_number(n_in, "n_in", MethodError, least=1)
     return min(max(0.25 * n_in / n_tokens, 0.003), 1.0)
 
 

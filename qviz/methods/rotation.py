@@ -61,8 +61,7 @@ def random_hadamard(n: int, seed: int = 0) -> FloatArray:
     >>> bool(np.allclose(R @ R.T, np.eye(8), atol=1e-6))
     True
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise MethodError(f"seed must be an integer from 0, got {shortened(seed)}")
+    seed = whole_number(seed, "seed", MethodError, least=0)
     spread = hadamard(n)
     signs = np.random.default_rng(seed).choice([-1, 1], len(spread))
     turned: FloatArray = (signs[:, None] * spread).astype(np.float32)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from qviz import models, transformer
 from qviz._arguments import reporter
+from qviz._arrays import whole_number
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
-from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, shortened
+from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
 from qviz.formats import QTensor, quantize
 from qviz.transformer import Transformer
 from qviz.transformer.experts import ExpertLinears
@@ -187,16 +188,13 @@ def calibration_windows(
     LlamaError
         Too short a text, or a model without a tokenizer.
     """
-    if isinstance(n_tokens, bool) or not isinstance(n_tokens, int | np.integer) or n_tokens < 1:
-        raise LlamaError(
-            f"n_tokens is {shortened(n_tokens)}; calibration needs a positive number of tokens, some thousands"
-        )
+    n_tokens = whole_number(n_tokens, "n_tokens", LlamaError, least=1)
     words = models.calibration_text() if text is None else text
     length = min(run.config.n_ctx, _WINDOW)
     if isinstance(words, str):
         run.tokenizer  # noqa: B018 - without one, say so before anything about the text
     windows = transformer.evaluate.windows_of(run, words, length, None)
-    count = -(-int(n_tokens) // length)
+    count = -(-n_tokens // length)
     if len(windows) < count:
         raise LlamaError(
             f"the calibration text has {windows.size} tokens in whole windows of {length}, {n_tokens} were asked for; "
