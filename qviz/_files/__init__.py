@@ -5,6 +5,7 @@
 `copying`          bytes from one file into another, by the system where it can
 `cursor`           walks over a header and says at which byte something is wrong
 `jsontext`         JSON from anywhere, its memory bounded before it is parsed
+`arrays`           NumPy's archives, which unpack to no more than they hold
 `atomic`           a new file or folder takes the place of an older one in one step
 `scratch`          names of unfinished files, which tell whether their owner still lives
 `problems`         what the system reports, as one sentence with a next step
@@ -13,6 +14,7 @@
 
 from __future__ import annotations
 
+from qviz._files.arrays import read_arrays
 from qviz._files.atomic import (
     read_folder,
     recover_folder,
@@ -41,6 +43,7 @@ __all__ = [
     "open_file",
     "os_problem",
     "parse_json",
+    "read_arrays",
     "read_bytes",
     "read_folder",
     "read_json",

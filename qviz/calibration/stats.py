@@ -14,7 +14,6 @@ Examples
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz._arrays import real_array, token_rows, whole_number
-from qviz._files import as_path, open_file, replacing
+from qviz._files import as_path, read_arrays, replacing
 from qviz._machine.blas import on_one_thread
 from qviz._types import FloatArray
 from qviz.errors import CalibrationError, shortened
@@ -182,16 +181,10 @@ class ActivationStats:
             No such file, or another kind of file.
         """
         where = as_path(path)
+        file = read_arrays(where, error=CalibrationError)
         try:
-            open_file(where, error=CalibrationError, wanted="the .npz file in it").close()  # no pipe, no device
-            if sum(part.file_size for part in zipfile.ZipFile(where).infolist()) > where.stat().st_size:
-                raise ValueError("it unpacks to more than it holds")  # what `save` writes is not packed
-            with np.load(where, allow_pickle=False) as file:
-                products, sums, most = file["products"], file["abs"], file["max"]
-                count = int(file["n_tokens"])
-        except CalibrationError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            products, sums, most, count = file["products"], file["abs"], file["max"], int(file["n_tokens"])
+        except (KeyError, ValueError, TypeError) as error:
             raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
         fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0
         fits = fits and most.shape == sums.shape

@@ -281,6 +281,7 @@ def groups_in_order(rows: Sequence[RecipeRow]) -> list[bool]:
 
 _ENTRIES = {"size": ("nbytes", "n"), "speed": ("tokens_per_second",), "method": ("bpw", "seconds")}
 _MOST_BYTES = 1 << 16
+_MOST = 1 << 63  # no size and no rate is larger
 
 
 class _Store:
@@ -333,7 +334,7 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > _MOST
 
 
 def _host() -> str:

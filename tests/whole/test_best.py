@@ -1,5 +1,7 @@
 """The best file: gradients beside differences, its size to the byte, less damage than a recipe's file, resumed."""
 
+import os
+
 import numpy as np
 import pytest
 from made_models import made
@@ -137,6 +139,31 @@ def test_goes_on_where_it_was_ended(source, tmp_path, monkeypatch):
     made_now = best_file(source, target, bpw=4.5, n_tokens=512)
     assert made_now.bpw <= 4.5
     assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
+
+
+def test_measurements_that_are_damaged_count_as_absent(source, tmp_path, monkeypatch):
+    """Cut, of other contents under the same key, or unpacking to more than they hold; a pipe is not waited for."""
+    kept = tmp_path / "kept.npz"
+    made = job._BestJob(qviz.load(source), tmp_path / "out", kept, None, 512, best.Method(), no_progress)
+    ones = np.ones((2, 2), np.float32)
+    made._keep({"reading": ones})
+    assert made._known()["reading"].tolist() == ones.tolist()
+    with np.load(kept) as file:
+        key, whole = file["key"], kept.read_bytes()
+    for damaged in (whole[:60], b"", bytes(100), bytes([*whole[:-200], 255, *whole[-199:]])):
+        kept.write_bytes(damaged)
+        assert made._known() == {}
+    np.savez(kept, key=key, reading=2 * ones)
+    assert made._known() == {}
+    np.savez_compressed(kept, key=key, reading=np.zeros((2000, 2000)))
+    assert made._known() == {}
+    kept.unlink()
+    os.mkfifo(kept)
+    assert made._known() == {}
+    monkeypatch.setattr(job, "measure", lambda *_, **__: pytest.fail("measured, and nowhere to keep it"))
+    for place in (kept, tmp_path):
+        with pytest.raises(PipelineError, match=r"not a regular file|a file for the measurements"):
+            best_file(source, tmp_path / "out.gguf", bpw=4.5, measurements=place)
 
 
 @pytest.mark.parametrize(

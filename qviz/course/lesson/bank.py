@@ -9,7 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qviz.errors import LessonError, shortened
+from qviz._files import read_text
+from qviz.errors import LessonError, ModelNotFoundError, shortened
+
+_MOST_BYTES = 1 << 20
 
 FOLDER = Path(__file__).parent / "questions"
 
@@ -199,11 +202,11 @@ def read(path: Path) -> list[Question]:
         what was found.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        content = tomllib.loads(read_text(path, limit=_MOST_BYTES, error=LessonError))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LessonError(f"{path.name} is not TOML: {error}") from None
-    except OSError as error:
-        raise LessonError(f"{path.name} cannot be read: {error.strerror}") from None
+    except ModelNotFoundError:
+        raise LessonError(f"{path.name} cannot be read: there is no such file") from None
     entries = _Table(path.name, content).tables("question", required=True)
     return [_question(entry, path.stem) for entry in entries]
 

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from qviz import gguf, models, recipes, transformer
 from qviz._arguments import reporter
-from qviz._files import as_path, refuse_source, replacing
+from qviz._files import as_path, open_file, read_arrays, refuse_source, replacing
 from qviz._types import Progress
 from qviz._version import __version__
-from qviz.errors import PipelineError, shortened
+from qviz.errors import PipelineError, QvizError, shortened
 from qviz.formats import QTensor, get, quantize
 from qviz.gguf.writer import file_size
 from qviz.methods.gptq_format import accepts, gptq_format
@@ -130,6 +130,8 @@ def best_file(
     target = as_path(dst)
     refuse_source(target, model.file.paths, PipelineError)
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
+    if kept.exists():  # said before minutes of measuring, for which there would be no place
+        open_file(kept, error=PipelineError, wanted="a file for the measurements").close()
     job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), reporter(progress, PipelineError))
     limit = _limit(size, bpw, job.n_weights)
     for choice in job.choices.values():
@@ -201,8 +203,12 @@ class _BestJob:
 
     # -- what is measured
 
-    def _key(self) -> str:
+    def _key(self, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+        """What was measured, on what: other contents are as good as none."""
         digest = hashlib.sha256(f"{__version__} {_MEASURED} {self.alignment}".encode())
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(self.sensed.tobytes())
         stat = self.model.path.stat()
         digest.update(f"{self.model.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
@@ -212,14 +218,16 @@ class _BestJob:
 
     def _known(self) -> dict[str, Any]:
         """What an earlier run measured of the same model with the same text."""
-        with contextlib.suppress(Exception), np.load(self.kept, allow_pickle=False) as file:
-            if str(file["key"]) == self._key():
-                return {name: file[name] for name in file.files if name != "key"}
+        with contextlib.suppress(QvizError):
+            arrays = read_arrays(self.kept, error=PipelineError)
+            key = arrays.pop("key", None)
+            if str(key) == self._key(arrays):
+                return arrays
         return {}
 
-    def _keep(self, arrays: Mapping[str, Any]) -> None:
+    def _keep(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         with replacing(self.kept, PipelineError) as file:
-            np.savez(file, key=np.array(self._key()), **arrays)
+            np.savez(file, **{"key": np.array(self._key(arrays)), **arrays})  # type: ignore[arg-type]
 
     def measure(self, small: bool = False) -> dict[str, list[Option]]:
         """How much the answers depend on each matrix, and what formats cost each tensor; `small`: the smallest, too."""

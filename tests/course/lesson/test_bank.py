@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_a_file_is_read(tmp_path):
     path.write_text(GOOD)
     (asked,) = bank.read(path)
     assert (asked.id, asked.right.text, asked.option("b").mistake) == ("00.1", "this", "mixing up")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    """A pipe makes who reads it wait, and /dev/zero never ends."""
+    pipe = tmp_path / "00.toml"
+    os.mkfifo(pipe)
+    for path, says in ((pipe, "not a regular file"), (tmp_path, "folder"), (tmp_path / "01.toml", "no such file")):
+        with pytest.raises(LessonError, match=says):
+            bank.read(path)
+    if Path("/dev/zero").exists():
+        with pytest.raises(LessonError, match="not a regular file"):
+            bank.read(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(
