@@ -6,6 +6,7 @@ import builtins
 import collections.abc
 import functools
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -77,25 +78,29 @@ def checked(error: Callable[[str], QvizError]) -> Callable[[Callable[P, R]], Cal
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature, who = inspect.signature(function), function.__qualname__.removesuffix(".__init__")
+        signature = inspect.signature(function)
+        who = function.__qualname__.removesuffix(".__init__").removesuffix(".__new__")
         unchecked = {p.name for p in signature.parameters.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
         @functools.cache  # annotations are texts until somebody asks
         def hints() -> dict[str, Any]:
-            names = _Names({**vars(builtins), **getattr(function, "__globals__", {})})
+            names = _Names({**vars(builtins), **getattr(inspect.unwrap(function), "__globals__", {})})
             found = typing.get_type_hints(function, localns=names)
             return {name: hint for name, hint in found.items() if name not in unchecked}
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)  # Python says what is missing or too much
-            for name, x in bound.arguments.items():
-                hint = hints().get(name, Any)
-                fitted = _fitted(x, hint)
-                if fitted is _NOT:
-                    raise error(f"{who}: {name} is {shortened(x)}; {_in_words(hint)} is wanted")
-                bound.arguments[name] = fitted
-            return function(*bound.args, **bound.kwargs)
+            try:
+                for name, x in bound.arguments.items():
+                    hint = hints().get(name, Any)
+                    fitted = _fitted(x, hint)
+                    if fitted is _NOT:
+                        raise error(f"{who}: {name} is {shortened(x)}; {_in_words(hint)} is wanted{_but(x)}")
+                    bound.arguments[name] = fitted
+                return function(*bound.args, **bound.kwargs)
+            except MemoryError as problem:
+                raise error(f"{who}: there is not enough memory for so much; take less of it") from problem
 
         return call
 
@@ -115,8 +120,9 @@ def check_calls(names: dict[str, Any], public: Iterable[str], error: Callable[[s
         Makes the error.
     """
     for name in public:
-        if inspect.isfunction(names.get(name)):
-            names[name] = checked(error)(names[name])
+        found = names.get(name)  # none where a name is brought in by its first use
+        if callable(found) and inspect.isfunction(inspect.unwrap(found)):  # also one that keeps its results
+            names[name] = checked(error)(found)
 
 
 def check_methods(cls: type, error: Callable[[str], QvizError]) -> None:
@@ -130,6 +136,14 @@ def check_methods(cls: type, error: Callable[[str], QvizError]) -> None:
             setattr(cls, name, checked(error)(method))
 
 
+def check_record(cls: type, error: Callable[[str], QvizError]) -> None:
+    """Let a record refuse, when it is made, what is unlike its annotations, as `checked` does."""
+    made = "__new__" if issubclass(cls, tuple) else "__init__"
+    setattr(cls, made, checked(error)(getattr(cls, made)))
+
+
+_MOST_ITEMS = 1 << 20  # of a list; what has no end has more
+_MOST_NUMBERS = 1 << 32  # of an array; a view of one number can claim any
 _NOT = object()  # what an argument is that its annotation does not allow
 
 
@@ -170,7 +184,7 @@ def _fitted(x: Any, hint: Any) -> Any:
     if origin is np.ndarray:
         dtype = typing.get_args(parts[1])[0] if len(parts) > 1 and typing.get_args(parts[1]) else Any
         whole = isinstance(dtype, type) and issubclass(dtype, np.integer)
-        return _array(x, "iub" if whole else "fiub")
+        return _array(x, "iub" if whole else "fiub", dtype)
     if origin in (typing.Union, types.UnionType):
         return next((fitted for part in parts if (fitted := _fitted(x, part)) is not _NOT), _NOT)
     if origin is typing.Literal:
@@ -178,31 +192,51 @@ def _fitted(x: Any, hint: Any) -> Any:
     if origin in _LISTS:
         return _items(x, origin, parts)
     kind = origin or hint
-    if kind in (dict, collections.abc.Mapping) and parts and isinstance(x, kind) and parts[1] in _WORDS:
-        fits = all(_fitted(key, parts[0]) is not _NOT and _fitted(x[key], parts[1]) is not _NOT for key in x)
-        return x if fits else _NOT
+    if kind in (dict, collections.abc.Mapping) and parts:
+        return _entries(x, parts) if isinstance(x, kind) else _NOT
     if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
         return x if isinstance(x, kind) else _NOT
     return x
 
 
 def _items(x: Any, origin: Any, parts: tuple[Any, ...]) -> Any:
-    if isinstance(x, np.ndarray) and x.ndim:
-        x = x.tolist()
-    if isinstance(x, collections.abc.KeysView | collections.abc.ValuesView):
-        x = list(x)
-    if isinstance(x, str | bytes) or not isinstance(x, collections.abc.Iterable | collections.abc.Sequence):
+    if isinstance(x, np.ndarray):
+        x = x.tolist() if x.ndim and x.size <= _MOST_ITEMS else None
+    if isinstance(x, str | bytes) or not isinstance(x, collections.abc.Iterable):
         return _NOT
     if not isinstance(x, collections.abc.Sequence):
-        return x if origin is collections.abc.Iterable or isinstance(x, origin) else _NOT
+        if origin in (list, tuple):
+            return _NOT
+        x = list(itertools.islice(x, _MOST_ITEMS + 1))  # once: what makes its items as it goes has no second time
+    if len(x) > _MOST_ITEMS:
+        return _NOT
     if origin is tuple and len(parts) > 1 and parts[1] is not ...:
-        fits = len(x) == len(parts) and all(_fitted(*pair) is not _NOT for pair in zip(x, parts, strict=True))
+        if len(x) != len(parts):
+            return _NOT
     else:
-        fits = not parts or all(_fitted(item, parts[0]) is not _NOT for item in x)
-    return x if fits else _NOT
+        parts = parts[:1] * len(x)
+    fitted = [_fitted(*pair) for pair in zip(x, parts, strict=True)] if parts else x
+    if any(item is _NOT for item in fitted):
+        return _NOT
+    same = all(a is b for a, b in zip(fitted, x, strict=True))
+    return x if same else tuple(fitted) if isinstance(x, tuple) else fitted
 
 
-def _array(x: Any, kinds: str) -> Any:
+def _entries(x: Any, parts: tuple[Any, ...]) -> Any:
+    if any(_fitted(key, parts[0]) is _NOT for key in x):
+        return _NOT
+    if parts[1] is Any:  # values are not asked for: a model would read its file
+        return x
+    fitted = {key: _fitted(x[key], parts[1]) for key in x}
+    if any(value is _NOT for value in fitted.values()):
+        return _NOT
+    return x if all(fitted[key] is x[key] for key in x) else fitted
+
+
+def _array(x: Any, kinds: str, dtype: Any = Any) -> Any:
+    """`x` as an array, and as float32 or float64 where that is declared: kernels read no other float."""
+    if np.ma.is_masked(x):
+        return _NOT
     try:
         array = np.asarray(x)
     except MemoryError:
@@ -210,7 +244,19 @@ def _array(x: Any, kinds: str) -> Any:
     except Exception:  # rows of different lengths; a tensor on a GPU
         return _NOT
     # an empty list has no kind of its own
-    return array if array.dtype.kind in kinds or (array.size == 0 and array.dtype.kind == "f") else _NOT
+    if array.size > _MOST_NUMBERS or (array.dtype.kind not in kinds and (array.size or array.dtype.kind != "f")):
+        return _NOT
+    if dtype not in (np.float32, np.float64) or array.dtype == dtype:
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    with np.errstate(over="ignore"):  # as in `_arrays.real_array`
+        return array.astype(dtype)
+
+
+def _but(x: Any) -> str:
+    """What else is asked of an array than to be one."""
+    if np.ma.is_masked(x):
+        return ", without masked values"
+    return f", of {_MOST_NUMBERS:,} numbers at most" if isinstance(x, np.ndarray) and x.size > _MOST_NUMBERS else ""
 
 
 def _is_array_like(hint: Any) -> bool:
@@ -234,7 +280,8 @@ def _in_words(hint: Any) -> str:
         return f"a list ({_in_words(parts[0])} for each item)" if parts else "a list"
     kind = origin or hint
     if kind in (collections.abc.Mapping, dict):
-        return f"a mapping (to {_in_words(parts[1])} for each item)" if parts and parts[1] in _WORDS else "a mapping"
+        of = f" (from {_in_words(parts[0])} to {_in_words(parts[1])})" if parts and parts[1] is not Any else ""
+        return f"a mapping{of}"
     if kind is collections.abc.Callable:
         return "a callable"
     name = getattr(kind, "__name__", str(kind))

@@ -61,6 +61,29 @@ def real_array(
         return np.ascontiguousarray(array, np.dtype(dtype)).reshape(array.shape)
 
 
+def finite_array(
+    x: Any,
+    what: str,
+    error: type[QvizError],
+    dtypes: tuple[Any, ...] = (np.float32,),
+    *,
+    shape: Shape | None = None,
+) -> npt.NDArray[Any]:
+    """`real_array` without NaN and infinity.
+
+    Examples
+    --------
+    >>> finite_array([1.0, float("nan")], "losses", QvizError)
+    Traceback (most recent call last):
+    qviz.errors.QvizError: losses holds nan; finite numbers are wanted
+    """
+    array = real_array(x, what, error, dtypes, shape=shape)
+    good = np.isfinite(array)
+    if not good.all():
+        raise error(f"{what} holds {array[~good][0]}; finite numbers are wanted")
+    return array
+
+
 def as_array(x: Any, what: str, error: type[QvizError], kind: str = "numbers") -> npt.NDArray[Any]:
     """`x` as an array of whatever dtype and shape."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
@@ -88,7 +111,7 @@ def whole_array(
     if array.dtype.kind not in "iu" and (array.size or array.dtype.kind != "f"):
         raise error(f"{what} must be whole numbers, got {type(x).__name__} holding {array.dtype}")
     check_shape(array, what, error, shape)
-    low, high = array.min(), array.max()
+    low, high = (array.min(), array.max()) if array.size else (least, least)
     if low < least or high > most:
         wrong = low if low < least else high
         raise error(f"{what} holds {wrong}; whole numbers from {least:,} to {most:,} are wanted")
@@ -139,7 +162,8 @@ def finite_number(
     Traceback (most recent call last):
     qviz.errors.QvizError: temperature is nan; a finite number of at least 0 is wanted
     """
-    real = isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    x = x.item() if isinstance(x, np.generic) else x  # to a float16, most limits are infinite
+    real = isinstance(x, int | float | np.floating) and not isinstance(x, bool)
     if not real or not (abs(x) < np.inf and x > above and least <= x <= most):
         limits = [f"of at least {least:g}"] if least > -np.inf else []
         limits += [f"above {above:g}"] if above > -np.inf else []

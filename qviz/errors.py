@@ -33,6 +33,7 @@ An error names what was wrong, the value, what was expected, and the next step.
 from __future__ import annotations
 
 import math
+import reprlib
 from os import PathLike, fspath
 
 
@@ -209,6 +210,8 @@ def shortened(value: object, limit: int = 80) -> str:
     --------
     >>> shortened("a" * 200, 10), shortened(10**5000), shortened(True)
     ("'aaaaaaaaaa'...", 'a whole number of 16610 bits', 'True')
+    >>> shortened([10**5000, [[[[[[[[]]]]]]]]])
+    '[a whole number of 16610 bits, [[[[[[[...]]]]]]]]'
     """
     if isinstance(value, str | bytes) and len(value) > limit:
         return f"{value[:limit]!r}..."
@@ -217,5 +220,22 @@ def shortened(value: object, limit: int = 80) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and math.prod(shape) > 4:
         return f"an array of shape {shape}"
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+class _Short(reprlib.Repr):
+    """`repr` that reads no more of a list than a line shows, goes seven lists deep, and never fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 7
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxdict = 80
+        self.maxstring = self.maxarray = 80
+        self.maxother = 1 << 20  # of what has a `repr` of its own, the beginning is shown
+
+    def repr_int(self, x: int, _level: int) -> str:
+        return shortened(x) if x.bit_length() > 10_000 else repr(x)
+
+
+_SHORT = _Short()

@@ -1,5 +1,8 @@
 """Calls that are wrong: each ends in one error of ours that says what was wanted, none leaves an array."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_models import made
@@ -33,7 +36,10 @@ NARROW = ActivationStats.from_inputs(X[:, :32])
 T, A, MODEL = qviz.quantize(W, "Q4_0"), GRID.quantize(W), made()
 RUN = Transformer(MODEL)
 TEXT = list(range(3, 90))
+NEAR, TRACED = methods.rtn(W, STATS, GRID), methods.gptq(W, STATS, GRID, trace=True)
+STEPS, HILL = figures.gptq_run(W, TRACED, NEAR, GRID), figures.histogram(W, -1, 1)
 NAN = float("nan")
+HUGE = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))  # a claim, not memory
 
 
 def stream(*shape):
@@ -337,6 +343,62 @@ WRONG = [
     (lambda: figures.balance(["a"], [1], [1], [0], budget=9, current=1.5), "current is 1.5; a whole number"),
     (lambda: figures.token_duel("p", ("l",), ([], [])), "a duel has two sides, got 1 names"),
     (lambda: figures.block_lens(W, 0, (0, 1)), "tensor is an array of shape .*; a QTensor is wanted"),
+    (lambda: figures.block_lens(T, 0, itertools.count()), r"flips is count\(.*\); a list"),
+    (lambda: figures.block_lens(T, 0, {3}), r"flips is \{3\}; a list \(a list of 2 items"),
+    (lambda: figures.bit_map(3), "bit_map: fmt is 3; a Format is wanted"),
+    (lambda: figures.balance(HUGE, [1], [1], [0], budget=9), "names is an array of shape"),
+    (lambda: figures.balance(["a"], [1], [1], [0], budget=9, series=[NAN]), "series must be whole numbers"),
+    (lambda: figures.balance(["a"], [1], [1], [0], budget=9, series=[1]), "series holds 1; whole numbers from 0 to 0"),
+    (lambda: figures.histogram(HUGE, 0, 1), "of 4,294,967,296 numbers at most"),
+    (lambda: figures.psnr(range(10**12), [1]), "not enough memory"),
+    (lambda: figures.psnr(np.ma.masked_greater(W, 1), W), "is wanted, without masked values"),
+    (lambda: figures.psnr([NAN], [1]), "an image holds nan; finite numbers"),
+    (lambda: figures.channel_tracks([1], [1], [1], [1], part=NAN), "part is nan; a finite number of at least 0"),
+    (lambda: figures.alpha_curve(W, W, W, alpha=0), "got an array of shape"),
+    (lambda: figures.alpha_curve([0], [np.inf], [1], alpha=0), "an error holds inf"),
+    (lambda: figures.result_table(W, X, {"rtn": NEAR}, digits=-1), "digits is -1; a whole number from 0 to 15"),
+    (
+        lambda: figures.result_table(W, X, {"rtn": 3}),
+        r"results is \{'rtn': 3\}; a mapping \(from a text to a MethodRes",
+    ),
+    (lambda: figures.group_axis((), False), "finite weights"),
+    (lambda: figures.level_set(W, W, W, 0, 1), "levels must be ascending"),
+    (lambda: figures.number_line(W[0], GRID, (1.0, 2**40), HILL), "zero_point is 1099511627776"),
+    (lambda: figures.pair_plane([[0, 1]], [[0, 0]], reach=NAN), "reach is nan"),
+    (lambda: figures.pair_plane([[0, 1]], [[9, 0]], reach=3), "ends at 9 or later"),
+    (lambda: figures.pair_plane([[0, 1]], [[0, 0]], taken=[2**40]), "taken holds 1099511627776"),
+    (lambda: figures.pair_plane([[0, 1e30]], [[0, 0]]), "as far as squares can be taken"),
+    (lambda: figures.pixel_image([[NAN]], "grey", 0, 1), "a matrix without NaN"),
+    (lambda: figures.squares((2**40, 2**40), 1), "1,048,576 squares at most"),
+    (lambda: figures.squares((4, 4, 4), 2), "a matrix is wanted"),
+    (lambda: figures.staircase([0, 1], (0, 1, 0), 0, rate=1, steps=2**40, current=0), "steps is 1099511627776"),
+    (lambda: figures.staircase([0, 1], (0, 0, 0), 0, rate=1, steps=1, current=0), "curvature is 0"),
+    (lambda: figures.row_map([NAN]), "order must be whole numbers"),
+    (lambda: figures.row_map(np.zeros(64, int)), "has each number once, got an array"),
+    (lambda: figures.file_strip([(0, 1, "header", "")], 0, 0, b"x", [], changes=[(0, 256)]), "byte 0 is 256"),
+    (lambda: figures.table(["a"], [W[0]]), "a row of 64 cells"),
+    (lambda: figures.hexdump(np.ones(8, np.uint8)[::2], [0, 4], ["a"]), "in one piece"),
+    (lambda: figures.token_rates(["a"], [1], 1, [0]), "seconds must be above 0"),
+    # records refuse when they are made what is unlike their annotations
+    (lambda: figures.Window(0.5, 0, 1, 1), "Window: top is 0.5; a whole number is wanted"),
+    (lambda: figures.Window(0, 0, 0, 1), "got 0 × 1"),
+    (lambda: figures.Window(0, 0, 2, 2).cell(2, 0), r"no pixel \(2, 0\)"),
+    (lambda: figures.Window(0, 0, 9, 9).of(W), "does not lie inside"),
+    (lambda: figures.Histogram(NAN, 1.0, np.ones(2, np.int32), 0), "finite low < high, got nan"),
+    (lambda: figures.MatrixImage(W, "grey", 1.0, figures.Window(0, 0, 8, 64)), "pixels is an array .* whole numbers"),
+    (lambda: replace(STEPS, factor=W), r"factor has shape \(8, 64\); an array of shape \(64, 64\)"),
+    (lambda: replace(STEPS, batch=0), "batch is 0"),
+    (lambda: STEPS.now(64), r"no weight \[0, 64\]"),
+    (lambda: STEPS.before(0, 8), r"no weight \[8, 0\]"),
+    (lambda: replace(NEAR, scales="x"), "MethodResult: scales is 'x'"),
+    (
+        lambda: figures.gptq_run(W, replace(TRACED, zero_points=NEAR.zero_points[:4]), NEAR, GRID),
+        "zero_points has shape",
+    ),
+    (lambda: figures.gptq_run(W, NEAR, NEAR, GRID), "no trace of adjusted"),
+    (lambda: grids.KMeansStep(W[0], None), "KMeansStep: error is None"),
+    (lambda: grids.SmallFloat("a", 0, 3, 1, "none"), "exponent_bits is 0"),
+    (lambda: grids.SmallFloat("a", 4, 4, 1, "none"), "'a' has 9 bits"),
 ]
 
 
@@ -362,4 +424,13 @@ def test_what_stays_right():
     wide = np.ones((300, 300), np.float32)
     assert np.array_equal(figures.from_afar(wide, np.uint8(255)), figures.from_afar(wide, 255))
     assert figures.psnr(T, W) == figures.psnr(T.dequantize(), W)
+    odd = W.astype(">f8")[:, ::-1][:, ::-1], np.asfortranarray(W), W.astype(np.longdouble), W.tolist()
+    for same in odd:
+        assert figures.histogram(same, -1, 1).counts.tolist() == HILL.counts.tolist()
+        assert figures.weights_image(same, limit=2).pixels.tolist() == figures.weights_image(W, limit=2).pixels.tolist()
+    assert figures.block_lens(T, 0, {(2, 0)}).raw.tolist() == figures.block_lens(T, 0, [(2, 0)]).raw.tolist()
+    assert figures.row_map([]).order.size == 0
+    assert repr(figures.table(["a"], [(10**5000,)])).endswith("a whole number of 16610 bits")
+    assert figures.psnr([0], [1e-300], peak=1) == np.inf
+    assert figures.psnr([0.0], [1.0], peak=1e-200) == -4000.0
     assert Sampler(temperature=1, top_p=1).start()(X[0]) in range(64)

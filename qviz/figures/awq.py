@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_array, finite_number, real_array, whole_number
 from qviz._types import FloatArray, IntArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures import _charts
 from qviz.figures.tables import TextTable, table
 from qviz.methods.result import MethodResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+_DOUBLE = (np.float64,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,8 @@ def channel_tracks(
     >>> tracks.order.tolist(), tracks.size.tolist(), tracks.salient.tolist(), tracks.current
     ([1, 2, 0], [9.0, 4.0, 1.0], [0], 0)
     """
-    arrays = [np.asarray(a, np.float32) for a in (act_scale, step, before, after)]
+    arrays = [real_array(a, "a track", WidgetError) for a in (act_scale, step, before, after)]
+    part = finite_number(part, "part", WidgetError, least=0, most=1)
     n = arrays[0].size
     if n == 0 or any(a.shape != (n,) for a in arrays):
         raise WidgetError(f"one value for each channel is needed, got shapes {', '.join(str(a.shape) for a in arrays)}")
@@ -238,9 +242,10 @@ def alpha_curve(
     >>> curve.calibration.tolist(), curve.heldout.tolist(), curve.best, curve.current
     ([1.0, 0.25], [1.0, 0.5], 1, 1)
     """
-    xs, seen, unseen = (np.asarray(a, np.float64) for a in (alphas, calibration, heldout))
+    xs, seen, unseen = (finite_array(a, "an error", WidgetError, _DOUBLE) for a in (alphas, calibration, heldout))
+    alpha = finite_number(alpha, "alpha", WidgetError)
     if xs.ndim != 1 or not xs.size or not xs.shape == seen.shape == unseen.shape or xs[0] != 0:
-        raise WidgetError(f"alphas from 0 on, and two errors for each, are needed; got {xs.tolist()}")
+        raise WidgetError(f"alphas from 0 on, and two errors for each, are needed; got {shortened(xs)}")
     # where plain rounding makes no error there is nothing to compare with
     seen, unseen = (a / a[0] if a[0] > 0 else np.ones_like(a) for a in (seen, unseen))
     return AlphaCurve(xs, seen, unseen, int(seen.argmin()), int(np.abs(xs - alpha).argmin()))
@@ -274,8 +279,9 @@ def clip_curve(
     >>> curve.loss.tolist(), curve.best, curve.chosen, curve.counts.tolist()
     ([1.0, 0.25], 1, 1, [0, 1])
     """
-    parts, losses, kept = np.asarray(tried, np.float32), np.asarray(loss, np.float64), np.asarray(keep, np.float32)
-    if losses.shape != (parts.size, *kept.shape) or kept.ndim != 2:
+    parts, kept = (finite_array(a, "a part", WidgetError) for a in (tried, keep))
+    losses = finite_array(loss, "loss", WidgetError, _DOUBLE)
+    if parts.ndim != 1 or losses.shape != (parts.size, *kept.shape) or kept.ndim != 2:
         raise WidgetError(f"a loss for each part, row and group is needed, got {losses.shape} and {kept.shape}")
     if row not in range(kept.shape[0]) or group not in range(kept.shape[1]):
         raise WidgetError(f"no group {group} in row {row}; there are {kept.shape[0]} rows of {kept.shape[1]} groups")
@@ -321,7 +327,7 @@ def error_bars(
     >>> bars.heldout.tolist(), bars.calibration.tolist(), bars.best
     ([1.0, 0.25], [1.0, 0.125], 1)
     """
-    unseen, seen = np.asarray(heldout, np.float64), np.asarray(calibration, np.float64)
+    unseen, seen = (finite_array(a, "an error", WidgetError, _DOUBLE) for a in (heldout, calibration))
     texts = tuple(notes) if notes is not None else ("",) * len(names)
     if not names or {unseen.shape, seen.shape, (len(texts),)} != {(len(names),)}:
         raise WidgetError(f"{len(names)} names, {unseen.size} and {seen.size} errors, {len(texts)} notes do not match")
@@ -367,7 +373,8 @@ def result_table(
     2 bits              6.5  5%                  100%
     4 bits                9  0%                  3%
     """
-    w, x = np.asarray(weight, np.float64), np.asarray(heldout, np.float64)
+    w, x = (finite_array(a, what, WidgetError, _DOUBLE) for a, what in ((weight, "weight"), (heldout, "heldout")))
+    digits = whole_number(digits, "digits", WidgetError, least=0, most=15)
     if not results or w.ndim != 2 or x.ndim != 2 or x.shape[1] != w.shape[1]:
         raise WidgetError(
             f"a weight (n_out, n_in), inputs (tokens, n_in) and results are needed; got {w.shape}, {x.shape}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array, whole_array
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
 from qviz.figures import _charts
@@ -136,14 +137,16 @@ def balance(
     >>> two.front.tolist(), [front.tolist() for front in two.fronts]  # a beats both, b beats c
     ([0], [[0], [1]])
     """
-    x, y, e = (np.asarray(values, np.float64).reshape(-1) for values in (sizes, damage, errors))
+    x, y, e = (real_array(a, "sizes", WidgetError, (np.float64,)).reshape(-1) for a in (sizes, damage, errors))
     if not len(names) or not len(names) == x.size == y.size == e.size:
         raise WidgetError(f"{len(names)} names, {x.size} sizes, {y.size} damages, {e.size} errors: one each is needed")
     if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(e).all() and np.isfinite(budget)):
         raise WidgetError("sizes, damages, errors and the budget must be finite numbers")
-    kind = np.zeros(x.size, np.int64) if series is None else np.asarray(series, np.int64).reshape(-1)
-    if not 1 <= len(titles) <= len(SERIES_ROLES) or kind.shape != x.shape or not (kind < len(titles)).all():
-        raise WidgetError(f"each of {x.size} points belongs to one of {len(titles)} titles, got {kind.tolist()}")
+    if not 1 <= len(titles) <= len(SERIES_ROLES):
+        raise WidgetError(f"one to {len(SERIES_ROLES)} titles are needed, got {len(titles)}")
+    kind = np.zeros(x.size, np.int64)
+    if series is not None:
+        kind = whole_array(series, "series", WidgetError, shape=(x.size,), least=0, most=len(titles) - 1)
     fits = x <= budget
     best = int(np.where(fits, y, np.inf).argmin()) if fits.any() else -1
     return Balance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import check_shape, finite_array, finite_number, real_array
 from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError, shortened
 from qviz.figures import _charts
@@ -121,6 +123,9 @@ def lloyd_picture(
     """
     if not 0 <= current < len(steps):
         raise WidgetError(f"no iteration {current}: there are 0 … {len(steps) - 1}")
+    check_shape(values, "values", WidgetError, ("n",))
+    for step in steps:
+        finite_array(step.levels, "the levels of a step", WidgetError, shape=(steps[0].levels.size,))
     paths = np.stack([step.levels for step in steps])
     levels = paths[current]
     edges = (levels[1:] + levels[:-1]) / 2
@@ -133,7 +138,7 @@ def lloyd_picture(
         edges,
         used,
         tuple(others),
-        tuple(np.asarray(levels, np.float32) for levels in others.values()),
+        tuple(finite_array(levels, shortened(name), WidgetError) for name, levels in others.items()),
     )
 
 
@@ -167,9 +172,10 @@ def lloyd_curve(
     >>> lloyd_curve(steps, 10.0, 1, {"grid": 12.0}).decibels.tolist()
     [10.0, 20.0]
     """
-    if not 0 <= current < len(steps) or not mean_square > 0:
+    others = {name: finite_number(sqnr, shortened(name), WidgetError) for name, sqnr in others.items()}
+    if not 0 <= current < len(steps) or not 0 < mean_square < math.inf:
         raise WidgetError(f"no iteration {current} of {len(steps)}, or nothing to compare with ({mean_square})")
-    errors = np.array([step.error for step in steps])
+    errors = np.array([finite_number(step.error, "the error of a step", WidgetError, least=0) for step in steps])
     with np.errstate(divide="ignore"):
         decibels = 10 * np.log10(mean_square / errors)
     return LloydCurve(decibels, int(current), tuple(others), np.array(list(others.values()), np.float64))
@@ -295,7 +301,7 @@ def normal_levels(bits: int = 4, offset: float = 0.9677083) -> FloatArray:
 
 
 def _shares(counts: npt.ArrayLike) -> DoubleArray:
-    array = np.asarray(counts, np.float64).reshape(-1)
+    array = real_array(counts, "counts", WidgetError, (np.float64,)).reshape(-1)
     if not array.size or not np.isfinite(array).all() or array.min() < 0 or not array.any():
         raise WidgetError(f"counts must be numbers, none negative and one at least positive; got {shortened(counts)}")
     shares: DoubleArray = array / array.sum()

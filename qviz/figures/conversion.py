@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import whole_array
 from qviz._types import IntArray
 from qviz.errors import WidgetError, shortened
 
@@ -119,10 +120,11 @@ def row_map(order: npt.ArrayLike, half: int = 0, pair: int = 0) -> RowMap:
     >>> row_map([0, 2, 1, 3], half=2, pair=1).right, row_map([0, 1, 2, 3], half=2, pair=1).right
     (1, 0)
     """
-    rows = np.asarray(order, np.int32)
-    if rows.ndim != 1 or not np.array_equal(np.sort(rows), np.arange(rows.size)):
-        raise WidgetError(f"an order of rows has each number once, got {rows.tolist()[:8]}")
-    if half and not 0 <= pair < rows.size // 2:
-        raise WidgetError(f"no pair {pair} in {rows.size} rows")
+    n = np.size(order)
+    rows = whole_array(order, "order", WidgetError, shape=(n,), least=0, most=max(n - 1, 0), dtype=np.int32)
+    if not np.array_equal(np.sort(rows), np.arange(rows.size)):
+        raise WidgetError(f"an order of rows has each number once, got {shortened(order)}")
+    if half and not (0 <= pair < rows.size // 2 and 0 < half <= rows.size // 2):
+        raise WidgetError(f"no pair {pair} with partners {half} rows apart in {rows.size} rows")
     right = bool(half) and int(rows[2 * pair + 1]) - int(rows[2 * pair]) == half
     return RowMap(rows, half, pair, int(right))

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from qviz.errors import WidgetError
+from qviz._arrays import whole_number
+from qviz.errors import WidgetError, shortened
 
 KINDS = ("header", "metadata", "tensor info", "padding", "tensor", "unused")
 """What a part of a file can be."""
@@ -122,13 +123,14 @@ def file_strip(
     if not parts or any(a[1] != b[0] for a, b in pairwise(parts)):
         raise WidgetError("the parts of a file must follow each other without a gap")
     if unknown := {kind for _, _, kind, _ in parts} - set(KINDS):
-        raise WidgetError(f"no part of a file is {min(unknown)!r}; there are {', '.join(KINDS)}")
+        raise WidgetError(f"no part of a file is {shortened(min(unknown))}; there are {', '.join(KINDS)}")
     starts, stops = (np.array([part[side] for part in parts], np.float64) for side in (0, 1))
     size, page = int(stops[-1]), np.frombuffer(original, np.uint8)
     if not 0 <= at < at + page.size <= size:
         raise WidgetError(f"a page from {at} to {at + page.size} is not in a file of {size} bytes")
     raw = page.copy()
     for position, byte in changes:
+        byte = whole_number(byte, f"byte {position}", WidgetError, least=0, most=255)
         if at <= position < at + page.size:
             raw[position - at] = byte
     first = [int(np.searchsorted(starts, start, "right")) - 1 for start, *_ in fields]

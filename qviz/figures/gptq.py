@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import check_methods
+from qviz._arrays import Shape, check_shape, finite_array, whole_array, whole_number
 from qviz._types import DoubleArray, FloatArray, IntArray
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 from qviz.figures import _charts
 from qviz.figures.matrix import MatrixImage, weights_image
 from qviz.grids import AffineGrid
+from qviz.methods.result import MethodResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from qviz.methods.result import MethodResult
 
 
 WIDTH = 40
@@ -67,6 +68,20 @@ class GptqRun:
     loss: DoubleArray
     nearest_loss: DoubleArray
 
+    def __post_init__(self) -> None:
+        n = self.order.size
+        shapes: dict[str, Shape] = dict.fromkeys(("order", "chosen", "loss", "nearest_loss"), (n,))
+        shapes |= dict.fromkeys(("hessian", "factor"), (n, n))
+        names = "weight", "adjusted", "rounded", "nearest", "errors", "scales", "zero_points"
+        shapes |= dict.fromkeys(names, (len(self.weight), n) if self.weight.ndim else ("n_out", n))
+        for name, shape in shapes.items():
+            check_shape(getattr(self, name), name, WidgetError, shape)
+            if not np.isfinite(getattr(self, name)).all():
+                raise WidgetError(f"{name} holds NaN or infinity; a run that can be shown has finite numbers")
+        if not (np.diagonal(self.factor) > 0).all():
+            raise WidgetError("factor is the Cholesky factor of a matrix: its diagonal is above 0")
+        whole_number(self.batch, "batch", WidgetError, least=1)
+
     @property
     def n(self) -> int:
         """Columns."""
@@ -100,6 +115,7 @@ class GptqRun:
 
     def batch_of(self, column: int) -> tuple[int, int]:
         """First column of the batch, and the first one behind it."""
+        _check(self, 0, column)
         first = column // self.batch * self.batch
         return first, min(first + self.batch, self.n)
 
@@ -129,6 +145,7 @@ class GptqRun:
 
     def _after(self, behind: int, done: int, last: int, rows: slice | int) -> FloatArray:
         """`done` columns are rounded; those up to `last` know all of their errors, those behind it of `behind`."""
+        _check(self, rows if isinstance(rows, int) else 0, 0)
         errors, matrix = self.errors[rows], self.weight[rows].copy()
         matrix[..., :done] = self.rounded[rows, :done]
         matrix[..., done:last] -= errors[..., :done] @ self.factor[:done, done:last]
@@ -139,6 +156,9 @@ class GptqRun:
         """Which columns have a grid when the turn of a column has come."""
         known: npt.NDArray[np.bool_] = self.chosen <= column
         return known
+
+
+check_methods(GptqRun, WidgetError)
 
 
 def gptq_run(
@@ -183,22 +203,31 @@ def gptq_run(
     True
     """
     t = result.trace
-    if not t:
-        raise WidgetError("this result has no trace; ask for one with gptq(..., trace=True)")
-    w = np.asarray(weight, np.float32)
+    if missing := {"order", "adjusted", "errors", "hessian", "factor", "column_loss"} - set(t):
+        raise WidgetError(f"this result has no trace of {min(missing)}; ask for one with gptq(..., trace=True)")
+    column_batch = whole_number(column_batch, "column_batch", WidgetError, least=1)
+    w = finite_array(weight, "weight", WidgetError)
     if w.shape != result.weight.shape or w.shape != nearest.weight.shape:
         raise WidgetError(f"weight {w.shape}, GPTQ's {result.weight.shape} and nearest {nearest.weight.shape} differ")
     near = nearest.weight
+    n_in = w.shape[-1]
+    if result.dead is not None:
+        check_shape(result.dead, "dead", WidgetError, (n_in,))
     if result.dead is not None and result.dead.any():
         w, near = (np.where(result.dead, np.float32(0), part) for part in (w, near))
-    order = np.asarray(t["order"])
+    order = whole_array(t["order"], "order", WidgetError, shape=(n_in,), least=0, most=n_in - 1)
+    alike = 1 if result.scales.shape[:1] == (1,) else len(w)  # one row stands for all
+    scales = finite_array(result.scales, "scales", WidgetError, shape=(alike, "n_groups"))
+    low, high = -(1 << 31), (1 << 31) - 1
+    zeros = whole_array(result.zero_points, "zero_points", WidgetError, shape=scales.shape, least=low, most=high)
+    whole_array(result.g_idx, "g_idx", WidgetError, shape=(n_in,), least=0, most=scales.shape[1] - 1)
     w, near = np.ascontiguousarray(w[:, order]), np.ascontiguousarray(near[:, order])
     group = result.g_idx[order]
-    every_row = np.broadcast_to(result.scales, (len(w), result.scales.shape[1]))
-    every_zero = np.broadcast_to(result.zero_points, every_row.shape)
+    every_row, every_zero = (np.broadcast_to(p, (len(w), p.shape[1])) for p in (scales, zeros))
     chosen = np.zeros(order.size, np.int32)
     if not static_groups and grid.group_size > 0:
-        chosen[:] = group * grid.group_size // column_batch * column_batch
+        batch = min(column_batch, n_in)
+        chosen[:] = group * min(grid.group_size, n_in) // batch * batch
     return GptqRun(
         w,
         t["adjusted"],
@@ -306,7 +335,7 @@ def step_row(run: GptqRun, row: int, column: int, width: int = WIDTH) -> StepRow
     ([1.4199999570846558, 0.30000001192092896, 3.0], 1.0, 4)
     """
     _check(run, row, column)
-    width = min(width, run.n)
+    width = min(whole_number(width, "width", WidgetError, least=1), run.n)
     half = max(1, width // 2)
     first = min(column // half * half, run.n - width)
     part = slice(first, first + width)
@@ -424,6 +453,8 @@ def pull_row(run: GptqRun, column: int, explicit: DoubleArray | None = None) -> 
     if explicit is not None:
         if explicit.shape != run.factor.shape:
             raise WidgetError(f"the explicit factor has shape {explicit.shape}, U has {run.factor.shape}")
+        if not np.isfinite(explicit).all() or not explicit[column, column]:
+            raise WidgetError(f"the explicit factor has NaN, infinity or a 0 at [{column}, {column}]: it is no factor")
         exact = np.zeros(run.n)
         exact[column + 1 :] = explicit[column, column + 1 :] / explicit[column, column]
         slow = exact.astype(np.float32)
@@ -555,4 +586,5 @@ def _spread(values: FloatArray) -> float:
 
 def _check(run: GptqRun, row: int, column: int) -> None:
     if not 0 <= row < len(run.weight) or not 0 <= column < run.n:
-        raise WidgetError(f"no weight [{row}, {column}]: the matrix has {len(run.weight)} rows and {run.n} columns")
+        at = f"{shortened(row)}, {shortened(column)}"
+        raise WidgetError(f"no weight [{at}]: the matrix has {len(run.weight)} rows and {run.n} columns")

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from qviz.errors import WidgetError
+from qviz._arrays import whole_number
+from qviz.errors import WidgetError, shortened
 
 _WIDTH = 16
 
@@ -83,11 +84,15 @@ def hexdump(
     4  03 00 00 00                                      ····              version
     """
     # arrays are buffers, but say so to a type checker only from Python 3.12 on
-    view = memoryview(data).cast("B")  # type: ignore[arg-type]
+    view = memoryview(data)  # type: ignore[arg-type]
+    if not view.c_contiguous:
+        raise WidgetError("data must lie in one piece; np.ascontiguousarray makes a copy that does")
+    view = view.cast("B") if view.nbytes else memoryview(b"")
+    whole_number(most, "most", WidgetError, least=1)
     at = [int(edge) for edge in edges]
     if len(at) < 2 or len(labels) != len(at) - 1:
         raise WidgetError(f"{len(at)} edges bound {max(len(at) - 1, 0)} fields, but there are {len(labels)} labels")
     if at[0] < 0 or at[-1] > len(view) or any(start >= stop for start, stop in pairwise(at)):
-        raise WidgetError(f"edges must be in order, from 0 to {len(view)}, with a byte between any two; got {at}")
+        raise WidgetError(f"edges must ascend from 0 to {len(view)}, a byte between any two; got {shortened(at)}")
     fields = tuple((start, stop, str(label)) for (start, stop), label in zip(pairwise(at), labels, strict=True))
     return HexDump(fields, bytes(view[at[0] : at[-1]]), most)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import check_record
 from qviz._machine.kernels import f32, i32, kernel
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
@@ -43,10 +44,18 @@ class Histogram:
     counts: npt.NDArray[np.int32]
     outside: int
 
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf or self.counts.ndim != 1:
+            shape = self.counts.shape
+            raise WidgetError(f"a histogram needs finite low < high, got {self.low} … {self.high} and counts {shape}")
+
     @property
     def total(self) -> int:
         """All numbers, also those outside."""
         return int(self.counts.sum()) + self.outside
+
+
+check_record(Histogram, WidgetError)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import check_methods, check_record
+from qviz._arrays import finite_number
 from qviz._machine.kernels import bits_float, f32, float_bits, kernel, u32
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
@@ -47,6 +49,10 @@ class Window:
     rows: int
     columns: int
 
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns) < 1:
+            raise WidgetError(f"a window has a row and a column at least, got {self.rows} × {self.columns}")
+
     @property
     def step(self) -> tuple[int, int]:
         """Rows and columns of weights under a pixel; the same for all, or stripes would appear that are not there."""
@@ -60,12 +66,16 @@ class Window:
 
     def cell(self, y: int, x: int) -> Window:
         """The weights under one pixel; fewer at the lower and right edge if they do not divide evenly."""
+        high, wide = self.pixels
+        if not 0 <= y < high or not 0 <= x < wide:
+            raise WidgetError(f"no pixel ({y}, {x}): the image has {high} × {wide}")
         down, across = self.step
         rows, columns = min(down, self.rows - y * down), min(across, self.columns - x * across)
         return Window(self.top + y * down, self.left + x * across, rows, columns)
 
     def of(self, matrix: npt.NDArray[np.float32]) -> FloatArray:
         """The view of `matrix` that lies in the window."""
+        _window(matrix, self)
         return matrix[self.top : self.top + self.rows, self.left : self.left + self.columns]
 
     @property
@@ -81,6 +91,9 @@ class Window:
         if down == across == 1:
             return "1 pixel = 1 weight"
         return f"1 pixel: the largest of {down} × {across} weights"
+
+
+check_methods(Window, WidgetError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +119,14 @@ class MatrixImage:
     limit: float
     window: Window
 
+    def __post_init__(self) -> None:
+        _limit(self.limit)
+        if self.pixels.shape != self.window.pixels:
+            raise WidgetError(f"{self.window} has {self.window.pixels} pixels, got an array {self.pixels.shape}")
+
+
+check_record(MatrixImage, WidgetError)
+
 
 def weights_image(weights: FloatArray, *, limit: float, window: Window | None = None) -> MatrixImage:
     """Weights in blue (negative) and orange (positive).
@@ -127,7 +148,7 @@ def weights_image(weights: FloatArray, *, limit: float, window: Window | None = 
     >>> weights_image(np.float32([[-2, -1, 0, 1, 9]]), limit=2).pixels.tolist()
     [[0, 63, 127, 191, 254]]
     """
-    window = _window(weights, window)
+    window, limit = _window(weights, window), _limit(limit)
     values = np.empty(window.pixels, np.float32)
     _extremes(window.of(weights), *window.step, values)
     with np.errstate(invalid="ignore"):
@@ -158,7 +179,7 @@ def error_image(before: FloatArray, after: FloatArray, *, limit: float, window: 
     """
     if before.shape != after.shape:
         raise WidgetError(f"before {before.shape} and after {after.shape} must have one shape")
-    window = _window(before, window)
+    window, limit = _window(before, window), _limit(limit)
     values = np.empty(window.pixels, np.float32)
     _largest_errors(window.of(before), window.of(after), *window.step, values)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,10 +193,13 @@ def _window(matrix: FloatArray, window: Window | None) -> Window:
     rows, columns = matrix.shape
     if window is None:
         return Window(0, 0, rows, columns)
-    inside = min(window.top, window.left) >= 0 and min(window.rows, window.columns) > 0
-    if not inside or window.top + window.rows > rows or window.left + window.columns > columns:
+    if min(window.top, window.left) < 0 or window.top + window.rows > rows or window.left + window.columns > columns:
         raise WidgetError(f"{window} does not lie inside a matrix of shape {matrix.shape}")
     return window
+
+
+def _limit(limit: float) -> float:
+    return finite_number(limit, "limit", WidgetError, above=0)
 
 
 def _image(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from qviz._arguments import check_record
 from qviz.errors import WidgetError
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
@@ -29,6 +30,9 @@ class ModelTensor(NamedTuple):
     format: str
     nbytes: int
     kind: str
+
+
+check_record(ModelTensor, WidgetError)
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ def _adds(step: int, there: Sequence[int]) -> bool:
 
 
 def _tensor(name: str, part: ModelTensor, step: int, share: float) -> MapTensor:
-    *more, columns = part.shape
+    *more, columns = part.shape or (1,)
     rows = more[-1] if more else 1
     copies = more[0] if len(more) > 1 else 1
     return MapTensor(name, part.kind, part.format, rows, columns, copies, step, part.nbytes, share)

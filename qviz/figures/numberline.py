@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_number, whole_number
 from qviz._types import FloatArray
 from qviz.errors import WidgetError
 from qviz.figures.histogram import Histogram
@@ -87,6 +88,8 @@ def group_axis(group: FloatArray, sym: bool) -> tuple[float, float]:
     >>> group_axis(np.float32([-1, 0.5, 2]), sym=False)
     (-1.5, 2.5)
     """
+    if not group.size or not np.isfinite(group).all():
+        raise WidgetError(f"an axis needs finite weights to hold, got an array of shape {group.shape}")
     low, high = min(float(group.min()), 0.0), max(float(group.max()), 0.0)
     if sym:
         low, high = min(low, -high), max(high, -low)
@@ -124,7 +127,8 @@ def number_line(group: FloatArray, grid: AffineGrid, params: tuple[float, int], 
     """
     if group.ndim != 1 or group.size == 0:
         raise WidgetError(f"a group is one row of weights, got an array of shape {group.shape}")
-    scale, zero_point = params
+    scale = finite_number(params[0], "scale", WidgetError, above=0)
+    zero_point = whole_number(params[1], "zero_point", WidgetError, least=-(1 << 31), most=(1 << 31) - 1)
     shared = np.full(1, scale, np.float32), np.full(1, zero_point, np.int32)
     whole = AffineGrid(grid.bits, -1, grid.sym)  # `group` is all that shares this scale
     codes = whole.quantize(group, shared).codes.astype(np.int32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array
 from qviz._types import FloatArray, IntArray
 from qviz.errors import WidgetError
 
@@ -61,7 +62,7 @@ def channel_ranges(
     >>> ranges.order.tolist(), ranges.inputs_after.tolist(), ranges.weights_after.tolist()
     ([1, 2, 0], [3.0, 2.0, 1.0], [6.0, 2.0, 2.0])
     """
-    arrays: list[Any] = [np.asarray(a, np.float32) for a in (*inputs, *weights)]
+    arrays: list[Any] = [real_array(a, "a magnitude", WidgetError) for a in (*inputs, *weights)]
     if not arrays[0].size or any(a.shape != (arrays[0].size,) for a in arrays):
         raise WidgetError(
             f"a magnitude for each channel is needed, four times; got shapes {', '.join(str(a.shape) for a in arrays)}"

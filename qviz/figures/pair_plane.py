@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_array, finite_number, whole_array
 from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
+
+_FARTHEST = 1e18  # squares of numbers up to it, and their sums, are float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,21 +94,28 @@ def pair_plane(
     >>> [abs(float(x + y)) for x, y in plane.edges.reshape(2, 2)]  # the border is where x + y = 4
     [4.0, 4.0]
     """
-    dots, stand = (np.ascontiguousarray(some, np.float32) for some in (pairs, points))
-    for some in (dots, stand):
-        if some.ndim != 2 or some.shape[1] != 2 or not len(some) or not np.isfinite(some).all():
-            raise WidgetError(f"pairs and points must be finite, two numbers a row; got shape {some.shape}")
+    dots = finite_array(pairs, "pairs", WidgetError, shape=("n_pairs", 2))
+    stand = finite_array(points, "points", WidgetError, shape=("n_points", 2))
+    farthest = float(max(np.abs(dots).max(), np.abs(stand).max()))
+    if farthest > _FARTHEST:
+        raise WidgetError(f"pairs and points reach to {farthest:g}; {_FARTHEST:g} is as far as squares can be taken")
     if not 0 <= current < len(dots):
         raise WidgetError(f"no pair {current}: there are 0 … {len(dots) - 1}")
     if reach is None:
-        reach = 1.05 * float(max(np.abs(dots).max(), np.abs(stand).max())) or 1.0
-    chosen = nearest_point(dots, stand) if taken is None else np.asarray(taken, np.int32)
-    if chosen.shape != (len(dots),) or chosen.min() < 0 or chosen.max() >= len(stand):
-        raise WidgetError(f"taken must name one of {len(stand)} points for each of {len(dots)} pairs")
+        reach = 1.05 * farthest or 1.0
+    reach = finite_number(reach, "reach", WidgetError, above=0, most=2 * _FARTHEST)
+    if taken is None and reach < np.abs(stand).max():
+        raise WidgetError(f"reach is {reach:g}; a plane that holds all points ends at {np.abs(stand).max():g} or later")
+    if taken is None:
+        chosen = nearest_point(dots, stand)
+    else:
+        last = len(stand) - 1
+        chosen = whole_array(taken, "taken", WidgetError, shape=(len(dots),), least=0, most=last, dtype=np.int32)
     errors = np.square(dots - stand[chosen]).mean(axis=1)
-    counted = np.bincount(chosen, minlength=len(stand)) if counts is None else np.asarray(counts)
-    if counted.shape != (len(stand),):
-        raise WidgetError(f"counts must have a number for each of {len(stand)} points, got shape {counted.shape}")
+    if counts is None:
+        counted = np.bincount(chosen, minlength=len(stand))
+    else:
+        counted = whole_array(counts, "counts", WidgetError, shape=(len(stand),), least=0, most=(1 << 31) - 1)
     edges = borders(stand, reach) if taken is None else np.empty((0, 4))
     return PairPlane(dots, stand, chosen, errors, counted.astype(np.int32), edges, int(current), float(reach))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import finite_number
+from qviz._arrays import dimensions, finite_array, finite_number, real_array, whole_number
 from qviz._machine.kernels import kernel
 from qviz._types import FloatArray
 from qviz.errors import WidgetError, shortened
@@ -21,6 +21,8 @@ from qviz.grids.codebook import kmeans
 
 LEVELS = ("uniform", "palette")
 """Evenly spaced from the smallest value to the largest; or fitted to the values by k-means."""
+
+_MOST_SQUARES = 1 << 20
 
 FAR = 4
 """Pixels across and down that are averaged into one, seen from afar."""
@@ -91,16 +93,15 @@ def spread_levels(values: npt.ArrayLike, bits: int, kind: str = "uniform") -> Fl
     >>> spread_levels([0, 1, 10, 12], 1).tolist(), spread_levels([0, 1, 10, 12], 1, "palette").tolist()
     ([0.0, 12.0], [0.5, 11.0])
     """
-    x = np.asarray(values, np.float32)
+    x = real_array(values, "values", WidgetError)
     if kind not in LEVELS:
         raise WidgetError(f"levels must be one of {', '.join(LEVELS)}, got {shortened(kind)}")
-    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 1 <= bits <= 8:
-        raise WidgetError(f"bits must be a whole number from 1 to 8, got {shortened(bits)}")
+    bits = whole_number(bits, "bits", WidgetError, least=1, most=8)
     if not x.size or not np.isfinite(x).all() or x.min() == x.max():
         raise WidgetError(f"levels need at least two different finite values, got an array of shape {x.shape}")
     if kind == "palette":
-        return kmeans(x, int(bits)).levels
-    return np.linspace(x.min(), x.max(), 1 << int(bits), dtype=np.float32)
+        return kmeans(x, bits).levels
+    return np.linspace(x.min(), x.max(), 1 << bits, dtype=np.float32)
 
 
 def squares(shape: tuple[int, ...], size: int) -> list[tuple[slice, slice]]:
@@ -123,7 +124,12 @@ def squares(shape: tuple[int, ...], size: int) -> list[tuple[slice, slice]]:
     >>> [(a.start, a.stop, b.start, b.stop) for a, b in squares((4, 6), 4)]
     [(0, 4, 0, 4), (0, 4, 4, 6)]
     """
-    rows, columns = (range(0, n, size or n) for n in shape)
+    shape, size = dimensions(shape, "shape", WidgetError), whole_number(size, "size", WidgetError, least=0)
+    if len(shape) != 2 or math.prod(-(-n // (size or n or 1)) for n in shape) > _MOST_SQUARES:
+        raise WidgetError(
+            f"shape {shortened(shape)} in squares of {size}: a matrix is wanted, and {_MOST_SQUARES:,} squares at most"
+        )
+    rows, columns = (range(0, n, size or n or 1) for n in shape)
     return [
         (slice(i, min(i + rows.step, shape[0])), slice(j, min(j + columns.step, shape[1])))
         for i in rows
@@ -162,7 +168,7 @@ def round_to_levels(values: FloatArray, levels: FloatArray, dither: bool = False
     >>> round_to_levels(grey, levels).sum(), round_to_levels(grey, levels, dither=True).sum()
     (np.float32(0.0), np.float32(8.0))
     """
-    values, levels = np.asarray(values, np.float32), np.asarray(levels, np.float32)
+    values, levels = real_array(values, "values", WidgetError), finite_array(levels, "levels", WidgetError)
     if values.ndim != 2 or not values.size:
         raise WidgetError(f"a matrix (rows, columns) is needed, got an array of shape {values.shape}")
     if levels.ndim != 1 or not levels.size or (np.diff(levels) <= 0).any():
@@ -209,12 +215,16 @@ def psnr(before: npt.ArrayLike, after: npt.ArrayLike, peak: float = 255.0) -> fl
     >>> psnr([0, 255], [255, 0]), round(psnr([10, 20], [11, 19]), 2)
     (0.0, 48.13)
     """
-    x, y = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    x, y = (finite_array(a, "an image", WidgetError, (np.float64,)) for a in (before, after))
     if x.shape != y.shape or not x.size:
         raise WidgetError(f"two non-empty arrays of the same shape are needed, got {x.shape} and {y.shape}")
     peak = finite_number(peak, "peak", WidgetError, above=0)
-    error = float(np.mean((x - y) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(peak * peak / error)
+    with np.errstate(over="ignore"):
+        error = float(np.mean((x - y) ** 2))
+    if error in (0, math.inf):
+        return -10 * math.log10(error) if error else math.inf
+    ratio = peak * peak / error
+    return 10 * math.log10(ratio) if 0 < ratio < math.inf else 20 * math.log10(peak) - 10 * math.log10(error)
 
 
 def from_afar(image: npt.ArrayLike, step: int = FAR) -> npt.NDArray[np.float64]:
@@ -235,7 +245,7 @@ def from_afar(image: npt.ArrayLike, step: int = FAR) -> npt.NDArray[np.float64]:
     >>> from_afar([[0, 4], [4, 8]], 2).tolist()
     [[4.0]]
     """
-    x = np.asarray(image, np.float64)
+    x = real_array(image, "image", WidgetError, (np.float64,))
     if x.ndim != 2 or step < 1 or min(x.shape) < step:
         raise WidgetError(f"squares of {step} × {step} do not fit an array of shape {x.shape}")
     rows, columns = (n // step for n in x.shape)
@@ -268,11 +278,12 @@ def pixel_image(values: FloatArray, colours: str, low: float, high: float) -> Pi
     """
     if colours not in ("grey", "diverging"):
         raise WidgetError(f"colours must be grey or diverging, got {shortened(colours)}")
-    values = np.asarray(values, np.float32)
-    if values.ndim != 2 or not values.size or not low < high:
-        raise WidgetError(f"an image needs a matrix and low < high, got shape {values.shape}, {low} … {high}")
+    values = real_array(values, "values", WidgetError)
+    if values.ndim != 2 or not values.size or np.isnan(values).any() or not -math.inf < low < high < math.inf:
+        wanted = "a matrix without NaN, and finite low < high"
+        raise WidgetError(f"an image needs {wanted}; got shape {values.shape}, {low} … {high}")
     last = 255 if colours == "grey" else 2 * _theme.ZERO
-    share = (np.clip(values, low, high).astype(np.float64) - low) / (high - low)
+    share = (np.clip(values.astype(np.float64), low, high) - low) / (high - low)
     return PixelImage(np.rint(share * last).astype(np.uint8), colours, float(low), float(high))
 
 
@@ -306,6 +317,8 @@ def level_set(
     >>> level_set(np.float32([[0, 1, 4]]), np.float32([[0, 0, 4]]), np.float32([0, 4]), 0, 4).used.tolist()
     [2, 1]
     """
+    if levels.ndim != 1 or not levels.size or (np.diff(levels) <= 0).any():
+        raise WidgetError(f"levels must be ascending numbers, got {shortened(levels)}")
     where = np.searchsorted(levels, rounded.reshape(-1)).clip(0, levels.size - 1)
     if values.shape != rounded.shape or (levels[where] != rounded.reshape(-1)).any():
         raise WidgetError("every rounded value must be one of the levels, and there must be one for each value")

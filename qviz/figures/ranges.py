@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_array, finite_number, real_array
 from qviz._types import DoubleArray, FloatArray
 from qviz.errors import WidgetError
 from qviz.figures import _charts
@@ -174,9 +175,10 @@ def range_histogram(
     >>> shown.below, shown.above, shown.values.total
     (1, 1, 4)
     """
+    levels = finite_array(levels, "levels", WidgetError)
     if not values.size or not levels.size:
         raise WidgetError("a range needs at least one value and one level to be drawn")
-    low, high = (float(end) for end in ends)
+    low, high = (float(end) for end in finite_array(ends, "ends", WidgetError, shape=(2,)))
     everything = (values.reshape(-1), levels, np.array([low, high]))
     left, right = min(float(part.min()) for part in everything), max(float(part.max()) for part in everything)
     margin = 0.02 * (right - left) or 1.0
@@ -236,9 +238,11 @@ def range_curve(
     >>> curve.shares.tolist(), curve.total.tolist(), curve.best, curve.errors.tolist()
     ([0.5, 1.0], [0.25, 0.5], 0, [0.5])
     """
-    if not shares.size or not shares.size == clipping.size == rounding.size:
+    for part in (shares, clipping, rounding, *(() if before is None else before[:1])):
+        finite_array(part, "a width or an error", WidgetError, (np.float64,))
+    if shares.ndim != 1 or not shares.size or not shares.shape == clipping.shape == rounding.shape:
         raise WidgetError(f"{shares.size} widths, {clipping.size} and {rounding.size} errors: one each is needed")
-    if before is not None and before[0].size != shares.size:
+    if before is not None and before[0].shape != shares.shape:
         raise WidgetError(f"{shares.size} widths, and {before[0].size} errors of the values before")
     order = np.argsort(shares, kind="stable")
     unit = signal if signal > 0 else 1.0
@@ -299,9 +303,10 @@ def group_strip(
     ([0, 2], ['0.707', '0.000'])
     """
     n = values.size
-    size = group_size if 0 < group_size < n else n
+    size = group_size if 0 < group_size < n else max(n, 1)
     starts = np.arange(0, n, size, dtype=np.int32)
-    sizes = np.asarray(steps, np.float32).reshape(-1)
+    sizes = real_array(steps, "steps", WidgetError).reshape(-1)
+    original = finite_number(original, "original", WidgetError)
     if values.ndim != 1 or rounded.shape != values.shape or not 0 <= column < n or sizes.size != starts.size:
         raise WidgetError(
             f"a row of {n} values in groups of {size} needs as many rounded ones, {starts.size} steps and a column "

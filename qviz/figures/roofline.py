@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import real_array
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError
 from qviz.figures import _charts, _theme
@@ -169,8 +170,8 @@ roof: TQ1_0.)
     if not 1 <= heights.size <= 4:
         raise WidgetError(f"{heights.size} kinds of arithmetic; a roof shows one to four")
     numbers = np.concatenate([[bandwidth], heights, x, y])
-    if not (np.isfinite(numbers).all() and (numbers > 0).all()):
-        raise WidgetError("bandwidth, peaks and points must be positive numbers")
+    if not ((numbers > 1e-100) & (numbers < 1e100)).all():
+        raise WidgetError("bandwidth, peaks and points must be positive numbers, from 1e-100 to 1e100")
     bounds = np.minimum(heights.max(), bandwidth * x)
     names = tuple(point[0] for point in points)
     return Roofline(float(bandwidth), tuple(peaks), heights, names, x, y, bounds)
@@ -272,15 +273,18 @@ def token_rates(
     >>> low.intensities.tolist(), low.roof.tolist()  # memory would allow 6.5, arithmetic allows 56e9 / 14e9
     ([3.5], [4.0])
     """
-    size, time = np.asarray(nbytes, np.float64), np.asarray(seconds, np.float64)
+    size, time = (real_array(a, "an array", WidgetError, (np.float64,)) for a in (nbytes, seconds))
     if not len(names) or not size.shape == time.shape == (len(names),):
         raise WidgetError(f"{len(names)} formats, {size.size} sizes, {time.size} times: one each is needed")
     if not (np.isfinite(size).all() and (size > 0).all() and np.isfinite(bandwidth) and bandwidth > 0):
         raise WidgetError("sizes and the bandwidth must be positive numbers")
+    if (time <= 0).any():
+        raise WidgetError("seconds must be above 0, or NaN where they are unknown")
     order = np.argsort(-size, kind="stable")
     sorted_names = tuple(names[i] for i in order)
     at = sorted_names.index(current) if current in sorted_names else 0
     heights = np.array(list((peaks or {}).values()), np.float64)
+    weights, bandwidth = float(weights), float(bandwidth)
     numbers = np.append(heights, weights)
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         raise WidgetError("weights and peaks must be positive numbers")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import finite_array, finite_number, whole_number
 from qviz._types import DoubleArray
 from qviz.errors import WidgetError, shortened
 
+_MOST_STEPS = 100_000
+_FARTHEST, _FASTEST = 1e9, 1e3
 _POINTS = 481  # of an axis: odd, so that its middle is one of them
 
 
@@ -103,12 +106,17 @@ def staircase(
     >>> staircase([0, 1], (0.6, 1.0, 0.0), 0.2, rate=0.5, steps=3, current=3, through=False).path.tolist()
     [0.2, 0.2, 0.2, 0.2]
     """
-    grid = np.asarray(levels, np.float64)
+    grid = finite_array(levels, "levels", WidgetError, (np.float64,))
     if grid.ndim != 1 or grid.size < 2 or not (np.diff(grid) > 0).all():
         raise WidgetError(f"stairs need two levels or more, ascending; got {shortened(levels)}")
+    steps = whole_number(steps, "steps", WidgetError, least=0, most=_MOST_STEPS)
     if not 0 <= current <= steps:
         raise WidgetError(f"step {current} is not there; 0 … {steps} are")
-    best, curvature, least = bowl
+    best = finite_number(bowl[0], "the bowl's best", WidgetError, least=-_FARTHEST, most=_FARTHEST)
+    curvature = finite_number(bowl[1], "the bowl's curvature", WidgetError, above=0)
+    least = finite_number(bowl[2], "the bowl's least", WidgetError)
+    start = finite_number(start, "start", WidgetError, least=-_FARTHEST, most=_FARTHEST)
+    rate = finite_number(rate, "rate", WidgetError, least=0, most=_FASTEST)
     step = grid[1] - grid[0]
 
     def level_of(x: npt.ArrayLike) -> npt.NDArray[np.int64]:

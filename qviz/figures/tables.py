@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from qviz.errors import WidgetError
+from qviz.errors import WidgetError, shortened
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,22 +83,29 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> TextTable:
     cells = [tuple(row) for row in rows]
     for row in cells:
         if len(row) != len(columns):
-            raise WidgetError(f"a row of {len(row)} cells in a table of {len(columns)} columns: {row!r}")
+            raise WidgetError(f"a row of {len(row)} cells in a table of {len(columns)} columns: {shortened(row)}")
     numeric = tuple(_numeric([row[i] for row in cells]) for i in range(len(columns)))
     return TextTable(tuple(columns), tuple(tuple(map(_text, row)) for row in cells), numeric)
 
 
 def _numeric(column: list[Any]) -> bool:
     return any(isinstance(cell, Real) for cell in column) and all(
-        isinstance(cell, Real) or cell == "" for cell in column
+        isinstance(cell, Real) or (isinstance(cell, str) and not cell) for cell in column
     )
+
+
+def _words(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # it has none, or none that Python would print
+        return shortened(value)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, Real):
-        return str(value)
+        return _words(value)
     if isinstance(value, Integral):
-        return f"{int(value):,}"
+        return f"{int(value):,}" if int(value).bit_length() < 10_000 else shortened(int(value))
     number = float(value)
     if math.isinf(number):
         return "∞" if number > 0 else "-∞"

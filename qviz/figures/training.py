@@ -84,7 +84,7 @@ def training_curves(
     """
     if not 1 <= len(curves) <= len(_ROLES) or not all(len(rows) for rows in curves.values()):
         raise WidgetError(f"1 to {len(_ROLES)} curves of at least one measurement are needed, got {len(curves)}")
-    numbers = [np.array(sorted(rows), np.float64).reshape(len(rows), -1) for rows in curves.values()]
+    numbers = [np.array(sorted(map(tuple, rows)), np.float64).reshape(len(rows), -1) for rows in curves.values()]
     if not all(part.shape[1] == 3 and np.isfinite(part).all() and (part >= 0).all() for part in numbers):
         raise WidgetError("each measurement is a step, a damage and its error; none is negative, all are finite")
     steps, damage, errors = (tuple(part[:, k] for part in numbers) for k in range(3))

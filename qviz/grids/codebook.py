@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import check_record
 from qviz._arrays import dimensions, one_of, real_array, whole_array, whole_number
 from qviz._machine.kernels import kernel
 from qviz._types import DoubleArray, FloatArray
@@ -162,6 +163,9 @@ class KMeansStep:
 
     levels: FloatArray
     error: float
+
+
+check_record(KMeansStep, GridError)
 
 
 def _quantiles(values: DoubleArray, bits: int) -> DoubleArray:
@@ -308,9 +312,8 @@ def kmeans_groups(
     w = real_array(weight, "weight", GridError)
     if w.ndim != 2 or not w.size or not np.isfinite(w).all():
         raise GridError(f"weight must be a matrix of finite numbers, got shape {w.shape}")
-    for name, value, low, high in (("bits", bits, 1, 8), ("iterations", iterations, 1, 1 << 31)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-            raise GridError(f"{name} must be an integer from {low} to {high}, got {shortened(value)}")
+    bits = whole_number(bits, "bits", GridError, least=1, most=8)
+    iterations = whole_number(iterations, "iterations", GridError, least=1, most=1 << 31)
     whole = not isinstance(group_size, bool) and isinstance(group_size, int | np.integer)
     if not whole or not (group_size == -1 or group_size >= 1):
         raise GridError(f"group_size must be −1 or positive, got {shortened(group_size)}")

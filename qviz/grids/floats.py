@@ -39,8 +39,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import finite_number, flag, real_array, whole_array, whole_number
-from qviz.errors import GridError
+from qviz._arguments import check_record
+from qviz._arrays import as_array, finite_number, flag, real_array, whole_array, whole_number
+from qviz.errors import GridError, shortened
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -63,6 +64,13 @@ class SmallFloat:
     mantissa_bits: int
     bias: int
     specials: Literal["ieee", "nan", "none"]
+
+    def __post_init__(self) -> None:
+        whole_number(self.exponent_bits, "exponent_bits", GridError, least=1, most=7)
+        whole_number(self.mantissa_bits, "mantissa_bits", GridError, least=0, most=6)
+        whole_number(self.bias, "bias", GridError, least=0, most=127)
+        if not 3 <= self.n_bits <= 8:
+            raise GridError(f"{shortened(self.name)} has {self.n_bits} bits; a small float has 3 to 8")
 
     @property
     def n_bits(self) -> int:
@@ -157,7 +165,7 @@ class SmallFloat:
         GridError
             A code of more bits.
         """
-        flat, most = np.asarray(codes), (1 << self.n_bits) - 1
+        flat, most = as_array(codes, "codes", GridError, "whole numbers"), (1 << self.n_bits) - 1
         if not flat.size:
             return np.empty(flat.shape, np.float32)
         known = whole_array(flat, f"codes of {self.name}", GridError, shape=flat.shape, least=0, most=most)
@@ -170,6 +178,8 @@ class SmallFloat:
         digits = f"{code:0{self.n_bits}b}"
         return digits[0], digits[1 : 1 + self.exponent_bits], digits[1 + self.exponent_bits :]
 
+
+check_record(SmallFloat, GridError)
 
 E4M3 = SmallFloat("E4M3", 4, 3, 7, "nan")
 """FP8 for weights and activations."""

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arguments import check_record
 from qviz._types import FloatArray
+from qviz.errors import MethodError
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +60,6 @@ class MethodResult:
 
     def __repr__(self) -> str:
         return f"<MethodResult {self.weight.shape}: {self.bpw:g} bpw>"
+
+
+check_record(MethodResult, MethodError)

@@ -37,7 +37,7 @@ def test_each_series_has_a_front_of_its_own():
     assert balance(["a", "b"], [1, 2], [2, 1], [0, 0], budget=9, ghost=7).ghost == -1
     traces = [trace.name for trace in found.plotly().data]
     assert {"x", "y"} <= set(traces)
-    with pytest.raises(WidgetError, match="one of 2 titles"):
+    with pytest.raises(WidgetError, match="series holds 2; whole numbers from 0 to 1"):
         balance(["a", "b"], [1, 2], [2, 1], [0, 0], budget=9, series=[0, 2], titles=["x", "y"])
 
 

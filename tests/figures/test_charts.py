@@ -117,7 +117,7 @@ def test_recipes_that_cannot_be_drawn_are_refused(recipes, damage, message):
         ({}, "got 0"),
         ({"a": []}, "at least one measurement"),
         ({str(k): [(0, 1, 0)] for k in range(5)}, "got 5"),
-        ({"a": [(0, 1)]}, "a step, a damage and its error"),
+        ({"a": [(0, 1)]}, "a list of 3 items"),
         ({"a": [(0, np.nan, 0)]}, "finite"),
         ({"a": [(0, -1, 0)]}, "negative"),
     ],

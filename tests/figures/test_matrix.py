@@ -92,7 +92,7 @@ def test_only_matrices(bad):
         weights_image(bad, limit=1)
 
 
-@pytest.mark.parametrize("window", [Window(-1, 0, 2, 2), Window(0, 0, 0, 2), Window(0, 3, 2, 2), Window(3, 0, 2, 2)])
+@pytest.mark.parametrize("window", [Window(-1, 0, 2, 2), Window(0, 3, 2, 2), Window(3, 0, 2, 2)])
 def test_window_must_lie_inside(window):
     with pytest.raises(WidgetError, match="inside"):
         weights_image(np.zeros((4, 4), np.float32), limit=1, window=window)

@@ -57,14 +57,14 @@ def test_what_else_has_chosen_has_no_cells():
     "given", [{"taken": [0]}, {"taken": [0, 2]}, {"taken": [0, -1]}, {"counts": [1]}, {"counts": [[1, 2]]}]
 )
 def test_points_that_are_chosen_have_to_be_there(given):
-    with pytest.raises(WidgetError, match=r"taken must|counts must"):
+    with pytest.raises(WidgetError, match=r"taken|counts"):
         pair_plane([[0, 0], [1, 1]], [[0, 0], [1, 1]], **given)
 
 
 @pytest.mark.parametrize(
     ("pairs", "points", "current", "says"),
     [
-        ([[1, 2, 3]], [[0, 0]], 0, "two numbers a row"),
+        ([[1, 2, 3]], [[0, 0]], 0, "n_pairs, 2"),
         ([[1, np.nan]], [[0, 0]], 0, "finite"),
         ([[1, 2]], np.empty((0, 2)), 0, "shape"),
         ([[1, 2]], [[0, 0]], 1, "no pair 1"),
