@@ -11,6 +11,7 @@ import numpy.typing as npt
 from qviz.errors import CalibrationError, QvizError, shortened
 
 Shape = tuple[int | str, ...]
+_LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger
 
 
 def real_array(
@@ -164,7 +165,7 @@ def finite_number(
     """
     x = x.item() if isinstance(x, np.generic) else x  # to a float16, most limits are infinite
     real = isinstance(x, int | float | np.floating) and not isinstance(x, bool)
-    if not real or not (abs(x) < np.inf and x > above and least <= x <= most):
+    if not real or not (abs(x) <= _LARGEST and x > above and least <= x <= most):
         limits = [f"of at least {least:g}"] if least > -np.inf else []
         limits += [f"above {above:g}"] if above > -np.inf else []
         limits += [f"at most {most:g}"] if most < np.inf else []

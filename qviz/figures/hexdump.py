@@ -93,6 +93,6 @@ def hexdump(
     if len(at) < 2 or len(labels) != len(at) - 1:
         raise WidgetError(f"{len(at)} edges bound {max(len(at) - 1, 0)} fields, but there are {len(labels)} labels")
     if at[0] < 0 or at[-1] > len(view) or any(start >= stop for start, stop in pairwise(at)):
-        raise WidgetError(f"edges must ascend from 0 to {len(view)}, a byte between any two; got {shortened(at)}")
+        raise WidgetError(f"edges must be in order, from 0 to {len(view)}, a byte between any two; got {shortened(at)}")
     fields = tuple((start, stop, str(label)) for (start, stop), label in zip(pairwise(at), labels, strict=True))
     return HexDump(fields, bytes(view[at[0] : at[-1]]), most)

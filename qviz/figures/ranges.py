@@ -178,7 +178,7 @@ def range_histogram(
     levels = finite_array(levels, "levels", WidgetError)
     if not values.size or not levels.size:
         raise WidgetError("a range needs at least one value and one level to be drawn")
-    low, high = (float(end) for end in finite_array(ends, "ends", WidgetError, shape=(2,)))
+    low, high = (float(end) for end in finite_array(ends, "ends", WidgetError, (np.float64,), shape=(2,)))
     everything = (values.reshape(-1), levels, np.array([low, high]))
     left, right = min(float(part.min()) for part in everything), max(float(part.max()) for part in everything)
     margin = 0.02 * (right - left) or 1.0

@@ -1,5 +1,7 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
+from qviz._arguments import check_calls
+from qviz.errors import QvizError
 from qviz.measure.best import (
     BestRatio,
     BestRow,
@@ -101,3 +103,5 @@ __all__ = [
     "token_traffic",
     "training_rows",
 ]
+
+check_calls(globals(), __all__, QvizError)

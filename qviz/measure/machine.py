@@ -33,6 +33,9 @@ from qviz.formats.base import Format, QTensor
 from qviz.recipes import get_shapes
 from qviz.transformer.linear import Activations, Linear, multiply_one
 
+_MOST_WIDE, _MOST_NUMBERS = 1 << 24, 1 << 32  # of a side, and of a matrix
+_MOST_SECONDS = 3600.0
+_MOST_MEGABYTES = 1 << 16
 _OPERATIONS = 2  # with each weight: a multiplication and an addition
 _BEYOND_CACHE = 128 << 20  # bytes of weights that are read in turn, so that no cache holds the next ones
 _FORMATS = ("F32", "F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "IQ4_XS", "Q3_K", "Q2_K", "TQ1_0")
@@ -148,7 +151,9 @@ def measure_machine(*, megabytes: int = 192, seconds: float = 0.4, progress: Pro
     """
     rng = np.random.default_rng(0)
     threads = cores()
-    words = np.ones(max(1, megabytes) << 17, np.uint64)  # written, so that every page is there
+    megabytes = whole_number(megabytes, "megabytes", QvizError, least=1, most=_MOST_MEGABYTES)
+    seconds = finite_number(seconds, "seconds", QvizError, above=0, most=_MOST_SECONDS)
+    words = np.ones(megabytes << 17, np.uint64)  # written, so that every page is there
     sums = np.zeros(8 * threads, np.uint64)
     share = words.size // threads
 
@@ -281,7 +286,7 @@ def intensity(bpw: float, tokens: int = 1) -> float:
     (0.5, 4.0, 32.0)
     """
     bpw = finite_number(bpw, "bpw", QvizError, above=0)
-    return _OPERATIONS * whole_number(tokens, "tokens", QvizError, least=1) * 8 / bpw
+    return _OPERATIONS * whole_number(tokens, "tokens", QvizError, least=1, most=1 << 62) * 8 / bpw
 
 
 def measure_formats(
@@ -321,9 +326,11 @@ def measure_formats(
     NotEncodableError
         A format that weights cannot be brought into here.
     """
-    rows, columns = shape
-    if rows < 1 or columns < 1 or tokens < 1:
-        raise ShapeError(f"a matrix {rows} × {columns} for {tokens} tokens has no product; all three must be positive")
+    sizes = {"outputs": shape[0], "inputs": shape[1], "tokens": tokens}
+    rows, columns, tokens = (whole_number(n, k, ShapeError, least=1, most=_MOST_WIDE) for k, n in sizes.items())
+    if max(rows, tokens) * columns > _MOST_NUMBERS:
+        raise ShapeError(f"a matrix {rows} × {columns} for {tokens} tokens is larger than what is timed here")
+    seconds = finite_number(seconds, "seconds", QvizError, above=0, most=_MOST_SECONDS)
     chosen = [get(name) for name in formats]
     for fmt in chosen:
         fmt.row_size(columns)  # raises

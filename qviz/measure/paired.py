@@ -12,6 +12,7 @@ import numpy.typing as npt
 from qviz._arrays import as_array, finite_number
 from qviz.errors import QvizError
 
+_LEAST = 1e-9  # of a difference, and of a chance to be misled
 _MOST = 1 - 1e-9  # of a probability that must be below 1
 
 
@@ -78,7 +79,7 @@ class PairedAccuracy:
         D. G. Bonett and R. M. Price, *Adjusted Wald confidence interval for a difference of binomial proportions based
         on paired data*, Journal of Educational and Behavioral Statistics 37 (2012).
         """
-        level = finite_number(level, "level", QvizError, above=0, most=_MOST)
+        level = finite_number(level, "level", QvizError, least=_LEAST, most=_MOST)
         won, lost, n = (self.won + 1), (self.lost + 1), self.n + 2
         middle = (won - lost) / n
         half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(((won + lost) / n - middle**2) / n)
@@ -164,9 +165,11 @@ def items_needed(difference: float, flips: float, *, power: float = 0.8, level: 
     difference = abs(finite_number(difference, "difference", QvizError))
     flips = finite_number(flips, "flips", QvizError, above=0, most=1)
     power = finite_number(power, "power", QvizError, above=0, most=_MOST)
-    level = finite_number(level, "level", QvizError, above=0, most=_MOST)
+    level = finite_number(level, "level", QvizError, least=_LEAST, most=_MOST)
     if not 0 < difference <= flips:
         raise QvizError(f"{flips:g} flips cannot make a difference of {difference:g}; give at least as many flips")
+    if difference < _LEAST:
+        raise QvizError(f"difference is {difference:g}; one of at least {_LEAST:g} is wanted: no test shows less")
     normal = NormalDist()
     by_chance = normal.inv_cdf(1 - level / 2) * math.sqrt(flips)
     seen = normal.inv_cdf(power) * math.sqrt(flips - difference**2)

@@ -101,8 +101,8 @@ def test_copies_outgrow_the_cache_and_hold_the_same_matrix(monkeypatch):
     ("formats", "options", "error", "says"),
     [
         (["Q4_K"], {"shape": (8, 100)}, ShapeError, "multiple of Q4_K block size"),
-        (["Q4_0"], {"shape": (0, 64)}, ShapeError, "positive"),
-        (["Q4_0"], {"tokens": 0}, ShapeError, "positive"),
+        (["Q4_0"], {"shape": (0, 64)}, ShapeError, "outputs is 0"),
+        (["Q4_0"], {"tokens": 0}, ShapeError, "tokens is 0"),
         (["IQ2_XXS"], {}, NotEncodableError, "choose others"),
         (["Q9"], {}, FormatError, "Q9"),
     ],

@@ -25,7 +25,7 @@ def test_layout_of_a_frame_by_hand():
 
 def test_everything_arrives():
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    image = MatrixImage(pixels, "diverging", 0.5, Window(1, 2, 3, 4))
+    image = MatrixImage(pixels, "diverging", 0.5, Window(1, 2, 2, 3))
     scene = Scene(
         "tensor",
         {"before": Panel(image, "Title", "Caption", (("weight", "blue"),), "label", {"block": 32})},
@@ -39,7 +39,7 @@ def test_everything_arrives():
     assert figure.pop("pixels").tolist() == pixels.tolist()
     assert figure == {
         "type": "MatrixImage", "colours": "diverging", "limit": 0.5,
-        "window": {"type": "Window", "top": 1, "left": 2, "rows": 3, "columns": 4},
+        "window": {"type": "Window", "top": 1, "left": 2, "rows": 2, "columns": 3},
     }  # fmt: skip
     assert got["readouts"] == [{"type": "Readout", "label": "SQNR", "value": "∞ (exact)", "hint": "hint"}]
     assert got["tables"][0]["rows"] == [["1", "2"]]
