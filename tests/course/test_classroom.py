@@ -117,7 +117,7 @@ def test_no_class_is_one_sentence(tmp_path, make, words):
 WRONG_CALLS = [
     (lambda: classroom.gain(3, 3), "gain: before is 3; a Class is wanted"),
     (lambda: classroom.gain(classroom.Class({}), classroom.Class({}), seed="x"), "seed is 'x'; a whole number"),
-    (lambda: classroom.Class(3), "Class: students is 3; a mapping (from a text to a StudentProgress) is wanted"),
+    (lambda: classroom.Class(3), "Class: students is 3; a mapping"),
     (lambda: classroom.Class({}).to_discuss("all"), "Class.to_discuss: n is 'all'; a whole number"),
     (lambda: classroom.write_kit("kit", []), r"questions is \[\]; a whole number or None"),
     (lambda: classroom.write_kit(__file__), "test_classroom.py: cannot be written"),
