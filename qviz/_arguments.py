@@ -88,10 +88,19 @@ def checked(error: Callable[[str], QvizError]) -> Callable[[Callable[P, R]], Cal
             found = typing.get_type_hints(function, localns=names)
             return {name: hint for name, hint in found.items() if name not in unchecked}
 
+        @functools.cache
+        def plain() -> dict[str, tuple[type | None, Any]]:
+            return {name: _plain(hints().get(name, Any)) for name in signature.parameters}
+
+        order = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)  # Python says what is missing or too much
             try:
+                kinds, given = plain(), (*zip(order, args, strict=False), *kwargs.items())
+                if len(args) <= len(order) and all(_is_plain(x, *kinds.get(name, (object, None))) for name, x in given):
+                    return function(*args, **kwargs)  # nothing to look at twice
+                bound = signature.bind(*args, **kwargs)  # Python says what is missing or too much
                 for name, x in bound.arguments.items():
                     hint = hints().get(name, Any)
                     fitted = _fitted(x, hint)
@@ -142,6 +151,7 @@ def check_record(cls: type, error: Callable[[str], QvizError]) -> None:
     setattr(cls, made, checked(error)(getattr(cls, made)))
 
 
+_NUMBERS = (np.float32, np.float64, np.uint8, np.int32)
 _MOST_ITEMS = 1 << 20  # of a list; what has no end has more
 _MOST_NUMBERS = 1 << 32  # of an array; a view of one number can claim any
 _NOT = object()  # what an argument is that its annotation does not allow
@@ -161,6 +171,29 @@ class _Names(dict[str, Any]):
         if name.startswith("__"):  # what debuggers look for in a frame
             raise KeyError(name)
         return _Anything
+
+
+def _plain(hint: Any) -> tuple[type | None, Any]:
+    """The class, and the numbers of an array, that fit an annotation as they are.
+
+    None for what is not looked at; ``object``, which is the class of nothing that is handed over, where there is more
+    to it.
+    """
+    if hint is Any:
+        return None, None
+    if typing.get_origin(hint) is np.ndarray:
+        of = typing.get_args(typing.get_args(hint)[1])
+        return (np.ndarray, np.dtype(of[0])) if of and of[0] in _NUMBERS else (object, None)
+    return (hint, None) if isinstance(hint, type) and typing.get_origin(hint) is None else (object, None)
+
+
+def _is_plain(x: Any, kind: type | None, dtype: Any) -> bool:
+    if kind is None:
+        return True
+    same: bool = type(x) is kind  # by a name of its own: type checkers would take what was compared for all there is
+    if not same or (kind is int and not -(1 << 63) <= x < 1 << 64):
+        return False
+    return dtype is None or bool(x.dtype == dtype and x.size <= _MOST_NUMBERS)
 
 
 def _fitted(x: Any, hint: Any) -> Any:
