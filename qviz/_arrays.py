@@ -58,8 +58,10 @@ def real_array(
         check_shape(array, what, error, shape)
     # `>` strips the byte order, which numba cannot read
     dtype = next((d for d in dtypes if array.dtype == d), dtypes[0])
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, for the caller to refuse
-        return np.ascontiguousarray(array, np.dtype(dtype)).reshape(array.shape)
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, for the caller to refuse
+            array = array.astype(dtype, order="C")
+    return np.ascontiguousarray(array).reshape(array.shape)
 
 
 def finite_array(
