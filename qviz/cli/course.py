@@ -40,6 +40,7 @@ def lab(jupyter_args: tuple[str, ...]) -> None:
     ]
     # No question about news over the first lesson, and no teacher's tools, which would only confuse a student:
     # defaults, which the user's own settings override, and `jupyter lab` does not see.
+    # Nor does a kernel's message wait on its way to the page: see prompt.py.
     with _environment(JUPYTER_CONFIG_PATH=_before("JUPYTER_CONFIG_PATH", Path(__file__).parent / "static")):
         _serve("jupyterlab.labapp", arguments)
 
@@ -62,7 +63,11 @@ def show(lesson: str, code: bool, locked: bool, voila_args: tuple[str, ...]) -> 
     chosen = [path for path in lessons if path.name.startswith(Path(lesson).name)]
     if len(chosen) != 1:
         raise QvizError(f"no lesson {shortened(lesson)}; there are {', '.join(path.stem for path in lessons)}")
-    arguments = [str(chosen[0]), "--template=qviz", f"--strip_sources={not code}", *voila_args]
+    arguments = [
+        *(str(chosen[0]), "--template=qviz", f"--strip_sources={not code}"),
+        "--Voila.kernel_websocket_connection_class=qviz.cli.prompt.PromptConnection",
+        *voila_args,
+    ]
     with (
         _scratch_folder() as scratch,
         _environment(

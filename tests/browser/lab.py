@@ -29,8 +29,8 @@ PATIENCE = 240  # seconds: on a busy machine a browser is slow, and waiting cost
 # What makes a kernel as good as new for another notebook
 EMPTY = "import ipywidgets; ipywidgets.Widget.close_all(); get_ipython().reset(new_session=False, aggressive=False)"
 
-_OURS = Path(qviz.__file__).parent / "cli" / "static" / "labconfig" / "default_setting_overrides.json"  # of `qviz lab`
-_SETTINGS = json.loads(_OURS.read_text(encoding="utf-8"))
+_OURS = Path(qviz.__file__).parent / "cli" / "static"  # what `qviz lab` sets
+_SETTINGS = json.loads((_OURS / "labconfig" / "default_setting_overrides.json").read_text(encoding="utf-8"))
 _SETTINGS["@jupyterlab/notebook-extension:tracker"]["windowingMode"] = "none"  # cells out of sight are drawn too
 
 
@@ -64,6 +64,7 @@ class Lab:
         self.progress = folder / "progress.json"  # the student's
         config = folder / "config"
         (config / "labconfig").mkdir(parents=True)
+        shutil.copytree(_OURS / "jupyter_server_config.d", config / "jupyter_server_config.d")
         (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
         # as `qviz lab` does: nbgrader, which the tests need, would add its buttons
         page = {"disabledExtensions": {"@jupyter/nbgrader": True}}

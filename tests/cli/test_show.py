@@ -37,7 +37,8 @@ def test_show_serves_one_lesson_with_open_explorers(show):
     assert result.exit_code == 7  # Voilà's own
     folder = Path(env["QVIZ_PROGRESS"]).parent
     assert command[:3] == ["voila.app", f"--Voila.connection_dir_root={folder}", str(NOTEBOOKS / "05_k_quants.ipynb")]
-    assert command[3:] == ["--template=qviz", "--strip_sources=True", "--no-browser", "--port=9"]
+    prompt = "--Voila.kernel_websocket_connection_class=qviz.cli.prompt.PromptConnection"
+    assert command[3:] == ["--template=qviz", "--strip_sources=True", prompt, "--no-browser", "--port=9"]
     assert not folder.exists(), "its scratch folder outlives the server"
     assert env["QVIZ_UNLOCKED"] == "1"
     assert scratch, "the class's answers need a file of their own"

@@ -1,7 +1,7 @@
 // The bytes of one block beside the weights that they make. Point at a byte or a weight and its partners light up,
 // joined by wires; two cards below say what both are made of; a click on a bit flips it.
 import { legible } from "../layer/colour.js";
-import { h, say } from "../layer/dom.js";
+import { become, h, say } from "../layer/dom.js";
 import { guessing } from "../layer/guess.js";
 import { hex, minus, number } from "../layer/text.js";
 import { travel } from "../layer/travel.js";
@@ -115,30 +115,30 @@ export function floatParts(bits, { field, value }) {
 // ------------------------------------------------------------------------------------------------------- the cards
 
 // A row of the bits of one element or weight.
-function bitRow(bits, s, view, under) {
+function bitRow(bits, s, under) {
   const row = h("div.bits");
   row.style.gridTemplateColumns = `repeat(${Math.min(16, bits.length)}, minmax(0, 42px))`;
-  for (const bit of bits) row.append(bitCell(bit, s, view, under(bit)));
+  for (const bit of bits) row.append(bitCell(bit, s, under(bit)));
   return row;
 }
 
-function bitCell(bit, s, view, under) {
+function bitCell(bit, s, under) {
   const [byte, place] = [bit >> 3, bit & 7];
   const cell = h("button.bit", {
     type: "button",
     "aria-label": `bit ${place} of byte ${byte}, ${s.bit(bit)}${under ? `, ${under}` : ""}; press to flip`,
     title: `bit ${place} of byte ${byte}: click to flip`,
+    "data-bit": bit,
     ...KEYS,
   });
   cell.style.setProperty("--field", `var(--qviz-field-${Math.max(0, s.fieldOf(byte)) % 5})`);
   cell.classList.toggle("qviz-flipped", Boolean(s.flipped(bit)));
   cell.append(h("span.value", {}, String(s.bit(bit))), h("span.code", {}, under));
-  cell.addEventListener("click", () => view.refuse(cell) || view.send({ event: "flip", byte, bit: place }));
   return cell;
 }
 
 // The element that a byte belongs to: its name, value and bits.
-function aboutByte(byte, s, view) {
+function aboutByte(byte, s) {
   const element = s.elementOf(byte);
   const { size, parts, type, note } = element.field;
   const digits = range(size).map((i) => hex(s.lens.raw[element.first + size - 1 - i], 2));
@@ -148,7 +148,6 @@ function aboutByte(byte, s, view) {
   const row = bitRow(
     bits.map((bit) => 8 * element.first + bit),
     s,
-    view,
     (bit) => s.caption(element, bit - 8 * element.first),
   );
   const meaning = floatParts(Number(`0x${raw}`), element)?.map((part) =>
@@ -164,7 +163,7 @@ function aboutByte(byte, s, view) {
 }
 
 // A weight: its own bits and where they stand, and the sum that makes it.
-function aboutWeight(w, s, view) {
+function aboutWeight(w, s) {
   const { lens } = s;
   const bits = s.own(w).sort((a, b) => Math.abs(lens.place[b]) - Math.abs(lens.place[a]) || b - a);
   const names = (of) => [...new Set(of.map((bit) => s.nameOf(bit >> 3)))];
@@ -183,18 +182,16 @@ function aboutWeight(w, s, view) {
   return [
     h("h4", {}, h("b", {}, `weight ${w}`), h("span.soft", {}, at)),
     h("p.soft", {}, shared.length ? `${from}; shared: ${shared.join(", ")}.` : `${from}.`),
-    bitRow(bits, s, view, under),
+    bitRow(bits, s, under),
     sum,
   ];
 }
 
-// Replacing the nodes under the pointer or the focus would lose both: a card is only made again when it changes.
+// A card is only written when what it says may have changed.
 function fill(card, key, make) {
   if (card.dataset.key === key && card.children.length) return;
-  const within = [...card.querySelectorAll("button")].indexOf(document.activeElement);
   card.dataset.key = key;
-  card.replaceChildren(...make());
-  if (within >= 0) card.querySelectorAll("button")[within]?.focus();
+  become(card, make());
 }
 
 // ------------------------------------------------------------------------------------------------------- the wires
@@ -403,16 +400,16 @@ function withPartner(active, s) {
 }
 
 // What both sides are made of, in words.
-function cards(nodes, s, active, built, view) {
+function cards(nodes, s, active, built) {
   const state = Array.from(s.lens.raw).join() + Array.from(s.lens.original).join();
   const { first } = s.elementOf(active.byte);
   nodes.byteCard.hidden = false;
-  fill(nodes.byteCard, `${built} ${first} ${state} ${s.lens.address}`, () => aboutByte(active.byte, s, view));
+  fill(nodes.byteCard, `${built} ${first} ${state} ${s.lens.address}`, () => aboutByte(active.byte, s));
   nodes.weightCard.hidden = !s.lens.codes.length; // without codes the element is the weight: all is said
   if (nodes.weightCard.hidden) nodes.weightCard.replaceChildren();
   else {
     const key = `${built} ${active.weight} ${state} ${s.lens.row} ${s.lens.column}`;
-    fill(nodes.weightCard, key, () => aboutWeight(active.weight, s, view));
+    fill(nodes.weightCard, key, () => aboutWeight(active.weight, s));
   }
 }
 
@@ -437,7 +434,7 @@ export function BlockLens(host, view) {
       return puzzle(nodes);
     }
     const parts = light(nodes, s, active);
-    cards(nodes, s, active, built, view);
+    cards(nodes, s, active, built);
     return wire(...parts);
   }
   function select(what) {
@@ -474,8 +471,15 @@ export function BlockLens(host, view) {
   };
 }
 
-// Keys: arrows walk over cells, a digit flips that bit of a byte.
+// Keys: arrows walk over cells, a digit flips that bit of a byte. A click on a bit of a card flips it.
 function listen(nodes, active, view) {
+  for (const card of [nodes.byteCard, nodes.weightCard]) {
+    card.addEventListener("click", ({ target }) => {
+      const cell = target.closest("[data-bit]");
+      if (!cell || view.refuse(cell)) return;
+      view.send({ event: "flip", byte: cell.dataset.bit >> 3, bit: cell.dataset.bit & 7 });
+    });
+  }
   const answer = (node, used) =>
     node.addEventListener("keydown", (event) => {
       if (!used(event)) return;
