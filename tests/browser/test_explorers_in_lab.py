@@ -69,6 +69,39 @@ def test_bits_follow_the_keyboard(explorer):
     assert book.problems == []
 
 
+# What stands before each picture and card, and before whatever else holds one
+GONE = """() => {
+    const before = (node) => {
+        const { display, content } = getComputedStyle(node, '::before');
+        return display === 'none' || content === 'none' ? '' : content.slice(1, -1);
+    };
+    const all = (selector) => [...document.querySelectorAll(`.jp-OutputArea ${selector}`)].map(before);
+    return [all('.qviz'), all('.jupyter-widgets-disconnected').filter((text) => text)];
+}"""
+
+
+def test_what_has_lost_its_kernel_says_so_once(lab, open_notebook):
+    """After a restart, and when the saved notebook is opened again: in words, and with no broken link."""
+    cells = (CELLS["bits"], "qviz.lesson.predict('01.1')")
+    book = open_notebook(lab.notebook("gone.ipynb", SETUP, *cells)).shown("bits")
+    book.page.locator(".qviz-card").wait_for()
+    assert book.page.evaluate(GONE) == [["", ""], []]
+    book.save()
+    book.page.evaluate(
+        "async () => await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
+    words = [
+        "The picture as it was. Its kernel is gone. Run the cells above and this one to move it.",
+        "Its kernel is gone. Run the cells above and this one to use it.",
+    ]
+    book.wait_until(lambda: book.page.evaluate(GONE) == [words, []], "words on both")
+    book.page.evaluate("async () => await window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    book.page.goto("about:blank")  # and is not saved again: only pictures that live are
+    book.open()
+    book.page.locator(".qviz-card").wait_for()
+    book.wait_until(lambda: book.page.evaluate(GONE) == [words, []], "words on what was saved")
+
+
 def test_formats_follow_the_keyboard(explorer):
     book = explorer("tensor")
     canvases = {name: book.page.locator(f"[data-panel={name}] canvas").first for name in ("overview", "lens")}

@@ -183,6 +183,34 @@ def test_a_riddle_is_answered_in_the_picture(stage):
     assert page.get_by_role("button", name="Check").is_hidden()
 
 
+def test_another_block_makes_nothing_anew(stage):
+    """Numbers change in their places: what is made anew has all around it laid out again, and takes the focus along."""
+    explorer = BlockExplorer(qviz.quantize(W, "Q4_0"), name="w")
+    there = stage(explorer)
+    page = there.page
+    bits = page.locator(".qviz-lens-card").first.locator(".qviz-bit")
+    bits.nth(2).focus()
+    page.evaluate(
+        """() => {
+            window.made = [];
+            new MutationObserver((records) => {
+                const nodes = records.flatMap((record) => [...record.addedNodes]);
+                window.made.push(...nodes.filter((node) => node.nodeType === Node.ELEMENT_NODE).map(String));
+            }).observe(document.querySelector('.qviz-panels'), { childList: true, subtree: true });
+        }"""
+    )
+    explorer.controls["block"].value = 1
+    there.told()
+    assert page.evaluate("window.made") == []
+    raw = explorer.figure["lens"].raw
+    assert "".join(bits.locator(".qviz-value").all_text_contents()) == f"{raw[2]:08b}", "the byte that is pointed at"
+    assert page.locator(".qviz-lens-card h4").first.text_content().startswith(f"qs[0] = 0x{raw[2]:02x} = ")
+    assert bits.nth(2).evaluate("(node) => node === document.activeElement")
+    page.keyboard.press("Enter")  # bit 5
+    there.rest()
+    assert explorer.figure["lens"].raw.tolist() == [b ^ (32 if i == 2 else 0) for i, b in enumerate(raw.tolist())]
+
+
 def test_a_flip_travels_to_its_weights_where_motion_is_wanted(stage):
     for motion, sparks in ((True, 1), (False, 0)):
         explorer = BlockExplorer(qviz.quantize(W, "Q4_0"), name="w")

@@ -111,6 +111,25 @@ def test_tokens_are_pointed_at(stage):
     assert there.page.locator(".qviz-token.qviz-on").count() == 2
 
 
+def test_the_frame_of_a_token_is_in_one_piece(stage):
+    """Wherever a line ends: where that is before a token, its space stays behind, and its word is framed."""
+    there = stage(DuelExplorer(left="F16", right="Q2_K", max_tokens=8))
+    pieces = there.page.evaluate(
+        """() => [...Array(60).keys()].flatMap((i) => {
+            document.getElementById('view').style.width = `${300 + 4 * i}px`;
+            return [...document.querySelectorAll('[data-token]')].map((token) => {
+                token.classList.add('qviz-on');
+                const framed = [token, ...token.children].filter((n) => getComputedStyle(n).outlineStyle === 'solid');
+                const rows = new Set(framed.flatMap((n) => [...n.getClientRects()]).map(({ top }) => top));
+                token.classList.remove('qviz-on');
+                return rows.size;
+            });
+        })"""
+    )
+    assert len(pieces) == 60 * 2 * 8
+    assert set(pieces) == {1}
+
+
 def test_colours_move_from_recipe_to_recipe(stage):
     explorer = RecipeExplorer("llama-7b", "Q5_K_M", "Q6_K")
     there = stage(explorer, motion=True)

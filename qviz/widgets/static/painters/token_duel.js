@@ -2,9 +2,16 @@
 import { h } from "../layer/dom.js";
 import { aim, keyed, walked } from "../layer/keys.js";
 
+// A line may end at the space that a token begins with; its word stays whole, and with it what frames it.
+function tokenOf(text, i, parts) {
+  const [, before, word, after] = /^(\s*)(.*?)(\s*)$/s.exec(text);
+  const shown = word ? [before, h("span.word", {}, word), after] : [text];
+  return h(i === parts ? "mark.token" : "span.token", { "data-token": i }, ...shown);
+}
+
 function side(duel, k) {
   const [name, tokens] = [duel.names[k], duel.tokens[k]];
-  const spans = tokens.map((text, i) => h(i === duel.parts ? "mark.token" : "span.token", { "data-token": i }, text));
+  const spans = tokens.map((text, i) => tokenOf(text, i, duel.parts));
   const text = h("p.duel-text", {}, h("span.duel-prompt", {}, duel.prompt), ...spans);
   return h(
     "div.duel-side",
