@@ -98,7 +98,8 @@ def checked(error: Callable[[str], QvizError]) -> Callable[[Callable[P, R]], Cal
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 kinds, given = plain(), (*zip(order, args, strict=False), *kwargs.items())
-                if len(args) <= len(order) and all(_is_plain(x, *kinds.get(name, (object, None))) for name, x in given):
+                fits = (_is_plain(x, *kinds.get(name, (_Anything, None))) for name, x in given)
+                if len(args) <= len(order) and all(fits):
                     return function(*args, **kwargs)  # nothing to look at twice
                 bound = signature.bind(*args, **kwargs)  # Python says what is missing or too much
                 for name, x in bound.arguments.items():
@@ -176,15 +177,14 @@ class _Names(dict[str, Any]):
 def _plain(hint: Any) -> tuple[type | None, Any]:
     """The class, and the numbers of an array, that fit an annotation as they are.
 
-    None for what is not looked at; ``object``, which is the class of nothing that is handed over, where there is more
-    to it.
+    None for what is not looked at; `_Anything`, which nothing is made of, where there is more to it.
     """
     if hint is Any:
         return None, None
     if typing.get_origin(hint) is np.ndarray:
         of = typing.get_args(typing.get_args(hint)[1])
-        return (np.ndarray, np.dtype(of[0])) if of and of[0] in _NUMBERS else (object, None)
-    return (hint, None) if isinstance(hint, type) and typing.get_origin(hint) is None else (object, None)
+        return (np.ndarray, np.dtype(of[0])) if of and of[0] in _NUMBERS else (_Anything, None)
+    return (hint, None) if isinstance(hint, type) and typing.get_origin(hint) is None else (_Anything, None)
 
 
 def _is_plain(x: Any, kind: type | None, dtype: Any) -> bool:

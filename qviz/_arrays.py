@@ -184,7 +184,7 @@ def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, leas
     Traceback (most recent call last):
     qviz.errors.QvizError: shape is (2, -1); whole numbers of at least 0 are wanted
     """
-    items = shape.tolist() if isinstance(shape, np.ndarray) else shape
+    items = shape.tolist() if isinstance(shape, np.ndarray) and shape.size < 1 << 20 else shape
     if not isinstance(items, list | tuple) or not all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least for n in items
     ):

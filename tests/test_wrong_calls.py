@@ -19,10 +19,11 @@ from qviz import (
     measure,
     methods,
     metrics,
+    models,
     recipes,
     transformer,
 )
-from qviz.calibration import imatrix
+from qviz.calibration import Collector, imatrix
 from qviz.course import missions, museum
 from qviz.errors import QvizError
 from qviz.transformer import KVCache, Sampler, Transformer, generate, generate_tokens, group_tensor, linear_inputs
@@ -332,6 +333,19 @@ WRONG = [
     (lambda: measure.items_needed(1e-300, 0.5), "no test shows less"),
     (lambda: measure.items_needed(0.1, 0.5, level=1e-300), "level is 1e-300"),
     (lambda: measure.groups_in_order(None), "rows is None; a list"),
+    (lambda: recipes.allocate({"a": [recipes.Option("Q4_0", None, 1.0)]}, 10), "Option: nbytes is None"),
+    (lambda: replace(recipes.get_shapes("llama-7b"), layers=2**40), "layers is 1099511627776"),
+    (lambda: replace(recipes.get_shapes("llama-7b"), heads=0), "heads is 0"),
+    (lambda: replace(recipes.get_shapes("llama-7b"), experts=None), "experts is None"),
+    (lambda: recipes.cache_size("llama-7b", 10**5000), "n_ctx is a whole number of 16610 bits"),
+    (lambda: recipes.parse_override("x" * 10**5), "is no KEY=TYPE:VALUE"),
+    (lambda: recipes.read_name("x" * 10**5), "cannot read"),
+    (lambda: recipes.Switches(tensor_type="x" * 10**5), "is no PATTERN=TYPE"),
+    (lambda: recipes.Switches(prune_layers=HUGE), "prune_layers is an array of shape"),
+    (lambda: models.verify([]), r"a text, not \[\]"),
+    (lambda: models.mel_filters(10**5000), "no mel filters of a whole number of 16610 bits"),
+    (lambda: Collector()([], X), r"the name of a matrix is a text, not \[\]"),
+    (lambda: figures.weights_image(W, limit=1, window=object()), "window is <object object at .*; a Window or None"),
     # callbacks
     *(
         (lambda f=f: transformer.perplexity(RUN, TEXT, n_ctx=8, progress=f), r"progress is .*; a callable \(what, done")

@@ -217,6 +217,8 @@ class Collector:
     def __call__(self, name: str, x: npt.ArrayLike) -> None:
         """Add the inputs x (..., n_in) of the weight matrix `name`."""
         array = token_rows(x)
+        if not isinstance(name, str):
+            raise CalibrationError(f"the name of a matrix is a text, not {shortened(name)}")
         if name not in self.stats:
             self.stats[name] = ActivationStats(array.shape[1])
         self.stats[name].update(array)

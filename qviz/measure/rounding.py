@@ -96,7 +96,8 @@ def measure_rounding(
     if isinstance(names, str) or not isinstance(names, list | tuple):
         raise MethodError(f"names are {shortened(names)}; a list of formats and methods is wanted")
     if unknown := [name for name in names if name not in _METHODS and name not in FORMATS]:
-        raise MethodError(f"no format or method {unknown[0]!r}; give a format's name or one of {', '.join(_METHODS)}")
+        known = ", ".join(_METHODS)
+        raise MethodError(f"no format or method {shortened(unknown[0])}; give a format's name or one of {known}")
     grid = AffineGrid(bits=4, group_size=128) if grid is None else grid
     stats = ActivationStats.from_inputs(inputs)
     steps: dict[str, Callable[[], Any]] = {_STATISTICS: partial(ActivationStats.from_inputs, inputs)}

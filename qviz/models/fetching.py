@@ -22,7 +22,7 @@ from typing import NoReturn
 from qviz._arguments import reporter
 from qviz._files import write_bytes
 from qviz._types import Progress, no_progress
-from qviz.errors import CheckpointError, FetchError, ModelError, ModelNotFoundError
+from qviz.errors import CheckpointError, FetchError, ModelError, ModelNotFoundError, shortened
 from qviz.models.known import KNOWN, SHIPPED, SHIPPED_SHA256, Packaged, Wheel, cache_dir, data_dir, size_of
 from qviz.models.model import load, not_fetched, unknown
 
@@ -142,6 +142,8 @@ def verify(name: str) -> Path:
     ModelNotFoundError
         No model of that name, or it is not here.
     """
+    if not isinstance(name, str):
+        raise ModelNotFoundError(f"the name of a model is a text, not {shortened(name)}")
     if name in KNOWN:
         path, expected = cache_dir() / KNOWN[name].filename, KNOWN[name].sha256
         anew = f"delete it and run `qviz fetch {name}`"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from qviz import gguf
 from qviz._types import FloatArray
-from qviz.errors import ModelNotFoundError
+from qviz.errors import ModelNotFoundError, shortened
 from qviz.models.known import data_file
 
 
@@ -59,8 +59,8 @@ def mel_filters(bands: int) -> FloatArray:
     (80, 201)
     """
     with np.load(data_file("whisper-mel-filters.npz"), allow_pickle=False) as stored:
-        if f"mel_{bands}" not in stored:
-            raise ModelNotFoundError(f"no mel filters of {bands} bands; there are {', '.join(stored)}")
+        if not isinstance(bands, int | np.integer) or bands > 1 << 16 or f"mel_{bands}" not in stored:
+            raise ModelNotFoundError(f"no mel filters of {shortened(bands)} bands; there are {', '.join(stored)}")
         filters: FloatArray = stored[f"mel_{bands}"]
     return filters + np.float32(0)  # one zero has a sign there, and none in whisper.cpp's files
 

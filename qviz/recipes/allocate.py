@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from qviz._arguments import check_record
 from qviz._arrays import finite_number, whole_number
 from qviz.errors import RecipeError, shortened
 
@@ -33,6 +34,9 @@ class Option(NamedTuple):
     format: str
     nbytes: int
     damage: float
+
+
+check_record(Option, RecipeError)
 
 
 class Allocation(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from qviz._arrays import whole_number
 from qviz.errors import RecipeError, shortened
 from qviz.recipes.plan import TensorChoice, get_recipe
-from qviz.recipes.sizes import ModelShapes, cache_size, get_shapes, model_plan
+from qviz.recipes.sizes import MOST, ModelShapes, cache_size, get_shapes, model_plan
 
 BATCH = 512
 """Tokens of a prompt that llama.cpp works on at a time, unless `--ubatch-size` says otherwise."""
@@ -94,9 +94,9 @@ def memory_need(
     [4685.3, 512.0, 258.5]
     """
     shapes = get_shapes(model)
-    n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0)
-    conversations = whole_number(conversations, "conversations", RecipeError, least=1)
-    batch = whole_number(batch, "batch", RecipeError, least=1)
+    n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0, most=MOST)
+    conversations = whole_number(conversations, "conversations", RecipeError, least=1, most=MOST)
+    batch = whole_number(batch, "batch", RecipeError, least=1, most=MOST)
     plan = model_plan(shapes, recipe)
     one = cache_size(shapes, n_ctx, cache)
     return MemoryNeed(

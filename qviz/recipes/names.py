@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from qviz.errors import RecipeError
+from qviz.errors import RecipeError, shortened
 from qviz.formats import get
 from qviz.grids import MXFP4, NVFP4
 from qviz.grids.affine import AffineGrid
@@ -341,7 +341,7 @@ def read_name(name: str, model: str = "llama-7b") -> Download:
             whole = Download(name, before, label, *said)
             return replace(whole, part=(int(parts[1]), int(parts[2]))) if parts else whole
     raise RecipeError(
-        f"cannot read {name!r}; names end like Q4_K_M, UD-Q4_K_XL, IQ4_XS, AWQ-4bit-g128, GPTQ-Int4, W8A8, "
+        f"cannot read {shortened(name)}; names end like Q4_K_M, UD-Q4_K_XL, IQ4_XS, AWQ-4bit-g128, GPTQ-Int4, W8A8, "
         f"FP8-dynamic, NVFP4, MLX-4bit, EXL3-4.0bpw, bnb-4bit; for a file at hand, ask the file: qviz inspect"
     )
 

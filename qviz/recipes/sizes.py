@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from qviz._arguments import check_record
 from qviz._arrays import whole_number
 from qviz.architectures import ARCHITECTURES, size
 from qviz.errors import RecipeError, shortened
@@ -26,6 +27,12 @@ class TensorSpec(NamedTuple):
 
     format: Format
     shape: tuple[int, ...]
+
+
+MOST = 1 << 40
+"""Of tokens, and of any width: what is more is a mistake."""
+
+_MOST_LAYERS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,12 @@ class ModelShapes:
     experts_used: int = 0
     head_size: int = 0
     architecture: str = "llama"
+
+    def __post_init__(self) -> None:
+        for name in ("vocab", "width", "heads", "kv_heads", "ffn"):
+            whole_number(getattr(self, name), name, RecipeError, least=1, most=MOST)
+        for name in ("layers", "experts", "experts_used", "head_size"):
+            whole_number(getattr(self, name), name, RecipeError, least=0, most=_MOST_LAYERS)
 
     @property
     def kv_width(self) -> int:
@@ -100,6 +113,9 @@ class ModelShapes:
             f"{self.architecture}.attention.head_count_kv": self.kv_heads,
             f"{self.architecture}.expert_count": self.experts,
         }
+
+
+check_record(ModelShapes, RecipeError)
 
 
 MODEL_SHAPES: Mapping[str, ModelShapes] = MappingProxyType(
@@ -235,7 +251,7 @@ def cache_size(model: str | ModelShapes, n_ctx: int, kind: str | tuple[str, str]
     1024.0
     """
     a = get_shapes(model)
-    n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0)
+    n_ctx = whole_number(n_ctx, "n_ctx", RecipeError, least=0, most=MOST)
     if isinstance(kind, tuple) and len(kind) != 2:
         raise RecipeError(f"a KV cache of {shortened(kind)}; give one format, or two, of keys and of values")
     keys, values = kind if isinstance(kind, tuple) else (kind, kind)

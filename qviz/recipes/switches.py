@@ -89,7 +89,7 @@ class TensorType:
         """
         pattern, sign, name = _text(text).partition("=")
         if not (pattern and sign and name):
-            raise RecipeError(f"--tensor-type {text!r} is no PATTERN=TYPE, such as attn_v=q6_k")
+            raise RecipeError(f"--tensor-type {shortened(text)} is no PATTERN=TYPE, such as attn_v=q6_k")
         return cls(pattern, name)
 
     def __str__(self) -> str:
@@ -258,7 +258,7 @@ def parse_override(text: str) -> tuple[str, int | float | bool | str]:
         "str": str,
     }
     if not (key and sign and colon) or kind not in readers:
-        raise RecipeError(f"--override-kv {text!r} is no KEY=TYPE:VALUE with TYPE int, float, bool or str")
+        raise RecipeError(f"--override-kv {shortened(text)} is no KEY=TYPE:VALUE with TYPE int, float, bool or str")
     if kind == "str" and len(value.encode()) > 127:
         raise RecipeError(f"--override-kv {key}: the text has {len(value.encode())} bytes; llama.cpp takes 127 at most")
     try:
@@ -269,7 +269,7 @@ def parse_override(text: str) -> tuple[str, int | float | bool | str]:
             raise ValueError
         return key, number
     except (ValueError, KeyError):
-        raise RecipeError(f"--override-kv {key}: {value!r} is no {kind}") from None
+        raise RecipeError(f"--override-kv {shortened(key)}: {shortened(value)} is no {kind}") from None
 
 
 def _span(layers: list[int]) -> str:
