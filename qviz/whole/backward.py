@@ -11,8 +11,9 @@ import numpy.typing as npt
 from qviz import transformer
 from qviz._types import FloatArray
 
-Keep = Callable[[int, str, FloatArray, FloatArray], object]
-"""What hears, for each matrix: its layer, its kind, its inputs (n_tokens, n_in), gradients (n_tokens, n_out)."""
+Keep = Callable[[int, str, FloatArray, FloatArray, FloatArray], object]
+"""What hears, for each matrix: its layer, its kind, its inputs (n_tokens, n_in), gradients of its outputs (n_tokens,
+n_out), and what it makes of these: gradients of its inputs (n_tokens, n_in)."""
 KINDS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 _EXTRA_NORMS = {"attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"}
 
@@ -138,19 +139,15 @@ class Backward:
 
     def _feed_forward(self, i: int, h: FloatArray, dx3: FloatArray, keep: Keep) -> FloatArray:
         """Gradient of what enters the second half, behind its first norm."""
-        weight, times = self.weight, self.times
+        times = self.times
         gate, up = times(i, "ffn_gate", h), times(i, "ffn_up", h)
         bent, slope = _GATES[self.run.architecture.activation](gate)
         gains = self.run.layers[i].get("post_ffw_norm")
         down = None if gains is None else times(i, "ffn_down", bent * up)
         ddown = dx3 if down is None else Norm(down, gains, self.c.norm_eps).back(dx3)
-        keep(i, "ffn_down", bent * up, ddown)
-        ds: FloatArray = ddown @ weight(i, "ffn_down")
-        dup: FloatArray = ds * bent
-        dgate: FloatArray = ds * up * slope
-        keep(i, "ffn_up", h, dup)
-        keep(i, "ffn_gate", h, dgate)
-        dh: FloatArray = dup @ weight(i, "ffn_up") + dgate @ weight(i, "ffn_gate")
+        ds = self.back(i, "ffn_down", bent * up, ddown, keep)
+        dup, dgate = ds * bent, ds * up * slope
+        dh: FloatArray = self.back(i, "ffn_up", h, dup, keep) + self.back(i, "ffn_gate", h, dgate, keep)
         return dh
 
     def weight(self, i: int, kind: str) -> FloatArray:
@@ -163,6 +160,12 @@ class Backward:
         bias = self.run.layers[i][kind].bias
         out: FloatArray = x @ self.weight(i, kind).T
         return out if bias is None else out + bias
+
+    def back(self, i: int, kind: str, x: FloatArray, g: FloatArray, keep: Keep) -> FloatArray:
+        """Gradient of the inputs x of a matrix, from that of its outputs."""
+        dx: FloatArray = g @ self.weight(i, kind)
+        keep(i, kind, x, g, dx)
+        return dx
 
 
 class _Attention:
@@ -191,16 +194,13 @@ class _Attention:
     def back(self, dx2: FloatArray, keep: Keep) -> FloatArray:
         """Gradient of what entered, from that of what was added to the stream."""
         of, i, p = self._of, self._i, self._p
-        c, weight = of.c, of.weight
-        dout = self._post.back(dx2)
-        keep(i, "attn_output", self._mixed, dout)
-        dmixed = (dout @ weight(i, "attn_output")).reshape(of.n, of.t, c.n_head, c.head_size).swapaxes(1, 2)
-        dv = of._flat(p.swapaxes(-1, -2) @ dmixed, c.n_head_kv)
+        c = of.c
+        dmixed = of.back(i, "attn_output", self._mixed, self._post.back(dx2), keep)
+        dmixed = dmixed.reshape(of.n, of.t, c.n_head, c.head_size).swapaxes(1, 2)
         dp = dmixed @ self._v.swapaxes(-1, -2)
         dscores = p * (dp - np.sum(dp * p, axis=-1, keepdims=True)) * np.float32(c.attention_scale)
         dq = self._q_norm.back(of._turn(i, of._flat(dscores @ self._k, c.n_head), back=True))
         dk = self._k_norm.back(of._turn(i, of._flat(dscores.swapaxes(-1, -2) @ self._q, c.n_head_kv), back=True))
-        keep(i, "attn_q", self._norm.out, dq)
-        keep(i, "attn_k", self._norm.out, dk)
-        keep(i, "attn_v", self._norm.out, dv)
-        return self._norm.back(dq @ weight(i, "attn_q") + dk @ weight(i, "attn_k") + dv @ weight(i, "attn_v"))
+        dv = of._flat(p.swapaxes(-1, -2) @ dmixed, c.n_head_kv)
+        dh = [of.back(i, kind, self._norm.out, g, keep) for kind, g in zip(KINDS, (dq, dk, dv), strict=False)]
+        return self._norm.back(dh[0] + dh[1] + dh[2])

@@ -317,7 +317,7 @@ class Training:
         dx = norm.back(pull @ self._head)
         gradients: dict[tuple[int, str], FloatArray] = {}
 
-        def keep(i: int, kind: str, x: FloatArray, g: FloatArray) -> None:
+        def keep(i: int, kind: str, x: FloatArray, g: FloatArray, _back: FloatArray) -> None:
             gradients[i, kind] = g.T @ x
 
         for i in reversed(range(run.config.n_layers)):

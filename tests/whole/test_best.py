@@ -35,7 +35,7 @@ def test_gradients_are_what_small_changes_do(architecture):
     c = rng.standard_normal(x.shape).astype(np.float32)
     found = {}
     back = backward.Backward(run, (2, 7))
-    dx = back.layer(1, x.reshape(14, 64), c.reshape(14, 64), lambda i, kind, x, g: found.update({kind: g}))
+    dx = back.layer(1, x.reshape(14, 64), c.reshape(14, 64), lambda i, kind, x, g, back: found.update({kind: g}))
 
     def answer(stream):
         return float(np.sum(run.layer(1, stream) * c, dtype=np.float64))

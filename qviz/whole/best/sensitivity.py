@@ -120,17 +120,15 @@ class _Sums:
         self.tokens = {(i, kind): np.zeros(windows.shape, np.float32) for i in range(n_layers) for kind in KINDS}
         self.outputs: dict[tuple[int, str], FloatArray] = {}
         self.inputs = {key: np.zeros(len(INPUT_WIDTHS)) for key in self.tokens}
-        self.weight: Callable[[int, str], FloatArray] | None = None  # how a matrix is had
         self.part, self._count, self._draws = slice(0), windows.size * draws, draws
 
-    def add(self, i: int, kind: str, x: FloatArray, g: FloatArray) -> list[Callable[[], None]]:
-        """Tasks that add the gradients (n_tokens, n_out) of what a matrix puts out, for the windows in `part`."""
+    def add(self, i: int, kind: str, x: FloatArray, g: FloatArray, back: FloatArray) -> list[Callable[[], None]]:
+        """Tasks that add what `Backward` says of a matrix, for the windows in `part`."""
         n = g.shape[1] // _groups(g.shape[1])
         products = self.outputs.setdefault((i, kind), np.zeros((g.shape[1] // n, n, n), np.float32))
 
         def of_tokens() -> None:
-            assert self.weight is not None
-            self.inputs[i, kind] += rounding_costs(x, g @ self.weight(i, kind)) / self._count
+            self.inputs[i, kind] += rounding_costs(x, back) / self._count
             square = np.einsum("ij,ij->i", g, g)
             into = self.tokens[i, kind][self.part]
             into += square.reshape(into.shape) / self._draws
@@ -197,13 +195,11 @@ def measure(
     rng, c, head = np.random.default_rng(0), run.config, run.output.weight.dequantize()
     sensitivity, sums = Sensitivity(c.n_embd, c.n_vocab, windows.size), _Sums(windows, c.n_layers, draws)
     reading, answering = np.zeros((c.n_embd, c.n_embd)), np.zeros((c.n_embd, c.n_embd))
-    frequency = np.zeros(c.n_vocab)
+    frequency, way = np.zeros(c.n_vocab), Backward(run, (1, windows.shape[1]))
     step = max(1, _TOKENS_AT_ONCE // windows.shape[1])
     for first in range(0, len(windows), step):
         progress("how much the answers depend on each matrix", first, len(windows))
         sums.part = slice(first, first + step)
-        way = Backward(run, (1, windows.shape[1]))
-        sums.weight = way.weight
         streams = [run.embed(windows[sums.part])]
         for i in range(c.n_layers):
             streams.append(run.layer(i, streams[-1]))
@@ -231,19 +227,20 @@ def _back(way: Backward, i: int, x: FloatArray, dx: FloatArray, sums: _Sums) -> 
     Each window goes back by itself, on whichever core is free; what they say of a matrix is added up together.
     """
     out = np.empty_like(x)
-    kept: list[dict[str, tuple[FloatArray, FloatArray]]] = [{} for _ in x]
+    kept: list[dict[str, tuple[FloatArray, ...]]] = [{} for _ in x]
 
     def window(w: int) -> None:
-        def keep(_i: int, kind: str, inputs: FloatArray, gradients: FloatArray) -> None:
-            kept[w][kind] = inputs, gradients
+        def keep(_i: int, kind: str, *said: FloatArray) -> None:
+            kept[w][kind] = said
 
         out[w] = way.layer(i, x[w], dx[w], keep)
 
     do_all(functools.partial(window, w) for w in range(len(x)))
-    both = {
-        kind: [np.concatenate(parts) for parts in zip(*(here[kind] for here in kept), strict=True)] for kind in KINDS
-    }
-    do_all(task for kind, (inputs, gradients) in both.items() for task in sums.add(i, kind, inputs, gradients))
+    tasks: list[Callable[[], None]] = []
+    for kind in KINDS:
+        x_all, g_all, back = (np.concatenate(parts) for parts in zip(*(here[kind] for here in kept), strict=True))
+        tasks += sums.add(i, kind, x_all, g_all, back)
+    do_all(tasks)
     return out.reshape(-1, out.shape[-1])
 
 
