@@ -361,8 +361,7 @@ class Transformer:
             k, v = self._kept(0, k), self._kept(1, v)
         heads = q.reshape(run.n, -1, c.n_head, c.head_size)
         mixed = self._attend(i, heads, k, v, run.start + (run.first if final else 0))
-        made = self._feed(mixed.reshape(len(x), -1), layer["attn_output"])[0]
-        return self._added(x, layer, "post_attention_norm", made)
+        return self._joined(i, "attn_output", x, mixed.reshape(len(x), -1))
 
     def _feed_forward_half(self, i: int, x: FloatArray, _run: _Pass) -> FloatArray:
         layer = self.layers[i]
@@ -392,6 +391,11 @@ class Transformer:
     def _rotate(self, heads: FloatArray, where: npt.NDArray[np.int64], cos: FloatArray, sin: FloatArray) -> None:
         size = self.config.head_size
         in_parallel(len(heads), lambda a, b: self._turn(heads[a:b], where[a:b], cos, sin, size))
+
+    def _joined(self, i: int, kind: str, x: FloatArray, received: FloatArray) -> FloatArray:
+        """The residual stream, changed, with what the matrix at the end of a half of a layer makes of its inputs."""
+        norm = "post_attention_norm" if kind == "attn_output" else "post_ffw_norm"
+        return self._added(x, self.layers[i], norm, self._feed(received, self.layers[i][kind])[0])
 
     def _added(self, x: FloatArray, layer: Mapping[str, Any], norm: str, made: FloatArray) -> FloatArray:
         """The residual stream, changed, with what one half of a layer made."""

@@ -34,6 +34,7 @@ from qviz.whole.by_layer.source import Source
 from qviz.whole.by_layer.steps import steps_of
 
 _TOKENS_AT_ONCE = 2048
+_RECEIVED_BYTES = 1 << 28  # of inputs that are kept rather than worked out twice
 _ADDED = ("attn_output", "ffn_down")
 """Matrices whose outputs are added to the residual stream."""
 
@@ -74,6 +75,7 @@ class Sides:
             self.ours.embedding = embedding
         self.streams.append(self.ours.embed(windows))
         self._ahead = False  # the exact side has been through the half that the other is in
+        self._received: list[FloatArray] = []  # what its last matrix receives there, unless that is too much to keep
 
     def inputs(
         self, i: int, kind: str, drift: bool
@@ -82,24 +84,33 @@ class Sides:
 
         The exact side does not change. So at the last matrix of a half its stream goes through to the end of it.
         """
-        through = kind in _ADDED
+        through, received = kind in _ADDED, []
         for part in _parts(self.streams[0]):
             before, ours = (stream[part] for stream in self.streams)
             x, after = self._seen(self.exact, i, kind, before, through)
             y, _ = self._seen(self.ours, i, kind, ours, False)
+            if through and y.nbytes * len(self.streams[0]) <= _RECEIVED_BYTES * len(ours):
+                received.append(y)
             yield part, x, y, (before - ours).reshape(-1, ours.shape[-1]) if drift else None
             if after is not None:
                 before[...] = after
-        self._ahead = through
+        self._ahead, self._received = through, received
 
-    def advance(self, i: int, half: str) -> None:
-        """Move both streams through a half of layer `i`."""
-        for run, stream in zip((self.exact, self.ours), self.streams, strict=True):
-            if run is self.exact and self._ahead:
-                self._ahead = False
-                continue
-            for part in _parts(stream):
-                stream[part] = run.layer(i, stream[part], half)
+    def advance(self, i: int, kind: str) -> None:
+        """Move both streams through the half of layer `i` that ends with a matrix."""
+        exact, ours = self.streams
+        if not self._ahead:
+            self._run(self.exact, i, kind, exact)
+        if self._received:
+            for part, received in zip(_parts(ours), self._received, strict=True):
+                self.ours._joined(i, kind, ours[part].reshape(-1, ours.shape[-1]), received)
+        else:
+            self._run(self.ours, i, kind, ours)
+        self._ahead, self._received = False, []
+
+    def _run(self, run: Any, i: int, kind: str, stream: FloatArray) -> None:
+        for part in _parts(stream):
+            stream[part] = run.layer(i, stream[part], half_of(kind))
 
     def _seen(
         self, run: Any, i: int, kind: str, stream: FloatArray, through: bool
@@ -201,7 +212,7 @@ def rounded_layers(
             progress(f"layer {i}: {', '.join(kinds)}", i * len(steps) + k, n * len(steps))
             tensors |= _step(sides, i, kinds, format_of, method, sensitivity)
             if kinds[0] in _ADDED and (i + 1 < n or k + 1 < len(steps)):
-                sides.advance(i, half_of(kinds[0]))
+                sides.advance(i, kinds[0])
         sides.exact.layers[i] = sides.ours.layers[i] = before
         yield tensors
 
