@@ -158,7 +158,7 @@ def what_fits(
     """
     if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
         raise RecipeError(f"memory is bytes that are free, such as 8 * 2**30; found {shortened(memory)}")
-    if isinstance(recipes, str) or not isinstance(recipes, Iterable):
+    if isinstance(recipes, str) or not isinstance(recipes, Iterable) or getattr(recipes, "ndim", 1) == 0:
         raise RecipeError(f"recipes are {shortened(recipes)}; a list of names is wanted")
     wanted = [get_recipe(name).name for name in recipes]
     needs = [memory_need(model, name, n_ctx, cache=cache, conversations=conversations) for name in wanted]

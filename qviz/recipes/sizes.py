@@ -73,6 +73,9 @@ class ModelShapes:
             whole_number(getattr(self, name), name, RecipeError, least=1, most=MOST)
         for name in ("layers", "experts", "experts_used", "head_size"):
             whole_number(getattr(self, name), name, RecipeError, least=0, most=_MOST_LAYERS)
+        if self.architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise RecipeError(f"architecture is {shortened(self.architecture)}; one of {known} is wanted")
 
     @property
     def kv_width(self) -> int:
