@@ -142,6 +142,8 @@ def whole_number(x: Any, what: str, error: Callable[[str], QvizError], *, least:
     qviz.errors.QvizError: n_ctx is 2.0; a whole number of at least 1 is wanted
     """
     whole = isinstance(x, int | np.integer) and not isinstance(x, bool)
+    if whole and most is None and x >= 1 << 64:  # no use has so large a number, and Python prints none of 5000 digits
+        most = (1 << 64) - 1
     if not whole or x < least or (most is not None and x > most):
         limits = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
         raise error(f"{what} is {shortened(x)}; a whole number {limits} is wanted")

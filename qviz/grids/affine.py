@@ -447,9 +447,10 @@ class AffineTensor:
 
 def _integer(name: str, value: Any) -> int:
     try:
-        if isinstance(value, bool):
+        number = operator.index(value)
+        if isinstance(value, bool) or abs(number) >= 1 << 63:  # beyond what NumPy counts with
             raise TypeError
-        return operator.index(value)
+        return number
     except TypeError:
         raise GridError(f"{name} must be an integer, got {shortened(value)}") from None
 

@@ -202,10 +202,9 @@ def _notes(stats: ActivationStats, asked: float, damp: float, dead: npt.NDArray[
 
 def checked_damping(value: Any) -> float:
     """`value` as a float 0 … 10, or a `MethodError`."""
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        damp = float(value)
-        if 0 <= damp <= 10:
-            return damp
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if real and 0 <= value <= 10:
+        return float(value)
     raise MethodError(f"damp_percent must be a number 0 … 10 (0.01 is one percent), got {shortened(value)}")
 
 

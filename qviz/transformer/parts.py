@@ -31,6 +31,14 @@ class Parts(NamedTuple):
     tensors: dict[str, QTensor]
 
 
+def refuse_no_model(model: Any) -> None:
+    """Refuse what is no mapping of tensors with ``.metadata``."""
+    if not isinstance(model, Mapping) or not hasattr(model, "metadata"):
+        raise LlamaError(
+            f"a model is a mapping of tensors with .metadata, such as qviz.load returns; got {shown(model)}"
+        )
+
+
 def take_apart(model: Any) -> Parts:
     """Find and measure every tensor of a model.
 
@@ -44,10 +52,7 @@ def take_apart(model: Any) -> Parts:
         What is no model; another architecture; settings that are missing, wrong or unknown; a tensor that is missing,
         has another shape, cannot be decoded, or has no place in the architecture.
     """
-    if not isinstance(model, Mapping) or not hasattr(model, "metadata"):
-        raise LlamaError(
-            f"a model is a mapping of tensors with .metadata, such as qviz.load returns; got {shown(model)}"
-        )
+    refuse_no_model(model)
     architecture = architecture_of(model.metadata)
     embedding = _tensor(model, "token_embd.weight")
     config = TransformerConfig.from_metadata(model.metadata, embedding.shape[0] if len(embedding.shape) == 2 else None)

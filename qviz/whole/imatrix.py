@@ -27,7 +27,7 @@ from qviz._arguments import reporter
 from qviz._arrays import whole_number
 from qviz._types import FloatArray, Progress
 from qviz.calibration.imatrix import Entry, Imatrix
-from qviz.errors import LlamaError
+from qviz.errors import LlamaError, shortened
 from qviz.transformer import Transformer
 from qviz.transformer.evaluate import windows_of
 
@@ -108,6 +108,8 @@ def collect(
     LlamaError
         A model that does not run, a text of less than two chunks, inputs that are not finite.
     """
+    if not isinstance(dataset, str):
+        raise LlamaError(f"dataset is {shortened(dataset)}; a text is wanted")
     squares = Squares(lambda name: int(model[name].shape[0]))
     run = Transformer(model, activations=activations, on_linear_input=squares)
     longest = run.config.n_ctx

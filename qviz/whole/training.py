@@ -179,7 +179,7 @@ class Training:
         self._model, self._run = model, Transformer(model, activations="float")
         if odd := unknown_parts(self._run):
             raise PipelineError(f"no gradients are known for parts of this model: {odd}")
-        rounding = rounding_of(start, bits, group_size, sym, options or {})
+        rounding = rounding_of(start, bits, group_size, sym, {} if options is None else options)
         self.windows = calibration_windows(self._run, calibration, n_tokens)
         self._matrices: dict[tuple[int, str], _Matrix] = {}
         layers = layers_of(model, rounding, calibration, n_tokens, progress)

@@ -336,6 +336,8 @@ def test_weights_that_no_grid_holds_are_refused(bad, where, size):
         ({"bits": None}, "bits must be an integer, got None"),
         ({"bits": 1, "sym": True}, "bits ≥ 2"),
         ({"group_size": -2}, "got -2"),
+        ({"bits": 10**5000}, "bits must be an integer, got a whole number of 16610 bits"),
+        ({"group_size": 1 << 63}, "group_size must be an integer, got 9223372036854775808"),
         ({"group_size": 1.5}, "group_size must be an integer, got 1.5"),
         ({"sym": "yes"}, "sym must be True or False, got 'yes'"),
         ({"sym": 1}, "sym must be True or False, got 1"),

@@ -451,10 +451,12 @@ def test_progress_counts_steps(short):
         ({"method": "recommended", "checkpoint": "awq"}, PipelineError, "columns out of order"),
         ({"method": "recommended", "checkpoint": "compressed-tensors"}, PipelineError, "columns out of order"),
         ({"checkpoint": "marlin"}, PipelineError, "no packed layout 'marlin'"),
+        ({"checkpoint": {"awq": 4}}, PipelineError, "no packed layout {'awq': 4}"),
+        ({"method": np.zeros(2)}, MethodError, r"no method array\(\[0\., 0\.\]\) for packed weights"),
         ({"group_size": 96}, PipelineError, r"not whole groups of 96.*fits: 128, 64, 32, -1"),
         ({"group_size": 0}, MethodError, "group_size −1"),
         ({"act_order": True}, MethodError, "rtn has no option 'act_order'"),
-        ({"method": "awq", "n_tokens": 0}, LlamaError, "positive number"),
+        ({"method": "awq", "n_tokens": 0}, LlamaError, "n_tokens is 0; a whole number of at least 1"),
         (
             {"method": "awq", "calibration": "word " * 600, "n_tokens": 4096},
             LlamaError,
@@ -466,6 +468,20 @@ def test_what_cannot_be_done_is_said_at_once(short, tmp_path, how, error, text):
     with pytest.raises(error, match=text):
         by_layer.pack_model(short, tmp_path / "f", **{"method": "rtn", "group_size": 64, **how})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", [None, {}, "tiny", np.zeros((2, 2))])
+def test_what_is_no_model_is_refused(model):
+    for job in (by_layer.round_model, by_layer.plan_packing, by_layer.RoundedModel):
+        with pytest.raises(LlamaError, match=r"a model is a mapping of tensors with \.metadata"):
+            job(model)
+    with pytest.raises(LlamaError, match=r"a qviz\.Transformer is wanted"):
+        by_layer.calibration_windows(model, None, 64)
+
+
+def test_numbers_of_numpy_are_numbers_to_a_plan(short):
+    plan = by_layer.plan_packing(short, "rtn", np.int8(4), np.int8(64))
+    assert plan == by_layer.plan_packing(short, "rtn", 4, 64)
 
 
 def test_damage_is_refused_by_name(short):

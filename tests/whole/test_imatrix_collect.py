@@ -77,6 +77,7 @@ def test_experts_are_counted_apart():
         (list(range(3, 303)), {"n_ctx": 8}, "n_ctx is 8; a whole number of at least 16"),
         (list(range(3, 303)), {"n_ctx": 16, "chunks": 0}, "chunks is 0"),
         (list(range(3, 303)), {"n_ctx": 512}, "n_ctx is 512"),
+        (list(range(3, 303)), {"dataset": np.zeros(2)}, r"dataset is array\(\[0\., 0\.\]\); a text is wanted"),
     ],
 )
 def test_what_cannot_be_measured(text, options, said):

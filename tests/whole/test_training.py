@@ -1,11 +1,13 @@
 """Training: gradients beside differences in float64, a loss that falls, and a result that is codes and scales."""
 
+import itertools
+
 import numpy as np
 import pytest
 from made_models import made, reference_logits
 
 import qviz
-from qviz.errors import MethodError, PipelineError
+from qviz.errors import LlamaError, MethodError, PipelineError
 from qviz.whole.backward import KINDS
 from qviz.whole.by_layer import round_model
 from qviz.whole.training import Training
@@ -144,6 +146,10 @@ def test_progress_is_heard_and_ends_the_work():
         ({"bits": 8}, PipelineError, "2, 3 or 4 bits"),
         ({"progress": 5}, PipelineError, "progress is 5"),
         ({"start": "gptq", "options": {"act_order": True}}, PipelineError, "act_order=False"),
+        ({"options": itertools.count()}, MethodError, "options is count.*; a mapping of names to values is wanted"),
+        ({"options": np.zeros(2)}, MethodError, r"options is array\(\[0\., 0\.\]\); a mapping"),
+        ({"n_tokens": 10**5000}, LlamaError, "n_tokens is a whole number of 16610 bits; .* from 1 to 18,4"),
+        ({"start": "gptq", "options": {"damp_percent": 10**5000}}, MethodError, "damp_percent must be a number 0 … 10"),
         ({"options": {"clip": True}}, MethodError, "rtn has no option 'clip'"),
         ({"model": made("phi3")}, PipelineError, "no gradients are known for parts of this model: attn_k"),
     ],

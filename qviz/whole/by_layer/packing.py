@@ -18,6 +18,7 @@ from qviz._files import as_path
 from qviz._types import Progress
 from qviz.errors import MethodError, PipelineError, shortened
 from qviz.grids import AffineGrid
+from qviz.transformer.parts import refuse_no_model
 from qviz.whole import by_recipe
 from qviz.whole.by_layer.rounded import RoundedExperts, RoundedLayer, RoundedMatrix
 from qviz.whole.by_layer.rounding import INTEGER_METHODS, onto_grid
@@ -123,13 +124,15 @@ def plan_packing(
     LlamaError, CheckpointError
         A family that does not run here, or what config.json has no word for.
     """
-    if method not in INTEGER_METHODS:
+    refuse_no_model(model)
+    if not isinstance(method, str) or method not in INTEGER_METHODS:
         raise MethodError(f"no method {shortened(method)} for packed weights; there are {', '.join(INTEGER_METHODS)}")
     grid = AffineGrid(bits, group_size, sym)
     onto_grid(method, grid, options)
     act_order = method == "recommended" or (bool(options.get("act_order")) and not options.get("static_groups"))
-    kind = checkpoint or ("awq" if method == "awq" and bits == 4 else "gptq" if sym else "gptq_v2")
-    _check_layout(kind, bits, act_order)
+    usual = "awq" if method == "awq" and grid.bits == 4 else "gptq" if grid.sym else "gptq_v2"
+    kind = usual if checkpoint is None else checkpoint
+    _check_layout(kind, grid.bits, act_order)
     tensors = _tensors(model, checkpoints.config_of(model.metadata, model))
     nbytes = 0
     matrices: dict[str, tuple[int, ...]] = {}
@@ -138,9 +141,9 @@ def plan_packing(
             nbytes += math.prod(tensor.shape) * _kept_dtype(model, tensor).itemsize
             continue
         matrices |= {place.target: place.shape for place in tensor.places}
-        _check_shape(tensor, group_size, tensors)
+        _check_shape(tensor, grid.group_size, tensors)
         n_out, n_in = tensor.shape
-        parts = checkpoints.packed_parts(CHECKPOINTS[kind], bits, n_out, n_in, group_size, sym=sym)
+        parts = checkpoints.packed_parts(CHECKPOINTS[kind], grid.bits, n_out, n_in, grid.group_size, sym=grid.sym)
         nbytes += sum(math.prod(shape) * dtype.itemsize for dtype, shape in parts.values())
     for name in matrices:
         by_recipe.refuse_quantized(name, model[name].format, allow_requantize)
@@ -166,7 +169,7 @@ def plan_packing(
 
 def _check_layout(kind: str, bits: int, act_order: bool) -> None:
     """Refuse codes that a packed layout has no place for."""
-    if kind not in CHECKPOINTS:
+    if not isinstance(kind, str) or kind not in CHECKPOINTS:
         raise PipelineError(f"no packed layout {shortened(kind)}; there are {', '.join(CHECKPOINTS)}")
     if bits not in checkpoints.BITS:
         raise PipelineError(f"packed layouts hold 2, 3, 4 or 8 bits, not {bits}; choose one of these")

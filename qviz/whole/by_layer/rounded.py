@@ -16,6 +16,7 @@ from qviz import transformer
 from qviz._types import FloatArray
 from qviz.errors import MethodError
 from qviz.formats import QTensor, quantize
+from qviz.transformer.parts import refuse_no_model
 
 _WEIGHTS_AT_ONCE = 1 << 20
 _LEAST_SCALE = np.float32(2**-24)  # of float16
@@ -136,6 +137,7 @@ class RoundedModel(Mapping[str, QTensor]):
     """
 
     def __init__(self, model: Any, replaced: Mapping[str, QTensor] = types.MappingProxyType({})) -> None:
+        refuse_no_model(model)
         self._model, self._replaced, self._stored = model, dict(replaced), dict[str, RoundedMatrix]()
         self.metadata = model.metadata
         self._bits, self._weights = 0.0, 0

@@ -63,6 +63,8 @@ class Rounding:
 
 def rounding_of(method: str, bits: int, group_size: int, sym: bool, options: Mapping[str, Any]) -> Rounding:
     """A method as `qviz.whole.by_layer.round_model` names it."""
+    if not isinstance(options, Mapping):
+        raise MethodError(f"options is {shortened(options)}; a mapping of names to values is wanted")
     words = method.split(" ", 1) if isinstance(method, str) else []
     if len(words) == 1 and words[0] in INTEGER_METHODS:
         return onto_grid(method, AffineGrid(bits, group_size, sym), options)
@@ -84,7 +86,7 @@ def onto_grid(method: str, grid: AffineGrid, options: Mapping[str, Any]) -> Roun
     known = _OPTIONS.get(method, _GPTQ_OPTIONS)
     if unknown := [name for name in options if name not in known]:
         raise MethodError(
-            f"{method} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
+            f"{method} has no option {shortened(unknown[0])}; it has {', '.join(known) or 'none'}"
             + ("; the gptq method lets you choose" if method == "recommended" else "")
         )
     round_matrix: Callable[..., Any] = getattr(methods, method)

@@ -14,7 +14,7 @@ from qviz._arguments import reporter
 from qviz._arrays import whole_number
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
-from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError
+from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, shortened
 from qviz.formats import QTensor, quantize
 from qviz.transformer import Transformer
 from qviz.transformer.experts import ExpertLinears
@@ -188,6 +188,8 @@ def calibration_windows(
     LlamaError
         Too short a text, or a model without a tokenizer.
     """
+    if not isinstance(run, Transformer):
+        raise LlamaError(f"run is {shortened(run)}; a qviz.Transformer is wanted")
     n_tokens = whole_number(n_tokens, "n_tokens", LlamaError, least=1)
     words = models.calibration_text() if text is None else text
     length = min(run.config.n_ctx, _WINDOW)

@@ -336,11 +336,15 @@ def dask(cluster: Any) -> Iterator[Pool]:
     except ImportError:
         raise PipelineError("Dask is not installed; run: pip install 'qviz-toolkit[dask]'") from None
     mine = not isinstance(cluster, distributed.Client)
+    if mine and not isinstance(cluster, str) and not hasattr(cluster, "scheduler_address"):  # a cluster in this process
+        raise PipelineError(
+            f"dask is {shortened(cluster)}; the address of a Dask scheduler is wanted, such as 'tcp://10.0.0.1:8786'"
+        )
     try:
         client = distributed.Client(cluster, set_as_default=False, timeout=_CONNECT) if mine else cluster
     except (OSError, ValueError, TypeError) as error:  # TypeError: neither an address nor a cluster
         raise PipelineError(
-            f"no Dask scheduler at {cluster!r}: {error}; expected an address such as 'tcp://10.0.0.1:8786'"
+            f"no Dask scheduler at {shortened(cluster)}: {error}; expected an address such as 'tcp://10.0.0.1:8786'"
         ) from None
     try:
         if client.asynchronous:

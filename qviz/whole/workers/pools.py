@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
+from qviz._arrays import whole_number
 from qviz._machine.cores import allowed
 from qviz.errors import PipelineError
 from qviz.whole.workers.pieces import Blocks, Piece, convert
+
+_MOST_THREADS = 4096
 
 
 class Result(Protocol):
@@ -74,12 +77,7 @@ def threads(count: int | None) -> Iterator[Pool]:
     PipelineError
         No whole number from 1 on.
     """
-    if count is None:
-        count = allowed()
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise PipelineError(
-            f"threads={count!r} makes no sense; expected a whole number from 1 on, or None for all cores"
-        )
+    count = allowed() if count is None else whole_number(count, "threads", PipelineError, least=1, most=_MOST_THREADS)
     if count == 1:
         yield _ThisThread()
         return
