@@ -18,6 +18,7 @@ from qviz._files.arrays import read_arrays
 from qviz._files.atomic import (
     read_folder,
     recover_folder,
+    refuse_no_place,
     replacing,
     replacing_files,
     replacing_folder,
@@ -49,6 +50,7 @@ __all__ = [
     "read_json",
     "read_text",
     "recover_folder",
+    "refuse_no_place",
     "refuse_source",
     "replacing",
     "replacing_files",

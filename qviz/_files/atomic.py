@@ -44,6 +44,18 @@ class _Explained(io.FileIO):
             return super().write(data)
 
 
+def refuse_no_place(path: Path, error: type[QvizError] = GGUFError) -> Path:
+    """Where a new file `path` would be, links followed; refused where there is a folder, or no folder to be in."""
+    with explained(path, error=error):
+        target = Path(os.path.realpath(path))
+        mode = _mode(target)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise failure(error, "cannot be written: this is not a regular file; name a file", path)
+        if not target.parent.is_dir():
+            raise failure(error, "cannot be written: its folder does not exist; create it first", path)
+    return target
+
+
 @contextlib.contextmanager
 def replacing(
     path: str | os.PathLike[str], error: type[QvizError] = GGUFError, *, durable: bool = True
@@ -71,12 +83,8 @@ def replacing(
     """
     shown = Path(path)
     with explained(shown, error=error):
-        target = Path(os.path.realpath(shown))
+        target = refuse_no_place(shown, error)
         mode = _mode(target)
-        if mode is not None and not stat.S_ISREG(mode):
-            raise failure(error, "cannot be written: this is not a regular file; name a file", shown)
-        if not target.parent.is_dir():
-            raise failure(error, "cannot be written: its folder does not exist; create it first", shown)
         sweep(target.parent)
         scratch = scratch_path(target)
         raw = _Explained(scratch, shown, error)

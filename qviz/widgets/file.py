@@ -165,7 +165,8 @@ class FileExplorer(Explorer):
             position = int(event["byte"])
             now = self.changes.get(position, self._part.file.read(position, 1)[0])
             bit = event.get("bit")
-            self.damage(position, (now + 1) % 256 if bit is None else now ^ (1 << int(bit)))
+            if bit is None or int(bit) in range(8):
+                self.damage(position, (now + 1) % 256 if bit is None else now ^ (1 << int(bit)))
 
     def _scene(self) -> Scene:
         part, first = self._part, self._first

@@ -229,3 +229,12 @@ def test_how_many_tokens_unless_given(source, tmp_path):
     assert abs(0.75 * (used + left) - used) < 256, "three quarters, in whole windows"
     assert left >= 256
     assert windows(text, 512)[0] == 512
+
+
+@pytest.mark.parametrize("name", ["", "folder", "no/out.gguf"])
+def test_where_no_file_can_be_is_said_before_anything_is_measured(source, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PipelineError, match="cannot be written"):
+        best_file(source, name, bpw=4.5, n_tokens=512, progress=lambda *_: pytest.fail("something was begun"))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

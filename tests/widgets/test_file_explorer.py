@@ -74,6 +74,11 @@ def test_messages_from_the_picture(tiny):
     explorer._message(explorer.figure, {"event": "damage", "byte": 4}, [])
     assert explorer.changes == {4: 4}
     explorer._message(explorer.figure, {"event": "damage", "byte": 4, "bit": 3}, [])
+    for bit in (-1, 8, 2**40):  # no bit of a byte
+        changes = dict(explorer.changes)
+        explorer._message(explorer.figure, {"event": "damage", "byte": 4, "bit": bit}, [])
+        assert explorer.changes == changes
+        assert not [status.text for status in explorer.figure.scene.status if "machine" in status.text]
     assert explorer.changes == {4: 12}
     explorer._message(explorer.figure, {"event": "goto", "byte": 10**12}, [])
     strip = explorer.figure["strip"]

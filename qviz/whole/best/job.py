@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qviz import gguf, models, recipes, transformer
 from qviz._arguments import reporter
-from qviz._files import as_path, open_file, read_arrays, refuse_source, replacing
+from qviz._files import as_path, open_file, read_arrays, refuse_no_place, refuse_source, replacing
 from qviz._types import Progress
 from qviz._version import __version__
 from qviz.errors import PipelineError, QvizError, shortened
@@ -129,8 +129,9 @@ def best_file(
     model = src if isinstance(src, models.Model) else models.load(src)
     target = as_path(dst)
     refuse_source(target, model.file.paths, PipelineError)
+    refuse_no_place(target, PipelineError)  # said before minutes of measuring
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
-    if kept.exists():  # said before minutes of measuring, for which there would be no place
+    if kept.exists():  # so is this: there would be no place for them
         open_file(kept, error=PipelineError, wanted="a file for the measurements").close()
     job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), reporter(progress, PipelineError))
     limit = _limit(size, bpw, job.n_weights)
