@@ -167,7 +167,7 @@ class CodebookExplorer(SourceExplorer):
             return
         first, last = self._axis()
         low, high = np.array([first, *start, last], np.float32)[[level, level + 2]]
-        start[level] = min(max(value, np.nextafter(low, high)), np.nextafter(high, low))
+        start[level] = min(max(value, float(np.nextafter(low, high))), float(np.nextafter(high, low)))
         with self._silence():
             slider = self.controls["iteration"]
             at, ended = slider.value, slider.value == slider.max

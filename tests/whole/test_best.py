@@ -1,5 +1,6 @@
 """The best file: gradients beside differences, its size to the byte, less damage than a recipe's file, resumed."""
 
+import itertools
 import os
 
 import numpy as np
@@ -171,9 +172,9 @@ def test_measurements_that_are_damaged_count_as_absent(source, tmp_path, monkeyp
     [
         ({}, "give the size of the file or its bits per weight"),
         ({"size": 10, "bpw": 4}, "give the size of the file or its bits per weight"),
-        ({"size": -1}, "must be a positive number, got -1"),
-        ({"bpw": float("nan")}, "must be a positive number, got nan"),
-        ({"bpw": "4"}, "must be a positive number, got '4'"),
+        ({"size": -1}, "size is -1; a finite number above 0"),
+        ({"bpw": float("nan")}, "bpw is nan; a finite number above 0"),
+        ({"bpw": "4"}, "bpw is '4'; a finite number above 0"),
     ],
 )
 def test_sizes_that_are_none(source, tmp_path, options, says):
@@ -229,6 +230,24 @@ def test_how_many_tokens_unless_given(source, tmp_path):
     assert abs(0.75 * (used + left) - used) < 256, "three quarters, in whole windows"
     assert left >= 256
     assert windows(text, 512)[0] == 512
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bpw": 10**5000}, "bpw is a whole number of 16610 bits; a finite number above 0"),
+        ({"bpw": None, "size": "big"}, "size is 'big'; a finite number above 0"),
+        ({"calibration": 1.5}, "calibration must be"),
+        ({"calibration": itertools.count()}, "calibration must be"),
+        ({"calibration": [1.5] * 600}, "calibration must be whole numbers"),
+        ({"calibration": [10**6] * 600}, "calibration holds 1000000; whole numbers from 0 to"),
+        ({"calibration": [1] * 600}, "the calibration text says too little: its tokens are nearly all alike"),
+    ],
+)
+def test_what_says_no_size_and_no_text_is_refused(source, tmp_path, change, says):
+    with pytest.raises(PipelineError, match=says):
+        best_file(source, tmp_path / "out.gguf", **{"bpw": 4.5, "n_tokens": 512, **change})
+    assert not (tmp_path / "out.gguf").exists()
 
 
 @pytest.mark.parametrize("name", ["", "folder", "no/out.gguf"])

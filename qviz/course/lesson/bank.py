@@ -158,7 +158,7 @@ def question(id: str) -> Question:
     lesson = str(id).partition(".")[0]
     same = [name for name in known if name.startswith(f"{lesson}.")]
     raise LessonError(
-        f"no question {id!r}; "
+        f"no question {shortened(id)}; "
         + (f"lesson {lesson} has {', '.join(same)}" if same else f"there are lessons {', '.join(lessons())}")
     )
 

@@ -20,6 +20,7 @@ from qviz._machine.blas import on_one_thread
 from qviz._machine.team import do_all
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
+from qviz.errors import PipelineError
 from qviz.formats import Format, get, quantize
 from qviz.methods.gptq_format import FormatRounding, accepts
 from qviz.methods.recommended import damping
@@ -124,7 +125,12 @@ def outer_stats(sensitivity: Sensitivity, roles: Sequence[str]) -> tuple[Activat
     n = len(H)
     damp = damping(sensitivity.n_tokens, n)
     H[np.diag_indices(n)] += 1e-6 * np.diagonal(H).mean() + 1e-30  # so that it has a factor
-    inputs = np.linalg.cholesky(H).T * np.sqrt(n)
+    try:
+        inputs = np.linalg.cholesky(H).T * np.sqrt(n)
+    except np.linalg.LinAlgError:
+        raise PipelineError(
+            "the calibration text says too little: its tokens are nearly all alike; give another"
+        ) from None
     return ActivationStats.from_inputs(inputs.astype(np.float32)), damp
 
 

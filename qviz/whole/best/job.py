@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from qviz import gguf, models, recipes, transformer
 from qviz._arguments import reporter
+from qviz._arrays import finite_number, whole_array
 from qviz._files import as_path, open_file, read_arrays, refuse_no_place, refuse_source, replacing
 from qviz._types import Progress
 from qviz._version import __version__
-from qviz.errors import PipelineError, QvizError, shortened
+from qviz.errors import PipelineError, QvizError
 from qviz.formats import QTensor, get, quantize
 from qviz.gguf.writer import file_size
 from qviz.methods.gptq_format import accepts, gptq_format
@@ -159,9 +160,8 @@ def _limit(size: Any, bpw: Any, n_weights: int) -> int:
     if (size is None) == (bpw is None):
         raise PipelineError("give the size of the file or its bits per weight (--size or --bpw): one of them")
     given = size if bpw is None else bpw
-    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 < given < math.inf:
-        raise PipelineError(f"the size or bits per weight must be a positive number, got {shortened(given)}")
-    return int(size) if bpw is None else int(float(bpw) * n_weights / 8)
+    number = finite_number(given, "size" if bpw is None else "bpw", PipelineError, above=0)
+    return int(size) if bpw is None else int(number * n_weights / 8)
 
 
 class _BestJob:
@@ -196,7 +196,9 @@ class _BestJob:
 
     def _windows(self, calibration: Any, n_tokens: int | None) -> tuple[npt.NDArray[np.int64], list[int]]:
         text = models.calibration_text() if calibration is None else calibration
-        ids = self.run.tokenizer.encode(text) if isinstance(text, str) else list(text)
+        ids = self.run.tokenizer.encode(text) if isinstance(text, str) else text
+        most = self.run.config.n_vocab - 1
+        ids = whole_array(ids, "calibration", PipelineError, shape=("n_tokens",), least=0, most=most).tolist()
         if n_tokens is None:
             n_tokens = max(1, min(_TOKENS, len(ids) * 3 // 4))  # the rest is for the check
         windows = calibration_windows(self.run, ids, n_tokens)
