@@ -237,6 +237,8 @@ def test_how_many_tokens_unless_given(source, tmp_path):
     [
         ({"bpw": 10**5000}, "bpw is a whole number of 16610 bits; a finite number above 0"),
         ({"bpw": None, "size": "big"}, "size is 'big'; a finite number above 0"),
+        ({"method": "gptq"}, "method is 'gptq'; a Method or None is wanted"),
+        ({"method": []}, r"method is \[\]; a Method or None is wanted"),
         ({"calibration": 1.5}, "calibration must be"),
         ({"calibration": itertools.count()}, "calibration must be"),
         ({"calibration": [1.5] * 600}, "calibration must be whole numbers"),

@@ -22,7 +22,7 @@ from qviz._arrays import finite_number, whole_array
 from qviz._files import as_path, open_file, read_arrays, refuse_no_place, refuse_source, replacing
 from qviz._types import Progress
 from qviz._version import __version__
-from qviz.errors import PipelineError, QvizError
+from qviz.errors import PipelineError, QvizError, shortened
 from qviz.formats import QTensor, get, quantize
 from qviz.gguf.writer import file_size
 from qviz.methods.gptq_format import accepts, gptq_format
@@ -128,6 +128,8 @@ def best_file(
     """
     started = time.perf_counter()
     model = src if isinstance(src, models.Model) else models.load(src)
+    if method is not None and not isinstance(method, Method):
+        raise PipelineError(f"method is {shortened(method)}; a Method or None is wanted")
     target = as_path(dst)
     refuse_source(target, model.file.paths, PipelineError)
     refuse_no_place(target, PipelineError)  # said before minutes of measuring
