@@ -38,7 +38,7 @@ import numpy.typing as npt
 from qviz import gguf, recipes
 from qviz._arguments import reporter
 from qviz._arrays import real_array
-from qviz._files import as_path, refuse_source
+from qviz._files import as_path, refuse_no_place, refuse_source
 from qviz._types import FloatArray, Progress
 from qviz.calibration import imatrix as imatrices
 from qviz.errors import ImatrixError, PipelineError, shortened
@@ -373,6 +373,8 @@ def _outputs(
     while len(parts) > 1 and not parts[-1]:
         parts.pop()
     stem = target.name.removesuffix(".gguf")
+    if not target.name:
+        refuse_no_place(target, PipelineError)  # "", "." and "/" are folders
     return [(target.with_name(f"{stem}-{k + 1:05d}-of-{len(parts):05d}.gguf"), part) for k, part in enumerate(parts)]
 
 

@@ -183,6 +183,14 @@ def test_sizes_that_are_none(source, tmp_path, options, says):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("parts", "says"), [({"sweeps": "a"}, "sweeps"), ({"sweeps": -1}, "sweeps"), ({"drift": "yes"}, "drift")]
+)
+def test_methods_that_are_none(parts, says):
+    with pytest.raises(PipelineError, match=says):
+        best.Method(**parts)
+
+
 def test_families_whose_gradients_are_not_known():
     for architecture, says in (("gpt2", "attn_"), ("gemma2", "caps"), ("qwen3moe", "ffn_gate_exps")):
         assert says in backward.unknown_parts(transformer.Transformer(made(architecture)))

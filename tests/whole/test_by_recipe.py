@@ -387,3 +387,11 @@ def test_memory_does_not_grow_with_the_model(tmp_path, dtype):
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert source.stat().st_size > 10 * 4 * largest or dtype == "F16"
     assert grown <= 4 * 4 * largest
+
+
+@pytest.mark.parametrize("dst", ["", ".", "/"])
+def test_parts_need_a_name_to_be_numbered(tmp_path, monkeypatch, dst):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PipelineError, match="name a file"):
+        qviz.quantize_model(qviz.load("tiny").path, dst, "Q8_0", switches=recipes.Switches(keep_split=True))
+    assert not list(tmp_path.iterdir())

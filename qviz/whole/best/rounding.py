@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import transformer
+from qviz._arrays import flag, whole_number
 from qviz._machine.blas import of_scipy, on_one_thread
 from qviz._machine.team import cores, do_all
 from qviz._types import FloatArray, Progress, no_progress
 from qviz.calibration import ActivationStats
+from qviz.errors import PipelineError
 from qviz.formats import Format, QTensor, quantize
 from qviz.methods.gptq_format import FormatRounding, accepts
 from qviz.methods.recommended import damping
@@ -46,7 +48,7 @@ class Method:
     Attributes
     ----------
     sweeps : int
-        As for `qviz.methods.refine`.
+        As for `qviz.methods.gptq_format`.
     follow : bool
         Towards W*, rather than W.
     drift : bool
@@ -62,6 +64,12 @@ class Method:
     drift: bool = False
     by_outputs: bool = True
     by_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no such part."""
+        whole_number(self.sweeps, "sweeps", PipelineError, least=0, most=1_000_000)
+        for name in ("follow", "drift", "by_outputs", "by_tokens"):
+            flag(getattr(self, name), name, PipelineError)
 
 
 class Sides:
