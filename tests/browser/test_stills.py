@@ -145,7 +145,7 @@ def test_a_saved_notebook_shows_its_pictures_without_its_kernel(lab, open_notebo
             again.wait_for(timeout=30_000)
             break
     assert book.pixels(again) == before
-    assert "Run this cell" in note(book)
+    assert "Run the cells above and this one" in note(book)
     book.page.screenshot(path=screenshots / "reopened.png")
     assert "model not found" not in book.page.content()
     book.run_all()
