@@ -14,9 +14,7 @@ from qviz._files.problems import failure
 from qviz.errors import GGUFError, ModelNotFoundError, QvizError
 
 
-def read_arrays(
-    path: str | os.PathLike[str], *, error: type[QvizError] = GGUFError, wanted: str = "the .npz file in it"
-) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: str | os.PathLike[str], *, error: type[QvizError] = GGUFError) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an ``.npz`` file as `numpy.savez` writes it.
 
     Parameters
@@ -24,8 +22,6 @@ def read_arrays(
     path : path-like
     error : type
         Kind of the error.
-    wanted : str
-        What a folder is refused with.
 
     Raises
     ------
@@ -34,7 +30,7 @@ def read_arrays(
     """
     where = as_path(path)
     try:
-        open_file(where, error=error, wanted=wanted).close()  # no pipe, no device
+        open_file(where, error=error, wanted="the .npz file in it").close()  # no pipe, no device
     except ModelNotFoundError:
         raise failure(error, "there is no such file; check the path", where) from None
     try:
