@@ -32,12 +32,14 @@ class UnknownPartError(Exception):
     """A kernel depends on something that cannot be told apart from other such things."""
 
 
-def cache_of(kernel: Any) -> Any:
+def cache_of(kernel: Any, form: str = "") -> Any:
     """What numba asks for compiled forms of a kernel.
 
     Parameters
     ----------
     kernel : Kernel
+    form : str
+        What its entries' names end in, to tell forms that are compiled with other flags.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def cache_of(kernel: Any) -> Any:
         There is no folder for one.
     """
     try:
-        return _cache_class()(kernel)
+        return _cache_class()(kernel, form)
     except (UnknownPartError, OSError) as problem:
         raise RuntimeError(str(problem)) from problem
 
@@ -63,9 +65,10 @@ def _cache_class() -> Any:
     class CheckedCache(base):  # type: ignore[misc]
         """Numba's, with files that are checked and a key that sees what a kernel calls."""
 
-        def __init__(self, kernel: Any) -> None:
+        def __init__(self, kernel: Any, form: str) -> None:
             super().__init__(kernel.py_func)
-            self._cache_file = _CacheFiles(Path(self._cache_path), self._impl.filename_base, made_of(kernel))
+            name = self._impl.filename_base + form
+            self._cache_file = _CacheFiles(Path(self._cache_path), name, made_of(kernel))
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:

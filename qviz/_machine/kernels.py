@@ -26,6 +26,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qviz._machine import cache, elsewhere
 
@@ -112,7 +113,7 @@ class Kernel:
     """A function that numba compiles on its first call, from its on-disk cache if it can.
 
     Compiling late keeps numba itself (0.4 s) out of ``import qviz`` and out of ``qviz inspect``. Kernels may call
-    one another: numba asks a global it meets for ``_numba_type_`` and finds the compiled function behind it.
+    one another: numba asks a global it meets for ``_numba_type_`` and finds the function behind it.
     """
 
     def __init__(self, function: FunctionType, loose: bool = False) -> None:
@@ -126,20 +127,31 @@ class Kernel:
         """The numba dispatcher, or what calls the Python function where nothing is compiled."""
         if nothing_is_compiled():
             return _Plain(self.py_func)
+        return self._dispatcher(lambda kept: elsewhere.CacheElsewhere(kept, self))
+
+    @functools.cached_property
+    def within(self) -> Any:
+        """The numba dispatcher for other kernels, which Python must not call: it has no wrapper for that.
+
+        To compile that wrapper took a third of the time of a small kernel, and most are called by kernels alone.
+        """
+        return self._dispatcher(lambda kept: kept, no_cpython_wrapper=True)
+
+    def _dispatcher(self, cache_: Callable[[Any], Any], **more: bool) -> Any:
         numba = _numba()
         # nobody calls a kernel as a C callback; to compile what that needs took a twentieth of the time
-        flags: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+        flags: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, **more}
         if self.loose:
             flags["fastmath"] = {"reassoc", "contract", "nsz"}
         dispatcher = numba.njit(self.py_func, **flags)
         dispatcher._compiler.compile = _undisturbed(dispatcher._compiler.compile)
         with contextlib.suppress(RuntimeError):  # neither the source's folder nor the user's cache can be written
-            dispatcher._cache = elsewhere.CacheElsewhere(cache.cache_of(self), self)
+            dispatcher._cache = cache_(cache.cache_of(self, "-within" if more else ""))
         return dispatcher
 
     @property
     def _numba_type_(self) -> Any:
-        return self.compiled._numba_type_
+        return self.within._numba_type_
 
     def __call__(self, *args: Any) -> Any:
         """Run the compiled function."""
@@ -200,6 +212,17 @@ def specialise(template: Kernel, name: str, **names: object) -> Kernel:
     made = Kernel(function, template.loose)
     made.made_from = template, names
     return made
+
+
+def reading(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view of an array that cannot be written, for kernels that only read it.
+
+    Numba compiles a kernel once for arrays that may be written, and once more for those that may not, such as the
+    blocks of a memory-mapped file. Given views like this one, it compiles it once.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 _PLAIN = "qviz._machine.plain"

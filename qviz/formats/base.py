@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from qviz._arrays import dimensions, real_array, whole_number
 from qviz._machine.buffers import empty
-from qviz._machine.kernels import f32, kernel, simd, specialise
+from qviz._machine.kernels import f32, kernel, reading, simd, specialise
 from qviz._types import FloatArray
 from qviz.errors import FormatError, NonFiniteError, NotEncodableError, ShapeError
 
@@ -407,7 +407,7 @@ class QTensor:
         return Unpacked(codes.reshape(self.shape), scales.reshape(shared), mins.reshape(shared))
 
     def _kernel_blocks(self) -> npt.NDArray[Any]:
-        return np.ascontiguousarray(self.blocks).reshape(-1).view(self.format.kernel_dtype)
+        return reading(np.ascontiguousarray(self.blocks).reshape(-1).view(self.format.kernel_dtype))
 
     def __repr__(self) -> str:
         return f"<QTensor {self.format} {self.shape}: {self.nbytes} bytes, {self.bpw:g} bpw>"
@@ -458,7 +458,7 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
         raise ShapeError("a tensor needs at least one dimension; reshape a single number to (1,)")
     per_row = fmt.blocks_per_row(weights.shape[-1])
     blocks = empty((*weights.shape[:-1], per_row), fmt.dtype)
-    rows = weights.reshape(fmt.kernel_shape(fmt.block_size))
+    rows = reading(weights.reshape(fmt.kernel_shape(fmt.block_size)))
     packed = blocks.reshape(-1).view(fmt.kernel_dtype)
     if fmt.quantize_blocks is not None and (imatrix is None or fmt.quantize_weighted is None):
         bad = fmt.quantize_blocks(rows, packed)
@@ -466,7 +466,7 @@ def quantize(x: npt.ArrayLike, format: Format | str | int, imatrix: FloatArray |
         assert fmt.quantize_weighted is not None
         assert imatrix is not None
         importance = _importance(imatrix, weights.shape[-1])
-        bad = fmt.quantize_weighted(weights.reshape(-1, weights.shape[-1]), importance, packed)
+        bad = fmt.quantize_weighted(reading(weights.reshape(-1, weights.shape[-1])), reading(importance), packed)
     if bad >= 0:
         _refuse_non_finite(weights, rows, bad, fmt)
     return QTensor(fmt, blocks, weights.shape)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from qviz._arrays import check_shape, one_of, real_array, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import passing
-from qviz._machine.kernels import f32, i32, kernel, loose_kernel, specialise
+from qviz._machine.kernels import f32, i32, kernel, loose_kernel, reading, specialise
 from qviz._machine.team import in_parallel
 from qviz._types import FloatArray
 from qviz.errors import LlamaError
@@ -261,7 +261,7 @@ class Linear:
         if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(self.n_in)):
             raise LlamaError(f"the columns of {name} are no order of 0 to {self.n_in - 1}; each must stand there once")
         self.width = activation_width(weight.format) if activations == "int8" else 0
-        self.blocks = np.ascontiguousarray(weight.blocks).view(weight.format.kernel_dtype)
+        self.blocks = reading(np.ascontiguousarray(weight.blocks).view(weight.format.kernel_dtype))
         self._parts: dict[tuple[int, int], tuple[Any, int, int]] = {}
         self._product: Any = None  # chosen with the first token; its arguments are always of the same types
 

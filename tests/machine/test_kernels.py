@@ -15,6 +15,7 @@ from numba.core.event import Listener, install_listener
 
 import qviz
 from qviz._machine.kernels import Kernel, f32, half_bits, half_float, kernel, nothing_is_compiled, specialise
+from qviz.transformer import linear
 
 
 def run(code, **environment):
@@ -95,6 +96,47 @@ def test_a_template_takes_other_functions():
     assert _twice(5) == 7
 
 
+@pytest.mark.skipif(nothing_is_compiled(), reason="nothing is compiled")
+def test_what_kernels_call_has_no_wrapper_for_python():
+    """And what Python calls, too, gets a form of its own: without a wrapper that would end the process."""
+
+    @kernel
+    def inner(x):
+        return x + 1
+
+    @kernel
+    def outer(x):
+        return 2 * inner(x)
+
+    assert outer(1) == 4
+    assert [len(form.overloads) for form in (inner.within, inner.compiled, outer.within, outer.compiled)] == [
+        1,
+        0,
+        0,
+        1,
+    ]
+    assert inner(1) == 2
+
+
+@pytest.mark.skipif(nothing_is_compiled(), reason="nothing is compiled")
+@pytest.mark.parametrize("name", ["Q4_0", "Q8_0", "F16"])
+def test_what_may_be_written_and_what_may_not_share_a_kernel(name):
+    """An array in memory and one of a mapped file: the second costs no compilation."""
+    fmt, free = qviz.formats.get(name), np.ones((2, 256), np.float32)
+    locked = free.copy()
+    locked.flags.writeable = False
+    kernels = [k for k in (fmt.quantize_blocks, fmt.decoder, linear.float_product(fmt)) if isinstance(k, Kernel)]
+
+    def forms(x):
+        made = qviz.quantize(x, fmt)
+        made.blocks.flags.writeable = x.flags.writeable
+        made.dequantize()
+        linear.Linear(made, activations="float")(free[:1])
+        return [len(k.compiled.overloads) for k in kernels]
+
+    assert forms(free) == forms(locked) == forms(free)
+
+
 def test_every_float16_survives():
     bits = np.arange(1 << 16, dtype=np.uint16)
     values = bits.view(np.float16)
@@ -122,7 +164,7 @@ def test_no_garbage_is_looked_for_while_a_kernel_is_compiled(on):
     def impossible(x):
         return x.nothing
 
-    inner.compiled._cache = outer.compiled._cache = NullCache()  # an earlier run must not have left them there
+    inner.within._cache = outer.compiled._cache = NullCache()  # an earlier run must not have left them there
     seen = []
 
     class Watch(Listener):

@@ -171,14 +171,15 @@ def test_products_are_those_of_one_token(name, rows, n_tokens):
 
 
 PRODUCTS = """
+import sys
 import numpy as np
 import qviz
 from qviz._machine import simd as _simd
 from qviz.transformer.linear import Activations, Linear, plain_integer_product
 
 rng = np.random.default_rng(1)
-for name in ("Q8_0", "Q6_K", "Q4_0", "IQ4_NL", "MXFP4"):
-    linear = Linear(qviz.quantize(rng.standard_normal((20, 256)).astype(np.float32), name))
+for name, raw in np.load(sys.argv[1]).items():  # they are encoded beforehand: encoders need not be compiled here
+    linear = Linear(qviz.QTensor.from_bytes(name, raw, (20, 256)))
     x = rng.standard_normal((6, 256)).astype(np.float32)
     want = np.empty((6, 20), np.float32)
     for t in range(6):
@@ -196,9 +197,11 @@ print(_simd.largest_code())
 def test_older_processors(features, largest, tmp_path):
     """What numba compiles for decides, not what the machine has: a sum in 16 bits cannot take eight-bit codes."""
     settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run(
-        [sys.executable, "-c", PRODUCTS], env={**os.environ, **settings}, capture_output=True, text=True, timeout=300
-    )
+    weights = RNG.standard_normal((20, 256)).astype(np.float32)
+    names = ("Q8_0", "Q6_K", "Q4_0", "IQ4_NL", "MXFP4")
+    np.savez(tmp_path / "blocks.npz", **{name: qviz.quantize(weights, name).blocks.view(np.uint8) for name in names})
+    command = [sys.executable, "-c", PRODUCTS, str(tmp_path / "blocks.npz")]
+    run = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.split() == [str(largest)]
 

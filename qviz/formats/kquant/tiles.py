@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qviz._machine.kernels import f32, kernel, simd
+from qviz._machine.kernels import f32, kernel, reading, simd
 
 SUPER = 256
 """Weights in a super-block."""
@@ -12,7 +12,7 @@ SUPER = 256
 TILE = 16
 """Super-blocks encoded at a time, one lane each in stage 2."""
 
-NOTHING = np.empty(0, np.float32)
+NOTHING = reading(np.empty(0, np.float32))
 """No importance matrix, or no trace."""
 
 
