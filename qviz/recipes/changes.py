@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qviz._arguments import checked
-from qviz.errors import RecipeError
+from qviz.errors import RecipeError, shortened
 from qviz.formats.base import Format
 from qviz.recipes.plan import TensorChoice
 
@@ -65,7 +65,7 @@ def plan_changes(before: Sequence[TensorChoice], after: Sequence[TensorChoice]) 
     Raises
     ------
     RecipeError
-        Plans of different tensors.
+        Plans of different tensors, or choices whose format is none or whose texts are no texts.
 
     Examples
     --------
@@ -75,6 +75,10 @@ def plan_changes(before: Sequence[TensorChoice], after: Sequence[TensorChoice]) 
     Q5_K → Q6_K, 16 × attn_v, 16 × ffn_down: its layer is among those that get more bits: the first and last eighth \
 and every third between.
     """
+    for choice in (*before, *after):  # made by hand, perhaps: the record itself does not look
+        texts = choice.name, choice.role, choice.reason
+        if not isinstance(choice.format, Format) or not all(isinstance(text, str) for text in texts):
+            raise RecipeError(f"{shortened(choice)} is no choice as qviz.recipes.plan makes them")
     if [choice.name for choice in before] != [choice.name for choice in after]:
         raise RecipeError("two plans of one model are compared; these have different tensors")
     found: dict[tuple[Format, Format, str], dict[str, int]] = {}

@@ -1,5 +1,7 @@
 """What becomes different from one recipe to the next, counted by hand from llama.cpp's rules."""
 
+import dataclasses
+
 import pytest
 
 from qviz.errors import RecipeError
@@ -41,3 +43,10 @@ def test_stand_ins_are_told_elsewhere():
 def test_two_models_are_not_compared():
     with pytest.raises(RecipeError, match="different tensors"):
         plan_changes(model_plan("llama-7b", "Q4_0"), model_plan("smollm2-135m", "Q4_0"))
+
+
+@pytest.mark.parametrize("wrong", [{"format": "Q4_0"}, {"format": None}, {"name": 3}, {"role": None}, {"reason": b"r"}])
+def test_choices_made_by_hand_are_looked_at(wrong):
+    plan = model_plan("llama-7b", "Q4_0")
+    with pytest.raises(RecipeError, match=r"is no choice as qviz\.recipes\.plan makes them"):
+        plan_changes(plan, [dataclasses.replace(plan[0], **wrong), *plan[1:]])
