@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from qviz._arrays import MOST_NUMBERS
 from qviz._types import Progress, no_progress
 from qviz.errors import QvizError, shortened
 
@@ -154,7 +155,6 @@ def check_record(cls: type, error: Callable[[str], QvizError]) -> None:
 
 _NUMBERS = (np.float32, np.float64, np.uint8, np.int32)
 _MOST_ITEMS = 1 << 20  # of a list; what has no end has more
-_MOST_NUMBERS = 1 << 32  # of an array; a view of one number can claim any
 _NOT = object()  # what an argument is that its annotation does not allow
 
 
@@ -193,7 +193,7 @@ def _is_plain(x: Any, kind: type | None, dtype: Any) -> bool:
     same: bool = type(x) is kind  # by a name of its own: type checkers would take what was compared for all there is
     if not same or (kind is int and not -(1 << 63) <= x < 1 << 64):
         return False
-    return dtype is None or bool(x.dtype == dtype and x.size <= _MOST_NUMBERS)
+    return dtype is None or bool(x.dtype == dtype and x.size <= MOST_NUMBERS)
 
 
 def _fitted(x: Any, hint: Any) -> Any:
@@ -277,7 +277,7 @@ def _array(x: Any, kinds: str, dtype: Any = Any) -> Any:
     except Exception:  # rows of different lengths; a tensor on a GPU
         return _NOT
     # an empty list has no kind of its own
-    if array.size > _MOST_NUMBERS or (array.dtype.kind not in kinds and (array.size or array.dtype.kind != "f")):
+    if array.size > MOST_NUMBERS or (array.dtype.kind not in kinds and (array.size or array.dtype.kind != "f")):
         return _NOT
     if dtype not in (np.float32, np.float64) or array.dtype == dtype:
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -289,7 +289,7 @@ def _but(x: Any) -> str:
     """What else is asked of an array than to be one."""
     if np.ma.is_masked(x):
         return ", without masked values"
-    return f", of {_MOST_NUMBERS:,} numbers at most" if isinstance(x, np.ndarray) and x.size > _MOST_NUMBERS else ""
+    return f", of {MOST_NUMBERS:,} numbers at most" if isinstance(x, np.ndarray) and x.size > MOST_NUMBERS else ""
 
 
 def _is_array_like(hint: Any) -> bool:

@@ -12,6 +12,8 @@ from qviz.errors import CalibrationError, QvizError, shortened
 
 Shape = tuple[int | str, ...]
 _LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger
+MOST_NUMBERS = 1 << 32
+"""Of an array that is handed over: a view of one number can claim any."""
 
 
 def real_array(
@@ -58,10 +60,13 @@ def real_array(
         check_shape(array, what, error, shape)
     # `>` strips the byte order, which numba cannot read
     dtype = next((d for d in dtypes if array.dtype == d), dtypes[0])
-    if array.dtype != dtype:
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, for the caller to refuse
-            array = array.astype(dtype, order="C")
-    return np.ascontiguousarray(array).reshape(array.shape)
+    try:
+        if array.dtype != dtype:
+            with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, for the caller to refuse
+                array = array.astype(dtype, order="C")
+        return np.ascontiguousarray(array).reshape(array.shape)
+    except MemoryError as problem:
+        raise error(f"{what} of shape {array.shape} is too much for the memory; take less at once") from problem
 
 
 def finite_array(
@@ -92,11 +97,14 @@ def as_array(x: Any, what: str, error: type[QvizError], kind: str = "numbers") -
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise error(f"{what} has masked values, which stand for none; fill them first, as with x.filled(0)")
     try:
-        return np.asarray(x)
+        array = np.asarray(x)
     except MemoryError:
         raise
     except Exception as problem:  # rows of different lengths; a tensor on a GPU, or one that wants its gradient
         raise error(f"{what} must be an array of {kind}: {problem}") from None
+    if array.size > MOST_NUMBERS:
+        raise error(f"{what} has shape {array.shape}; at most {MOST_NUMBERS:,} {kind} are taken at once")
+    return array
 
 
 def whole_array(

@@ -40,7 +40,8 @@ TEXT = list(range(3, 90))
 NEAR, TRACED = methods.rtn(W, STATS, GRID), methods.gptq(W, STATS, GRID, trace=True)
 STEPS, HILL = figures.gptq_run(W, TRACED, NEAR, GRID), figures.histogram(W, -1, 1)
 NAN = float("nan")
-HUGE = np.broadcast_to(np.float32(1), (1 << 20, 1 << 20))  # a claim, not memory
+HUGE = np.broadcast_to(np.float32(1), (1 << 30, 1 << 29))  # a claim, and more than any address
+ENDLESS = np.broadcast_to(np.int64(3), (1 << 42,))
 
 
 def stream(*shape):
@@ -376,6 +377,13 @@ WRONG = [
     (lambda: figures.balance(["a"], [1], [1], [0], budget=9, series=[NAN]), "series must be whole numbers"),
     (lambda: figures.balance(["a"], [1], [1], [0], budget=9, series=[1]), "series holds 1; whole numbers from 0 to 0"),
     (lambda: figures.histogram(HUGE, 0, 1), "of 4,294,967,296 numbers at most"),
+    (lambda: qviz.quantize(HUGE, "Q4_0"), "weights has shape .*; at most 4,294,967,296 numbers"),
+    (lambda: qviz.quantize(W, "Q4_0", imatrix=HUGE[0]), "imatrix has shape"),
+    (lambda: ActivationStats.from_inputs(HUGE), "at most 4,294,967,296 numbers"),
+    (lambda: linear(HUGE), "at most 4,294,967,296 numbers|has shape"),
+    (lambda: transformer.perplexity(RUN, ENDLESS), "tokens has shape .* at most 4,294,967,296 whole numbers"),
+    (lambda: qviz.whole.imatrix.collect(MODEL, ENDLESS), "at most 4,294,967,296 whole numbers"),
+    (lambda: gguf.write("never.gguf", {}, {"a": HUGE}), "tensor 'a' does not lie in order, and memory does not hold"),
     (lambda: figures.psnr(range(10**12), [1]), "not enough memory"),
     (lambda: figures.psnr(np.ma.masked_greater(W, 1), W), "is wanted, without masked values"),
     (lambda: figures.psnr([NAN], [1]), "an image holds nan; finite numbers"),

@@ -346,8 +346,15 @@ def header_bytes(metadata: Metadata, entries: Sequence[TensorEntry], layout: Byt
 def _blocks(tensor: Any, entry: TensorEntry) -> npt.NDArray[Any]:
     """The tensor's blocks in one dimension; copied only if they do not lie in order already."""
     if isinstance(tensor, np.ndarray):
-        little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
-        return np.ascontiguousarray(little).reshape(-1).view(entry.format.dtype)
+        try:
+            little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
+            return np.ascontiguousarray(little).reshape(-1).view(entry.format.dtype)
+        except MemoryError as problem:
+            raise GGUFError(
+                f"tensor {shortened(entry.name)} does not lie in order, and memory does not hold a copy",
+                found=f"{entry.nbytes:,} bytes",
+                expected="an array that is contiguous, such as a memory map",
+            ) from problem
     if not isinstance(tensor, QTensor) or tensor.format is not entry.format or tensor.shape != entry.shape:
         raise GGUFError(
             f"tensor {shortened(entry.name)} is not what tensor_info said",
