@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections.abc
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -134,6 +135,24 @@ def check_calls(names: dict[str, Any], public: Iterable[str], error: Callable[[s
         found = names.get(name)  # none where a name is brought in by its first use
         if callable(found) and inspect.isfunction(inspect.unwrap(found)):  # also one that keeps its results
             names[name] = checked(error)(found)
+
+
+def check_records(names: dict[str, Any], public: Iterable[str], error: Callable[[str], QvizError]) -> None:
+    """Let the public records of a room refuse, when they are made, what is unlike their annotations.
+
+    Parameters
+    ----------
+    names : dict
+        The room's ``globals()``.
+    public : iterable of str
+        Its ``__all__``.
+    error : callable
+        Makes the error.
+    """
+    for name in public:
+        found = names.get(name)
+        if isinstance(found, type) and dataclasses.is_dataclass(found):
+            check_record(found, error)
 
 
 def check_methods(cls: type, error: Callable[[str], QvizError]) -> None:
@@ -293,7 +312,8 @@ def _but(x: Any) -> str:
 
 
 def _is_array_like(hint: Any) -> bool:
-    return hint is npt.ArrayLike or frozenset(typing.get_args(hint)) >= _ARRAY_LIKE
+    either = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return hint is npt.ArrayLike or (either and frozenset(typing.get_args(hint)) >= _ARRAY_LIKE)
 
 
 def _in_words(hint: Any) -> str:

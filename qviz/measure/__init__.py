@@ -1,6 +1,6 @@
 """Whole models measured, in the tables of this field; and what this machine can do."""
 
-from qviz._arguments import check_calls
+from qviz._arguments import check_calls, check_records
 from qviz.errors import QvizError
 from qviz.measure.best import (
     BestRatio,
@@ -105,3 +105,4 @@ __all__ = [
 ]
 
 check_calls(globals(), __all__, QvizError)
+check_records(globals(), __all__, QvizError)

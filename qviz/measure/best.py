@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qviz import models, recipes
-from qviz._arguments import check_record
 from qviz._arrays import real_array, whole_number
-from qviz.errors import QvizError, ShapeError
+from qviz.errors import ShapeError
 from qviz.models.known import stored_json
 
 RECIPE, BEST = "recipe with importance matrix", "best file"
@@ -48,9 +47,6 @@ class BestRow:
     ppl: float
     base_ppl: float
     seconds: float
-
-
-check_record(BestRow, QvizError)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Sizes are arithmetic and known beforehand. Damage is not: on the small model of 
 of 7 billion weights it is looked up in the published table (`qviz.measure.PUBLISHED_PPL`), and the outcome says which.
 """
 
-from qviz._arguments import check_calls
+from qviz._arguments import check_calls, check_records
 from qviz.course.missions.choices import (
     CACHES,
     CALIBRATION,
@@ -49,3 +49,4 @@ __all__ = [
 ]
 
 check_calls(globals(), __all__, RecipeError)
+check_records(globals(), __all__, RecipeError)

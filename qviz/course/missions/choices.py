@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qviz import formats, measure, models, recipes, transformer
+from qviz._arrays import whole_number
 from qviz.errors import RecipeError, shortened
 from qviz.grids.affine import AffineGrid
 from qviz.models import Model
@@ -61,6 +62,11 @@ class Mission:
         if it does not matter.
     bandwidth : float
         Bytes per second of the memory, where the model is looked up.
+
+    Raises
+    ------
+    RecipeError
+        No tokens, no conversation, or a negative budget.
     """
 
     name: str
@@ -72,6 +78,13 @@ class Mission:
     chats: int = 1
     speed: float = 0.0
     bandwidth: float = math.inf
+
+    def __post_init__(self) -> None:
+        for what in ("context", "chats"):
+            whole_number(getattr(self, what), what, RecipeError, least=1)
+        for what in ("disk", "memory", "speed", "bandwidth"):
+            if not getattr(self, what) >= 0:
+                raise RecipeError(f"{what} is {getattr(self, what)}; a budget is a number from 0 on")
 
     @property
     def measured(self) -> bool:

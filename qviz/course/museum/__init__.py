@@ -16,7 +16,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
-from qviz._arguments import check_calls
+from qviz._arguments import check_calls, check_records
 from qviz.course.museum import exhibits
 from qviz.course.museum.exhibit import Diagnosis, Exhibit, Number, Thread, Trial, output_error, source, weight_error
 from qviz.errors import MuseumError, shortened
@@ -89,3 +89,4 @@ __all__ = [
 ]
 
 check_calls(globals(), __all__, MuseumError)
+check_records(globals(), __all__, MuseumError)

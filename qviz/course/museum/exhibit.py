@@ -189,9 +189,10 @@ class Exhibit:
         if not self.threads:
             raise MuseumError(f"exhibit {shortened(self.name)} has no thread; say where the fault was reported")
         for step, prefix in ((self.wrong, "_wrong_"), (self.right, "_right_")):
-            if not step.__name__.startswith(prefix):
+            called = getattr(step, "__name__", "without a name")
+            if not called.startswith(prefix):
                 raise MuseumError(
-                    f"the step {step.__name__} of exhibit {self.name!r} must have a name that starts with {prefix}"
+                    f"the step {called} of exhibit {shortened(self.name)} must have a name that starts with {prefix}"
                 )
 
     @property
@@ -237,6 +238,11 @@ class Exhibit:
 def source(function: Callable[..., Any]) -> str:
     """The code of an exhibit's function as it is shown: without the prefix of its name and without its docstring.
 
+    Raises
+    ------
+    MuseumError
+        A function whose source is in no file.
+
     Examples
     --------
     >>> from qviz.course.museum import EXHIBITS
@@ -244,7 +250,10 @@ def source(function: Callable[..., Any]) -> str:
     def decode(code, scale, low):
         return scale * code - low
     """
-    text = inspect.getsource(function).rstrip()
+    try:
+        text = inspect.getsource(function).rstrip()
+    except (OSError, TypeError) as problem:  # typed into a console; written in C
+        raise MuseumError(f"{shortened(function)} has no source that can be read: {problem}") from None
     text = re.sub(r'^    """.*?"""\n', "", text, count=1, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"^def _(?:wrong|right|blind|sharp)_", "def ", text)
 
