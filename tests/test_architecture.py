@@ -23,7 +23,7 @@ ROOMS = {
     "errors": set(),
     "_files": {"errors"},
     "_arrays": {"errors"},
-    "_arguments": {"errors", "_types"},
+    "_arguments": {"errors", "_types", "_arrays"},
     "_machine": {"errors"},
     "formats": GROUND,
     "grids": GROUND,
