@@ -109,12 +109,8 @@ def test_what_kernels_call_has_no_wrapper_for_python():
         return 2 * inner(x)
 
     assert outer(1) == 4
-    assert [len(form.overloads) for form in (inner.within, inner.compiled, outer.within, outer.compiled)] == [
-        1,
-        0,
-        0,
-        1,
-    ]
+    forms = inner.within, inner.compiled, outer.within, outer.compiled
+    assert [len(form.overloads) for form in forms] == [1, 0, 0, 1]
     assert inner(1) == 2
 
 
