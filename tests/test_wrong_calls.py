@@ -41,6 +41,7 @@ NEAR, TRACED = methods.rtn(W, STATS, GRID), methods.gptq(W, STATS, GRID, trace=T
 STEPS, HILL = figures.gptq_run(W, TRACED, NEAR, GRID), figures.histogram(W, -1, 1)
 NAN = float("nan")
 HUGE = np.broadcast_to(np.float32(1), (1 << 30, 1 << 29))  # a claim, and more than any address
+BLOCKS = qviz.QTensor("Q4_0", np.broadcast_to(T.blocks[0, 0], (1 << 30, 1 << 24)), HUGE.shape)
 ENDLESS = np.broadcast_to(np.int64(3), (1 << 42,))
 
 
@@ -396,6 +397,10 @@ WRONG = [
         "the text has 5 tokens; one window takes 256",
     ),
     (lambda: gguf.write("never.gguf", {}, {"a": HUGE}), "tensor 'a' does not lie in order, and memory does not hold"),
+    (
+        lambda: gguf.write("never.gguf", {}, {"a": BLOCKS}),
+        "tensor 'a' does not lie in order, and memory does not hold",
+    ),
     (lambda: figures.psnr(range(10**12), [1]), "not enough memory"),
     (lambda: figures.psnr(np.ma.masked_greater(W, 1), W), "is wanted, without masked values"),
     (lambda: figures.psnr([NAN], [1]), "an image holds nan; finite numbers"),

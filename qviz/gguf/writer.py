@@ -345,23 +345,23 @@ def header_bytes(metadata: Metadata, entries: Sequence[TensorEntry], layout: Byt
 
 def _blocks(tensor: Any, entry: TensorEntry) -> npt.NDArray[Any]:
     """The tensor's blocks in one dimension; copied only if they do not lie in order already."""
-    if isinstance(tensor, np.ndarray):
-        try:
+    try:
+        if isinstance(tensor, np.ndarray):
             little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
             return np.ascontiguousarray(little).reshape(-1).view(entry.format.dtype)
-        except MemoryError as problem:
+        if not isinstance(tensor, QTensor) or tensor.format is not entry.format or tensor.shape != entry.shape:
             raise GGUFError(
-                f"tensor {shortened(entry.name)} does not lie in order, and memory does not hold a copy",
-                found=f"{entry.nbytes:,} bytes",
-                expected="an array that is contiguous, such as a memory map",
-            ) from problem
-    if not isinstance(tensor, QTensor) or tensor.format is not entry.format or tensor.shape != entry.shape:
+                f"tensor {shortened(entry.name)} is not what tensor_info said",
+                found=tensor,
+                expected=f"a QTensor {entry.format} {entry.shape}",
+            )
+        return np.ascontiguousarray(tensor.blocks).reshape(-1)
+    except MemoryError as problem:
         raise GGUFError(
-            f"tensor {shortened(entry.name)} is not what tensor_info said",
-            found=tensor,
-            expected=f"a QTensor {entry.format} {entry.shape}",
-        )
-    return np.ascontiguousarray(tensor.blocks).reshape(-1)
+            f"tensor {shortened(entry.name)} does not lie in order, and memory does not hold a copy",
+            found=f"{entry.nbytes:,} bytes",
+            expected="an array that is contiguous, such as a memory map",
+        ) from problem
 
 
 def _write_tensor(file: BinaryIO, blocks: npt.NDArray[Any], layout: ByteLayout) -> None:
