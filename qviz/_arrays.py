@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ Shape = tuple[int | str, ...]
 _LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger
 MOST_NUMBERS = 1 << 32
 """Of an array that is handed over: a view of one number can claim any."""
+MOST_WEIGHTS = 1 << 59
+"""Of a shape: NumPy counts bytes in 63 bits, an axis of length 0 as 1, and no number here has more than 8 bytes."""
+_MOST_AXES = 64  # NumPy's own limit
 
 
 def real_array(
@@ -102,7 +106,7 @@ def as_array(x: Any, what: str, error: type[QvizError], kind: str = "numbers") -
         raise
     except Exception as problem:  # rows of different lengths; a tensor on a GPU, or one that wants its gradient
         raise error(f"{what} must be an array of {kind}: {problem}") from None
-    if array.size > MOST_NUMBERS:
+    if array.size > MOST_NUMBERS or (not array.size and claimed(array.shape) > MOST_NUMBERS):
         raise error(f"{what} has shape {array.shape}; at most {MOST_NUMBERS:,} {kind} are taken at once")
     return array
 
@@ -185,21 +189,49 @@ def finite_number(
     return float(x)
 
 
-def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, least: int = 0) -> tuple[int, ...]:
-    """`shape` as a tuple of ints of at least `least`.
+def whole_numbers(numbers: Any, what: str, error: Callable[[str], QvizError], *, least: int = 0) -> tuple[int, ...]:
+    """`numbers` as a tuple of ints of at least `least`.
 
     Examples
     --------
-    >>> dimensions((2, -1), "shape", QvizError)
+    >>> whole_numbers((2, -1), "layers", QvizError)
     Traceback (most recent call last):
-    qviz.errors.QvizError: shape is (2, -1); whole numbers of at least 0 are wanted
+    qviz.errors.QvizError: layers is (2, -1); whole numbers of at least 0 are wanted
     """
-    items = shape.tolist() if isinstance(shape, np.ndarray) and shape.size < 1 << 20 else shape
+    items = numbers.tolist() if isinstance(numbers, np.ndarray) and numbers.size < 1 << 20 else numbers
     if not isinstance(items, list | tuple) or not all(
         isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= least for n in items
     ):
-        raise error(f"{what} is {shortened(shape)}; whole numbers of at least {least} are wanted")
+        raise error(f"{what} is {shortened(numbers)}; whole numbers of at least {least} are wanted")
     return tuple(int(n) for n in items)
+
+
+def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, least: int = 0) -> tuple[int, ...]:
+    """`shape` as a tuple of ints of at least `least` that NumPy can make an array of, an empty one included.
+
+    Examples
+    --------
+    >>> dimensions((0, 2**60), "shape", QvizError)
+    Traceback (most recent call last):
+    qviz.errors.QvizError: shape is (0, 1152921504606846976); more weights than memory can address
+    """
+    lengths = whole_numbers(shape, what, error, least=least)
+    if len(lengths) > _MOST_AXES:
+        raise error(f"{what} has {len(lengths)} axes; at most {_MOST_AXES} are taken")
+    if claimed(lengths) > MOST_WEIGHTS:
+        raise error(f"{what} is {shortened(lengths)}; more weights than memory can address")
+    return lengths
+
+
+def claimed(shape: Iterable[int]) -> int:
+    """How many numbers the axes of `shape` stand for, those of length 0 left out, as NumPy counts them.
+
+    Examples
+    --------
+    >>> claimed((0, 3, 2))
+    6
+    """
+    return math.prod(n for n in shape if n)
 
 
 def flag(x: Any, what: str, error: Callable[[str], QvizError]) -> bool:

@@ -42,6 +42,7 @@ STEPS, HILL = figures.gptq_run(W, TRACED, NEAR, GRID), figures.histogram(W, -1, 
 NAN = float("nan")
 HUGE = np.broadcast_to(np.float32(1), (1 << 30, 1 << 29))  # a claim, and more than any address
 BLOCKS = qviz.QTensor("Q4_0", np.broadcast_to(T.blocks[0, 0], (1 << 30, 1 << 24)), HUGE.shape)
+EMPTY = np.empty((0, 1 << 60), np.float32)  # of no numbers, but as float64 NumPy has no such array
 ENDLESS = np.broadcast_to(np.int64(3), (1 << 42,))
 
 
@@ -189,6 +190,11 @@ WRONG = [
     (lambda: qviz.QTensor.from_bytes("Q4_0", None, (8, 64)), "raw must be bytes"),
     (lambda: qviz.QTensor.from_bytes("Q4_0", b"x", (8, 64)), "take 288 bytes, got 1"),
     (lambda: qviz.QTensor.from_bytes("Q4_0", T.tobytes(), "x"), "shape is 'x'"),
+    # no weights, in rows or in a number of axes that no array has
+    (lambda: qviz.QTensor.from_bytes("F32", b"", (0, 1 << 61)), "more weights than memory can address"),
+    (lambda: qviz.QTensor("F32", EMPTY, EMPTY.shape), "more weights than memory can address"),
+    (lambda: qviz.QTensor.from_bytes("F32", b"four", (1,) * 65), "shape has 65 axes"),
+    (lambda: qviz.quantize(EMPTY, "Q4_0"), "numbers are taken at once"),
     (lambda: T.rows(0, 2.5), "stop is 2.5"),
     (lambda: T.rows("a"), "start is 'a'"),
     (lambda: T.dequantize([0.0]), "out must be a float32 array"),
@@ -420,7 +426,7 @@ WRONG = [
     (lambda: figures.pair_plane([[0, 1]], [[0, 0]], taken=[2**40]), "taken holds 1099511627776"),
     (lambda: figures.pair_plane([[0, 1e30]], [[0, 0]]), "as far as squares can be taken"),
     (lambda: figures.pixel_image([[NAN]], "grey", 0, 1), "a matrix without NaN"),
-    (lambda: figures.squares((2**40, 2**40), 1), "1,048,576 squares at most"),
+    (lambda: figures.squares((2**20, 2**20), 1), "1,048,576 squares at most"),
     (lambda: figures.squares((4, 4, 4), 2), "a matrix is wanted"),
     (lambda: figures.staircase([0, 1], (0, 1, 0), 0, rate=1, steps=2**40, current=0), "steps is 1099511627776"),
     (lambda: figures.staircase([0, 1], (0, 0, 0), 0, rate=1, steps=1, current=0), "curvature is 0"),

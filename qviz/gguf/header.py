@@ -16,6 +16,7 @@ from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qviz._arrays import MOST_WEIGHTS, claimed
 from qviz._files import Cursor, OpenFile
 from qviz._files.window import FileWindow
 from qviz.errors import FormatError
@@ -302,16 +303,14 @@ class Header(Cursor):
         if count > MAX_DIMS:
             self.fail(f"{name!r} has a wrong number of dimensions", self.position - 4, count, f"0 … {MAX_DIMS}")
         dims: list[int] = []
-        weights = 1
         for axis in range(count):
             start = self.position
             length = self._length(f"dimension {axis} of {name!r}")
             if length > _MAX_I64:
                 self.fail(f"dimension {axis} of {name!r} is negative", start, length)
-            weights *= max(length, 1)
-            if weights > _MAX_I64:
-                self.fail(f"{name!r} has more weights than a 63-bit number can count", start, [*dims, length])
             dims.append(length)
+            if claimed(dims) > MOST_WEIGHTS:
+                self.fail(f"{name!r} has more weights than memory can address", start, dims)
         return tuple(dims)
 
     def _format(self, name: str, dims: tuple[int, ...]) -> tuple[Format, int]:

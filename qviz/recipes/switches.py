@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from qviz._arrays import dimensions, flag
+from qviz._arrays import flag, whole_numbers
 from qviz._files import read_text
 from qviz.errors import RecipeError, shortened
 from qviz.formats import Format, get
@@ -167,7 +167,7 @@ class Switches:
             object.__setattr__(self, name, _several(getattr(self, name), name, (str,)))
         if self.include_weights and self.exclude_weights:
             raise RecipeError("include_weights and exclude_weights are both given; give one of them")
-        layers = dimensions(self.prune_layers, "prune_layers", RecipeError)
+        layers = whole_numbers(self.prune_layers, "prune_layers", RecipeError)
         object.__setattr__(self, "prune_layers", tuple(sorted(set(layers))))
         if not isinstance(self.override_kv, Mapping):
             raise RecipeError(f"override_kv is {shortened(self.override_kv)}; a mapping from key to value is wanted")

@@ -149,11 +149,15 @@ CASES = {
         R.file([], [R.text("w") + R.number("I", 2**32 - 1) + bytes(20)], DATA), "wrong number of dimensions", INFO + 9
     ),
     "dimension negative": Case(one([2**64 - 8]), "dimension 0 of 'w' is negative", INFO + 13),
-    "product of dimensions wraps to 0": Case(one([2**32, 2**32]), "more weights than a 63-bit number", INFO + 21),
+    "product of dimensions wraps to 0": Case(one([2**32, 2**32]), "more weights than memory can address", INFO + 21),
     "product of dimensions wraps to 1": Case(
-        one([0x0123456789ABCDEF, 0x5F5A9BD1E6C1B5EF & (2**63 - 1)]), "more weights than a 63-bit number", INFO + 21
+        one([0x0123456789ABCDEF, 0x5F5A9BD1E6C1B5EF & (2**63 - 1)]), "more weights than memory can address", INFO + 21
     ),
-    "2^63 weights": Case(one([2**31, 2**31, 2]), "more weights than a 63-bit number", INFO + 29),
+    "no weights, 2^61 - 1 in each of no rows": Case(
+        one([2**61 - 1, 0]), "more weights than memory can address", INFO + 13, ggml=False
+    ),
+    "2^63 weights": Case(one([2**31, 2**31, 2]), "more weights than memory can address", INFO + 21),
+    "2^60 weights": Case(one([2**30, 2**29, 2]), "more weights than memory can address", INFO + 29, ggml=False),
     # types
     "row of 33 in blocks of 32": Case(one([33], Q4_0_ID), "rows of 'w' are not whole blocks of Q4_0", INFO + 13),
     "row of 16, 2 rows": Case(one([16, 2], Q4_0_ID), "rows of 'w' are not whole blocks of Q4_0", INFO + 13),
@@ -163,9 +167,11 @@ CASES = {
     "offset 2^64 - 32": Case(one([8], offset=2**64 - 32), "'w' reaches past the end", INFO + 25),
     "tensor past the end": Case(one([17]), "'w' reaches past the end", INFO + 25, ggml=False),  # needs the data
     "2^60 bytes": Case(one([2**58]), "'w' reaches past the end", INFO + 25, ggml=False),
-    "bytes wrap": Case(one([2**62]), "'w' reaches past the end", INFO + 25),
+    "bytes wrap": Case(one([2**62]), "more weights than memory can address", INFO + 13),
     "sum of sizes wraps": Case(
-        two(R.info("a", [2**61], F32_ID, 0), R.info("b", [2**61], F32_ID, 2**63)), "'a' reaches past the end", INFO + 25
+        two(R.info("a", [2**59], F32_ID, 0), R.info("b", [2**59], F32_ID, 2**64 - 2**61)),
+        "'a' reaches past the end",
+        INFO + 25,
     ),
     "tensors overlap": Case(
         two(R.info("a", [16], F32_ID, 0), R.info("b", [8], F32_ID, 32)), "'b' overlaps 'a'", INFO + 58
