@@ -284,11 +284,11 @@ def _merge_pairs(files: _TokenizerFiles) -> list[tuple[str, str]]:
 
 def _rule(files: _TokenizerFiles) -> str:
     steps = _steps(files)
-    normalizers = {step.get("type") for step in flat(files.json.get("normalizer"), "normalizers")}
+    normalizers = {str(step.get("type")) for step in flat(files.json.get("normalizer"), "normalizers")}
     whole_words = bool(files.model.get("ignore_merges"))
     rule = recognise(steps, whole_words)
     if rule is None or not normalizers <= {"NFC"}:
-        shown = [*sorted(map(str, normalizers)), *steps, *(["ignore_merges"] if whole_words else [])]
+        shown = [*sorted(normalizers), *steps, *(["ignore_merges"] if whole_words else [])]
         raise files.error(
             "llama.cpp has no name for these steps that is known here",
             shown,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ READING = [
     "qviz.checkpoints",
     "qviz.calibration.imatrix",
     "qviz.course.lesson.progress_file",
+    "qviz.course.lesson.bank",
+    "qviz.architectures",
 ]
 READING += ["qviz.transformer.tokenizer", "fuzz_readers"]
 
@@ -42,8 +45,10 @@ def _fuzz(reader: str, seconds: int) -> None:
     except ImportError:
         sys.exit("atheris is not installed here; run: pip install 'qviz-toolkit[fuzz]' (Python 3.11 to 3.13)")
     sys.path.insert(0, str(HERE))
+    from damage import damaged_json
+
     with atheris.instrument_imports(include=READING, exclude=compiled()):
-        from fuzz_readers import READERS
+        from fuzz_readers import JSON, READERS
 
         from qviz.errors import QvizError
 
@@ -55,12 +60,20 @@ def _fuzz(reader: str, seconds: int) -> None:
         with contextlib.suppress(QvizError):
             READERS[reader](data, folder)
 
+    def mutated(data: bytes, most: int, seed: int) -> bytes:
+        """Every other input of a reader of JSON is damaged value by value."""
+        changed = damaged_json(data, random.Random(seed)) if seed % 2 else None
+        if changed is None or len(changed) > most:
+            changed = atheris.Mutate(data, most)
+        return changed
+
     for seed in sorted((HERE / "seeds" / reader).iterdir()):  # kernels are compiled before the clock runs
         once(seed.read_bytes())
     options = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", f"-max_total_time={seconds}"]
     options += ["-print_final_stats=1", f"-artifact_prefix={found}/"]
     options += [str(found / "corpus"), str(HERE / "seeds" / reader)]
-    atheris.Setup([sys.argv[0], *options], once)
+    ours = {"custom_mutator": mutated} if reader in JSON else {}
+    atheris.Setup([sys.argv[0], *options], once, **ours)
     atheris.Fuzz()
 
 
