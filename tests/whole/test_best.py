@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,6 +167,25 @@ def test_measurements_that_are_damaged_count_as_absent(source, tmp_path, monkeyp
     for place in (kept, tmp_path):
         with pytest.raises(PipelineError, match=r"not a regular file|a file for the measurements"):
             best_file(source, tmp_path / "out.gguf", bpw=4.5, measurements=place)
+
+
+def test_measurements_do_not_replace_what_is_none(source, tmp_path):
+    """A text, an archive of other arrays, the model itself, and the file that is asked for."""
+    theirs, other = tmp_path / "notes.npz", tmp_path / "other.npz"
+    theirs.write_text("mine", "utf-8")
+    np.savez(other, a=np.ones(3))
+    model = Path(shutil.copy(source, tmp_path / "model.gguf"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    out = tmp_path / "out.gguf"
+    for place, says in (
+        (theirs, "holds no measurements"),
+        (other, "holds no measurements"),
+        (model, "its own source"),
+        (out, "in the new file"),
+    ):
+        with pytest.raises(PipelineError, match=says):
+            best_file(model, out, bpw=4.5, n_tokens=300, measurements=place)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

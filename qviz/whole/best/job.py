@@ -110,7 +110,8 @@ def best_file(
     method : Method, optional
         Parts of the rounding switched off, to see what they buy.
     measurements : path-like, optional
-        Keep here what was measured, and use it if it is of this model and text: for files of several sizes.
+        Keep here what was measured, and use it if it is of this model and text: for files of several sizes. A file of
+        another kind is not replaced.
     allow_requantize : bool
         Accept a model that is quantized already. A tensor that stays in its format stays as it is.
     progress : callable ``(what, done, total)``, optional
@@ -136,6 +137,8 @@ def best_file(
     kept = target.with_name(target.name + ".measured.npz") if measurements is None else as_path(measurements)
     if kept.exists():  # so is this: there would be no place for them
         open_file(kept, error=PipelineError, wanted="a file for the measurements").close()
+    if measurements is not None:
+        _refuse_foreign(kept, target, model.file.paths)
     job = _BestJob(model, target, kept, calibration, n_tokens, method or Method(), reporter(progress, PipelineError))
     limit = _limit(size, bpw, job.n_weights)
     for choice in job.choices.values():
@@ -156,6 +159,18 @@ def best_file(
         measured,
         time.perf_counter() - started,
     )
+
+
+def _refuse_foreign(kept: Path, target: Path, sources: Sequence[Path]) -> None:
+    """Measurements are not kept in a file of another kind: whose it is, nobody knows."""
+    refuse_source(kept, sources, PipelineError)
+    if kept.resolve() == target.resolve():
+        raise PipelineError(f"{kept}: the measurements would be kept in the new file; choose another name")
+    ours = not kept.exists()
+    with contextlib.suppress(PipelineError):
+        ours = ours or "key" in read_arrays(kept, error=PipelineError)
+    if not ours:
+        raise PipelineError(f"{kept}: this file holds no measurements; name another, or delete it")
 
 
 def _limit(size: Any, bpw: Any, n_weights: int) -> int:
