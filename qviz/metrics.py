@@ -270,6 +270,52 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def rank_correlation(x: Any, y: Any) -> float:
+    """Spearman's rank correlation: 1 if the larger x has the larger y throughout, −1 if it has the smaller one.
+
+    Ranks are counted here: `scipy.stats` brings 54 MB and a second of imports to a notebook that asks for one number.
+
+    Parameters
+    ----------
+    x, y : array_like (n,)
+        Equal values share the mean of their ranks.
+
+    Returns
+    -------
+    float
+        NaN if all of x are equal, or all of y, or one of them is NaN.
+
+    Raises
+    ------
+    ShapeError
+        Arrays of different lengths, or of more than one axis.
+
+    Examples
+    --------
+    >>> rank_correlation([1, 2, 3, 4], [10, 1000, 20, 2000])
+    0.8
+
+    References
+    ----------
+    C. Spearman, "The Proof and Measurement of Association between Two Things", 1904.
+    """
+    kept = (np.float64,)
+    a = real_array(x, "x", ShapeError, kept, shape=("n",))
+    b = real_array(y, "y", ShapeError, kept, shape=(len(a),))
+    if np.isnan(a).any() or np.isnan(b).any():
+        return math.nan
+    of_a, of_b = _ranks(a), _ranks(b)
+    products = float((of_a * of_a).sum() * (of_b * of_b).sum())
+    return float((of_a * of_b).sum()) / math.sqrt(products) if products else math.nan
+
+
+def _ranks(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Twice the distance of each rank from the middle one: whole numbers, also where equal values share a mean."""
+    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+    middles = 2 * np.cumsum(counts) - counts - len(x)
+    return middles[place].astype(np.float64)
+
+
 def _pair(reference: Any, approximation: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     kept = (np.float32, np.float64)
     x = real_array(reference, "reference", FormatError, kept)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 import qviz
 from qviz import metrics
@@ -151,3 +152,23 @@ def test_output_error_is_about_products():
     for wrong in ((x[0], w, w), (x[:, 1:], w, w), (x[:0], w, w), (x, w[0], w[0]), (x, w, w.T)):
         with pytest.raises(ShapeError):
             metrics.output_error(*wrong)
+
+
+@pytest.mark.parametrize("values", [2, 5, 1000], ids=lambda n: f"{n} values")
+def test_rank_correlation_is_scipys(values):
+    """With few values, most share their ranks. Two quotients of sums of `n` products, each rounded."""
+    rng = np.random.default_rng(values)
+    for n in (3, 17, 400):
+        x, y = rng.integers(0, values, (2, n)).astype(np.float64)
+        x[:2], y[:2] = (0, 1), (1, 0)
+        theirs = stats.spearmanr(x, y).statistic
+        assert abs(metrics.rank_correlation(x, y) - theirs) <= 4 * n * bounds.DOUBLE
+
+
+def test_rank_correlation_at_its_ends():
+    assert metrics.rank_correlation([1, 2, 3], [0.1, 1e300, np.inf]) == 1
+    assert metrics.rank_correlation([1, 2, 3], [5, 1, 0]) == -1
+    for x, y in (([1, 1, 1], [1, 2, 3]), ([1, 2, np.nan], [1, 2, 3]), ([7], [7])):
+        assert math.isnan(metrics.rank_correlation(x, y))
+    with pytest.raises(ShapeError, match=r"y has shape \(2,\)"):
+        metrics.rank_correlation([1, 2, 3], [1, 2])

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qviz._arrays import real_array, token_rows, whole_number
+from qviz._arrays import flag, real_array, token_rows, whole_number
 from qviz._files import as_path, read_arrays, replacing
 from qviz._machine.blas import on_one_thread
-from qviz._types import FloatArray
+from qviz._types import DoubleArray, FloatArray
 from qviz.errors import CalibrationError, shortened
 
 _LANES = 256  # sums side by side; see `qviz.metrics`
@@ -38,14 +38,18 @@ class ActivationStats:
     ----------
     n_in : int
         Input channels.
+    products : bool, optional
+        Sum the products of every two channels, which `hessian` is made of: 8 bytes for each two. Without, there are
+        only the means of each channel.
     """
 
-    def __init__(self, n_in: int) -> None:
+    def __init__(self, n_in: int, *, products: bool = True) -> None:
         n_in = whole_number(n_in, "n_in", CalibrationError, least=1, most=1 << 20)  # of which every two are multiplied
         self.n_tokens = 0
-        self._products = np.zeros((int(n_in), int(n_in)), np.float64)
-        self._abs = np.zeros(int(n_in), np.float64)
-        self._max = np.zeros(int(n_in), np.float32)
+        # of every two channels, or of each with itself
+        self._products = np.zeros((n_in, n_in) if flag(products, "products", CalibrationError) else n_in)
+        self._abs = np.zeros(n_in, np.float64)
+        self._max = np.zeros(n_in, np.float32)
 
     @classmethod
     def from_inputs(cls, x: npt.ArrayLike) -> ActivationStats:
@@ -83,7 +87,10 @@ class ActivationStats:
             )
         for start in range(0, len(array), _CHUNK):
             part = array[start : start + _CHUNK]
-            self._products += part.T @ part
+            if self._products.ndim == 2:
+                self._products += part.T @ part
+            else:
+                self._products += np.einsum("ti,ti->i", part, part, dtype=np.float64)
         size = np.abs(array)
         self._abs += size.sum(axis=0, dtype=np.float64)
         self._max = np.maximum(self._max, size.max(axis=0))
@@ -103,8 +110,9 @@ class ActivationStats:
             raise CalibrationError(
                 f"only statistics of {self.n_in} channels can be merged here, got {shortened(other)}"
             )
-        both = ActivationStats(self.n_in)
-        both._products = self._products + other._products
+        whole = self._products.ndim == other._products.ndim == 2
+        both = ActivationStats(self.n_in, products=whole)
+        both._products = self._products + other._products if whole else self._squares() + other._squares()
         both._abs = self._abs + other._abs
         both._max = np.maximum(self._max, other._max)
         both.n_tokens = self.n_tokens + other.n_tokens
@@ -113,9 +121,10 @@ class ActivationStats:
     @property
     def hessian(self) -> FloatArray:
         """2/n · XᵀX, float32 (n_in, n_in)."""
-        hessian = np.empty(self._products.shape, np.float32)
+        products = self._of_every_two()
+        hessian = np.empty(products.shape, np.float32)
         with np.errstate(over="ignore"):  # methods refuse infinity
-            np.multiply(self._products, 2 / self._count(), out=hessian, casting="same_kind")
+            np.multiply(products, 2 / self._count(), out=hessian, casting="same_kind")
         return hessian
 
     @property
@@ -132,7 +141,7 @@ class ActivationStats:
     @property
     def mean_sq(self) -> FloatArray:
         """Mean x² of each channel, float32 (n_in,): what an importance matrix holds."""
-        return (np.diagonal(self._products) / self._count()).astype(np.float32)
+        return (self._squares() / self._count()).astype(np.float32)
 
     def rotated(self, matrix: FloatArray) -> ActivationStats:
         """Statistics of ``x @ matrix``, for a matrix (n_in, n_in).
@@ -145,14 +154,22 @@ class ActivationStats:
         >>> turned.mean_sq.tolist()
         [4.0, 1.0]
         """
-        square = real_array(matrix, "matrix", CalibrationError)
-        if square.shape != self._products.shape:
-            raise CalibrationError(f"matrix must be of shape {self._products.shape}, got {square.shape}")
+        square, products = real_array(matrix, "matrix", CalibrationError), self._of_every_two()
+        if square.shape != products.shape:
+            raise CalibrationError(f"matrix must be of shape {products.shape}, got {square.shape}")
         turned = ActivationStats(self.n_in)
         wide = square.astype(np.float64)
-        turned._products, turned.n_tokens = wide.T @ self._products @ wide, self.n_tokens
+        turned._products, turned.n_tokens = wide.T @ products @ wide, self.n_tokens
         turned._abs[:], turned._max[:] = np.nan, np.nan
         return turned
+
+    def _of_every_two(self) -> DoubleArray:
+        if self._products.ndim != 2:
+            raise CalibrationError("products of channels were not summed here; collect them with products=True")
+        return self._products
+
+    def _squares(self) -> DoubleArray:
+        return np.diagonal(self._products) if self._products.ndim == 2 else self._products
 
     def _known(self, sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if np.isnan(sums).any():
@@ -186,11 +203,11 @@ class ActivationStats:
             products, sums, most, count = file["products"], file["abs"], file["max"], int(file["n_tokens"])
         except (KeyError, ValueError, TypeError) as error:
             raise CalibrationError(f"{os.fspath(path)}: not saved activation statistics: {error}") from None
-        fits = sums.ndim == 1 and sums.size and products.shape == (sums.size, sums.size) and count >= 0
+        fits = sums.ndim == 1 and sums.size and products.shape in ((sums.size,) * 2, sums.shape) and count >= 0
         fits = fits and most.shape == sums.shape
         if not fits or not all(np.isfinite(array).all() for array in (products, sums, most)):
             raise CalibrationError(f"{os.fspath(path)}: damaged statistics; collect them again")
-        stats = cls(sums.size)
+        stats = cls(sums.size, products=products.ndim == 2)
         stats._products, stats._abs = products.astype(np.float64), sums.astype(np.float64)
         stats._max = most.astype(np.float32)
         stats.n_tokens = count
@@ -203,6 +220,11 @@ class ActivationStats:
 class Collector:
     """An ``on_linear_input(name, x)`` callback that keeps statistics for each name.
 
+    Parameters
+    ----------
+    products : bool, optional
+        As for `ActivationStats`: without, there is no `hessian`, and a model takes kilobytes, not megabytes.
+
     Examples
     --------
     >>> collect = Collector()
@@ -211,7 +233,8 @@ class Collector:
     {'q_proj': <ActivationStats: 3 tokens, 2 channels>}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, products: bool = True) -> None:
+        self.products = flag(products, "products", CalibrationError)
         self.stats: dict[str, ActivationStats] = {}
 
     def __call__(self, name: str, x: npt.ArrayLike) -> None:
@@ -220,7 +243,7 @@ class Collector:
         if not isinstance(name, str):
             raise CalibrationError(f"the name of a matrix is a text, not {shortened(name)}")
         if name not in self.stats:
-            self.stats[name] = ActivationStats(array.shape[1])
+            self.stats[name] = ActivationStats(array.shape[1], products=self.products)
         self.stats[name].update(array)
 
     def merge(self, other: Mapping[str, ActivationStats]) -> None:

@@ -14,6 +14,7 @@ from qviz._arrays import real_array
 from qviz.errors import QvizError, shortened
 from qviz.measure.paired import PairedAccuracy
 from qviz.measure.tables import PUBLISHED_PPL
+from qviz.metrics import rank_correlation
 from qviz.models.known import stored_json
 
 _FILE = "models-table.json"
@@ -150,8 +151,6 @@ def rank_correlations(columns: Mapping[str, Sequence[float]]) -> dict[tuple[str,
     >>> rank_correlations({"a": [1, 2, 3], "b": [1, 4, 9], "c": [3, 2, 1]})
     {('a', 'b'): 1.0, ('a', 'c'): -1.0, ('b', 'c'): -1.0}
     """
-    from scipy.stats import spearmanr
-
     if not isinstance(columns, Mapping):
         raise QvizError(f"columns are {shortened(columns)}; a mapping from name to numbers is wanted")
     arrays = {
@@ -163,7 +162,7 @@ def rank_correlations(columns: Mapping[str, Sequence[float]]) -> dict[tuple[str,
         raise QvizError(f"columns of one length, at least 3, are needed; got {lengths}")
     names = list(arrays)
     pairs = [(a, b) for k, a in enumerate(names) for b in names[k + 1 :]]
-    return {(a, b): float(spearmanr(arrays[a], arrays[b]).statistic) for a, b in pairs}
+    return {(a, b): rank_correlation(arrays[a], arrays[b]) for a, b in pairs}
 
 
 def _row(row: Mapping[str, Any]) -> ModelRow:

@@ -29,6 +29,7 @@ from qviz._machine.buffers import give_back
 from qviz._types import Progress
 from qviz._version import __version__
 from qviz.errors import QvizError
+from qviz.metrics import rank_correlation
 from qviz.models import Model
 from qviz.whole import by_layer, by_recipe
 
@@ -247,15 +248,13 @@ def agreement(rows: Sequence[RecipeRow]) -> Agreement:
     QvizError
         Fewer than three rows have a published figure.
     """
-    from scipy.stats import spearmanr
-
     shared = [row for row in rows if row.published is not None]
     if len(shared) < 3:
         raise QvizError(f"{len(shared)} recipes have a published figure; at least 3 are needed for a rank correlation")
     published = [row.published for row in shared]
     return Agreement(
-        float(spearmanr([row.quality.kld for row in shared], published).statistic),
-        float(spearmanr([row.quality.delta for row in shared], published).statistic),
+        rank_correlation([row.quality.kld for row in shared], published),
+        rank_correlation([row.quality.delta for row in shared], published),
         len(shared),
     )
 

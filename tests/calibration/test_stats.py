@@ -35,6 +35,26 @@ def test_in_pieces_merged_saved(tmp_path):
     assert back.n_tokens == 500
 
 
+def test_without_products(tmp_path):
+    """The same means, no Hessian, and memory for the channels alone; merged, only what both have is left."""
+    x = np.random.default_rng(5).standard_normal((300, 48)).astype(np.float32)
+    whole, light = ActivationStats.from_inputs(x), ActivationStats(48, products=False).update(x[:100])
+    light = light.merge(ActivationStats.from_inputs(x[100:]))
+    light = ActivationStats.load(light.save(tmp_path / "light.npz"))
+    assert np.array_equal(light.max_abs, whole.max_abs)
+    wide = x.astype(np.float64)
+    mean_abs, mean_sq = np.abs(wide).mean(0), (wide**2).mean(0)
+    bounds.assert_within(light.mean_abs, mean_abs, bounds.size_bound(mean_abs, 1))  # summed as float64
+    bounds.assert_within(light.mean_sq, mean_sq, bounds.size_bound(mean_sq, 200 + 2))  # 200 of them as float32
+    for work in (lambda: light.hessian, lambda: light.rotated(np.eye(48, dtype=np.float32))):
+        with pytest.raises(CalibrationError, match="collect them with products=True"):
+            work()
+    assert (tmp_path / "light.npz").stat().st_size < 8 * 48 * 48
+    collect = Collector(products=False)
+    collect("a", x)
+    assert collect.stats["a"].mean_abs.tolist() == whole.mean_abs.tolist()
+
+
 def test_many_tokens_lose_nothing():
     stats = ActivationStats(1)
     for _ in range(300):

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from qviz import models, transformer
 from qviz._arguments import reporter
 from qviz._arrays import whole_number
+from qviz._machine.buffers import give_back
+from qviz._machine.team import on_each_thread
 from qviz._types import FloatArray, Progress
 from qviz.calibration import ActivationStats
 from qviz.errors import CalibrationError, LlamaError, MethodError, NonFiniteError, shortened
@@ -96,8 +98,11 @@ def round_model(
     """
     rounded = RoundedModel(model)
     rounding = rounding_of(method, bits, group_size, sym, options)
-    for layer in layers_of(model, rounding, calibration, n_tokens, progress):
-        rounded.put(layer)
+    try:
+        for layer in layers_of(model, rounding, calibration, n_tokens, progress):
+            rounded.put(layer)
+    finally:
+        on_each_thread(give_back)
     return rounded
 
 
