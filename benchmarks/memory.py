@@ -3,19 +3,21 @@
     python benchmarks/memory.py [--docs] [NAME ...]
 
 Each notebook runs once in a kernel of its own. *Peak* is the most the kernel ever held, *resident* what it holds at the
-end, *own* the part of that which no other process shares: what one more student costs a server that runs several
-kernels. The first lesson also runs with nothing compiled yet, as on a new account; and with a Chromium on the PATH it
-is opened in a JupyterLab, whose server is then measured. ``--docs`` writes the table into docs/teaching.md. Linux only:
-the numbers come from /proc.
+end, *own* the part of that which no other process shares, another student's kernel among them: what one more student
+costs a server. The first lesson, and that of the whole model, also run with nothing compiled or measured yet, as on a
+new account; and with a Chromium on the PATH the first is opened in a JupyterLab, whose server is then measured.
+``--docs`` writes the table into docs/teaching.md. Linux only: the numbers come from /proc.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -36,18 +38,24 @@ def memory(process: int | str) -> dict[str, float]:
     return {"peak": kib["VmHWM"] / 1024, "resident": kib["VmRSS"] / 1024, "own": own / 1024}
 
 
-def run(path: Path, **environment: str) -> dict[str, float]:
-    """One notebook, in a kernel of its own."""
+@contextlib.contextmanager
+def opened(path: Path, **environment: str) -> Iterator[NotebookClient]:
+    """One notebook that ran from top to bottom in a kernel of its own, which is still there."""
     notebook = nbformat.read(path, 4)
     quiet = ["--IPKernelApp.log_level=ERROR"]
     where = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(notebook, timeout=3600, resources=where, extra_arguments=quiet)
-    start = time.perf_counter()
     with client.setup_kernel(env=os.environ | environment):
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
-        seconds = time.perf_counter() - start
-        return {"seconds": seconds, **memory(client.km.provisioner.pid)}
+        yield client
+
+
+def run(path: Path, **environment: str) -> dict[str, float]:
+    """What a notebook took."""
+    start = time.perf_counter()
+    with opened(path, **environment) as client:
+        return {"seconds": time.perf_counter() - start, **memory(client.km.provisioner.pid)}
 
 
 def server() -> dict[str, dict[str, float]]:
@@ -79,16 +87,23 @@ def measure(names: list[str]) -> dict[str, dict[str, float]]:
         print(f"{name:40}{at['peak']:8.0f}{at['resident']:10.0f}{at['own']:8.0f}{took}", flush=True)
 
     print(f"{'MiB':40}{'peak':>8}{'resident':>10}{'own':>8}{'seconds':>10}")
+    with opened(NOTEBOOKS / "00_start_here.ipynb"):  # somebody else's kernel, to share with
+        _measure(names, tell)
+    return found
+
+
+def _measure(names: list[str], tell: Callable[[str, dict[str, float]], None]) -> None:
     for path in [*sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), *sorted(NOTEBOOKS.glob("exercises/source/*/*.ipynb"))]:
         name = path.stem if path.parent == NOTEBOOKS else f"exercises/{path.stem}"
         if not names or name.startswith(tuple(names)):
             tell(name, run(path))
     if not names:
-        with tempfile.TemporaryDirectory() as cache:
-            tell("00_start_here, nothing compiled", run(NOTEBOOKS / "00_start_here.ipynb", NUMBA_CACHE_DIR=cache))
+        for name in ("00_start_here", "10_whole_model"):
+            with tempfile.TemporaryDirectory() as cache:
+                fresh = {"NUMBA_CACHE_DIR": f"{cache}/numba", "QVIZ_CACHE": f"{cache}/models"}
+                tell(f"{name}, nothing compiled or measured", run(NOTEBOOKS / f"{name}.ipynb", **fresh))
         for what, at in server().items():
             tell(what, at)
-    return found
 
 
 def write(found: dict[str, dict[str, float]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -223,7 +223,7 @@ def dimensions(shape: Any, what: str, error: Callable[[str], QvizError], *, leas
     return lengths
 
 
-def claimed(shape: Iterable[int]) -> int:
+def claimed(shape: Sequence[int]) -> int:
     """How many numbers the axes of `shape` stand for, those of length 0 left out, as NumPy counts them.
 
     Examples
@@ -231,7 +231,7 @@ def claimed(shape: Iterable[int]) -> int:
     >>> claimed((0, 3, 2))
     6
     """
-    return math.prod(n for n in shape if n)
+    return math.prod(shape) or math.prod(n for n in shape if n)
 
 
 def flag(x: Any, what: str, error: Callable[[str], QvizError]) -> bool:

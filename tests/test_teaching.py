@@ -32,14 +32,15 @@ def test_the_table_has_each_lesson_and_its_exercises(path):
 
 
 def test_memory_was_measured():
-    """For every lesson; what is new since then is for the next run of benchmarks/memory.py."""
-    names = {path.stem.replace("_", " ") for path in LESSONS}
-    rows = [row for row in ROWS if row[0] in names and len(row) == 5]
-    assert len(rows) >= 11
-    for row in rows:
-        peak, resident, own, exercises_peak = map(int, row[1:])
+    """For every lesson, by benchmarks/memory.py; several kernels share a classroom's server, so none takes 500 MB."""
+    lessons = [path.stem.replace("_", " ") for path in LESSONS]
+    fresh = [f"{lessons[k]}, nothing compiled or measured" for k in (0, 10)]
+    rows = {row[0]: list(map(int, filter(None, row[1:]))) for row in ROWS if row[0] in lessons + fresh and len(row) < 6}
+    assert list(rows) == lessons + fresh
+    for name, (peak, resident, own, *exercises_peak) in rows.items():
         assert 50 < own <= resident <= peak
-        assert exercises_peak > 50
+        assert peak * 2**20 <= 500e6
+        assert name in fresh or exercises_peak[0] > 50
 
 
 def test_a_new_account_on_a_hub_gets_every_notebook():

@@ -114,7 +114,7 @@ class Spares:
 
 class _SparesOfThread(threading.local):
     def __init__(self) -> None:
-        self.spares = Spares(4, 1 << 16, 1 << 22)  # with 20, a perplexity run is no faster, and takes 20 MB more
+        self.spares = Spares(3, 1 << 16, 1 << 22)  # with 20, a perplexity run is no faster, and takes 30 MB more
 
 
 spares = Spares(2, 1 << 20, 1 << 26)  # two, because ``w = f(w)`` makes the new array while the old one is still alive

@@ -246,6 +246,8 @@ def score_tokens(
     n_ctx = windows.shape[1]  # an int8 would overflow below
     first = n_ctx // 2
     at_once = _windows_at_once(reference, n_ctx)
+    if base is not None:  # whose predictions lie beside those of each model
+        at_once = max(1, at_once * 3 // 4)
     total, done = len(windows) * (len(runs) + (base is not None)), 0
     base_nll: list[npt.NDArray[np.float64]] = []
     kept: dict[str, list[list[npt.NDArray[Any]]]] = {name: [] for name in runs}

@@ -24,7 +24,7 @@ from qviz._arguments import reporter
 from qviz._arrays import finite_number, one_of, whole_number
 from qviz._machine.blas import on_one_thread
 from qviz._machine.buffers import give_back
-from qviz._machine.team import in_parallel
+from qviz._machine.team import in_parallel, on_each_thread
 from qviz._types import DoubleArray, FloatArray, IntArray, Progress
 from qviz.errors import PipelineError
 from qviz.formats import QTensor
@@ -191,6 +191,7 @@ class Training:
                     raise PipelineError("training wants groups of neighbours; start with act_order=False")
                 weight = self._run.layers[layer.index][kind].weight.dequantize()
                 self._matrices[layer.index, kind] = _Matrix(weight, made, self._grid)
+        on_each_thread(give_back)  # what the method to start with had in hand
         self._head = self._run.output.weight.dequantize()
         self._wanted = self._teacher() if targets == "model" else None
         self.loss: DoubleArray = np.empty(0)
