@@ -1,17 +1,21 @@
 """Fuzz one reader, or each in turn: ``make fuzz``, ``make fuzz READER=gguf SECONDS=3600``.
 
 What ends in anything but a `QvizError`, takes more than ten seconds, or more than two gigabytes, is written into
-``artifacts/fuzz``. Inputs that reached something new are kept there, too; copy small ones into ``seeds/``.
+``artifacts/fuzz``; so is each input that reached something new. ``run_atheris.py READER --keep`` puts the fewest of
+these that reach as much into ``kept/READER.zip``, where the next run begins and `test_fuzz_seeds` tries them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +43,8 @@ def compiled() -> list[str]:
     ]
 
 
-def _fuzz(reader: str, seconds: int) -> None:
+def _fuzz(reader: str, flags: list[str]) -> None:
+    """One run of libFuzzer, which may start this script again with flags of its own."""
     try:
         import atheris
     except ImportError:
@@ -53,8 +58,6 @@ def _fuzz(reader: str, seconds: int) -> None:
         from qviz.errors import QvizError
 
     folder = Path(tempfile.mkdtemp(prefix="qviz-fuzz-"))
-    found = HERE.parent.parent / "artifacts" / "fuzz" / reader
-    (found / "corpus").mkdir(parents=True, exist_ok=True)
 
     def once(data: bytes) -> None:
         with contextlib.suppress(QvizError):
@@ -69,29 +72,72 @@ def _fuzz(reader: str, seconds: int) -> None:
 
     for seed in sorted((HERE / "seeds" / reader).iterdir()):  # kernels are compiled before the clock runs
         once(seed.read_bytes())
-    options = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", f"-max_total_time={seconds}"]
-    options += ["-print_final_stats=1", f"-artifact_prefix={found}/"]
-    options += [str(found / "corpus"), str(HERE / "seeds" / reader)]
     ours = {"custom_mutator": mutated} if reader in JSON else {}
-    atheris.Setup([sys.argv[0], *options], once, **ours)
+    atheris.Setup([str(_again(reader)), *_LIMITS, *flags], once, **ours)
     atheris.Fuzz()
 
 
+_LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536"]
+
+
+def _again(reader: str) -> Path:
+    """A command that libFuzzer can start: this script, for a reader."""
+    command = Path(tempfile.mkdtemp(prefix="qviz-fuzz-")) / "again"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" {reader} "$@"\n', "utf-8")
+    command.chmod(0o700)
+    return command
+
+
+def _corpus(reader: str) -> tuple[Path, list[str]]:
+    """Where findings go, and the folders of inputs that are known."""
+    found = HERE.parent.parent / "artifacts" / "fuzz" / reader
+    (found / "corpus").mkdir(parents=True, exist_ok=True)
+    if (kept := HERE / "kept" / f"{reader}.zip").exists():
+        zipfile.ZipFile(kept).extractall(found / "corpus")
+    return found, [str(found / "corpus"), str(HERE / "seeds" / reader)]
+
+
+def _run(reader: str, seconds: int) -> int:
+    found, known = _corpus(reader)
+    flags = [f"-max_total_time={seconds}", "-print_final_stats=1", f"-artifact_prefix={found}/", *known]
+    return subprocess.run([sys.executable, __file__, reader, *flags]).returncode
+
+
+def _keep(reader: str) -> None:
+    """The fewest small inputs that reach what all of them do; written so that the same inputs make the same bytes."""
+    _, known = _corpus(reader)
+    with tempfile.TemporaryDirectory() as folder:
+        small, merged = Path(folder) / "small", Path(folder) / "merged"
+        small.mkdir()
+        merged.mkdir()
+        for path in (path for place in known for path in Path(place).iterdir() if path.stat().st_size <= _SMALL):
+            shutil.copy(path, small)
+        subprocess.run([sys.executable, __file__, reader, "-merge=1", str(merged), str(small)], check=True)
+        inputs = {hashlib.sha1(raw).hexdigest()[:12]: raw for raw in (path.read_bytes() for path in merged.iterdir())}
+    (HERE / "kept").mkdir(exist_ok=True)
+    with zipfile.ZipFile(HERE / "kept" / f"{reader}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, raw in sorted(inputs.items()):
+            archive.writestr(zipfile.ZipInfo(name), raw, zipfile.ZIP_DEFLATED)
+
+
+_SMALL = 2000  # bytes; larger inputs reach little that none of these does
+
+
 def main() -> None:
-    """Fuzz here if a reader is named, else each in a process of its own."""
+    """Fuzz the reader that is named, or all, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reader", nargs="?", default="")
     parser.add_argument("--seconds", type=int, default=300)
-    given = parser.parse_args()
-    if given.reader:
-        return _fuzz(given.reader, given.seconds)
-    readers = sorted(path.name for path in (HERE / "seeds").iterdir())
-    failed = [
-        reader
-        for reader in readers
-        if subprocess.run([sys.executable, __file__, reader, f"--seconds={given.seconds}"]).returncode
-    ]
-    if failed:
+    parser.add_argument("--keep", action="store_true", help="put what was found to reach something new into kept/")
+    given, flags = parser.parse_known_args()
+    if flags:
+        return _fuzz(given.reader, flags)
+    readers = [given.reader] if given.reader else sorted(path.name for path in (HERE / "seeds").iterdir())
+    if given.keep:
+        for reader in readers:
+            _keep(reader)
+        return None
+    if failed := [reader for reader in readers if _run(reader, given.seconds)]:
         sys.exit(f"something was found in: {', '.join(failed)}; see artifacts/fuzz")
 
 

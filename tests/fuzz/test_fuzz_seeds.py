@@ -6,6 +6,7 @@
 import contextlib
 import os
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from qviz.errors import QvizError
 
 SEEDS = sorted(path for path in (Path(__file__).parent / "seeds").rglob("*") if path.is_file())
 DAMAGED = int(os.environ.get("QVIZ_FUZZ", "20"))
+
+
+KEPT = sorted((Path(__file__).parent / "kept").glob("*.zip"))
 
 
 def test_every_reader_has_seeds_and_they_are_small():
@@ -36,4 +40,19 @@ def test_a_reader_opens_or_refuses(seed, tmp_path):
                 read(data, tmp_path)
         except Exception:
             (tmp_path / "found").write_bytes(data)  # pytest keeps the folder
+            raise
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_what_a_fuzzer_kept(path, tmp_path):
+    """Inputs that each reached something that none before them did, as ``run_atheris.py --keep`` left them."""
+    with zipfile.ZipFile(path) as archive:
+        inputs = {name: archive.read(name) for name in archive.namelist()}
+    assert len(inputs) >= 10
+    for name, data in inputs.items():
+        try:
+            with contextlib.suppress(QvizError):
+                READERS[path.stem](data, tmp_path)
+        except Exception as error:
+            error.add_note(f"input {name} of {path.name}")
             raise
