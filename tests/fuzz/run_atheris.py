@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -98,9 +99,14 @@ def _corpus(reader: str) -> tuple[Path, list[str]]:
 
 
 def _run(reader: str, seconds: int) -> int:
+    """Fuzz for so long, beginning anew each minute: of every input, atheris keeps some kilobytes."""
     found, known = _corpus(reader)
-    flags = [f"-max_total_time={seconds}", "-print_final_stats=1", f"-artifact_prefix={found}/", *known]
-    return subprocess.run([sys.executable, __file__, reader, *flags]).returncode
+    end = time.monotonic() + seconds
+    while (left := round(end - time.monotonic())) > 0:
+        flags = [f"-max_total_time={min(left, 60)}", "-print_final_stats=1", f"-artifact_prefix={found}/", *known]
+        if code := subprocess.run([sys.executable, __file__, reader, *flags]).returncode:
+            return code
+    return 0
 
 
 def _keep(reader: str) -> None:
