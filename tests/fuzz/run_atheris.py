@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import subprocess
@@ -29,8 +30,11 @@ READING = [
     "qviz.course.lesson.progress_file",
     "qviz.course.lesson.bank",
     "qviz.architectures",
+    "qviz.transformer.tokenizer",
+    "fuzz_readers",
 ]
-READING += ["qviz.transformer.tokenizer", "fuzz_readers"]
+_LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536"]
+_SMALL = 2000  # bytes of what is kept; larger inputs reach little that none of these does
 
 
 def compiled() -> list[str]:
@@ -78,9 +82,6 @@ def _fuzz(reader: str, flags: list[str]) -> None:
     atheris.Fuzz()
 
 
-_LIMITS = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536"]
-
-
 def _again(reader: str) -> Path:
     """A command that libFuzzer can start: this script, for a reader."""
     command = Path(tempfile.mkdtemp(prefix="qviz-fuzz-")) / "again"
@@ -104,9 +105,16 @@ def _run(reader: str, seconds: int) -> int:
     end = time.monotonic() + seconds
     while (left := round(end - time.monotonic())) > 0:
         flags = [f"-max_total_time={min(left, 60)}", "-print_final_stats=1", f"-artifact_prefix={found}/", *known]
-        if code := subprocess.run([sys.executable, __file__, reader, *flags]).returncode:
+        if code := _started(reader, flags):
             return code
     return 0
+
+
+def _started(reader: str, flags: list[str]) -> int:
+    """Its exit status; libFuzzer ends without clearing up, so what it writes for a while goes where it is swept."""
+    with tempfile.TemporaryDirectory(prefix="qviz-fuzz-") as scratch:
+        command = [sys.executable, __file__, reader, *flags]
+        return subprocess.run(command, env={**os.environ, "TMPDIR": scratch}).returncode
 
 
 def _keep(reader: str) -> None:
@@ -118,15 +126,13 @@ def _keep(reader: str) -> None:
         merged.mkdir()
         for path in (path for place in known for path in Path(place).iterdir() if path.stat().st_size <= _SMALL):
             shutil.copy(path, small)
-        subprocess.run([sys.executable, __file__, reader, "-merge=1", str(merged), str(small)], check=True)
+        if _started(reader, ["-merge=1", str(merged), str(small)]):
+            sys.exit(f"the inputs of {reader} could not be merged")
         inputs = {hashlib.sha1(raw).hexdigest()[:12]: raw for raw in (path.read_bytes() for path in merged.iterdir())}
     (HERE / "kept").mkdir(exist_ok=True)
     with zipfile.ZipFile(HERE / "kept" / f"{reader}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, raw in sorted(inputs.items()):
             archive.writestr(zipfile.ZipInfo(name), raw, zipfile.ZIP_DEFLATED)
-
-
-_SMALL = 2000  # bytes; larger inputs reach little that none of these does
 
 
 def main() -> None:

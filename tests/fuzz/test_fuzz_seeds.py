@@ -16,14 +16,12 @@ from fuzz_readers import JSON, READERS
 from qviz.errors import QvizError
 
 SEEDS = sorted(path for path in (Path(__file__).parent / "seeds").rglob("*") if path.is_file())
+KEPT = sorted((Path(__file__).parent / "kept").glob("*.zip"))
 DAMAGED = int(os.environ.get("QVIZ_FUZZ", "20"))
 
 
-KEPT = sorted((Path(__file__).parent / "kept").glob("*.zip"))
-
-
 def test_every_reader_has_seeds_and_they_are_small():
-    assert {path.parent.name for path in SEEDS} == set(READERS)
+    assert {path.parent.name for path in SEEDS} == {path.stem for path in KEPT} == set(READERS)
     assert sum(path.stat().st_size for path in SEEDS) < 200_000
 
 

@@ -173,7 +173,7 @@ def test_measurements_do_not_replace_what_is_none(source, tmp_path):
     """A text, an archive of other arrays, the model itself, and the file that is asked for."""
     theirs, other = tmp_path / "notes.npz", tmp_path / "other.npz"
     theirs.write_text("mine", "utf-8")
-    np.savez(other, a=np.ones(3))
+    np.savez(other, a=np.ones(3), key=np.array("mine"))
     model = Path(shutil.copy(source, tmp_path / "model.gguf"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     out = tmp_path / "out.gguf"
